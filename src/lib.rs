@@ -1,0 +1,3 @@
+//! textledger stands between an application and Twilio.
+
+pub mod twilio;

@@ -1,0 +1,205 @@
+//! Who a message is from or to: a channel, and the address on it.
+//!
+//! Twilio writes the channel as a prefix (`whatsapp:+14155550100`, `rcs:brand_agent`); without one it is SMS or
+//! MMS. What follows need not be a phone number: short codes, alphanumeric senders and WhatsApp business-scoped
+//! user ids (`whatsapp:CO.899759302823042`) occur, and are kept as they are.
+//!
+//! Source: <https://www.twilio.com/docs/messaging/api/message-resource>.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The longest address that is taken, in bytes: a WhatsApp user id has up to 128 letters after its country.
+pub const ADDRESS_BYTES_MAX: usize = 160;
+
+/// Where a message travels. MMS counts as [`Channel::Sms`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Channel {
+    /// SMS and MMS.
+    Sms,
+    /// WhatsApp.
+    Whatsapp,
+    /// RCS.
+    Rcs,
+}
+
+impl Channel {
+    /// `sms`, `whatsapp` or `rcs`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Channel::Sms => "sms",
+            Channel::Whatsapp => "whatsapp",
+            Channel::Rcs => "rcs",
+        }
+    }
+
+    /// Reads what [`Channel::as_str`] writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Channel::Sms, Channel::Whatsapp, Channel::Rcs].into_iter().find(|channel| channel.as_str() == text)
+    }
+
+    fn prefix(self) -> &'static str {
+        match self {
+            Channel::Sms => "",
+            Channel::Whatsapp => "whatsapp:",
+            Channel::Rcs => "rcs:",
+        }
+    }
+}
+
+impl fmt::Display for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An address on a channel. `Display` masks the middle of it; [`Address::to_twilio`] writes it whole.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Address {
+    channel: Channel,
+    bare: String,
+}
+
+/// Why a text is no address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidAddress {
+    /// Nothing stands after the channel's prefix.
+    #[error("the address is empty")]
+    Empty,
+    /// Longer than [`ADDRESS_BYTES_MAX`].
+    #[error("the address is longer than {ADDRESS_BYTES_MAX} bytes")]
+    TooLong,
+    /// It holds a control character.
+    #[error("the address holds a control character")]
+    ControlCharacter,
+}
+
+impl Address {
+    /// Reads an address as Twilio writes it, prefix and all.
+    pub fn parse(text: &str) -> Result<Self, InvalidAddress> {
+        let (channel, bare) = match text.split_once(':') {
+            Some(("whatsapp", bare)) => (Channel::Whatsapp, bare),
+            Some(("rcs", bare)) => (Channel::Rcs, bare),
+            _ => (Channel::Sms, text),
+        };
+        Self::new(channel, bare)
+    }
+
+    /// The address `bare` (without a prefix) on `channel`.
+    pub fn new(channel: Channel, bare: &str) -> Result<Self, InvalidAddress> {
+        if bare.is_empty() {
+            Err(InvalidAddress::Empty)
+        } else if bare.len() > ADDRESS_BYTES_MAX {
+            Err(InvalidAddress::TooLong)
+        } else if bare.chars().any(char::is_control) {
+            Err(InvalidAddress::ControlCharacter)
+        } else {
+            Ok(Self { channel, bare: bare.to_owned() })
+        }
+    }
+
+    /// The channel.
+    pub fn channel(&self) -> Channel {
+        self.channel
+    }
+
+    /// The address without its channel's prefix.
+    pub fn bare(&self) -> &str {
+        &self.bare
+    }
+
+    /// The address as Twilio takes it, prefix and all.
+    pub fn to_twilio(&self) -> String {
+        format!("{}{}", self.channel.prefix(), self.bare)
+    }
+
+    /// Whether this is a phone number in E.164: `+`, then 7 to 15 digits of which the first is not 0.
+    pub fn is_e164(&self) -> bool {
+        is_e164(&self.bare)
+    }
+}
+
+/// Whether `text` is a phone number in E.164 form: `^\+[1-9]\d{6,14}$`.
+pub fn is_e164(text: &str) -> bool {
+    text.strip_prefix('+').is_some_and(|digits| {
+        (7..=15).contains(&digits.len())
+            && !digits.starts_with('0')
+            && digits.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+/// `text` with its middle masked, for logs: `+1415***2671`. Up to five characters are masked whole.
+pub fn mask(text: &str) -> String {
+    let characters: Vec<char> = text.chars().collect();
+    let (head, tail) = match characters.len() {
+        0..=5 => (0, 0),
+        6..=9 => (2, 2),
+        _ => (5, 4),
+    };
+    let mut masked: String = characters[..head].iter().collect();
+    masked.push_str("***");
+    masked.extend(&characters[characters.len() - tail..]);
+    masked
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.channel.prefix(), mask(&self.bare))
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_prefix_is_the_channel_and_the_rest_is_kept() {
+        for (text, channel, bare) in [
+            ("+14155550100", Channel::Sms, "+14155550100"),
+            ("whatsapp:+14155550100", Channel::Whatsapp, "+14155550100"),
+            ("whatsapp:CO.899759302823042", Channel::Whatsapp, "CO.899759302823042"),
+            ("rcs:brand_agent", Channel::Rcs, "brand_agent"),
+            ("12345", Channel::Sms, "12345"),
+            ("ACME Ltd", Channel::Sms, "ACME Ltd"),
+        ] {
+            let address = Address::parse(text).unwrap();
+            assert_eq!((address.channel(), address.bare()), (channel, bare));
+            assert_eq!(address.to_twilio(), text);
+        }
+        assert_eq!(Address::parse("whatsapp:"), Err(InvalidAddress::Empty));
+        assert_eq!(Address::parse("a\nb"), Err(InvalidAddress::ControlCharacter));
+        assert_eq!(Address::parse(&"1".repeat(161)), Err(InvalidAddress::TooLong));
+    }
+
+    #[test]
+    fn e164_is_a_plus_and_seven_to_fifteen_digits() {
+        for (text, is) in [
+            ("+14155550100", true),
+            ("+1234567", true),
+            ("+123456", false),
+            ("+0123456789", false),
+            ("14155550100", false),
+            ("+1415555010x", false),
+            ("+1234567890123456", false),
+        ] {
+            assert_eq!(is_e164(text), is, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_is_masked() {
+        let address = Address::parse("whatsapp:+14155552671").unwrap();
+        assert_eq!(address.to_string(), "whatsapp:+1415***2671");
+        assert_eq!(format!("{address:?}"), "whatsapp:+1415***2671");
+        assert_eq!(mask("12345"), "***");
+        assert_eq!(mask("é"), "***");
+    }
+}

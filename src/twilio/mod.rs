@@ -1,0 +1,9 @@
+//! Twilio's protocol, usable alone: this module imports nothing else of the crate.
+
+pub mod address;
+pub mod message_status;
+pub mod sid;
+
+pub use address::{Address, Channel};
+pub use message_status::MessageStatus;
+pub use sid::{AccountSid, ContentSid, MessageSid, MessagingServiceSid};
