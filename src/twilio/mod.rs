@@ -1,9 +1,13 @@
 //! Twilio's protocol, usable alone: this module imports nothing else of the crate.
 
 pub mod address;
+pub mod client;
+pub mod credentials;
 pub mod message_status;
+pub mod resource;
 pub mod sid;
 
 pub use address::{Address, Channel};
+pub use credentials::Credentials;
 pub use message_status::MessageStatus;
 pub use sid::{AccountSid, ContentSid, MessageSid, MessagingServiceSid};
