@@ -5,6 +5,7 @@ pub mod client;
 pub mod credentials;
 pub mod message_status;
 pub mod resource;
+pub mod segments;
 pub mod sid;
 
 pub use address::{Address, Channel};
