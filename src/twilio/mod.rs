@@ -7,6 +7,7 @@ pub mod message_status;
 pub mod resource;
 pub mod segments;
 pub mod sid;
+pub mod twiml;
 
 pub use address::{Address, Channel};
 pub use credentials::Credentials;
