@@ -3,7 +3,9 @@
 pub mod address;
 pub mod client;
 pub mod credentials;
+pub mod keyword;
 pub mod message_status;
+mod phrase;
 pub mod resource;
 pub mod segments;
 pub mod sid;
