@@ -3,6 +3,7 @@
 pub mod address;
 pub mod client;
 pub mod credentials;
+pub mod error_code;
 pub mod keyword;
 pub mod message_status;
 mod phrase;
@@ -13,5 +14,6 @@ pub mod twiml;
 
 pub use address::{Address, Channel};
 pub use credentials::Credentials;
+pub use error_code::ErrorCode;
 pub use message_status::MessageStatus;
 pub use sid::{AccountSid, ContentSid, MessageSid, MessagingServiceSid};
