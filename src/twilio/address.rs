@@ -144,6 +144,49 @@ pub fn mask(text: &str) -> String {
     masked
 }
 
+/// `text` with the middle of everything in it that looks like a phone number masked, for logs and errors.
+///
+/// That is seven digits or more in a row, with or without a `+`; up to two spaces, dashes, dots or brackets
+/// between them do not hide them. Digits inside a longer word, such as a SID, are left alone.
+pub fn mask_numbers(text: &str) -> String {
+    const DIGITS_MIN: usize = 7;
+    let mut masked = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let inside_a_word = masked.ends_with(|before: char| before.is_alphabetic());
+        let (number, length) = leading_number(rest);
+        let digits = number.bytes().filter(u8::is_ascii_digit).count();
+        if digits >= DIGITS_MIN && !(inside_a_word && first.is_ascii_digit()) {
+            masked.push_str(&mask(&number));
+            rest = &rest[length..];
+        } else {
+            // Step over a run of digits as a whole, so that its tail is not taken for a number of its own.
+            let step = rest.bytes().take_while(u8::is_ascii_digit).count().max(first.len_utf8());
+            masked.push_str(&rest[..step]);
+            rest = &rest[step..];
+        }
+    }
+    masked
+}
+
+/// The number `text` starts with, without what separates its digits, and its length in `text` in bytes.
+fn leading_number(text: &str) -> (String, usize) {
+    let mut number = String::new();
+    let mut length = 0;
+    for (at, character) in text.char_indices() {
+        match character {
+            '+' if at == 0 => number.push('+'),
+            '0'..='9' => {
+                number.push(character);
+                length = at + 1;
+            }
+            ' ' | '-' | '.' | '(' | ')' if at > 0 && at < length + 2 => {}
+            _ => break,
+        }
+    }
+    (number, length)
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.channel.prefix(), mask(&self.bare))
@@ -201,5 +244,26 @@ mod tests {
         assert_eq!(format!("{address:?}"), "whatsapp:+1415***2671");
         assert_eq!(mask("12345"), "***");
         assert_eq!(mask("é"), "***");
+    }
+
+    #[test]
+    fn numbers_within_a_text_are_masked() {
+        let sid = "SM01234567890123456789012345678901";
+        for (text, masked) in [
+            ("The 'To' number +14155552671 is not valid.", "The 'To' number +1415***2671 is not valid."),
+            ("to 14155552671, from +15005550006", "to 14155***2671, from +1500***0006"),
+            ("+1 (415) 555-2671", "+1415***2671"),
+            ("415.555.2671!", "41555***2671!"),
+            ("whatsapp:+14155552671", "whatsapp:+1415***2671"),
+            ("tel+14155552671", "tel+1415***2671"),
+            ("5552671", "55***71"),
+            ("see https://twilio.com/docs/errors/21211", "see https://twilio.com/docs/errors/21211"),
+            (sid, sid),
+            ("1600 characters, 160 each", "1600 characters, 160 each"),
+            ("é +14155552671 é", "é +1415***2671 é"),
+            ("", ""),
+        ] {
+            assert_eq!(mask_numbers(text), masked);
+        }
     }
 }

@@ -1,12 +1,16 @@
 //! Twilio's protocol, usable alone: this module imports nothing else of the crate.
 
 pub mod address;
+pub mod client;
+pub mod credentials;
 pub mod form;
 pub mod message_status;
+pub mod resource;
 pub mod sid;
 pub mod signature;
 
 pub use address::{Address, Channel};
+pub use credentials::Credentials;
 pub use form::Form;
 pub use message_status::MessageStatus;
 pub use sid::{AccountSid, ContentSid, MessageSid, MessagingServiceSid};
