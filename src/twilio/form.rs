@@ -15,8 +15,10 @@ const PAIRS_EXPECTED_MAX: usize = 64;
 /// `Debug` shows how many there are and none of them: values are phone numbers and message texts.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Form<'a> {
-    pairs: Vec<(Cow<'a, [u8]>, Cow<'a, [u8]>)>,
+    pairs: Vec<(Bytes<'a>, Bytes<'a>)>,
 }
+
+type Bytes<'a> = Cow<'a, [u8]>;
 
 impl<'a> Form<'a> {
     /// Reads a body or a query string. Every text is a form: a piece without `=` is a name with an empty value, a
@@ -94,7 +96,7 @@ impl fmt::Debug for Form<'_> {
     }
 }
 
-fn decode(text: &[u8]) -> Cow<'_, [u8]> {
+fn decode(text: &[u8]) -> Bytes<'_> {
     let Some(first) = text.iter().position(|&byte| byte == b'+' || byte == b'%') else {
         return Cow::Borrowed(text);
     };

@@ -236,7 +236,7 @@ pub enum Refusal {
 /// Decides whether one of `keys` signed `request` with what its [`SIGNATURE_HEADER`] says.
 ///
 /// The URL is taken as given first and then in the other [`Spelling`]s in which Twilio may have signed it, at most
-/// twelve; the signatures are compared in constant time. A body that is no form is hashed only once its URL has
+/// sixteen; the signatures are compared in constant time. A body that is no form is hashed only once its URL has
 /// proved to be signed.
 pub fn verify(keys: &[SigningKey], request: Request<'_>, signature: &str) -> Result<Verified, Refusal> {
     if keys.is_empty() {
@@ -288,7 +288,7 @@ fn find(
     };
     find_with(Query::AsGiven, url)
         .or_else(|| {
-            [Query::Escaped, Query::Legacy].into_iter().find_map(|query| {
+            [Query::Unescaped, Query::Escaped, Query::Legacy].into_iter().find_map(|query| {
                 let respelled = url.respelled_query(query)?;
                 find_with(query, url.with_query(&respelled))
             })

@@ -48,6 +48,8 @@ pub enum Query {
     AsGiven,
     /// `'` and what else a browser escapes in a query were escaped: `It's+so` as `It%27s+so`.
     Escaped,
+    /// `'`, `@` and `:` were not escaped: `a%40b` as `a@b`.
+    Unescaped,
     /// It was decoded and escaped again the way Node's `querystring` does: `It%27s+so` as `It's%20so`.
     Legacy,
 }
@@ -70,6 +72,7 @@ impl fmt::Display for Spelling {
             match self.query {
                 Query::AsGiven => None,
                 Query::Escaped => Some("with the query escaped"),
+                Query::Unescaped => Some("with the query unescaped"),
                 Query::Legacy => Some("with the query in its legacy form"),
             },
         ];
@@ -154,16 +157,16 @@ impl<'a> Url<'a> {
 
     /// The query and its `?` as `spelling` has them; `None` where that is how they are given.
     ///
-    /// Twilio has signed a query with `'` where it sends `%27`, with `%40` where it sends `@`, and the reverse of each,
-    /// so its library for Node accepts these spellings beside the one that was sent
-    /// (<https://github.com/twilio/twilio-node/issues/1059>).
+    /// Twilio has signed `'`, `@` and `:` in a query as they are while it sent them escaped
+    /// (<https://github.com/twilio/twilio-node/pull/621>), and its library for Node accepts two more spellings beside
+    /// the one that was sent (<https://github.com/twilio/twilio-node/issues/1059>).
     pub(super) fn respelled_query(&self, spelling: Query) -> Option<String> {
-        let mut query = String::new();
-        match spelling {
+        let query = match spelling {
             Query::AsGiven => return None,
-            Query::Escaped => escape_as_browser(&mut query, self.query),
-            Query::Legacy => escape_as_node(&mut query, self.query()),
-        }
+            Query::Escaped => escaped_as_browser(self.query),
+            Query::Unescaped => unescaped(self.query),
+            Query::Legacy => escaped_as_node(self.query())?,
+        };
         (query != self.query).then_some(query)
     }
 
@@ -185,19 +188,41 @@ fn port_start(host_port: &str) -> usize {
     host_port[bracket..].find(':').map_or(host_port.len(), |at| bracket + at)
 }
 
-/// The special-query percent-encode set of <https://url.spec.whatwg.org/#special-query-percent-encode-set>.
-fn escape_as_browser(escaped: &mut String, query: &str) {
+/// The query with the special-query percent-encode set of
+/// <https://url.spec.whatwg.org/#special-query-percent-encode-set> escaped.
+fn escaped_as_browser(query: &str) -> String {
+    let mut escaped = String::with_capacity(query.len());
     for byte in query.bytes() {
         match byte {
-            b'"' | b'#' | b'<' | b'>' | b'\'' | 0..=b' ' | 0x7F.. => escape_into(escaped, byte),
+            b'"' | b'#' | b'<' | b'>' | b'\'' | 0..=b' ' | 0x7F.. => escape_into(&mut escaped, byte),
             _ => escaped.push(byte.into()),
         }
     }
+    escaped
 }
 
-/// `stringify(parse(query))` of <https://nodejs.org/api/querystring.html>, after a `?`: repeated names come together
-/// where the first of them stood.
-fn escape_as_node(escaped: &mut String, query: &str) {
+/// The query with those characters as they are that Twilio has signed so.
+fn unescaped(query: &str) -> String {
+    let mut unescaped = String::with_capacity(query.len());
+    let mut pieces = query.split('%');
+    unescaped.extend(pieces.next());
+    for piece in pieces {
+        let (character, rest) = match piece.split_at_checked(2) {
+            Some(("27", rest)) => ('\'', rest),
+            Some(("40", rest)) => ('@', rest),
+            Some(("3A" | "3a", rest)) => (':', rest),
+            _ => ('%', piece),
+        };
+        unescaped.push(character);
+        unescaped.push_str(rest);
+    }
+    unescaped
+}
+
+/// `stringify(parse(query))` of <https://nodejs.org/api/querystring.html>, after a `?`; `None` without any parameter.
+/// Repeated names come together where the first of them stood. (Node also moves names that are integers to the front;
+/// Twilio has none.)
+fn escaped_as_node(query: &str) -> Option<String> {
     let form = Form::parse(query.as_bytes());
     let mut first_at = HashMap::new();
     let mut pairs: Vec<_> = form
@@ -207,12 +232,14 @@ fn escape_as_node(escaped: &mut String, query: &str) {
         .map(|(at, (name, value))| (*first_at.entry(name).or_insert(at), name, value))
         .collect();
     pairs.sort_by_key(|&(first_at, ..)| first_at);
+    let mut escaped = String::with_capacity(1 + query.len());
     for (_, name, value) in pairs {
         escaped.push(if escaped.is_empty() { '?' } else { '&' });
-        escape_component(escaped, name);
+        escape_component(&mut escaped, name);
         escaped.push('=');
-        escape_component(escaped, value);
+        escape_component(&mut escaped, value);
     }
+    (!escaped.is_empty()).then_some(escaped)
 }
 
 /// What JavaScript's `encodeURIComponent` writes.
@@ -257,20 +284,30 @@ mod tests {
     }
 
     #[test]
-    fn a_query_is_respelled_as_a_browser_and_as_node_do() {
-        for (text, escaped, legacy) in [
-            ("https://a.b/c", None, None),
-            ("https://a.b/c?", None, None),
-            ("https://a.b/c?d=1&e=2", None, None),
-            ("https://a.b/?d=It's+so", Some("?d=It%27s+so"), Some("?d=It's%20so")),
-            ("https://a.b/?d=It%27s+so", None, Some("?d=It's%20so")),
-            ("https://a.b/?d=a@b:c&(e)", None, Some("?d=a%40b%3Ac&(e)=")),
-            ("https://a.b/?d=é%zz", Some("?d=%C3%A9%zz"), Some("?d=%C3%A9%25zz")),
-            ("https://a.b/?d=1&e=2&&d=3", None, Some("?d=1&d=3&e=2")),
+    fn a_query_is_respelled_as_twilio_and_its_libraries_have() {
+        for (query, escaped, unescaped, legacy) in [
+            ("", None, None, None),
+            ("?", None, None, None),
+            ("?&", None, None, None),
+            ("?d=1&e=2", None, None, None),
+            ("?d=It's+so", Some("?d=It%27s+so"), None, Some("?d=It's%20so")),
+            ("?d=It%27s+so", None, Some("?d=It's+so"), Some("?d=It's%20so")),
+            ("?d=sip%3Aa%40b%2B", None, Some("?d=sip:a@b%2B"), None),
+            ("?d=a@b:c&(e)", None, None, Some("?d=a%40b%3Ac&(e)=")),
+            ("?d=é%zz%4%", Some("?d=%C3%A9%zz%4%"), None, Some("?d=%C3%A9%25zz%254%25")),
+            ("?d=%é", Some("?d=%%C3%A9"), None, Some("?d=%25%C3%A9")),
+            ("?d=1&e=2&&d=3", None, None, Some("?d=1&d=3&e=2")),
         ] {
-            let url = Url::split(text);
-            assert_eq!(url.respelled_query(Query::Escaped).as_deref(), escaped, "{text}");
-            assert_eq!(url.respelled_query(Query::Legacy).as_deref(), legacy, "{text}");
+            let text = format!("https://a.b/'@:{query}");
+            let url = Url::split(&text);
+            for (spelling, expected) in [
+                (Query::AsGiven, None),
+                (Query::Escaped, escaped),
+                (Query::Unescaped, unescaped),
+                (Query::Legacy, legacy),
+            ] {
+                assert_eq!(url.respelled_query(spelling).as_deref(), expected, "{query} {spelling:?}");
+            }
         }
     }
 
