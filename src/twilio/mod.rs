@@ -6,8 +6,10 @@ pub mod credentials;
 pub mod form;
 pub mod message_status;
 pub mod resource;
+pub mod segments;
 pub mod sid;
 pub mod signature;
+pub mod twiml;
 
 pub use address::{Address, Channel};
 pub use credentials::Credentials;

@@ -96,15 +96,15 @@ pub struct ListMessages {
     pub to: Option<Address>,
     /// Only those from this address.
     pub from: Option<Address>,
-    /// Only those sent on this day (UTC) or later. Twilio does not say whether a message that still waits, and so
-    /// has no sending date yet, passes this filter.
+    /// Only those sent on this day (UTC) or later. Twilio does not say whether a message that still waits, and
+    /// so has no sending date yet, passes this filter.
     pub date_sent_on_or_after: Option<Date>,
-    /// Messages per page, 1 to [`PAGE_SIZE_MAX`], and that by default; a number outside is moved to the nearer end.
+    /// Messages per page, 1 to [`PAGE_SIZE_MAX`], and that by default; what is outside is moved to the nearer end.
     pub page_size: Option<u16>,
 }
 
 impl ListMessages {
-    /// The filter as the parameters of Twilio's query. `DateSent>` is a name: on the wire it reads `DateSent>=…`.
+    /// The filter as the parameters of Twilio's query. `DateSent>` is a name: what is asked is `DateSent>=…`.
     pub fn to_query(&self) -> Vec<(&'static str, String)> {
         let page_size = self.page_size.unwrap_or(PAGE_SIZE_MAX).clamp(1, PAGE_SIZE_MAX);
         let optional = [
@@ -371,8 +371,8 @@ mod tests {
             "status": "undelivered", "direction": "outbound-api", "to": "+14155550100", "from": "+15005550006",
             "body": "Hi", "num_segments": "2", "num_media": "0", "price": "-0.00750", "price_unit": "USD",
             "error_code": 30003, "error_message": "Unreachable destination handset",
-            "date_created": "Thu, 24 Aug 2023 05:01:45 +0000", "date_updated": "Thu, 24 Aug 2023 05:01:47 +0000",
-            "date_sent": null, "uri": "/…", "subresource_uris": { "media": "/…" }, "tags": { "new": true },
+            "date_created": "Thu, 24 Aug 2023 05:01:45 +0000", "date_sent": null, "date_updated": null,
+            "uri": "/…", "subresource_uris": { "media": "/…" }, "tags": { "new": true },
         }))
         .unwrap();
         assert_eq!(message.status, Some(MessageStatus::Undelivered));
