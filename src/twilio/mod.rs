@@ -5,8 +5,10 @@ pub mod form;
 pub mod message_status;
 pub mod sid;
 pub mod signature;
+pub mod webhook;
 
 pub use address::{Address, Channel};
 pub use form::Form;
 pub use message_status::MessageStatus;
 pub use sid::{AccountSid, ContentSid, MessageSid, MessagingServiceSid};
+pub use webhook::{IncomingMessage, StatusCallback};
