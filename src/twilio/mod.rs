@@ -10,9 +10,11 @@ pub mod segments;
 pub mod sid;
 pub mod signature;
 pub mod twiml;
+pub mod webhook;
 
 pub use address::{Address, Channel};
 pub use credentials::Credentials;
 pub use form::Form;
 pub use message_status::MessageStatus;
 pub use sid::{AccountSid, ContentSid, MessageSid, MessagingServiceSid};
+pub use webhook::{IncomingMessage, StatusCallback};

@@ -1,3 +1,4 @@
 //! The integration tests, as one program: it links once.
 
 mod signature;
+mod webhook;
