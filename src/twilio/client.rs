@@ -248,7 +248,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// `Retry-After`, in seconds or as a date, which is counted from the answer's own `Date`, whatever our clock says.
+/// `Retry-After`, in seconds or as a date; the latter counts from the answer's own `Date`, not from our clock.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = header(headers, "retry-after")?.trim();
     let wait = match text.parse() {

@@ -99,7 +99,7 @@ pub struct ListMessages {
     /// Only those sent on this day (UTC) or later. Twilio does not say whether a message that still waits, and
     /// so has no sending date yet, passes this filter.
     pub date_sent_on_or_after: Option<Date>,
-    /// Messages per page, 1 to [`PAGE_SIZE_MAX`], and that by default; what is outside is moved to the nearer end.
+    /// Messages per page, 1 to [`PAGE_SIZE_MAX`], and that by default; other numbers move to the nearer end.
     pub page_size: Option<u16>,
 }
 

@@ -1,9 +1,9 @@
 //! How many SMS segments a text takes.
 //!
-//! A text that GSM-7 can write has 160 septets in one segment, or 153 in each of several; any other is UCS-2, with
-//! 70 or 67 UTF-16 units. What takes two septets (an escape and a character) or two units (an emoji) is never split
-//! across segments, so that a segment may end one short. Twilio's `num_segments` is what is billed: it may differ,
-//! for instance where the messaging service replaces look-alike characters ("smart encoding").
+//! A text that GSM-7 can write has 160 septets in one segment, or 153 in each of several; any other is UCS-2,
+//! with 70 or 67 UTF-16 units. What takes two septets (an escape and a character) or two units (an emoji) is
+//! never split across segments, so that a segment may end one short. Twilio's `num_segments` is what is billed:
+//! it may differ, for instance where the messaging service replaces look-alike characters ("smart encoding").
 //!
 //! Sources: <https://www.twilio.com/docs/glossary/what-sms-character-limit>, 3GPP TS 23.038.
 
