@@ -1,4 +1,5 @@
-//! The integration tests, as one program: it links once.
+//! The integration tests: one binary, so that it links once and shares its support.
 
+mod conformance;
 mod signature;
-mod webhook;
+mod support;
