@@ -1,0 +1,16 @@
+//! What textledger knows and the rules by which it changes: pure, without IO, clock or randomness.
+
+pub mod consent;
+pub mod delivery;
+pub mod event;
+pub mod message;
+pub mod organization;
+
+pub use consent::Consent;
+pub use delivery::{Delivery, Source, StatusChange};
+pub use event::{Event, EventId, Stream};
+pub use message::{MessageId, Outbound, OutboundState};
+pub use organization::Organization;
+
+/// Milliseconds since 1970-01-01 00:00 UTC.
+pub type UnixMs = u64;

@@ -1,0 +1,562 @@
+//! The store on one machine: one file, written by one thread.
+//!
+//! redb: a copy-on-write B-tree whose commit is one fsync and whose file is whole after a crash at any point; pure
+//! Rust, a stable file format, readers that never wait for the writer. A log-structured engine would write faster;
+//! group commit makes the difference small, and one file with transactions over several tables is simpler to trust.
+//!
+//! **Group commit.** Writes are jobs for the writer thread. It takes one, then as many more as wait, runs them in
+//! one transaction, commits, and only then answers them all. So a write waits for at most two fsyncs, and many
+//! share one.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{
+    ConsentUpdate, ConsentVersion, EVENTS_PAGE_MAX, Error, InboundRecorded, KnownConsent, Message,
+    OutboundCreated, StatusRecorded, Store, decode, encode,
+};
+use crate::{
+    clock::Clock,
+    domain::{
+        Delivery, Event, EventId, MessageId, Organization, Outbound, OutboundState, StatusChange, Stream,
+        consent::Answer, event::InboundEntry,
+    },
+    twilio::MessageSid,
+};
+
+/// The database's file, in the store's folder.
+pub const FILE_NAME: &str = "textledger.redb";
+
+/// Writes that may wait for the writer thread; one more waits outside.
+const QUEUE_MAX: usize = 4_096;
+
+/// Writes that share one commit at the most, so that the first of them does not wait long.
+const BATCH_MAX: usize = 512;
+
+/// Names an organization's row.
+type Key = (&'static str, &'static str);
+
+/// (organization, message SID) -> [`Delivery`].
+const MESSAGES: TableDefinition<Key, &[u8]> = TableDefinition::new("messages");
+/// (organization, milliseconds, sequence) -> [`Event`]: the three streams, merged.
+const EVENTS: TableDefinition<(&str, u64, u64), &[u8]> = TableDefinition::new("events");
+/// (organization, person) -> [`crate::domain::Consent`].
+const CONSENTS: TableDefinition<Key, &str> = TableDefinition::new("consents");
+/// (organization, message id) -> [`StoredOutbound`].
+const OUTBOUND: TableDefinition<Key, &[u8]> = TableDefinition::new("outbound");
+/// (organization, inbound message SID) -> [`Answer`].
+const RECEIVED: TableDefinition<Key, &[u8]> = TableDefinition::new("received");
+
+/// A message asked for, and what became of it.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct StoredOutbound {
+    outbound: Outbound,
+    state: OutboundState,
+}
+
+/// The embedded store. Dropping it ends the writer thread after the writes it has taken.
+pub struct EmbeddedStore {
+    database: Arc<Database>,
+    writes: Option<mpsc::Sender<Job>>,
+    writer: Option<JoinHandle<()>>,
+    last_event: watch::Receiver<(u64, u64)>,
+}
+
+/// The tables as one write transaction sees them.
+struct Tables<'txn> {
+    messages: Table<'txn, Key, &'static [u8]>,
+    events: Table<'txn, (&'static str, u64, u64), &'static [u8]>,
+    consents: Table<'txn, Key, &'static str>,
+    outbound: Table<'txn, Key, &'static [u8]>,
+    received: Table<'txn, Key, &'static [u8]>,
+    /// The newest entry, committed or not.
+    last_event: (u64, u64),
+    now_ms: u64,
+}
+
+/// A write: runs inside the transaction and returns how to answer once it is known whether the commit succeeded.
+type Job = Box<dyn FnOnce(&mut Tables<'_>) -> Result<Respond, Error> + Send>;
+type Respond = Box<dyn FnOnce(Result<(), Error>) + Send>;
+
+impl EmbeddedStore {
+    /// Opens the store in `folder`, or creates it there.
+    ///
+    /// Fails if the folder or file cannot be written, or another process has it open.
+    pub fn open(folder: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        std::fs::create_dir_all(folder)
+            .map_err(|error| OpenError::Folder { path: folder.to_owned(), error })?;
+        let path = folder.join(FILE_NAME);
+        let database = match Database::create(&path) {
+            Ok(database) => Arc::new(database),
+            Err(redb::DatabaseError::DatabaseAlreadyOpen) => return Err(OpenError::InUse { path }),
+            Err(error) => return Err(OpenError::Database { path, error: Box::new(error.into()) }),
+        };
+        let last =
+            prepare(&database).map_err(|error| OpenError::Database { path, error: Box::new(error) })?;
+        let (writes, queue) = mpsc::channel(QUEUE_MAX);
+        let (announce, last_event) = watch::channel(last);
+        let writer = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn({
+                let database = database.clone();
+                move || write_loop(&database, queue, &announce, clock.as_ref())
+            })
+            .map_err(|error| OpenError::Folder { path: folder.to_owned(), error })?;
+        Ok(Self { database, writes: Some(writes), writer: Some(writer), last_event })
+    }
+
+    /// Runs `job` in the next transaction and returns its result once that is on disk.
+    async fn write<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Tables<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (answer, answered) = oneshot::channel();
+        // The caller may have gone away before it is answered; the write stands all the same.
+        let job: Job = Box::new(move |tables| match job(tables) {
+            Err(Error::Unavailable(error)) => {
+                let failure = Error::Unavailable(anyhow::anyhow!("{error:#}"));
+                drop(answer.send(Err(Error::Unavailable(error))));
+                Err(failure)
+            }
+            result => Ok(Box::new(move |committed| drop(answer.send(committed.and(result))))),
+        });
+        let stopped = || Error::Unavailable(anyhow::anyhow!("the store's writer has stopped"));
+        let writes = self.writes.as_ref().ok_or_else(stopped)?;
+        writes.send(job).await.map_err(|_| stopped())?;
+        answered.await.map_err(|_| stopped())?
+    }
+
+    /// Runs `job` on what is committed now, off the async threads.
+    async fn read<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&ReadTransaction) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let database = self.database.clone();
+        tokio::task::spawn_blocking(move || job(&database.begin_read().map_err(unavailable)?))
+            .await
+            .map_err(unavailable)?
+    }
+}
+
+impl Drop for EmbeddedStore {
+    fn drop(&mut self) {
+        self.writes = None;
+        if let Some(writer) = self.writer.take() {
+            // A panic of the writer has been reported by the panic hook already.
+            drop(writer.join());
+        }
+    }
+}
+
+/// Why the embedded store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder cannot be made or its thread not started.
+    #[error("cannot use the folder {}: {error}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Another process has it open.
+    #[error("{} is in use by another textledger", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file cannot be read or written.
+    #[error("cannot open {}: {error}", path.display())]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: Box<redb::Error>,
+    },
+}
+
+/// Makes sure that the tables exist, and returns the newest entry.
+fn prepare(database: &Database) -> Result<(u64, u64), redb::Error> {
+    let transaction = database.begin_write()?;
+    let last = {
+        transaction.open_table(MESSAGES)?;
+        transaction.open_table(CONSENTS)?;
+        transaction.open_table(OUTBOUND)?;
+        transaction.open_table(RECEIVED)?;
+        let events = transaction.open_table(EVENTS)?;
+        let mut newest = (0, 0);
+        // Entries are ordered by organization first, so the newest of each is looked at.
+        let mut end: Option<(String, u64, u64)> = None;
+        loop {
+            let before = match &end {
+                None => events.last()?,
+                Some((organization, ..)) => {
+                    events.range(..(organization.as_str(), 0, 0))?.next_back().transpose()?
+                }
+            };
+            let Some((key, _)) = before else { break };
+            let (organization, ms, seq) = key.value();
+            newest = newest.max((ms, seq));
+            end = Some((organization.to_owned(), ms, seq));
+        }
+        newest
+    };
+    transaction.commit()?;
+    Ok(last)
+}
+
+/// The writer thread: runs until every sender is gone and the queue is empty.
+fn write_loop(
+    database: &Database,
+    mut queue: mpsc::Receiver<Job>,
+    announce: &watch::Sender<(u64, u64)>,
+    clock: &dyn Clock,
+) {
+    let mut responds = Vec::with_capacity(BATCH_MAX);
+    while let Some(first) = queue.blocking_recv() {
+        let result = write_batch(database, first, &mut queue, *announce.borrow(), clock, &mut responds);
+        match result {
+            Ok(last) => {
+                announce.send_if_modified(|known| std::mem::replace(known, last) != last);
+                for respond in responds.drain(..) {
+                    respond(Ok(()));
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, writes = responds.len(), "the embedded store could not commit");
+                let text = error.to_string();
+                for respond in responds.drain(..) {
+                    respond(Err(Error::Unavailable(anyhow::anyhow!(text.clone()))));
+                }
+            }
+        }
+    }
+}
+
+/// Runs `first` and what waits behind it in one transaction. A job that cannot write fails the batch, because its
+/// tables may be half written; one that finds something unreadable has written nothing and fails alone.
+fn write_batch(
+    database: &Database,
+    first: Job,
+    queue: &mut mpsc::Receiver<Job>,
+    last_event: (u64, u64),
+    clock: &dyn Clock,
+    responds: &mut Vec<Respond>,
+) -> Result<(u64, u64), Error> {
+    let transaction = database.begin_write().map_err(unavailable)?;
+    let last = {
+        let mut tables = Tables {
+            messages: transaction.open_table(MESSAGES).map_err(unavailable)?,
+            events: transaction.open_table(EVENTS).map_err(unavailable)?,
+            consents: transaction.open_table(CONSENTS).map_err(unavailable)?,
+            outbound: transaction.open_table(OUTBOUND).map_err(unavailable)?,
+            received: transaction.open_table(RECEIVED).map_err(unavailable)?,
+            last_event,
+            now_ms: clock.now_ms(),
+        };
+        responds.push(first(&mut tables)?);
+        while responds.len() < BATCH_MAX
+            && let Ok(job) = queue.try_recv()
+        {
+            responds.push(job(&mut tables)?);
+        }
+        tables.last_event
+    };
+    transaction.commit().map_err(unavailable)?;
+    Ok(last)
+}
+
+impl Tables<'_> {
+    /// The place of the next entry: never before the newest one, even if the clock was set back.
+    fn next_entry(&self, stream: Stream) -> EventId {
+        let (ms, seq) = self.last_event;
+        let (ms, seq) = if self.now_ms > ms { (self.now_ms, 0) } else { (ms, seq + 1) };
+        EventId { ms, seq, stream, partition: 0 }
+    }
+
+    fn add_event(&mut self, organization: &str, event: &Event) -> Result<(), Error> {
+        let id = self.next_entry(event.stream());
+        self.events.insert((organization, id.ms, id.seq), encode(event).as_bytes()).map_err(unavailable)?;
+        self.last_event = (id.ms, id.seq);
+        Ok(())
+    }
+
+    fn record_status(&mut self, organization: &str, change: StatusChange) -> Result<StatusRecorded, Error> {
+        let sid = change.sid.clone();
+        let key = (organization, sid.as_str());
+        let mut delivery: Delivery = match self.messages.get(key).map_err(unavailable)? {
+            Some(stored) => decode("a message", stored.value())?,
+            None => Delivery::default(),
+        };
+        let recorded = delivery.judge(&change);
+        let learned_id = delivery.id.is_none() && change.id.is_some();
+        let place = self.next_entry(Stream::Deliveries);
+        if let Some(entry) = delivery.record(change, place) {
+            self.add_event(organization, &Event::Delivery(entry))?;
+            self.messages.insert(key, encode(&delivery).as_bytes()).map_err(unavailable)?;
+            Ok(StatusRecorded { recorded, learned_id })
+        } else {
+            Ok(StatusRecorded { recorded, learned_id: false })
+        }
+    }
+
+    fn consent(&self, organization: &str, person: &str) -> Result<KnownConsent, Error> {
+        let stored = self.consents.get((organization, person)).map_err(unavailable)?;
+        ConsentVersion::decode(stored.map(|stored| stored.value().to_owned()))
+    }
+
+    fn change_consent(&mut self, organization: &str, update: ConsentUpdate) -> Result<bool, Error> {
+        let person = update.entry.phone.clone();
+        if self.consent(organization, &person)?.version != update.expected {
+            return Ok(false);
+        }
+        self.consents
+            .insert((organization, person.as_str()), encode(&update.consent).as_str())
+            .map_err(unavailable)?;
+        self.add_event(organization, &Event::Consent(update.entry))?;
+        Ok(true)
+    }
+
+    fn record_inbound(
+        &mut self,
+        organization: &str,
+        entry: InboundEntry,
+        consent: Option<ConsentUpdate>,
+        answer: Answer,
+    ) -> Result<InboundRecorded, Error> {
+        let sid = entry.sid.clone();
+        let key = (organization, sid.as_str());
+        if let Some(stored) = self.received.get(key).map_err(unavailable)? {
+            return Ok(InboundRecorded::Duplicate(decode("an inbound message", stored.value())?));
+        }
+        if let Some(update) = &consent
+            && self.consent(organization, &update.entry.phone)?.version != update.expected
+        {
+            return Ok(InboundRecorded::ConsentChanged);
+        }
+        self.received.insert(key, encode(&answer).as_bytes()).map_err(unavailable)?;
+        self.add_event(organization, &Event::Inbound(entry))?;
+        if let Some(update) = consent {
+            self.change_consent(organization, update)?;
+        }
+        Ok(InboundRecorded::Stored)
+    }
+
+    fn outbound(&self, organization: &str, id: &MessageId) -> Result<Option<StoredOutbound>, Error> {
+        let stored = self.outbound.get((organization, id.as_str())).map_err(unavailable)?;
+        stored.map(|stored| decode("an outbound message", stored.value())).transpose()
+    }
+
+    fn put_outbound(&mut self, organization: &str, stored: &StoredOutbound) -> Result<(), Error> {
+        self.outbound
+            .insert((organization, stored.outbound.id.as_str()), encode(stored).as_bytes())
+            .map_err(unavailable)?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Store for EmbeddedStore {
+    async fn record_status(
+        &self,
+        organization: &Organization,
+        change: StatusChange,
+    ) -> Result<StatusRecorded, Error> {
+        let organization = organization.clone();
+        self.write(move |tables| tables.record_status(organization.as_str(), change)).await
+    }
+
+    async fn message(&self, organization: &Organization, sid: &MessageSid) -> Result<Option<Message>, Error> {
+        let (organization, sid) = (organization.clone(), sid.clone());
+        self.read(move |transaction| {
+            let messages = transaction.open_table(MESSAGES).map_err(unavailable)?;
+            let Some(stored) = messages.get((organization.as_str(), sid.as_str())).map_err(unavailable)?
+            else {
+                return Ok(None);
+            };
+            let delivery: Delivery = decode("a message", stored.value())?;
+            let events = transaction.open_table(EVENTS).map_err(unavailable)?;
+            let mut entries = Vec::with_capacity(delivery.seen.len());
+            for seen in &delivery.seen {
+                let key = (organization.as_str(), seen.entry.0, seen.entry.1);
+                if let Some(stored) = events.get(key).map_err(unavailable)?
+                    && let Event::Delivery(entry) = decode("an event", stored.value())?
+                {
+                    entries.push(entry);
+                }
+            }
+            Ok(Some(Message { delivery, entries }))
+        })
+        .await
+    }
+
+    async fn record_inbound(
+        &self,
+        organization: &Organization,
+        entry: InboundEntry,
+        consent: Option<ConsentUpdate>,
+        answer: Answer,
+    ) -> Result<InboundRecorded, Error> {
+        let organization = organization.clone();
+        self.write(move |tables| tables.record_inbound(organization.as_str(), entry, consent, answer)).await
+    }
+
+    async fn consent(&self, organization: &Organization, person: &str) -> Result<KnownConsent, Error> {
+        let (organization, person) = (organization.clone(), person.to_owned());
+        self.read(move |transaction| {
+            let consents = transaction.open_table(CONSENTS).map_err(unavailable)?;
+            let stored = consents.get((organization.as_str(), person.as_str())).map_err(unavailable)?;
+            ConsentVersion::decode(stored.map(|stored| stored.value().to_owned()))
+        })
+        .await
+    }
+
+    async fn change_consent(
+        &self,
+        organization: &Organization,
+        update: ConsentUpdate,
+    ) -> Result<bool, Error> {
+        let organization = organization.clone();
+        self.write(move |tables| tables.change_consent(organization.as_str(), update)).await
+    }
+
+    fn partition(&self, _person: &str) -> u16 {
+        0
+    }
+
+    async fn create_outbound(
+        &self,
+        organization: &Organization,
+        outbound: &Outbound,
+        consent: &ConsentVersion,
+    ) -> Result<OutboundCreated, Error> {
+        let (organization, consent) = (organization.clone(), consent.clone());
+        let stored = StoredOutbound { outbound: outbound.clone(), state: OutboundState::Sending };
+        self.write(move |tables| {
+            let organization = organization.as_str();
+            let unchanged = tables.consent(organization, stored.outbound.to.bare())?.version == consent;
+            if !unchanged || tables.outbound(organization, &stored.outbound.id)?.is_some() {
+                return Ok(OutboundCreated::Conflict);
+            }
+            tables.put_outbound(organization, &stored)?;
+            Ok(OutboundCreated::Created)
+        })
+        .await
+    }
+
+    async fn resolve_outbound(
+        &self,
+        organization: &Organization,
+        id: &MessageId,
+        state: &OutboundState,
+    ) -> Result<(), Error> {
+        let (organization, id, state) = (organization.clone(), *id, state.clone());
+        self.write(move |tables| {
+            if let Some(stored) = tables.outbound(organization.as_str(), &id)?
+                && state.rank() > stored.state.rank()
+            {
+                tables.put_outbound(organization.as_str(), &StoredOutbound { state, ..stored })?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn outbound(
+        &self,
+        organization: &Organization,
+        id: &MessageId,
+    ) -> Result<Option<(Outbound, OutboundState)>, Error> {
+        let (organization, id) = (organization.clone(), *id);
+        self.read(move |transaction| {
+            let table = transaction.open_table(OUTBOUND).map_err(unavailable)?;
+            let stored = table.get((organization.as_str(), id.as_str())).map_err(unavailable)?;
+            let stored: Option<StoredOutbound> =
+                stored.map(|stored| decode("an outbound message", stored.value())).transpose()?;
+            Ok(stored.map(|stored| (stored.outbound, stored.state)))
+        })
+        .await
+    }
+
+    async fn events(
+        &self,
+        organization: &Organization,
+        after: EventId,
+        limit: usize,
+    ) -> Result<Vec<(EventId, Event)>, Error> {
+        let organization = organization.clone();
+        self.read(move |transaction| {
+            let organization = organization.as_str();
+            let events = transaction.open_table(EVENTS).map_err(unavailable)?;
+            let first = (organization, after.ms, after.seq.saturating_add(1));
+            let last = (organization, u64::MAX, u64::MAX);
+            events
+                .range(first..=last)
+                .map_err(unavailable)?
+                .take(limit.min(EVENTS_PAGE_MAX))
+                .map(|row| {
+                    let (key, stored) = row.map_err(unavailable)?;
+                    let (_, ms, seq) = key.value();
+                    let event: Event = decode("an event", stored.value())?;
+                    Ok((EventId { ms, seq, stream: event.stream(), partition: 0 }, event))
+                })
+                .collect()
+        })
+        .await
+    }
+
+    async fn last_event(&self, organization: &Organization) -> Result<EventId, Error> {
+        let organization = organization.clone();
+        self.read(move |transaction| {
+            let organization = organization.as_str();
+            let events = transaction.open_table(EVENTS).map_err(unavailable)?;
+            let mut range = events
+                .range((organization, 0, 0)..=(organization, u64::MAX, u64::MAX))
+                .map_err(unavailable)?;
+            Ok(match range.next_back() {
+                Some(row) => {
+                    let (key, stored) = row.map_err(unavailable)?;
+                    let (_, ms, seq) = key.value();
+                    let event: Event = decode("an event", stored.value())?;
+                    EventId { ms, seq, stream: event.stream(), partition: 0 }
+                }
+                None => EventId::START,
+            })
+        })
+        .await
+    }
+
+    async fn wait_for_events(
+        &self,
+        organization: &Organization,
+        after: EventId,
+        timeout: Duration,
+    ) -> Result<(), Error> {
+        let mut any_entry = self.last_event.clone();
+        any_entry.mark_unchanged();
+        if self.last_event(organization).await? > after {
+            return Ok(());
+        }
+        match tokio::time::timeout(timeout, any_entry.changed()).await {
+            Ok(Err(_)) => Err(Error::Unavailable(anyhow::anyhow!("the store's writer has stopped"))),
+            Ok(Ok(())) | Err(_) => Ok(()),
+        }
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        self.write(|_| Ok(())).await
+    }
+}
+
+/// A failure of the database is one of the store, whatever its cause.
+fn unavailable(error: impl Into<anyhow::Error>) -> Error {
+    Error::Unavailable(error.into())
+}

@@ -1,0 +1,215 @@
+//! Where state and streams are kept: the contract that every store keeps, in the domain's words.
+//!
+//! # Promises
+//!
+//! - **Durable.** When an operation returns `Ok`, what it wrote survives a crash of this process; on the embedded
+//!   store also a crash of the machine, on Redis as far as the server's own persistence goes.
+//! - **Atomic.** Each operation happens whole or not at all, and no other operation sees half of it.
+//! - **Ordered.** Entries of one organization have growing [`EventId`]s. An entry that has been read by
+//!   [`Store::events`] is never preceded by one that is added later.
+//! - **Deduplicated.** A status of a message with the same error, and an inbound message of the same SID, is
+//!   recorded once, for as long as the message is kept.
+//! - **Compare and set.** What depends on consent names the version that it was decided on. If consent has changed
+//!   since, nothing is written and the caller decides again.
+//!
+//! The suite in `tests/it/conformance` holds every store to this list.
+
+pub mod embedded;
+pub mod redis;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::{
+    domain::{
+        Consent, Delivery, Event, EventId, MessageId, Organization, Outbound, OutboundState, StatusChange,
+        consent::{Answer, ConsentEntry},
+        delivery::{DeliveryEntry, Recorded},
+        event::InboundEntry,
+    },
+    twilio::MessageSid,
+};
+
+/// The most entries that one call of [`Store::events`] returns.
+pub const EVENTS_PAGE_MAX: usize = 1_000;
+
+/// Why a store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be reached, did not answer in time, or could not write. Whether the operation happened is not
+    /// known; every operation may be repeated.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(#[source] anyhow::Error),
+    /// It holds something that this version cannot read.
+    #[error("the store holds what cannot be read: {0}")]
+    Unreadable(String),
+}
+
+/// What [`Store::record_status`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatusRecorded {
+    /// What became of the status.
+    pub recorded: Recorded,
+    /// The message was not known by our own id before, and is now: the outbound message of that id has to be told
+    /// its SID.
+    pub learned_id: bool,
+}
+
+/// A message as the stores know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Where it stands.
+    pub delivery: Delivery,
+    /// The entries that brought it there, in order of arrival.
+    pub entries: Vec<DeliveryEntry>,
+}
+
+/// A person's consent, and the version that a change or a send names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownConsent {
+    /// What is known.
+    pub consent: Consent,
+    /// Equal exactly if nothing has changed.
+    pub version: ConsentVersion,
+}
+
+/// Names a state of one person's consent. Opaque.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ConsentVersion(String);
+
+/// A change of a person's consent, decided on `expected`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsentUpdate {
+    /// The version that the change was decided on.
+    pub expected: ConsentVersion,
+    /// The consent afterwards.
+    pub consent: Consent,
+    /// The stream's entry; names the person.
+    pub entry: ConsentEntry,
+}
+
+/// What [`Store::record_inbound`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InboundRecorded {
+    /// Stored.
+    Stored,
+    /// It was stored before, and this was the answer then.
+    Duplicate(Answer),
+    /// Consent has changed since; nothing was written.
+    ConsentChanged,
+}
+
+/// What [`Store::create_outbound`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutboundCreated {
+    /// Stored.
+    Created,
+    /// Consent has changed since, or the id is taken; nothing was written.
+    Conflict,
+}
+
+/// See the [module](self) for the promises.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Records what Twilio said of a message, by [`Delivery::judge`]'s rule: its state, its entry in the
+    /// deliveries stream, in one step.
+    async fn record_status(
+        &self,
+        organization: &Organization,
+        change: StatusChange,
+    ) -> Result<StatusRecorded, Error>;
+
+    /// What is known of the message `sid`.
+    async fn message(&self, organization: &Organization, sid: &MessageSid) -> Result<Option<Message>, Error>;
+
+    /// Records a message received, the change of consent that it causes and the answer it gets, in one step.
+    /// With no change of consent there is no version to compare.
+    async fn record_inbound(
+        &self,
+        organization: &Organization,
+        entry: InboundEntry,
+        consent: Option<ConsentUpdate>,
+        answer: Answer,
+    ) -> Result<InboundRecorded, Error>;
+
+    /// What is known of `person` (an address without its channel's prefix).
+    async fn consent(&self, organization: &Organization, person: &str) -> Result<KnownConsent, Error>;
+
+    /// Changes a person's consent and adds the stream's entry, if the version is still `update.expected`; returns
+    /// whether it was.
+    async fn change_consent(&self, organization: &Organization, update: ConsentUpdate)
+    -> Result<bool, Error>;
+
+    /// The partition that `person`'s data is in: the first part of a new message's id.
+    fn partition(&self, person: &str) -> u16;
+
+    /// Stores a message that is about to be handed to Twilio, in state [`OutboundState::Sending`], if the
+    /// recipient's consent is still at `consent` and the id is free.
+    async fn create_outbound(
+        &self,
+        organization: &Organization,
+        outbound: &Outbound,
+        consent: &ConsentVersion,
+    ) -> Result<OutboundCreated, Error>;
+
+    /// Stores what became of the call to Twilio. A state of lower or equal rank changes nothing, an unknown id
+    /// neither.
+    async fn resolve_outbound(
+        &self,
+        organization: &Organization,
+        id: &MessageId,
+        state: &OutboundState,
+    ) -> Result<(), Error>;
+
+    /// The message asked for under `id`.
+    async fn outbound(
+        &self,
+        organization: &Organization,
+        id: &MessageId,
+    ) -> Result<Option<(Outbound, OutboundState)>, Error>;
+
+    /// The entries after `after`, oldest first, at most `limit` and [`EVENTS_PAGE_MAX`] of them.
+    async fn events(
+        &self,
+        organization: &Organization,
+        after: EventId,
+        limit: usize,
+    ) -> Result<Vec<(EventId, Event)>, Error>;
+
+    /// The newest entry's id, [`EventId::START`] if there is none.
+    async fn last_event(&self, organization: &Organization) -> Result<EventId, Error>;
+
+    /// Returns when there may be an entry after `after`, or after `timeout`.
+    async fn wait_for_events(
+        &self,
+        organization: &Organization,
+        after: EventId,
+        timeout: Duration,
+    ) -> Result<(), Error>;
+
+    /// Whether the store can be written to just now.
+    async fn ping(&self) -> Result<(), Error>;
+}
+
+impl ConsentVersion {
+    /// What a store keeps under this version: the consent itself, written down.
+    fn decode(stored: Option<String>) -> Result<KnownConsent, Error> {
+        let stored = stored.unwrap_or_default();
+        let consent = match stored.as_str() {
+            "" => Consent::default(),
+            text => decode("consent", text.as_bytes())?,
+        };
+        Ok(KnownConsent { consent, version: ConsentVersion(stored) })
+    }
+}
+
+/// Writes a value down as the stores keep it.
+fn encode<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("the domain's types have string keys and no failing serializer")
+}
+
+/// Reads what [`encode`] wrote.
+fn decode<T: serde::de::DeserializeOwned>(what: &str, stored: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(stored).map_err(|error| Error::Unreadable(format!("{what}: {error}")))
+}

@@ -1,0 +1,475 @@
+//! The store in Redis 7 or later, one server or a cluster.
+//!
+//! Streams are Redis streams with the contract's keys and fields, one entry per change, so that a dashboard may read
+//! them with nothing but a Redis client. Every change is one script: it compares what it was given with what is
+//! stored, writes, and appends to the stream, in one atomic step and one round trip. The rules stay in
+//! [`domain`](crate::domain): a script compares two numbers or two texts, and knows no status and no keyword.
+//!
+//! [`keys`] spells every key; `lua/` holds a script a file; [`record`] is the form in which a message is kept.
+
+mod connection;
+mod keys;
+mod record;
+mod scripts;
+mod stream;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::{FromRedisValue, RedisError, Value, aio::MultiplexedConnection};
+use tokio::sync::Mutex;
+
+use self::{
+    connection::{Connection, Server},
+    keys::Keys,
+};
+use super::{
+    ConsentUpdate, ConsentVersion, EVENTS_PAGE_MAX, Error, InboundRecorded, KnownConsent, Message,
+    OutboundCreated, StatusRecorded, Store, decode, encode,
+};
+use crate::{
+    domain::{
+        Event, EventId, MessageId, Organization, Outbound, OutboundState, StatusChange, Stream,
+        consent::Answer,
+        delivery::{self, Recorded},
+        event::InboundEntry,
+        message::PARTITIONS_MAX,
+    },
+    twilio::MessageSid,
+};
+
+/// How far the clocks of a cluster's nodes may be apart without an event being handed out before an earlier one.
+const CLUSTER_CLOCK_SKEW_MAX: Duration = Duration::from_millis(500);
+
+/// How often a cluster is asked for new entries, since no command can wait for several slots.
+const CLUSTER_POLL_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How long to wait when entries of the present millisecond were held back.
+const HELD_BACK_DELAY: Duration = Duration::from_millis(1);
+
+/// The Redis store.
+pub struct RedisStore {
+    server: Server,
+    connection: Connection,
+    keys: Keys,
+    /// Waits at the server for new entries; made on first use, and again after a failure.
+    waiting: Mutex<Option<MultiplexedConnection>>,
+}
+
+/// Why the Redis store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The URL cannot be read.
+    #[error("not a Redis URL: {0}")]
+    Url(RedisError),
+    /// The server cannot be reached or refuses us.
+    #[error("cannot reach Redis: {0}")]
+    Unreachable(RedisError),
+    /// The number of partitions is not the one of the first start.
+    #[error("this store was created with {stored} partitions, not {configured}")]
+    Partitions {
+        /// The number at the first start.
+        stored: String,
+        /// The number now.
+        configured: u16,
+    },
+}
+
+/// One read of the streams: entries in order, and whether some were held back.
+struct Page {
+    events: Vec<(EventId, Event)>,
+    held_back: bool,
+}
+
+impl RedisStore {
+    /// Connects to the server or cluster at `url`, under the key prefix `prefix`, with `partitions` (1 to
+    /// [`PARTITIONS_MAX`]) partitions per organization, which is fixed by the first start.
+    pub async fn open(url: &str, prefix: &str, partitions: u16) -> Result<Self, OpenError> {
+        assert!((1..=PARTITIONS_MAX).contains(&partitions), "the configuration bounds the partitions");
+        let server = Server::parse(url).map_err(OpenError::Url)?;
+        let connection = server.connect().await.map_err(OpenError::Unreachable)?;
+        let keys = Keys::new(prefix, partitions);
+        let mut fix = redis::cmd("SET");
+        fix.arg(keys.partitions()).arg(partitions).arg("NX").arg("GET");
+        let stored = connection.send(&fix).await.map_err(OpenError::Unreachable)?;
+        let stored: Option<String> = redis::from_redis_value(stored).unwrap_or_default();
+        match stored {
+            Some(stored) if stored != partitions.to_string() => {
+                Err(OpenError::Partitions { stored, configured: partitions })
+            }
+            _ => Ok(Self { server, connection, keys, waiting: Mutex::new(None) }),
+        }
+    }
+
+    async fn get<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, Error> {
+        read(self.connection.send(command).await.map_err(unavailable)?)
+    }
+
+    /// The unknown parameters of the entry `id` of a partition's deliveries.
+    async fn raw(
+        &self,
+        organization: &Organization,
+        partition: u16,
+        id: &str,
+    ) -> Result<Vec<(String, String)>, Error> {
+        let mut command = redis::cmd("HGET");
+        command.arg(self.keys.raw(organization, partition)).arg(id);
+        let stored: Option<String> = self.get(&command).await?;
+        let parameters = stored.unwrap_or_default();
+        serde_urlencoded::from_str(&parameters)
+            .map_err(|error| Error::Unreadable(format!("the parameters of {id}: {error}")))
+    }
+
+    /// Which of an organization's partitions hold unknown parameters at all: nearly always none.
+    async fn has_raw(&self, organization: &Organization, partition: u16) -> Result<bool, Error> {
+        let mut command = redis::cmd("EXISTS");
+        command.arg(self.keys.raw(organization, partition));
+        self.get(&command).await
+    }
+
+    /// Reads the three streams of every partition behind `after`, up to the present millisecond.
+    async fn page(&self, organization: &Organization, after: EventId, limit: usize) -> Result<Page, Error> {
+        let horizon = self.horizon_ms().await?;
+        let places = self
+            .keys
+            .partition_numbers()
+            .flat_map(|partition| Stream::ALL.into_iter().map(move |stream| (stream, partition)));
+        let reads = places.map(|(stream, partition)| async move {
+            let mut command = redis::cmd("XRANGE");
+            command.arg(self.keys.stream(organization, partition, stream));
+            command.arg(stream::start(after, stream, partition)).arg("+").arg("COUNT").arg(limit);
+            let answer = self.connection.send(&command).await.map_err(unavailable)?;
+            Ok::<_, Error>((stream, partition, stream::entries(answer)?))
+        });
+        let mut found = Vec::new();
+        let mut held_back = false;
+        for (stream, partition, entries) in futures_util::future::try_join_all(reads).await? {
+            for (id, fields) in entries {
+                let (ms, seq) = stream::entry_id(&id)?;
+                if ms < horizon {
+                    found.push((EventId { ms, seq, stream, partition }, id, fields));
+                } else {
+                    held_back = true;
+                }
+            }
+        }
+        found.sort_unstable_by_key(|(id, ..)| *id);
+        found.truncate(limit);
+        let mut events = Vec::with_capacity(found.len());
+        for (id, entry, fields) in found {
+            events.push((id, stream::event(id.stream, &entry, &fields)?));
+        }
+        self.add_raw(organization, &mut events).await?;
+        Ok(Page { events, held_back })
+    }
+
+    /// Adds the unknown parameters, where a partition has any.
+    async fn add_raw(
+        &self,
+        organization: &Organization,
+        events: &mut [(EventId, Event)],
+    ) -> Result<(), Error> {
+        for partition in self.keys.partition_numbers() {
+            if !events.iter().any(|(id, _)| id.partition == partition)
+                || !self.has_raw(organization, partition).await?
+            {
+                continue;
+            }
+            for (id, event) in events.iter_mut() {
+                if let Event::Delivery(entry) = event
+                    && id.partition == partition
+                {
+                    let id = format!("{}-{}", id.ms, id.seq);
+                    entry.raw = self.raw(organization, partition, &id).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Entries of this millisecond and later ones may still be preceded by another.
+    async fn horizon_ms(&self) -> Result<u64, Error> {
+        let (seconds, microseconds): (u64, u64) = self.get(&redis::cmd("TIME")).await?;
+        let now_ms = seconds * 1_000 + microseconds / 1_000;
+        Ok(match self.server {
+            Server::Single(_) => now_ms,
+            Server::Cluster(_) => now_ms.saturating_sub(CLUSTER_CLOCK_SKEW_MAX.as_millis() as u64),
+        })
+    }
+}
+
+#[async_trait]
+impl Store for RedisStore {
+    async fn record_status(
+        &self,
+        organization: &Organization,
+        change: StatusChange,
+    ) -> Result<StatusRecorded, Error> {
+        let partition = self.keys.partition(change.sid.as_str());
+        let keys = [
+            self.keys.messages(organization, partition, &change.sid),
+            self.keys.stream(organization, partition, Stream::Deliveries),
+            self.keys.raw(organization, partition),
+        ];
+        let raw = serde_urlencoded::to_string(&change.raw)
+            .map_err(|error| Error::Unreadable(format!("unknown parameters: {error}")))?;
+        let rank = delivery::rank(&change.status).to_string();
+        let error_code = change.error_code.map(|code| code.to_string()).unwrap_or_default();
+        let at = change.at.to_string();
+        let arguments = [
+            change.sid.as_str(),
+            change.id.as_ref().map_or("", MessageId::as_str),
+            &rank,
+            &record::word(&change.status),
+            &record::token(&change.status, change.error_code),
+            &raw,
+            change.status.as_str(),
+            change.channel.as_str(),
+            &change.to,
+            &change.from,
+            &error_code,
+            change.batch.as_deref().unwrap_or_default(),
+            change.source.as_str(),
+            &at,
+        ];
+        let answer = scripts::RECORD_STATUS.run(&self.connection, &keys, &arguments).await;
+        let result: u8 = read(answer.map_err(unavailable)?)?;
+        let recorded = match result & 3 {
+            0 => Recorded::Duplicate,
+            1 => Recorded::Moved,
+            _ => Recorded::Late,
+        };
+        Ok(StatusRecorded { recorded, learned_id: result & 4 != 0 })
+    }
+
+    async fn message(&self, organization: &Organization, sid: &MessageSid) -> Result<Option<Message>, Error> {
+        let partition = self.keys.partition(sid.as_str());
+        let mut command = redis::cmd("HGET");
+        command.arg(self.keys.messages(organization, partition, sid)).arg(sid.as_str());
+        let Some(stored) = self.get::<Option<String>>(&command).await? else { return Ok(None) };
+        let delivery = record::parse(&stored)?;
+        let stream = self.keys.stream(organization, partition, Stream::Deliveries);
+        let mut found = Vec::with_capacity(delivery.seen.len());
+        for seen in &delivery.seen {
+            let (ms, seq) = seen.entry;
+            let mut command = redis::cmd("XRANGE");
+            command.arg(&stream).arg(format!("{ms}-{seq}")).arg(format!("{ms}-{seq}"));
+            let answer = self.connection.send(&command).await.map_err(unavailable)?;
+            for (id, fields) in stream::entries(answer)? {
+                let place = EventId { ms, seq, stream: Stream::Deliveries, partition };
+                found.push((place, stream::event(Stream::Deliveries, &id, &fields)?));
+            }
+        }
+        self.add_raw(organization, &mut found).await?;
+        let entries = found.into_iter().filter_map(|(_, event)| match event {
+            Event::Delivery(entry) => Some(entry),
+            Event::Inbound(_) | Event::Consent(_) => None,
+        });
+        Ok(Some(Message { delivery, entries: entries.collect() }))
+    }
+
+    async fn record_inbound(
+        &self,
+        organization: &Organization,
+        entry: InboundEntry,
+        consent: Option<ConsentUpdate>,
+        answer: Answer,
+    ) -> Result<InboundRecorded, Error> {
+        let person = entry.from.clone();
+        let partition = self.keys.partition(&person);
+        let keys = [
+            self.keys.received(organization, &person, &entry.sid),
+            self.keys.stream(organization, partition, Stream::Inbound),
+            self.keys.consent(organization, &person),
+            self.keys.stream(organization, partition, Stream::Consents),
+        ];
+        let inbound = flat_fields(&Event::Inbound(entry));
+        let (changes, expected, after, consents) = match consent {
+            Some(update) => {
+                ("1", update.expected.0, encode(&update.consent), flat_fields(&Event::Consent(update.entry)))
+            }
+            None => ("0", String::new(), String::new(), Vec::new()),
+        };
+        let mut arguments =
+            vec![encode(&answer), changes.to_owned(), expected, after, inbound.len().to_string()];
+        arguments.extend(inbound);
+        arguments.extend(consents);
+        let stored = scripts::RECORD_INBOUND.run(&self.connection, &keys, &arguments).await;
+        let stored: String = read(stored.map_err(unavailable)?)?;
+        Ok(match stored.as_str() {
+            "1" => InboundRecorded::Stored,
+            "0" => InboundRecorded::ConsentChanged,
+            answered => InboundRecorded::Duplicate(decode("an inbound message", answered.as_bytes())?),
+        })
+    }
+
+    async fn consent(&self, organization: &Organization, person: &str) -> Result<KnownConsent, Error> {
+        let mut command = redis::cmd("GET");
+        command.arg(self.keys.consent(organization, person));
+        ConsentVersion::decode(self.get(&command).await?)
+    }
+
+    async fn change_consent(
+        &self,
+        organization: &Organization,
+        update: ConsentUpdate,
+    ) -> Result<bool, Error> {
+        let person = update.entry.phone.clone();
+        let keys = [
+            self.keys.consent(organization, &person),
+            self.keys.stream(organization, self.keys.partition(&person), Stream::Consents),
+        ];
+        let mut arguments = vec![update.expected.0, encode(&update.consent)];
+        arguments.extend(flat_fields(&Event::Consent(update.entry)));
+        read(scripts::CHANGE_CONSENT.run(&self.connection, &keys, &arguments).await.map_err(unavailable)?)
+    }
+
+    fn partition(&self, person: &str) -> u16 {
+        self.keys.partition(person)
+    }
+
+    async fn create_outbound(
+        &self,
+        organization: &Organization,
+        outbound: &Outbound,
+        consent: &ConsentVersion,
+    ) -> Result<OutboundCreated, Error> {
+        let Some(key) = self.keys.outbound(organization, &outbound.id) else {
+            return Ok(OutboundCreated::Conflict);
+        };
+        let keys = [key, self.keys.consent(organization, outbound.to.bare())];
+        let state = OutboundState::Sending;
+        let arguments = [consent.0.clone(), encode(outbound), encode(&state), state.rank().to_string()];
+        let answer = scripts::CREATE_OUTBOUND.run(&self.connection, &keys, &arguments).await;
+        Ok(match read::<bool>(answer.map_err(unavailable)?)? {
+            true => OutboundCreated::Created,
+            false => OutboundCreated::Conflict,
+        })
+    }
+
+    async fn resolve_outbound(
+        &self,
+        organization: &Organization,
+        id: &MessageId,
+        state: &OutboundState,
+    ) -> Result<(), Error> {
+        let Some(key) = self.keys.outbound(organization, id) else { return Ok(()) };
+        let arguments = [encode(state), state.rank().to_string()];
+        let answer = scripts::RESOLVE_OUTBOUND.run(&self.connection, &[key], &arguments).await;
+        answer.map(drop).map_err(unavailable)
+    }
+
+    async fn outbound(
+        &self,
+        organization: &Organization,
+        id: &MessageId,
+    ) -> Result<Option<(Outbound, OutboundState)>, Error> {
+        let Some(key) = self.keys.outbound(organization, id) else { return Ok(None) };
+        let mut command = redis::cmd("HMGET");
+        command.arg(key).arg("outbound").arg("state");
+        let (outbound, state): (Option<String>, Option<String>) = self.get(&command).await?;
+        let (Some(outbound), Some(state)) = (outbound, state) else { return Ok(None) };
+        Ok(Some((
+            decode("an outbound message", outbound.as_bytes())?,
+            decode("an outbound message's state", state.as_bytes())?,
+        )))
+    }
+
+    async fn events(
+        &self,
+        organization: &Organization,
+        after: EventId,
+        limit: usize,
+    ) -> Result<Vec<(EventId, Event)>, Error> {
+        let limit = limit.min(EVENTS_PAGE_MAX);
+        let page = self.page(organization, after, limit).await?;
+        if !page.held_back || page.events.len() == limit {
+            return Ok(page.events);
+        }
+        // What was written just before this call belongs to its answer.
+        tokio::time::sleep(HELD_BACK_DELAY).await;
+        Ok(self.page(organization, after, limit).await?.events)
+    }
+
+    async fn last_event(&self, organization: &Organization) -> Result<EventId, Error> {
+        let mut newest = EventId::START;
+        for partition in self.keys.partition_numbers() {
+            for stream in Stream::ALL {
+                let mut command = redis::cmd("XREVRANGE");
+                command.arg(self.keys.stream(organization, partition, stream));
+                command.arg("+").arg("-").arg("COUNT").arg(1);
+                let answer = self.connection.send(&command).await.map_err(unavailable)?;
+                for (id, _) in stream::entries(answer)? {
+                    let (ms, seq) = stream::entry_id(&id)?;
+                    newest = newest.max(EventId { ms, seq, stream, partition });
+                }
+            }
+        }
+        Ok(newest)
+    }
+
+    async fn wait_for_events(
+        &self,
+        organization: &Organization,
+        after: EventId,
+        timeout: Duration,
+    ) -> Result<(), Error> {
+        let mut waiting = self.waiting.lock().await;
+        if waiting.is_none() {
+            *waiting = self.server.connect_to_wait().await.map_err(unavailable)?;
+        }
+        let Some(connection) = waiting.as_mut() else {
+            tokio::time::sleep(CLUSTER_POLL_INTERVAL.min(timeout)).await;
+            return Ok(());
+        };
+        let mut command = redis::cmd("XREAD");
+        command.arg("COUNT").arg(1).arg("BLOCK").arg(timeout.as_millis() as u64).arg("STREAMS");
+        let mut ids = Vec::new();
+        for partition in self.keys.partition_numbers() {
+            for stream in Stream::ALL {
+                command.arg(self.keys.stream(organization, partition, stream));
+                let here = EventId { stream, partition, ..after };
+                // XREAD takes what is behind an id; an entry of the same instant in a later stream is not.
+                ids.push(match here > after {
+                    true if after.seq > 0 => format!("{}-{}", after.ms, after.seq - 1),
+                    true => format!("{}-{}", after.ms.saturating_sub(1), u64::MAX),
+                    false => format!("{}-{}", after.ms, after.seq),
+                });
+            }
+        }
+        command.arg(ids);
+        let answer = tokio::time::timeout(timeout * 2, command.query_async::<Value>(connection)).await;
+        match answer {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => {
+                *waiting = None;
+                Err(unavailable(error))
+            }
+            Err(error) => {
+                *waiting = None;
+                Err(Error::Unavailable(error.into()))
+            }
+        }
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        // A write, since a replica or a full server answers PING all the same.
+        let mut command = redis::cmd("SET");
+        command.arg(self.keys.ping()).arg(1).arg("EX").arg(60);
+        self.get::<Value>(&command).await.map(drop)
+    }
+}
+
+/// An entry's names and values in turn, as XADD takes them.
+fn flat_fields(event: &Event) -> Vec<String> {
+    event.fields().into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect()
+}
+
+fn read<T: FromRedisValue>(answer: Value) -> Result<T, Error> {
+    redis::from_redis_value(answer).map_err(|error| Error::Unreadable(format!("an answer of Redis: {error}")))
+}
+
+/// A failure of Redis is one of the store, whatever its cause.
+fn unavailable(error: RedisError) -> Error {
+    Error::Unavailable(error.into())
+}

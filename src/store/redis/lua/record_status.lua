@@ -1,0 +1,56 @@
+-- Records one status of one message, unless this status with this error is recorded already.
+--
+-- KEYS[1]  hash    <prefix>:{<organization>:<partition>}:msg:<xyz>    message SID -> record (record.rs)
+-- KEYS[2]  stream  <prefix>:{<organization>:<partition>}:deliveries
+-- KEYS[3]  hash    <prefix>:{<organization>:<partition>}:raw          entry -> unknown parameters
+--
+-- ARGV[1]  message SID
+-- ARGV[2]  our own id, empty if not known
+-- ARGV[3]  rank of the status, 0 if it moves nothing
+-- ARGV[4]  the status as a word of the record
+-- ARGV[5]  token of status and error
+-- ARGV[6]  unknown parameters, empty if none
+-- ARGV[7]  the entry's fields, as Twilio said them: status
+-- ARGV[8]  channel
+-- ARGV[9]  to
+-- ARGV[10] from
+-- ARGV[11] error code
+-- ARGV[12] batch
+-- ARGV[13] source
+-- ARGV[14] milliseconds since 1970
+--
+-- Returns 0: recorded before, nothing written. 1: the message moved. 2: recorded, the message stays.
+-- 4 more: the record had no id before and has ARGV[2] now.
+local record = redis.call('HGET', KEYS[1], ARGV[1])
+local rank, status, id, seen = 0, '', '', ''
+if record then
+  local head, reached, known, rest = string.match(record, '^(%d+);([^;]*);([^;]*);(.*)$')
+  rank, status, id, seen = tonumber(head), reached, known, rest
+  if string.find(';' .. seen, ';' .. ARGV[5] .. '@', 1, true) then
+    return 0
+  end
+end
+
+local result, late, previous = 2, '1', status
+if tonumber(ARGV[3]) > rank then
+  result, late, rank, status = 1, '0', ARGV[3], ARGV[4]
+end
+if id == '' and ARGV[2] ~= '' then
+  result, id = result + 4, ARGV[2]
+end
+
+local entry = redis.call('XADD', KEYS[2], '*',
+  'sid', ARGV[1], 'id', id, 'status', ARGV[7], 'previous', previous, 'late', late, 'channel', ARGV[8],
+  'to', ARGV[9], 'from', ARGV[10], 'error_code', ARGV[11], 'batch', ARGV[12], 'source', ARGV[13], 'at', ARGV[14])
+
+local ms, seq = string.match(entry, '^(%d+)%-(%d+)$')
+local first = string.match(seen, '@(%x+)')
+local place = string.format('%x', tonumber(ms) - (first and tonumber(first, 16) or 0))
+if seq ~= '0' then
+  place = place .. string.format('-%x', tonumber(seq))
+end
+redis.call('HSET', KEYS[1], ARGV[1], rank .. ';' .. status .. ';' .. id .. ';' .. seen .. ARGV[5] .. '@' .. place .. ';')
+if ARGV[6] ~= '' then
+  redis.call('HSET', KEYS[3], entry, ARGV[6])
+end
+return result

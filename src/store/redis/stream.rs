@@ -1,0 +1,130 @@
+//! Reading the streams back.
+//!
+//! Each organization has three streams a partition. Their entries are merged by id, that is by the server's clock,
+//! into one order. A page must not hand out an entry while an earlier one may still be added to another stream: so
+//! it stops before the server's present millisecond.
+
+use redis::{Value, from_redis_value};
+
+use crate::{
+    domain::{
+        Event, EventId, Source, Stream,
+        consent::{ConsentChannel, ConsentEntry, ConsentSource, ConsentState},
+        delivery::DeliveryEntry,
+        event::InboundEntry,
+    },
+    store::Error,
+    twilio::{Channel, MessageStatus},
+};
+
+/// The id of an entry in its stream.
+pub(super) type EntryId = (u64, u64);
+
+/// An entry's fields as Redis returns them: names and values in turn.
+pub(super) struct Fields<'a> {
+    id: &'a str,
+    fields: &'a [(String, String)],
+}
+
+/// The entries of an `XRANGE` answer: id, fields and values.
+pub(super) fn entries(answer: Value) -> Result<Vec<(String, Vec<(String, String)>)>, Error> {
+    from_redis_value(answer).map_err(|error| Error::Unreadable(format!("a stream: {error}")))
+}
+
+/// Reads `<ms>-<seq>`.
+pub(super) fn entry_id(text: &str) -> Result<EntryId, Error> {
+    text.split_once('-')
+        .and_then(|(ms, seq)| Some((ms.parse().ok()?, seq.parse().ok()?)))
+        .ok_or_else(|| Error::Unreadable(format!("a stream entry's id: {text:?}")))
+}
+
+/// The first entry id to ask `stream` of `partition` for, so that all after `after` are returned and none twice.
+pub(super) fn start(after: EventId, stream: Stream, partition: u16) -> String {
+    let here = EventId { stream, partition, ..after };
+    let exclusive = if here > after { "" } else { "(" };
+    format!("{exclusive}{}-{}", after.ms, after.seq)
+}
+
+/// Reads an entry of `stream`.
+pub(super) fn event(stream: Stream, id: &str, fields: &[(String, String)]) -> Result<Event, Error> {
+    let fields = Fields { id, fields };
+    Ok(match stream {
+        Stream::Deliveries => Event::Delivery(delivery(&fields)?),
+        Stream::Inbound => Event::Inbound(InboundEntry {
+            sid: fields.read("sid", |text| text.parse().ok())?,
+            channel: fields.read("channel", Channel::parse)?,
+            from: fields.get("from")?.to_owned(),
+            to: fields.get("to")?.to_owned(),
+            body_length: fields.read("body_length", |text| text.parse().ok())?,
+            keyword: fields.get("keyword")?.to_owned(),
+            media: fields.read("media", |text| text.parse().ok())?,
+            at: fields.read("at", |text| text.parse().ok())?,
+        }),
+        Stream::Consents => Event::Consent(ConsentEntry {
+            phone: fields.get("phone")?.to_owned(),
+            channel: fields.read("channel", ConsentChannel::parse)?,
+            state: fields.read("state", ConsentState::parse)?,
+            source: fields.read("source", ConsentSource::parse)?,
+            sid: fields.read_optional("sid", |text| text.parse().ok())?,
+            at: fields.read("at", |text| text.parse().ok())?,
+        }),
+    })
+}
+
+fn delivery(fields: &Fields<'_>) -> Result<DeliveryEntry, Error> {
+    Ok(DeliveryEntry {
+        sid: fields.read("sid", |text| text.parse().ok())?,
+        id: fields.read_optional("id", |text| text.parse().ok())?,
+        status: MessageStatus::parse(fields.get("status")?),
+        previous: fields.read_optional("previous", |text| Some(MessageStatus::parse(text)))?,
+        late: fields.get("late")? == "1",
+        channel: fields.read("channel", Channel::parse)?,
+        to: fields.get("to")?.to_owned(),
+        from: fields.get("from")?.to_owned(),
+        error_code: fields.read_optional("error_code", |text| text.parse().ok())?,
+        batch: fields.read_optional("batch", |text| Some(text.to_owned()))?,
+        source: fields.read("source", Source::parse)?,
+        at: fields.read("at", |text| text.parse().ok())?,
+        raw: Vec::new(),
+    })
+}
+
+impl Fields<'_> {
+    fn get(&self, name: &str) -> Result<&str, Error> {
+        self.fields
+            .iter()
+            .find(|(field, _)| field == name)
+            .map(|(_, value)| value.as_str())
+            .ok_or_else(|| self.unreadable(name))
+    }
+
+    fn read<T>(&self, name: &str, read: impl Fn(&str) -> Option<T>) -> Result<T, Error> {
+        read(self.get(name)?).ok_or_else(|| self.unreadable(name))
+    }
+
+    fn read_optional<T>(&self, name: &str, read: impl Fn(&str) -> Option<T>) -> Result<Option<T>, Error> {
+        match self.get(name)? {
+            "" => Ok(None),
+            text => read(text).map(Some).ok_or_else(|| self.unreadable(name)),
+        }
+    }
+
+    fn unreadable(&self, name: &str) -> Error {
+        Error::Unreadable(format!("field {name} of the stream entry {}", self.id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_starts_right_behind_the_entry_it_follows() {
+        let after = EventId { ms: 7, seq: 1, stream: Stream::Consents, partition: 3 };
+        assert_eq!(start(after, Stream::Inbound, 9), "(7-1");
+        assert_eq!(start(after, Stream::Consents, 2), "(7-1");
+        assert_eq!(start(after, Stream::Consents, 3), "(7-1");
+        assert_eq!(start(after, Stream::Consents, 4), "7-1");
+        assert_eq!(start(after, Stream::Deliveries, 0), "7-1");
+    }
+}

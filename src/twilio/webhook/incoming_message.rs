@@ -1,0 +1,210 @@
+//! The incoming message: what someone wrote to one of our senders.
+
+use std::fmt;
+
+use super::{InvalidWebhook, Parameters, channel_of};
+use crate::twilio::{AccountSid, Address, Channel, Form, MessageSid, MessagingServiceSid};
+
+/// What is documented, or has been seen, and is not read.
+const PASSED_OVER: &[&str] = &[
+    "AddOns",
+    "Address",
+    "ApiVersion",
+    "ButtonType",
+    "ChannelMetadata",
+    "FlowData",
+    "Forwarded",
+    "FrequentlyForwarded",
+    "FromCity",
+    "FromCountry",
+    "FromState",
+    "FromZip",
+    "InteractiveData",
+    "Label",
+    "Latitude",
+    "Longitude",
+    "MessageType",
+    "OriginalRepliedMessageSender",
+    "ReferralBody",
+    "ReferralCtwaClid",
+    "ReferralHeadline",
+    "ReferralMediaContentType",
+    "ReferralMediaId",
+    "ReferralMediaUrl",
+    "ReferralNumMedia",
+    "ReferralSourceId",
+    "ReferralSourceType",
+    "ReferralSourceUrl",
+    "SmsStatus",
+    "ToCity",
+    "ToCountry",
+    "ToState",
+    "ToZip",
+];
+
+/// Where the media are: ten at most.
+const MEDIA: [(&str, &str); 10] = [
+    ("MediaUrl0", "MediaContentType0"),
+    ("MediaUrl1", "MediaContentType1"),
+    ("MediaUrl2", "MediaContentType2"),
+    ("MediaUrl3", "MediaContentType3"),
+    ("MediaUrl4", "MediaContentType4"),
+    ("MediaUrl5", "MediaContentType5"),
+    ("MediaUrl6", "MediaContentType6"),
+    ("MediaUrl7", "MediaContentType7"),
+    ("MediaUrl8", "MediaContentType8"),
+    ("MediaUrl9", "MediaContentType9"),
+];
+
+/// A message that someone sent to one of our senders.
+///
+/// `Debug` masks addresses and leaves out texts.
+///
+/// Source: <https://www.twilio.com/docs/messaging/guides/webhook-request>.
+#[derive(Clone, PartialEq, Eq)]
+pub struct IncomingMessage {
+    /// The account that has the sender it was sent to.
+    pub account_sid: AccountSid,
+    /// The message: `MessageSid` or, where that is absent, a deprecated name, `SmsSid` or `SmsMessageSid`.
+    pub message_sid: MessageSid,
+    /// Who wrote it.
+    pub from: Address,
+    /// Which of our senders it was sent to.
+    pub to: Address,
+    /// What was written, untrimmed; empty where it is media, a location and the like.
+    pub body: String,
+    /// How many media there are; where Twilio does not say, how many of them [`IncomingMessage::media`] holds.
+    pub num_media: u32,
+    /// The media, in their order.
+    pub media: Vec<Media>,
+    /// How many segments it took; 1 on other channels than SMS, and where Twilio does not say.
+    pub num_segments: u32,
+    /// The messaging service that the sender it was sent to is in.
+    pub messaging_service_sid: Option<MessagingServiceSid>,
+    /// What Advanced Opt-Out took it for. Without that feature it is absent, whatever the body says.
+    pub opt_out_type: Option<OptOutType>,
+    /// Where the message travelled: an address's prefix.
+    pub channel: Channel,
+    /// The name that the writer gives themselves (WhatsApp).
+    pub profile_name: Option<String>,
+    /// The writer's number on WhatsApp: digits without a `+`.
+    pub wa_id: Option<String>,
+    /// The writer's business-scoped user id, with its prefix; it is there when the number is hidden (WhatsApp).
+    pub external_user_id: Option<String>,
+    /// The writer's user name (WhatsApp).
+    pub username: Option<String>,
+    /// What is written on the button that was pressed.
+    pub button_text: Option<String>,
+    /// What the button that was pressed stands for.
+    pub button_payload: Option<String>,
+    /// Our message that this one replies to, if that is at most seven days old.
+    pub original_replied_message_sid: Option<MessageSid>,
+    /// Parameters that are new or cannot be read, in the order in which they were sent.
+    pub other: Vec<(String, String)>,
+}
+
+/// A picture or the like that came with a message. `Debug` leaves out where it is.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Media {
+    /// Where it can be fetched until it is deleted, with the account's credentials if the account asks for them.
+    pub url: String,
+    /// Its MIME type.
+    pub content_type: Option<String>,
+}
+
+/// What Advanced Opt-Out took a message for.
+///
+/// Source: <https://www.twilio.com/docs/messaging/tutorials/advanced-opt-out>.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OptOutType {
+    /// The writer opted out.
+    Stop,
+    /// The writer opted in again.
+    Start,
+    /// The writer asked for help.
+    Help,
+}
+
+impl OptOutType {
+    /// Reads `STOP`, `START` or `HELP`, in any letter case.
+    pub fn parse(text: &str) -> Option<Self> {
+        [OptOutType::Stop, OptOutType::Start, OptOutType::Help]
+            .into_iter()
+            .find(|opt_out_type| opt_out_type.as_str().eq_ignore_ascii_case(text))
+    }
+
+    /// The type in Twilio's spelling.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            OptOutType::Stop => "STOP",
+            OptOutType::Start => "START",
+            OptOutType::Help => "HELP",
+        }
+    }
+}
+
+impl IncomingMessage {
+    /// Reads an incoming message.
+    pub fn parse(form: &Form<'_>) -> Result<Self, InvalidWebhook> {
+        let mut parameters = Parameters::of(form);
+        let address = |text: &str| Address::parse(text).ok();
+        let message_sid = |text: &str| MessageSid::parse(text).ok();
+        let number = |text: &str| text.parse().ok();
+        let from = parameters.required(&["From"], address)?;
+        let to = parameters.required(&["To"], address)?;
+        let media = media_of(&mut parameters);
+        Ok(Self {
+            account_sid: parameters.required(&["AccountSid"], |text| AccountSid::parse(text).ok())?,
+            message_sid: parameters.required(&["MessageSid", "SmsSid", "SmsMessageSid"], message_sid)?,
+            channel: channel_of([&from, &to]),
+            from,
+            to,
+            body: parameters.text("Body").unwrap_or_default(),
+            num_media: parameters.optional("NumMedia", number).unwrap_or(media.len() as u32),
+            media,
+            num_segments: parameters.optional("NumSegments", number).unwrap_or(1),
+            messaging_service_sid: parameters
+                .optional("MessagingServiceSid", |text| MessagingServiceSid::parse(text).ok()),
+            opt_out_type: parameters.optional("OptOutType", OptOutType::parse),
+            profile_name: parameters.text("ProfileName"),
+            wa_id: parameters.text("WaId"),
+            external_user_id: parameters.text("ExternalUserId"),
+            username: parameters.text("Username"),
+            button_text: parameters.text("ButtonText"),
+            button_payload: parameters.text("ButtonPayload"),
+            original_replied_message_sid: parameters.optional("OriginalRepliedMessageSid", message_sid),
+            other: parameters.other(PASSED_OVER),
+        })
+    }
+}
+
+fn media_of(parameters: &mut Parameters<'_>) -> Vec<Media> {
+    MEDIA
+        .into_iter()
+        .filter_map(|(url, content_type)| {
+            Some(Media { url: parameters.text(url)?, content_type: parameters.text(content_type) })
+        })
+        .collect()
+}
+
+impl fmt::Debug for IncomingMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IncomingMessage")
+            .field("account_sid", &self.account_sid)
+            .field("message_sid", &self.message_sid)
+            .field("from", &self.from)
+            .field("to", &self.to)
+            .field("channel", &self.channel)
+            .field("media", &self.media)
+            .field("num_segments", &self.num_segments)
+            .field("messaging_service_sid", &self.messaging_service_sid)
+            .field("opt_out_type", &self.opt_out_type)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Media {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Media").field("content_type", &self.content_type).finish_non_exhaustive()
+    }
+}

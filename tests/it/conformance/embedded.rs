@@ -1,0 +1,57 @@
+//! The suite on the embedded store.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use textledger::{
+    clock::{ManualClock, SystemClock},
+    domain::{EventId, Organization},
+    store::{
+        Store,
+        embedded::{EmbeddedStore, OpenError},
+    },
+};
+
+use super::suite::{Harness, status};
+
+struct Embedded(tempfile::TempDir);
+
+#[async_trait]
+impl Harness for Embedded {
+    async fn open(&self) -> Arc<dyn Store> {
+        Arc::new(EmbeddedStore::open(self.0.path(), Arc::new(SystemClock)).unwrap())
+    }
+}
+
+async fn fresh() -> Embedded {
+    Embedded(tempfile::tempdir().unwrap())
+}
+
+super::conformance!(fresh());
+
+#[test]
+fn a_second_process_is_told_that_the_store_is_in_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let _first = EmbeddedStore::open(folder.path(), Arc::new(SystemClock)).unwrap();
+    let second = EmbeddedStore::open(folder.path(), Arc::new(SystemClock));
+    assert!(matches!(second, Err(OpenError::InUse { .. })));
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_does_not_set_the_events_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(1_000));
+    let organization = Organization::default();
+    let store = EmbeddedStore::open(folder.path(), clock.clone()).unwrap();
+    store.record_status(&organization, status("a", "queued")).await.unwrap();
+    clock.set(500);
+    store.record_status(&organization, status("a", "sent")).await.unwrap();
+    drop(store);
+    let store = EmbeddedStore::open(folder.path(), clock.clone()).unwrap();
+    store.record_status(&organization, status("a", "delivered")).await.unwrap();
+    clock.set(2_000);
+    store.record_status(&organization, status("a", "read")).await.unwrap();
+    let events = store.events(&organization, EventId::START, 10).await.unwrap();
+    let places: Vec<_> = events.iter().map(|(id, _)| (id.ms, id.seq)).collect();
+    assert_eq!(places, [(1_000, 0), (1_000, 1), (1_000, 2), (2_000, 0)]);
+}

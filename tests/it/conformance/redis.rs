@@ -1,0 +1,108 @@
+//! The suite on a real Redis, and what only Redis promises: the streams as other clients read them.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use async_trait::async_trait;
+use textledger::{
+    domain::{EventId, Organization},
+    store::{
+        Store,
+        redis::{OpenError, RedisStore},
+    },
+};
+
+use super::suite::{Harness, sid, status};
+use crate::support::redis_server::RedisServer;
+
+struct Redis {
+    prefix: String,
+    partitions: u16,
+}
+
+#[async_trait]
+impl Harness for Redis {
+    async fn open(&self) -> Arc<dyn Store> {
+        let url = RedisServer::shared().url();
+        Arc::new(RedisStore::open(&url, &self.prefix, self.partitions).await.unwrap())
+    }
+}
+
+async fn fresh(partitions: u16) -> Redis {
+    static USED: AtomicU32 = AtomicU32::new(0);
+    Redis { prefix: format!("t{}", USED.fetch_add(1, Ordering::Relaxed)), partitions }
+}
+
+mod one_partition {
+    super::super::conformance!(super::fresh(1));
+}
+
+mod sixteen_partitions {
+    super::super::conformance!(super::fresh(16));
+}
+
+/// The streams' keys and fields are the contract's, for clients that know nothing of textledger.
+#[tokio::test]
+async fn a_redis_client_reads_the_streams_of_the_contract() {
+    let redis = fresh(1).await;
+    let store = redis.open().await;
+    store.record_status(&Organization::default(), status("abc", "queued")).await.unwrap();
+    store.record_status(&Organization::default(), status("abc", "delivered")).await.unwrap();
+    let mut connection = RedisServer::shared().connect().await;
+    let key = format!("{}:{{default:0}}:deliveries", redis.prefix);
+    let entries: Vec<(String, Vec<(String, String)>)> =
+        redis::cmd("XRANGE").arg(key).arg("-").arg("+").query_async(&mut connection).await.unwrap();
+    let wanted = [
+        ("sid", sid("abc").to_string()),
+        ("id", String::new()),
+        ("status", "delivered".to_owned()),
+        ("previous", "queued".to_owned()),
+        ("late", "0".to_owned()),
+        ("channel", "sms".to_owned()),
+        ("to", "+14155550100".to_owned()),
+        ("from", "+15005550006".to_owned()),
+        ("error_code", String::new()),
+        ("batch", String::new()),
+        ("source", "callback".to_owned()),
+        ("at", "1764000000000".to_owned()),
+    ];
+    let wanted: Vec<_> = wanted.map(|(name, value)| (name.to_owned(), value)).into();
+    assert_eq!(entries[1].1, wanted);
+}
+
+#[tokio::test]
+async fn a_server_that_forgot_the_scripts_is_taught_again() {
+    // A server of its own, since its scripts are flushed.
+    let server = RedisServer::start();
+    let store = RedisStore::open(&server.url(), "tl", 1).await.unwrap();
+    let organization = Organization::default();
+    store.record_status(&organization, status("a", "queued")).await.unwrap();
+    let mut connection = server.connect().await;
+    redis::cmd("SCRIPT").arg("FLUSH").query_async::<()>(&mut connection).await.unwrap();
+    store.record_status(&organization, status("a", "sent")).await.unwrap();
+    assert_eq!(store.events(&organization, EventId::START, 10).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn the_number_of_partitions_is_fixed_by_the_first_start() {
+    let redis = fresh(4).await;
+    drop(redis.open().await);
+    let again = RedisStore::open(&RedisServer::shared().url(), &redis.prefix, 5).await;
+    assert!(matches!(again, Err(OpenError::Partitions { configured: 5, .. })));
+}
+
+#[tokio::test]
+async fn messages_share_packed_hashes() {
+    let redis = fresh(1).await;
+    let store = redis.open().await;
+    for status_name in ["queued", "sent", "delivered", "read"] {
+        store.record_status(&Organization::default(), status("abc", status_name)).await.unwrap();
+    }
+    let mut connection = RedisServer::shared().connect().await;
+    let key = format!("{}:{{default:0}}:msg:abc", redis.prefix);
+    let encoding: String =
+        redis::cmd("OBJECT").arg("ENCODING").arg(key).query_async(&mut connection).await.unwrap();
+    assert_eq!(encoding, "listpack");
+}

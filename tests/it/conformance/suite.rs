@@ -1,0 +1,450 @@
+//! The promises of `store::Store`, one function each.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use textledger::{
+    domain::{
+        Consent, Event, EventId, MessageId, Organization, Outbound, OutboundState, Source, StatusChange,
+        Stream,
+        consent::{Answer, ConsentChannel, ConsentEntry, ConsentSource, ConsentState},
+        delivery::Recorded,
+        event::InboundEntry,
+    },
+    store::{ConsentUpdate, ConsentVersion, InboundRecorded, OutboundCreated, Store},
+    twilio::{Address, Channel, MessageSid, MessageStatus},
+};
+use tokio::task::JoinSet;
+
+pub use super::model::random_histories_agree_with_the_model;
+
+/// Makes the store under test, and makes it again on the same data.
+#[async_trait]
+pub trait Harness: Sync {
+    /// Opens the store.
+    async fn open(&self) -> Arc<dyn Store>;
+}
+
+/// When everything here happens.
+const AT: u64 = 1_764_000_000_000;
+
+const PERSON: &str = "+14155550100";
+
+/// The message SID that ends in `tail`, which is of hexadecimal digits.
+pub fn sid(tail: &str) -> MessageSid {
+    MessageSid::parse(&format!("SM{tail:0>32}")).unwrap()
+}
+
+/// A callback that the message `tail` has become `status`.
+pub fn status(tail: &str, status: &str) -> StatusChange {
+    StatusChange {
+        sid: sid(tail),
+        id: None,
+        status: MessageStatus::parse(status),
+        error_code: None,
+        channel: Channel::Sms,
+        to: PERSON.to_owned(),
+        from: "+15005550006".to_owned(),
+        batch: None,
+        source: Source::Callback,
+        at: AT,
+        raw: Vec::new(),
+    }
+}
+
+fn organization() -> Organization {
+    Organization::default()
+}
+
+fn inbound(tail: &str) -> InboundEntry {
+    InboundEntry {
+        sid: sid(tail),
+        channel: Channel::Sms,
+        from: PERSON.to_owned(),
+        to: "+15005550006".to_owned(),
+        body_length: 4,
+        keyword: "STOP".to_owned(),
+        media: 0,
+        at: AT,
+    }
+}
+
+fn opt_out(expected: ConsentVersion) -> ConsentUpdate {
+    let mut consent = Consent::default();
+    consent.sms.state = ConsentState::OptedOut;
+    let entry = ConsentEntry {
+        phone: PERSON.to_owned(),
+        channel: ConsentChannel::Sms,
+        state: ConsentState::OptedOut,
+        source: ConsentSource::Keyword,
+        sid: Some(sid("5")),
+        at: AT,
+    };
+    ConsentUpdate { expected, consent, entry }
+}
+
+fn outbound(store: &dyn Store, number: u128) -> Outbound {
+    Outbound {
+        id: MessageId::new(store.partition(PERSON), number),
+        to: Address::parse(PERSON).unwrap(),
+        from: Some(Address::parse("+15005550006").unwrap()),
+        messaging_service_sid: None,
+        body_length: 11,
+        segments: 1,
+        media: 0,
+        category: Some("general".to_owned()),
+        user_id: None,
+        created_at: AT,
+    }
+}
+
+async fn all_events(store: &dyn Store, organization: &Organization) -> Vec<(EventId, Event)> {
+    store.events(organization, EventId::START, 1_000).await.unwrap()
+}
+
+pub async fn a_status_moves_a_message_upwards_only(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let steps = [
+        ("sent", Recorded::Moved, None, "sent"),
+        ("queued", Recorded::Late, Some("sent"), "sent"),
+        ("undelivered", Recorded::Moved, Some("sent"), "undelivered"),
+        ("failed", Recorded::Late, Some("undelivered"), "undelivered"),
+        ("delivered", Recorded::Moved, Some("undelivered"), "delivered"),
+        ("read", Recorded::Moved, Some("delivered"), "read"),
+        ("sending", Recorded::Late, Some("read"), "read"),
+    ];
+    for (name, recorded, ..) in steps {
+        assert_eq!(
+            store.record_status(&organization(), status("1", name)).await.unwrap().recorded,
+            recorded,
+            "{name}"
+        );
+    }
+    let message = store.message(&organization(), &sid("1")).await.unwrap().unwrap();
+    assert_eq!(message.delivery.status, Some(MessageStatus::Read));
+    assert_eq!(message.entries.len(), steps.len());
+    for (entry, (name, recorded, previous, _)) in message.entries.iter().zip(steps) {
+        assert_eq!(entry.status.as_str(), name);
+        assert_eq!(entry.late, recorded == Recorded::Late, "{name}");
+        assert_eq!(entry.previous.as_ref().map(MessageStatus::as_str), previous, "{name}");
+    }
+    assert!(store.message(&organization(), &sid("2")).await.unwrap().is_none());
+}
+
+pub async fn a_repetition_changes_nothing(harness: &dyn Harness) {
+    let store = harness.open().await;
+    for name in ["queued", "delivered", "sent"] {
+        store.record_status(&organization(), status("1", name)).await.unwrap();
+    }
+    let before = (
+        store.message(&organization(), &sid("1")).await.unwrap(),
+        all_events(store.as_ref(), &organization()).await,
+    );
+    for name in ["sent", "queued", "delivered", "delivered"] {
+        let repeated = StatusChange { at: AT + 1, source: Source::Poll, ..status("1", name) };
+        let stored = store.record_status(&organization(), repeated).await.unwrap();
+        assert_eq!(stored.recorded, Recorded::Duplicate);
+    }
+    let after = (
+        store.message(&organization(), &sid("1")).await.unwrap(),
+        all_events(store.as_ref(), &organization()).await,
+    );
+    assert_eq!(before, after);
+}
+
+pub async fn the_same_status_with_another_error_is_recorded(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let failed = |error_code| StatusChange { error_code, ..status("1", "failed") };
+    for (error_code, recorded) in [
+        (Some(30_003), Recorded::Moved),
+        (None, Recorded::Late),
+        (Some(3_000), Recorded::Late),
+        (Some(30_003), Recorded::Duplicate),
+        (None, Recorded::Duplicate),
+    ] {
+        let stored = store.record_status(&organization(), failed(error_code)).await.unwrap();
+        assert_eq!(stored.recorded, recorded, "{error_code:?}");
+    }
+    let message = store.message(&organization(), &sid("1")).await.unwrap().unwrap();
+    let errors: Vec<_> = message.entries.iter().map(|entry| entry.error_code).collect();
+    assert_eq!(errors, [Some(30_003), None, Some(3_000)]);
+}
+
+pub async fn an_unknown_status_is_kept_and_moves_nothing(harness: &dyn Harness) {
+    let store = harness.open().await;
+    for (name, recorded) in [
+        ("teleported", Recorded::Late),
+        ("queued", Recorded::Moved),
+        ("vanished", Recorded::Late),
+        ("teleported", Recorded::Duplicate),
+    ] {
+        let stored = store.record_status(&organization(), status("1", name)).await.unwrap();
+        assert_eq!(stored.recorded, recorded, "{name}");
+    }
+    let message = store.message(&organization(), &sid("1")).await.unwrap().unwrap();
+    assert_eq!(message.delivery.status, Some(MessageStatus::Queued));
+    let names: Vec<_> = message.entries.iter().map(|entry| entry.status.as_str()).collect();
+    assert_eq!(names, ["teleported", "queued", "vanished"]);
+    assert_eq!(message.entries[0].previous, None);
+}
+
+pub async fn our_id_is_learned_once_and_stays(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let id = MessageId::new(0, 7);
+    let with_id = |name| StatusChange { id: Some(id), ..status("1", name) };
+    let learned = [
+        store.record_status(&organization(), status("1", "queued")).await.unwrap().learned_id,
+        store.record_status(&organization(), with_id("sent")).await.unwrap().learned_id,
+        store.record_status(&organization(), with_id("delivered")).await.unwrap().learned_id,
+        store.record_status(&organization(), status("1", "read")).await.unwrap().learned_id,
+    ];
+    assert_eq!(learned, [false, true, false, false]);
+    let message = store.message(&organization(), &sid("1")).await.unwrap().unwrap();
+    assert_eq!(message.delivery.id, Some(id));
+    let ids: Vec<_> = message.entries.iter().map(|entry| entry.id).collect();
+    assert_eq!(ids, [None, Some(id), Some(id), Some(id)]);
+}
+
+pub async fn unknown_parameters_are_kept(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let raw = vec![
+        ("NewIn2027".to_owned(), "a&b=c %é\u{1f44d}".to_owned()),
+        ("Twice".to_owned(), String::new()),
+        ("Twice".to_owned(), "2".to_owned()),
+    ];
+    store.record_status(&organization(), status("1", "queued")).await.unwrap();
+    let change = StatusChange { raw: raw.clone(), ..status("1", "sent") };
+    store.record_status(&organization(), change).await.unwrap();
+    let message = store.message(&organization(), &sid("1")).await.unwrap().unwrap();
+    assert_eq!((&message.entries[0].raw, &message.entries[1].raw), (&Vec::new(), &raw));
+    let events = all_events(store.as_ref(), &organization()).await;
+    assert!(matches!(&events[1].1, Event::Delivery(entry) if entry.raw == raw));
+}
+
+pub async fn what_is_strange_is_stored_as_it_is(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let change = StatusChange {
+        to: "CO.\"8997\u{e9};@!{x}".to_owned(),
+        from: String::new(),
+        channel: Channel::Whatsapp,
+        batch: Some("b;1".to_owned()),
+        error_code: Some(u32::MAX),
+        ..status("ff", "SENT")
+    };
+    store.record_status(&organization(), change.clone()).await.unwrap();
+    let odd = StatusChange { status: MessageStatus::Other("o;d@d!9".to_owned()), ..change.clone() };
+    store.record_status(&organization(), odd.clone()).await.unwrap();
+    let repeated = store.record_status(&organization(), odd).await.unwrap();
+    assert_eq!(repeated.recorded, Recorded::Duplicate);
+    let message = store.message(&organization(), &sid("ff")).await.unwrap().unwrap();
+    assert_eq!(message.delivery.status, Some(MessageStatus::Sent));
+    let entry = &message.entries[0];
+    assert_eq!(
+        (&entry.to, &entry.from, entry.channel, &entry.batch, entry.error_code),
+        (&change.to, &change.from, change.channel, &change.batch, change.error_code)
+    );
+    assert_eq!(message.entries[1].status.as_str(), "o;d@d!9");
+}
+
+pub async fn events_come_in_order_and_page_without_gaps(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let mut written = Vec::new();
+    for number in 0..60 {
+        let tail = format!("{number:x}");
+        match number % 3 {
+            0 => drop(store.record_status(&organization(), status(&tail, "sent")).await.unwrap()),
+            1 => {
+                let entry = InboundEntry { from: format!("+1415555{number:04}"), ..inbound(&tail) };
+                let stored = store.record_inbound(&organization(), entry, None, Answer::Nothing).await;
+                assert_eq!(stored.unwrap(), InboundRecorded::Stored);
+            }
+            _ => {
+                let mut update = opt_out(ConsentVersion::default());
+                update.entry.phone = format!("+1415555{number:04}");
+                update.entry.sid = Some(sid(&tail));
+                assert!(store.change_consent(&organization(), update).await.unwrap());
+            }
+        }
+        written.push(sid(&tail));
+        // A page that ends here is complete: what was written before it is in it.
+        let events = all_events(store.as_ref(), &organization()).await;
+        assert_eq!(events.len(), written.len());
+    }
+    let all = all_events(store.as_ref(), &organization()).await;
+    assert!(all.is_sorted_by(|(left, _), (right, _)| left < right));
+    let sids: HashSet<_> = all
+        .iter()
+        .map(|(_, event)| match event {
+            Event::Delivery(entry) => entry.sid.clone(),
+            Event::Inbound(entry) => entry.sid.clone(),
+            Event::Consent(entry) => entry.sid.clone().unwrap(),
+        })
+        .collect();
+    assert_eq!(sids, written.into_iter().collect());
+    assert_eq!(store.last_event(&organization()).await.unwrap(), all[59].0);
+    for limit in [1, 7, 60] {
+        let mut paged = Vec::new();
+        let mut after = EventId::START;
+        loop {
+            let page = store.events(&organization(), after, limit).await.unwrap();
+            assert!(page.len() <= limit);
+            let Some((last, _)) = page.last() else { break };
+            after = *last;
+            paged.extend(page);
+        }
+        assert_eq!(paged, all, "pages of {limit}");
+    }
+    for stream in Stream::ALL {
+        assert_eq!(all.iter().filter(|(id, _)| id.stream == stream).count(), 20);
+    }
+}
+
+pub async fn organizations_are_apart(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let other = Organization::parse("other.org-1_x").unwrap();
+    store.record_status(&organization(), status("1", "delivered")).await.unwrap();
+    assert_eq!(store.last_event(&other).await.unwrap(), EventId::START);
+    assert_eq!(store.record_status(&other, status("1", "sent")).await.unwrap().recorded, Recorded::Moved);
+    let expected = store.consent(&other, PERSON).await.unwrap().version;
+    store.change_consent(&other, opt_out(expected)).await.unwrap();
+    assert_eq!(store.consent(&organization(), PERSON).await.unwrap().consent, Consent::default());
+    assert_eq!(all_events(store.as_ref(), &organization()).await.len(), 1);
+    assert_eq!(all_events(store.as_ref(), &other).await.len(), 2);
+}
+
+pub async fn an_inbound_message_is_stored_once_with_its_first_answer(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let version = store.consent(&organization(), PERSON).await.unwrap().version;
+    let stored = store
+        .record_inbound(&organization(), inbound("1"), Some(opt_out(version)), Answer::OptedOut)
+        .await
+        .unwrap();
+    assert_eq!(stored, InboundRecorded::Stored);
+    let again = store.record_inbound(&organization(), inbound("1"), None, Answer::Nothing).await.unwrap();
+    assert_eq!(again, InboundRecorded::Duplicate(Answer::OptedOut));
+    let known = store.consent(&organization(), PERSON).await.unwrap();
+    assert_eq!(known.consent.sms.state, ConsentState::OptedOut);
+    let events = all_events(store.as_ref(), &organization()).await;
+    assert_eq!(events.iter().map(|(_, event)| event.kind()).collect::<Vec<_>>(), ["inbound", "consent"]);
+    assert_eq!(events[0].1, Event::Inbound(inbound("1")));
+}
+
+pub async fn a_decision_on_old_consent_writes_nothing(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let old = store.consent(&organization(), PERSON).await.unwrap().version;
+    assert!(store.change_consent(&organization(), opt_out(old.clone())).await.unwrap());
+    assert!(!store.change_consent(&organization(), opt_out(old.clone())).await.unwrap());
+    let stale = store
+        .record_inbound(&organization(), inbound("1"), Some(opt_out(old)), Answer::OptedOut)
+        .await
+        .unwrap();
+    assert_eq!(stale, InboundRecorded::ConsentChanged);
+    assert_eq!(all_events(store.as_ref(), &organization()).await.len(), 1);
+    let now = store.consent(&organization(), PERSON).await.unwrap().version;
+    let stored = store
+        .record_inbound(&organization(), inbound("1"), Some(opt_out(now)), Answer::OptedOut)
+        .await
+        .unwrap();
+    assert_eq!(stored, InboundRecorded::Stored);
+}
+
+pub async fn a_send_is_stored_only_on_the_consent_it_was_decided_on(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let first = outbound(store.as_ref(), 1);
+    let version = store.consent(&organization(), PERSON).await.unwrap().version;
+    let created = store.create_outbound(&organization(), &first, &version).await.unwrap();
+    assert_eq!(created, OutboundCreated::Created);
+    assert_eq!(
+        store.outbound(&organization(), &first.id).await.unwrap(),
+        Some((first.clone(), OutboundState::Sending))
+    );
+    let taken = store.create_outbound(&organization(), &first, &version).await.unwrap();
+    assert_eq!(taken, OutboundCreated::Conflict);
+    store.change_consent(&organization(), opt_out(version.clone())).await.unwrap();
+    let second = outbound(store.as_ref(), 2);
+    let stale = store.create_outbound(&organization(), &second, &version).await.unwrap();
+    assert_eq!(stale, OutboundCreated::Conflict);
+    assert_eq!(store.outbound(&organization(), &second.id).await.unwrap(), None);
+}
+
+pub async fn what_became_of_a_send_only_gets_surer(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let sent = outbound(store.as_ref(), 1);
+    let version = ConsentVersion::default();
+    store.create_outbound(&organization(), &sent, &version).await.unwrap();
+    let refused = OutboundState::Refused { reason: "no".to_owned(), twilio_code: Some(21_211) };
+    let accepted = OutboundState::Accepted { message_sid: sid("1") };
+    let steps = [
+        (OutboundState::Unknown, OutboundState::Unknown),
+        (OutboundState::Sending, OutboundState::Unknown),
+        (refused.clone(), refused.clone()),
+        (accepted.clone(), accepted.clone()),
+        (refused, accepted.clone()),
+        (OutboundState::Unknown, accepted.clone()),
+        (OutboundState::Accepted { message_sid: sid("2") }, accepted),
+    ];
+    for (told, kept) in steps {
+        store.resolve_outbound(&organization(), &sent.id, &told).await.unwrap();
+        let (_, state) = store.outbound(&organization(), &sent.id).await.unwrap().unwrap();
+        assert_eq!(state, kept, "after {told:?}");
+    }
+    let unknown = MessageId::new(0, 99);
+    store.resolve_outbound(&organization(), &unknown, &OutboundState::Unknown).await.unwrap();
+    assert_eq!(store.outbound(&organization(), &unknown).await.unwrap(), None);
+}
+
+pub async fn waiting_ends_with_an_event_or_in_time(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let short = Duration::from_millis(20);
+    store.wait_for_events(&organization(), EventId::START, short).await.unwrap();
+    store.record_status(&organization(), status("1", "queued")).await.unwrap();
+    let last = store.last_event(&organization()).await.unwrap();
+    let long = Duration::from_secs(600);
+    store.wait_for_events(&organization(), EventId::START, long).await.unwrap();
+    let waiting = {
+        let store = store.clone();
+        tokio::spawn(async move { store.wait_for_events(&organization(), last, long).await })
+    };
+    store.record_status(&organization(), status("1", "sent")).await.unwrap();
+    tokio::time::timeout(crate::support::DEADLINE, waiting).await.expect("in time").unwrap().unwrap();
+}
+
+pub async fn of_equal_callbacks_at_once_one_moves_the_message(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let mut tasks = JoinSet::new();
+    for number in 0..128 {
+        let store = store.clone();
+        let name = ["sent", "delivered"][number % 2];
+        tasks.spawn(async move { store.record_status(&organization(), status("1", name)).await });
+    }
+    let results = tasks.join_all().await;
+    let duplicates =
+        results.iter().filter(|result| result.as_ref().unwrap().recorded == Recorded::Duplicate).count();
+    assert_eq!(duplicates, 126);
+    let message = store.message(&organization(), &sid("1")).await.unwrap().unwrap();
+    assert_eq!(message.delivery.status, Some(MessageStatus::Delivered));
+    assert_eq!(all_events(store.as_ref(), &organization()).await.len(), 2);
+}
+
+pub async fn everything_is_there_after_opening_again(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let sent = outbound(store.as_ref(), 1);
+    store.create_outbound(&organization(), &sent, &ConsentVersion::default()).await.unwrap();
+    store.record_status(&organization(), status("1", "sent")).await.unwrap();
+    let update = opt_out(ConsentVersion::default());
+    store.record_inbound(&organization(), inbound("2"), Some(update), Answer::OptedOut).await.unwrap();
+    let look = async |store: Arc<dyn Store>| {
+        (
+            store.message(&organization(), &sid("1")).await.unwrap(),
+            store.consent(&organization(), PERSON).await.unwrap(),
+            store.outbound(&organization(), &sent.id).await.unwrap(),
+            all_events(store.as_ref(), &organization()).await,
+        )
+    };
+    let before = look(store).await;
+    let store = harness.open().await;
+    assert_eq!(look(store.clone()).await, before);
+    store.ping().await.unwrap();
+    store.record_status(&organization(), status("1", "delivered")).await.unwrap();
+    assert_eq!(all_events(store.as_ref(), &organization()).await.len(), before.3.len() + 1);
+}

@@ -1,0 +1,23 @@
+//! What the tests share: servers that they start and stop, and makers of what they send.
+
+pub mod redis_server;
+
+use std::time::Duration;
+
+/// How long a test waits for a condition before it fails.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// How often a condition is looked at.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Waits until `look` finds something, and fails with `what` if it does not within [`DEADLINE`].
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
+    let give_up = tokio::time::Instant::now() + DEADLINE;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(tokio::time::Instant::now() < give_up, "not within {DEADLINE:?}: {what}");
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+}
