@@ -9,8 +9,9 @@
 //!    speaks of messages or of a list ("stop texting me"); a [`BRIEF`] one does not ("stop it").
 //! 3. An explicit sentence makes the text a clear request. A brief one does if the rest of the text is courtesy
 //!    ("Stop. Thank you"); beside other sentences it is doubtful.
-//! 4. Also doubtful: an explicit wording that goes on ("stop texting me before 8"), asks how ("how do I
-//!    unsubscribe") or depends on a condition; and the [`DOUBTFUL`] wordings ("wrong number", "please cancel").
+//! 4. Also doubtful: a brief wording behind an assent ("ok stop"); an explicit wording that goes on ("stop texting
+//!    me before 8"), asks how ("how do I unsubscribe") or depends on a condition; and the [`DOUBTFUL`] wordings
+//!    ("wrong number", "please cancel").
 //!
 //! Since a wording must begin its sentence, a negation or a question before it ("don't stop sending me these",
 //! "did you stop texting me") takes it out, as does any further word behind a brief one ("stop by at 5?"). Only
@@ -36,6 +37,9 @@ const ENDS: [char; 11] = ['.', '!', '?', ',', ';', ':', '\n', '\r', '…', '—'
 const COURTESY: &str = "PLEASE|PLS|PLZ|KINDLY|THANKS|THANK YOU|THANK U|THX|TY|SORRY|HI|HELLO|HEY|HI THERE|\
     SIR|GUYS|OK|OKAY|K|YES|YEAH|YEP|JUST|SO|AND|BUT|THEN|NOW|RIGHT NOW|RIGHT AWAY|AT ONCE|IMMEDIATELY|ASAP|\
     ALREADY|AGAIN|EVER|FOREVER|ANYMORE|ANY MORE|FROM NOW ON|FROM YOU";
+
+/// Before a brief request in the same sentence they make it doubtful: "ok stop" may answer a question of ours.
+const ASSENT: &str = "OK|OKAY|K|YES|YEAH|YEP";
 
 /// Any number, such as the sender's own short code. It may stand behind a request.
 const NUMBER: &str = "#";
@@ -201,9 +205,9 @@ impl Sentence {
 
         if phrase.end_after(&explicit) {
             Sentence::Explicit
-        } else if phrase.end_after(&brief) {
+        } else if phrase.end_after(&brief) && phrase.skip(&outset, ASSENT).is_empty() {
             Sentence::Brief
-        } else if phrase.end_after(&doubtful) || !explicit.is_empty() {
+        } else if phrase.end_after(&(&doubtful | &brief)) || !explicit.is_empty() {
             Sentence::Doubtful
         } else if !phrase.skip(&outset, CONDITIONS).is_empty() {
             Sentence::Condition
@@ -288,11 +292,11 @@ mod tests {
     fn clear_requests() {
         assert_reads(
             Reading::Phrase,
-            "please stop texting me / remove me from your list / do not message me again / ok stop
+            "please stop texting me / remove me from your list / do not message me again
              unsubscribe me please / STOP 12345 / Stop. Thank you / stop please / Please stop / pls stop
              plz stop!! / STOP PLEASE!!! / Please, stop. / please stop now / just stop / stop it
              stop this / Stop it please / stop stop stop / STOP! STOP! STOP! / Stop\\nStop / S T O P
-             S-T-O-P / I said stop / I said STOP! / can you please stop / could you stop? / yes stop
+             S-T-O-P / I said stop / I said STOP! / can you please stop / could you stop?
              hey, stop / stop, thanks / stop asap / STOP STOPALL / stop unsubscribe / stopall please
              make it stop / revoke please / ok. stop. / 👋 stop, ok? / stop texting / stop texting me
              Stop texting me! / STOP TXTING ME / stop msging me / quit texting me
@@ -331,7 +335,7 @@ mod tests {
     fn doubtful_requests() {
         assert_reads(
             Reading::Review,
-            "please cancel / cancel please / ok cancel / end please / ok, quit / please remove
+            "ok stop / Okay stop please / yes stop / please cancel / cancel please / ok cancel / end please / ok, quit / please remove
              Cancel, I can't come / Stop. I need to talk to you / stop, look and listen
              Stop it, you make me laugh / no, stop / STOP\\nSent from my iPhone
              don't text me, I'm driving / don't text me. Call me / stop texting me before 8
