@@ -1,6 +1,14 @@
 //! textledger stands between an application and Twilio.
 
+pub mod app;
 pub mod clock;
+pub mod commands;
+pub mod config;
 pub mod domain;
+pub mod http;
+pub mod phone;
+pub mod startup;
 pub mod store;
+pub mod telemetry;
 pub mod twilio;
+pub mod worker;

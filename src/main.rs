@@ -1,1 +1,7 @@
-fn main() {}
+//! The `textledger` program; see [`textledger::commands`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    textledger::commands::run()
+}

@@ -426,3 +426,197 @@ impl Reply<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::twilio::keyword::Keywords;
+
+    /// What a story's person writes, where, and what must follow.
+    struct Step {
+        channel: Channel,
+        text: &'static str,
+        opt_out_type: Option<OptOutType>,
+        answer: Answer,
+        /// State and block on the step's channel.
+        after: (ConsentState, bool),
+        /// Channel, state and source of the stream's entry.
+        entry: Option<(ConsentChannel, ConsentState, ConsentSource)>,
+    }
+
+    fn tell(scope: OptOutScope, steps: &[Step]) -> Consent {
+        let sid = MessageSid::parse("SM00000000000000000000000000000001").unwrap();
+        let mut consent = Consent::default();
+        for (number, step) in steps.iter().enumerate() {
+            let reading = Keywords::default().read(step.text);
+            let reply = Reply {
+                phone: "+14155550100",
+                channel: step.channel,
+                reading: &reading,
+                opt_out_type: step.opt_out_type,
+                sid: &sid,
+                at: 1,
+            };
+            let decision = consent.decide(&reply, scope);
+            let entry = decision.entry.map(|entry| (entry.channel, entry.state, entry.source));
+            assert_eq!(entry, step.entry, "step {number}: {}", step.text);
+            assert_eq!(decision.answer, step.answer, "step {number}: {}", step.text);
+            consent = decision.consent;
+            let known = consent.on(step.channel);
+            assert_eq!((known.state, known.twilio_block), step.after, "step {number}: {}", step.text);
+        }
+        consent
+    }
+
+    use ConsentChannel::{All, Sms as OnSms, Whatsapp as OnWhatsapp};
+    use ConsentSource::{Keyword as ByKeyword, OptOutType as ByType, Phrase as ByPhrase};
+    use ConsentState::{OptedIn, OptedOut, Unknown};
+
+    fn sms(text: &'static str) -> Step {
+        Step {
+            channel: Channel::Sms,
+            text,
+            opt_out_type: None,
+            answer: Answer::Nothing,
+            after: (Unknown, false),
+            entry: None,
+        }
+    }
+
+    fn whatsapp(text: &'static str) -> Step {
+        Step { channel: Channel::Whatsapp, ..sms(text) }
+    }
+
+    #[test]
+    fn join_after_stop_is_consent_that_twilio_still_blocks_until_start() {
+        let consent = tell(
+            OptOutScope::Channel,
+            &[
+                Step { after: (OptedOut, true), entry: Some((OnSms, OptedOut, ByKeyword)), ..sms("STOP") },
+                Step { after: (OptedIn, true), entry: Some((OnSms, OptedIn, ByKeyword)), ..sms("join crew") },
+            ],
+        );
+        assert_eq!(consent.refusal(Channel::Sms), Some(super::OptedOut::ByTwilio));
+        assert_eq!(consent.refusal(Channel::Rcs), Some(super::OptedOut::ByTwilio));
+        assert_eq!(consent.refusal(Channel::Whatsapp), None);
+        tell(
+            OptOutScope::Channel,
+            &[
+                Step { after: (OptedOut, true), entry: Some((OnSms, OptedOut, ByKeyword)), ..sms("Stop.") },
+                Step { after: (OptedIn, false), entry: Some((OnSms, OptedIn, ByKeyword)), ..sms("start") },
+                // Not blocked any more, so the confirmation of a JOIN would arrive; but nothing changes.
+                Step { after: (OptedIn, false), entry: Some((OnSms, OptedIn, ByKeyword)), ..sms("JOIN") },
+            ],
+        );
+    }
+
+    #[test]
+    fn we_answer_once_where_twilio_does_not() {
+        tell(
+            OptOutScope::Channel,
+            &[
+                Step {
+                    answer: Answer::OptedIn,
+                    after: (OptedIn, false),
+                    entry: Some((OnSms, OptedIn, ByKeyword)),
+                    ..sms("Subscribe")
+                },
+                Step {
+                    answer: Answer::OptedOut,
+                    after: (OptedOut, false),
+                    entry: Some((OnSms, OptedOut, ByPhrase)),
+                    ..sms("please stop texting me")
+                },
+                Step {
+                    answer: Answer::OptedOut,
+                    after: (OptedOut, false),
+                    entry: Some((OnWhatsapp, OptedOut, ByKeyword)),
+                    ..whatsapp("STOP")
+                },
+                Step {
+                    after: (OptedOut, false),
+                    entry: Some((OnWhatsapp, OptedOut, ByKeyword)),
+                    ..whatsapp("stop")
+                },
+                Step {
+                    answer: Answer::OptedIn,
+                    after: (OptedIn, false),
+                    entry: Some((OnWhatsapp, OptedIn, ByKeyword)),
+                    ..whatsapp("START")
+                },
+                Step { answer: Answer::Help, after: (OptedIn, false), ..whatsapp("HELP") },
+                Step { after: (OptedOut, false), ..sms("HELP") },
+            ],
+        );
+    }
+
+    #[test]
+    fn yes_is_an_opt_in_only_from_someone_who_is_opted_out() {
+        tell(
+            OptOutScope::Channel,
+            &[
+                sms("Yes"),
+                Step { after: (OptedOut, true), entry: Some((OnSms, OptedOut, ByKeyword)), ..sms("QUIT") },
+                Step { after: (OptedIn, false), entry: Some((OnSms, OptedIn, ByKeyword)), ..sms("yes!") },
+                Step { after: (OptedIn, false), ..sms("YES") },
+            ],
+        );
+    }
+
+    #[test]
+    fn stopall_and_the_scope_all_silence_every_channel() {
+        let consent = tell(
+            OptOutScope::Channel,
+            &[Step { after: (OptedOut, true), entry: Some((All, OptedOut, ByKeyword)), ..sms("STOPALL") }],
+        );
+        assert_eq!(consent.refusal(Channel::Whatsapp), Some(super::OptedOut::ByPerson));
+        assert!(!consent.whatsapp.twilio_block);
+        let consent = tell(
+            OptOutScope::All,
+            &[Step {
+                answer: Answer::OptedOut,
+                after: (OptedOut, false),
+                entry: Some((All, OptedOut, ByKeyword)),
+                ..whatsapp("stop")
+            }],
+        );
+        assert_eq!(consent.refusal(Channel::Sms), Some(super::OptedOut::ByPerson));
+    }
+
+    #[test]
+    fn what_twilio_says_wins_over_our_reading_and_silences_us() {
+        tell(
+            OptOutScope::Channel,
+            &[
+                Step {
+                    opt_out_type: Some(OptOutType::Stop),
+                    after: (OptedOut, true),
+                    entry: Some((OnWhatsapp, OptedOut, ByType)),
+                    ..whatsapp("arrêt")
+                },
+                Step { opt_out_type: Some(OptOutType::Help), after: (OptedOut, true), ..whatsapp("START") },
+                Step {
+                    opt_out_type: Some(OptOutType::Start),
+                    after: (OptedIn, false),
+                    entry: Some((OnWhatsapp, OptedIn, ByType)),
+                    ..whatsapp("go")
+                },
+            ],
+        );
+    }
+
+    #[test]
+    fn an_error_that_means_opted_out_is_recorded_once() {
+        let consent = Consent::default();
+        let at = |consent: &Consent| {
+            consent.opted_out_by_error("+14155550100", Channel::Rcs, ConsentSource::Twilio21610, None, 1)
+        };
+        let (after, entry) = at(&consent).unwrap();
+        assert_eq!((entry.channel, entry.state), (OnSms, OptedOut));
+        assert_eq!(
+            (after.sms.state, after.sms.twilio_block, after.whatsapp.twilio_block),
+            (OptedOut, true, false)
+        );
+        assert!(at(&after).is_none());
+    }
+}

@@ -191,7 +191,7 @@ impl Delivery {
         });
         Some(DeliveryEntry {
             sid: change.sid,
-            id: self.id.clone(),
+            id: self.id,
             status: change.status,
             previous,
             late: recorded == Recorded::Late,

@@ -25,9 +25,9 @@ const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(super) enum Server {
     /// One server.
-    Single(Client),
+    Single(Box<Client>),
     /// The nodes of a cluster by which it is found.
-    Cluster(ClusterClient),
+    Cluster(Box<ClusterClient>),
 }
 
 /// Shared by all requests: commands of many of them travel together.
@@ -41,14 +41,14 @@ impl Server {
     /// Reads `redis://…`, `rediss://…` or `redis-cluster://host:port,host:port`.
     pub(super) fn parse(url: &str) -> RedisResult<Self> {
         match url.strip_prefix("redis-cluster://") {
-            None => Ok(Server::Single(Client::open(url)?)),
+            None => Ok(Server::Single(Box::new(Client::open(url)?))),
             Some(nodes) => {
                 let nodes = nodes.split(',').map(|node| format!("redis://{node}"));
                 let client = ClusterClient::builder(nodes)
                     .connection_timeout(CONNECT_TIMEOUT)
                     .response_timeout(RESPONSE_TIMEOUT)
                     .build()?;
-                Ok(Server::Cluster(client))
+                Ok(Server::Cluster(Box::new(client)))
             }
         }
     }
@@ -62,7 +62,9 @@ impl Server {
                     .set_max_delay(RECONNECT_DELAY_MAX)
                     .set_number_of_retries(1)
                     .set_pipeline_buffer_size(PIPELINE_MAX);
-                ConnectionManager::new_with_config(client.clone(), config).await.map(Connection::Single)
+                ConnectionManager::new_with_config(client.as_ref().clone(), config)
+                    .await
+                    .map(Connection::Single)
             }
             Server::Cluster(client) => client.get_async_connection().await.map(Connection::Cluster),
         }

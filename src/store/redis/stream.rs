@@ -26,8 +26,11 @@ pub(super) struct Fields<'a> {
     fields: &'a [(String, String)],
 }
 
-/// The entries of an `XRANGE` answer: id, fields and values.
-pub(super) fn entries(answer: Value) -> Result<Vec<(String, Vec<(String, String)>)>, Error> {
+/// An entry as Redis returns it: its id, and its fields and values.
+pub(super) type Entry = (String, Vec<(String, String)>);
+
+/// The entries of an `XRANGE` answer.
+pub(super) fn entries(answer: Value) -> Result<Vec<Entry>, Error> {
     from_redis_value(answer).map_err(|error| Error::Unreadable(format!("a stream: {error}")))
 }
 

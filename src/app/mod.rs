@@ -1,0 +1,125 @@
+//! What the service does, one file per verb. Neither HTTP nor Redis is known here: a handler, a worker and a test
+//! call the same verb.
+
+pub mod accounts;
+pub mod query;
+pub mod record_inbound;
+mod record_status;
+pub mod send;
+
+use std::{sync::Arc, time::Duration};
+
+use rand::RngExt;
+
+use self::accounts::Accounts;
+use crate::{
+    clock::Clock,
+    domain::{
+        MessageId, Organization, UnixMs,
+        consent::{ConsentSource, OptOutScope},
+    },
+    phone,
+    store::{self, ConsentUpdate, Store},
+    twilio::{Address, MessageSid, client::Client, keyword::Keywords},
+};
+
+/// How often an operation is decided again when consent changes under it.
+const DECISIONS_MAX: usize = 8;
+
+/// How long a call to Twilio may be under way, retries and all. An outbound message that is [`Sending`] for longer
+/// has lost its answer.
+///
+/// [`Sending`]: crate::domain::OutboundState::Sending
+pub const SEND_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// What the verbs need to know, beside the store.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The URL by which Twilio reaches us, without a slash at its end.
+    pub public_url: String,
+    /// Twilio's connection overrides, put behind `#` on every StatusCallback URL.
+    pub callback_overrides: String,
+    /// How far one STOP reaches.
+    pub opt_out_scope: OptOutScope,
+    /// The words that a reply is read by.
+    pub keywords: Keywords,
+    /// The country of numbers without a `+`.
+    pub default_region: Option<phone::Region>,
+}
+
+/// The service, without its doors.
+pub struct App {
+    store: Arc<dyn Store>,
+    twilio: Client,
+    accounts: Accounts,
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+}
+
+impl App {
+    /// Puts the service together.
+    pub fn new(
+        store: Arc<dyn Store>,
+        twilio: Client,
+        accounts: Accounts,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { store, twilio, accounts, settings, clock }
+    }
+
+    /// Where state is kept.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Whose messages are handled.
+    pub fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
+    /// What the verbs go by.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Milliseconds since 1970.
+    pub fn now_ms(&self) -> UnixMs {
+        self.clock.now_ms()
+    }
+
+    fn new_id(&self, recipient: &Address) -> MessageId {
+        MessageId::new(self.store.partition(recipient.bare()), rand::rng().random())
+    }
+
+    /// Records the opt-out that an error of Twilio's stands for.
+    async fn opt_out_by_error(
+        &self,
+        organization: &Organization,
+        recipient: &Address,
+        source: ConsentSource,
+        sid: Option<&MessageSid>,
+    ) -> Result<(), store::Error> {
+        for _ in 0..DECISIONS_MAX {
+            let known = self.store.consent(organization, recipient.bare()).await?;
+            let change = known.consent.opted_out_by_error(
+                recipient.bare(),
+                recipient.channel(),
+                source,
+                sid,
+                self.now_ms(),
+            );
+            let Some((consent, entry)) = change else { return Ok(()) };
+            let update = ConsentUpdate { expected: known.version, consent, entry };
+            if self.store.change_consent(organization, update).await? {
+                return Ok(());
+            }
+        }
+        Err(contended())
+    }
+}
+
+/// Consent kept changing while we decided on it.
+fn contended() -> store::Error {
+    store::Error::Unavailable(anyhow::anyhow!("consent changed {DECISIONS_MAX} times during one decision"))
+}

@@ -1,0 +1,84 @@
+//! `textledger token`.
+
+use std::{path::Path, time::Duration};
+
+use clap::Args;
+
+use super::{Misuse, configure};
+use crate::{
+    clock::{Clock, SystemClock},
+    domain::Organization,
+    http::auth::{self, Claims, Role},
+    startup,
+};
+
+/// The longest life of a token.
+const TTL_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// Works beside a running service. With neither TEXTLEDGER_JWT_SECRET nor a secret in the data folder, one is
+/// created there.
+///
+/// Example: curl -H "Authorization: Bearer $(textledger token --role sender)" …
+#[derive(Args)]
+pub(super) struct Token {
+    /// What the bearer may do: admin, master, developer, sender, viewer or user.
+    #[arg(long, value_parser = role)]
+    role: Role,
+    /// Who the bearer is.
+    #[arg(long, default_value = "cli")]
+    user: String,
+    /// The organization.
+    #[arg(long, default_value = "default", value_parser = Organization::parse)]
+    org: Organization,
+    /// How long the token is good for: a number and s, m, h or d.
+    #[arg(long, default_value = "1h", value_parser = duration)]
+    ttl: Duration,
+}
+
+impl Token {
+    pub(super) fn run(&self, config: Option<&Path>) -> anyhow::Result<()> {
+        let config = configure(config)?;
+        if self.user.is_empty() {
+            return Err(Misuse("--user must not be empty".to_owned()).into());
+        }
+        let secret = startup::jwt_secret(&config)?;
+        let exp = SystemClock.now_ms() / 1_000 + self.ttl.as_secs();
+        let claims = Claims { sub: self.user.clone(), role: self.role, org: self.org.clone(), exp };
+        println!("{}", auth::mint(&secret, &claims));
+        Ok(())
+    }
+}
+
+fn role(text: &str) -> Result<Role, String> {
+    Role::parse(text).ok_or_else(|| format!("expected one of {}", Role::ALL.map(Role::as_str).join(", ")))
+}
+
+/// Reads `90s`, `15m`, `1h`, `30d`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let wanted = || "expected a number and s, m, h or d, such as 1h, of at most 366d".to_owned();
+    let unit = text.chars().last().ok_or_else(wanted)?;
+    let unit_s = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 60 * 60,
+        'd' => 24 * 60 * 60,
+        _ => return Err(wanted()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| wanted())?;
+    let duration = Duration::from_secs(number.checked_mul(unit_s).ok_or_else(wanted)?);
+    if duration.is_zero() || duration > TTL_MAX { Err(wanted()) } else { Ok(duration) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_a_number_and_a_unit() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("2d"), Ok(Duration::from_secs(172_800)));
+        for wrong in ["", "h", "1", "1w", "0s", "-1h", "1.5h", "99999999999999999999d", "367d", "é"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

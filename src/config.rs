@@ -1,0 +1,521 @@
+//! The configuration: read from the environment and a TOML file, checked as a whole.
+//!
+//! Every setting has one name, in capitals in the environment and in lower case in the file; the environment wins.
+//! All faults are reported at once, each with what to do about it.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::{
+    domain::{consent::OptOutScope, message::PARTITIONS_MAX},
+    http::auth::{ApiKey, Role},
+    phone::Region,
+    twilio::{
+        AccountSid, Address, Channel, MessagingServiceSid,
+        address::is_e164,
+        keyword::{FurtherWords, Keywords},
+    },
+};
+
+/// Every setting, and whether this version uses it. One that it does not use yet is accepted with a warning.
+const NAMES: [(&str, bool); 38] = [
+    ("TEXTLEDGER_LISTEN", true),
+    ("TEXTLEDGER_PUBLIC_URL", true),
+    ("TEXTLEDGER_STORE", true),
+    ("REDIS_URL", true),
+    ("TEXTLEDGER_KEY_PREFIX", true),
+    ("TEXTLEDGER_PARTITIONS", true),
+    ("TEXTLEDGER_REPLICAS_ACK", false),
+    ("TEXTLEDGER_MASTER_KEY", false),
+    ("TEXTLEDGER_JWT_SECRET", true),
+    ("TEXTLEDGER_JWKS_FILE", true),
+    ("TEXTLEDGER_API_KEYS", true),
+    ("TWILIO_ACCOUNT_SID", true),
+    ("TWILIO_AUTH_TOKEN", true),
+    ("TWILIO_PHONE_NUMBER", true),
+    ("TWILIO_WHATSAPP_NUMBER", true),
+    ("TWILIO_MESSAGING_SERVICE_SID", true),
+    ("TWILIO_API_BASE_URL", true),
+    ("TEXTLEDGER_DEFAULT_REGION", true),
+    ("TEXTLEDGER_CALLBACK_OVERRIDES", true),
+    ("TEXTLEDGER_RETENTION_DAYS", false),
+    ("TEXTLEDGER_STORE_BODIES", false),
+    ("TEXTLEDGER_OPT_OUT_SCOPE", true),
+    ("TEXTLEDGER_OPT_OUT_WORDS", true),
+    ("TEXTLEDGER_OPT_IN_WORDS", true),
+    ("TEXTLEDGER_HELP_WORDS", true),
+    ("TEXTLEDGER_OPT_OUT_REPLY", true),
+    ("TEXTLEDGER_OPT_IN_REPLY", true),
+    ("TEXTLEDGER_HELP_REPLY", true),
+    ("TEXTLEDGER_RECIPIENT_COOLDOWN", false),
+    ("TEXTLEDGER_QUIET_HOURS", false),
+    ("TEXTLEDGER_DAILY_LIMIT", false),
+    ("TEXTLEDGER_MPS", false),
+    ("TEXTLEDGER_SPOOL_DIR", false),
+    ("TEXTLEDGER_SPOOL_MAX", false),
+    ("TEXTLEDGER_LOG", true),
+    ("TEXTLEDGER_WORKERS", true),
+    ("TEXTLEDGER_CONFIG", true),
+    ("TEXTLEDGER_DATA_DIR", true),
+];
+
+/// Where state is kept.
+#[derive(Debug, Clone)]
+pub enum Store {
+    /// In a folder of this machine.
+    Embedded(PathBuf),
+    /// In Redis; the URL may hold a password.
+    Redis(SecretString),
+}
+
+/// The account at Twilio that the environment names.
+#[derive(Debug, Clone)]
+pub struct TwilioAccount {
+    /// Its SID.
+    pub account_sid: AccountSid,
+    /// Its auth token.
+    pub auth_token: SecretString,
+    /// The sender of SMS and MMS.
+    pub phone_number: Option<Address>,
+    /// The sender over WhatsApp.
+    pub whatsapp_number: Option<Address>,
+    /// The messaging service that chooses a sender.
+    pub messaging_service_sid: Option<MessagingServiceSid>,
+}
+
+/// What is said to a person where Twilio does not say it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replies {
+    /// After an opt-out.
+    pub opted_out: String,
+    /// After an opt-in.
+    pub opted_in: String,
+    /// On HELP.
+    pub help: String,
+}
+
+/// The whole configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Address and port to listen on; port 0 picks one.
+    pub listen: SocketAddr,
+    /// The URL by which Twilio reaches us, without a slash at its end; by default the address listened on.
+    pub public_url: Option<String>,
+    /// Where state is kept.
+    pub store: Store,
+    /// Where created secrets are kept: the embedded store's folder, or `./data`.
+    pub data_dir: PathBuf,
+    /// The first part of every Redis key.
+    pub key_prefix: String,
+    /// Partitions per organization.
+    pub partitions: u16,
+    /// What signs and verifies tokens, if given.
+    pub jwt_secret: Option<SecretString>,
+    /// Public keys of the platform that issues tokens.
+    pub jwks_file: Option<PathBuf>,
+    /// Callers that are services.
+    pub api_keys: Vec<ApiKey>,
+    /// The account of the organization `default`.
+    pub twilio: Option<TwilioAccount>,
+    /// Where Twilio's REST API is.
+    pub twilio_api_base_url: String,
+    /// The country of numbers without `+`.
+    pub default_region: Option<Region>,
+    /// Twilio's connection overrides, put behind `#` on every StatusCallback URL.
+    pub callback_overrides: String,
+    /// How far one STOP reaches.
+    pub opt_out_scope: OptOutScope,
+    /// The words that a reply is read by.
+    pub keywords: Keywords,
+    /// What is said to people.
+    pub replies: Replies,
+    /// `tracing`'s filter.
+    pub log: String,
+    /// Threads that serve requests.
+    pub workers: usize,
+    /// Settings that are given and not used by this version.
+    pub unused: Vec<&'static str>,
+}
+
+/// Everything that is wrong with a configuration, a line each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invalid(pub Vec<String>);
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for Invalid {}
+
+impl Config {
+    /// Reads the process's environment and `file`, if one is named here or in `TEXTLEDGER_CONFIG`.
+    pub fn load(file: Option<&Path>) -> Result<Self, Invalid> {
+        let environment = NAMES.iter().filter_map(|(name, _)| Some((*name, std::env::var(name).ok()?)));
+        let environment: BTreeMap<&'static str, String> = environment.collect();
+        let file = file.map(Path::to_owned).or_else(|| environment.get("TEXTLEDGER_CONFIG").map(Into::into));
+        let text = match &file {
+            None => String::new(),
+            Some(path) => std::fs::read_to_string(path).map_err(|error| {
+                Invalid(vec![format!("cannot read the configuration file {}: {error}", path.display())])
+            })?,
+        };
+        Self::read(environment, &text)
+    }
+
+    /// Reads settings by name, and those that they leave out from a TOML text.
+    pub fn read(environment: BTreeMap<&'static str, String>, file: &str) -> Result<Self, Invalid> {
+        let mut reader = Reader { values: BTreeMap::new(), faults: Vec::new() };
+        reader.add_file(file);
+        reader.values.extend(environment);
+        // What is empty counts as not given, as in a compose file with an unset variable.
+        reader.values.retain(|_, value| !value.trim().is_empty());
+        let config = reader.config();
+        if reader.faults.is_empty() { Ok(config) } else { Err(Invalid(reader.faults)) }
+    }
+}
+
+/// Takes settings one by one and gathers what is wrong with them.
+struct Reader {
+    values: BTreeMap<&'static str, String>,
+    faults: Vec<String>,
+}
+
+impl Reader {
+    fn add_file(&mut self, text: &str) {
+        let table: toml::Table = match text.parse() {
+            Ok(table) => table,
+            Err(error) => {
+                // Only place and message: the text around a fault may hold a secret.
+                let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+                self.faults.push(format!("configuration file, line {line}: {}", error.message()));
+                return;
+            }
+        };
+        for (key, value) in table {
+            let Some((name, _)) = NAMES.iter().find(|(name, _)| name.to_ascii_lowercase() == key) else {
+                let known = NAMES.iter().map(|(name, _)| name.to_ascii_lowercase());
+                let nearest = known.min_by_key(|name| strsim::damerau_levenshtein(name, &key));
+                let hint = nearest.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+                self.faults.push(format!("configuration file: unknown key {key}{hint}"));
+                continue;
+            };
+            match value {
+                toml::Value::String(text) => drop(self.values.insert(name, text)),
+                toml::Value::Integer(number) => drop(self.values.insert(name, number.to_string())),
+                toml::Value::Boolean(switch) => drop(self.values.insert(name, switch.to_string())),
+                _ => self.faults.push(format!("configuration file: {key} must be a text, number or boolean")),
+            }
+        }
+    }
+
+    fn config(&mut self) -> Config {
+        let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
+        let (store, data_dir) = self.store();
+        let on_cluster =
+            matches!(&store, Store::Redis(url) if url.expose_secret().starts_with("redis-cluster://"));
+        let unused = NAMES.iter().filter(|(name, used)| !used && self.values.contains_key(name));
+        let unused = unused.map(|(name, _)| *name).collect();
+        Config {
+            listen: self
+                .parsed("TEXTLEDGER_LISTEN", "an address and port such as 127.0.0.1:8080")
+                .unwrap_or(loopback),
+            public_url: self.public_url(),
+            partitions: self.partitions(matches!(store, Store::Embedded(_)), if on_cluster { 16 } else { 1 }),
+            store,
+            data_dir,
+            key_prefix: self.key_prefix(),
+            jwt_secret: self.jwt_secret(),
+            jwks_file: self.text("TEXTLEDGER_JWKS_FILE").map(PathBuf::from),
+            api_keys: self.api_keys(),
+            twilio: self.twilio(),
+            twilio_api_base_url: self.base_url(),
+            default_region: self.parsed("TEXTLEDGER_DEFAULT_REGION", "an ISO country such as US"),
+            callback_overrides: self
+                .text("TEXTLEDGER_CALLBACK_OVERRIDES")
+                .map(|text| text.trim_start_matches('#').to_owned())
+                .unwrap_or_else(|| "rc=5&rp=5xx,ct,rt&ct=2000&rt=4000".to_owned()),
+            opt_out_scope: self.opt_out_scope(),
+            keywords: self.keywords(),
+            replies: self.replies(),
+            log: self.text("TEXTLEDGER_LOG").unwrap_or_else(|| "info".to_owned()),
+            workers: self.workers(),
+            unused,
+        }
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        self.values.get(name).map(|value| value.trim().to_owned())
+    }
+
+    fn fault(&mut self, name: &str, wanted: &str) {
+        self.faults.push(format!("{name} must be {wanted}"));
+    }
+
+    fn parsed<T: FromStr>(&mut self, name: &str, wanted: &str) -> Option<T> {
+        let parsed = self.text(name)?.parse();
+        if parsed.is_err() {
+            self.fault(name, wanted);
+        }
+        parsed.ok()
+    }
+
+    fn store(&mut self) -> (Store, PathBuf) {
+        let data_dir = self.text("TEXTLEDGER_DATA_DIR").map(PathBuf::from);
+        let named = self.text("TEXTLEDGER_STORE").or_else(|| self.text("REDIS_URL"));
+        let named = named.unwrap_or_else(|| "embedded:./data".to_owned());
+        if let Some(folder) = named.strip_prefix("embedded:")
+            && !folder.is_empty()
+        {
+            let folder = PathBuf::from(folder);
+            return (Store::Embedded(folder.clone()), data_dir.unwrap_or(folder));
+        }
+        if !["redis://", "rediss://", "redis-cluster://"].iter().any(|scheme| named.starts_with(scheme)) {
+            self.fault(
+                "TEXTLEDGER_STORE",
+                "embedded:FOLDER, redis://HOST:PORT, rediss://HOST:PORT or redis-cluster://HOST:PORT,HOST:PORT",
+            );
+        }
+        (Store::Redis(named.into()), data_dir.unwrap_or_else(|| PathBuf::from("./data")))
+    }
+
+    fn public_url(&mut self) -> Option<String> {
+        let url = self.text("TEXTLEDGER_PUBLIC_URL")?;
+        let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+        if rest.is_none_or(|rest| rest.is_empty() || rest.starts_with('/') || rest.contains(['?', '#', ' ']))
+        {
+            self.fault(
+                "TEXTLEDGER_PUBLIC_URL",
+                "the URL by which Twilio reaches this service, such as https://sms.example.com, without query",
+            );
+        }
+        Some(url.trim_end_matches('/').to_owned())
+    }
+
+    fn base_url(&mut self) -> String {
+        let url = self.text("TWILIO_API_BASE_URL").unwrap_or_else(|| "https://api.twilio.com".to_owned());
+        if !url.starts_with("https://") && !url.starts_with("http://") {
+            self.fault("TWILIO_API_BASE_URL", "a URL such as https://api.twilio.com");
+        }
+        url.trim_end_matches('/').to_owned()
+    }
+
+    fn key_prefix(&mut self) -> String {
+        let prefix = self.text("TEXTLEDGER_KEY_PREFIX").unwrap_or_else(|| "tl".to_owned());
+        if prefix.len() > 64 || prefix.contains(['{', '}']) || prefix.chars().any(char::is_whitespace) {
+            self.fault("TEXTLEDGER_KEY_PREFIX", "at most 64 bytes without braces and blanks");
+        }
+        prefix
+    }
+
+    fn partitions(&mut self, embedded: bool, default: u16) -> u16 {
+        let wanted = "a number from 1 to 16384; it spreads an organization over a Redis Cluster";
+        let partitions = self.parsed("TEXTLEDGER_PARTITIONS", wanted).unwrap_or(default);
+        if !(1..=PARTITIONS_MAX).contains(&partitions) {
+            self.fault("TEXTLEDGER_PARTITIONS", wanted);
+            return default;
+        }
+        if embedded && partitions != 1 {
+            self.fault("TEXTLEDGER_PARTITIONS", "1, or left out, with the embedded store");
+        }
+        partitions
+    }
+
+    fn jwt_secret(&mut self) -> Option<SecretString> {
+        let secret = self.values.get("TEXTLEDGER_JWT_SECRET")?;
+        if secret.len() < JWT_SECRET_BYTES_MIN {
+            let wanted = format!(
+                "a text of at least {JWT_SECRET_BYTES_MIN} bytes, such as openssl rand -hex 32 prints"
+            );
+            let secret = secret.as_str().into();
+            self.fault("TEXTLEDGER_JWT_SECRET", &wanted);
+            return Some(secret);
+        }
+        Some(secret.as_str().into())
+    }
+
+    fn api_keys(&mut self) -> Vec<ApiKey> {
+        let listed = self.text("TEXTLEDGER_API_KEYS").unwrap_or_default();
+        let entries = listed.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+        let keys: Vec<Option<ApiKey>> = entries.map(ApiKey::parse).collect();
+        if keys.iter().any(Option::is_none) {
+            let roles = Role::ALL.map(Role::as_str).join(", ");
+            self.fault(
+                "TEXTLEDGER_API_KEYS",
+                &format!("a list of name:role:sha256hex, where a role is one of {roles} and the hash that of the key"),
+            );
+        }
+        keys.into_iter().flatten().collect()
+    }
+
+    fn twilio(&mut self) -> Option<TwilioAccount> {
+        let account_sid = self.parsed("TWILIO_ACCOUNT_SID", "an account SID: AC and 32 hexadecimal digits");
+        let auth_token: Option<SecretString> = self.text("TWILIO_AUTH_TOKEN").map(Into::into);
+        let phone_number = self.sender("TWILIO_PHONE_NUMBER", Channel::Sms);
+        let whatsapp_number = self.sender("TWILIO_WHATSAPP_NUMBER", Channel::Whatsapp);
+        let messaging_service_sid =
+            self.parsed("TWILIO_MESSAGING_SERVICE_SID", "MG and 32 hexadecimal digits");
+        match (account_sid, auth_token) {
+            (Some(account_sid), Some(auth_token)) => Some(TwilioAccount {
+                account_sid,
+                auth_token,
+                phone_number,
+                whatsapp_number,
+                messaging_service_sid,
+            }),
+            (Some(_), None) => {
+                self.fault("TWILIO_AUTH_TOKEN", "given with TWILIO_ACCOUNT_SID");
+                None
+            }
+            (None, Some(_)) if !self.values.contains_key("TWILIO_ACCOUNT_SID") => {
+                self.fault("TWILIO_ACCOUNT_SID", "given with TWILIO_AUTH_TOKEN");
+                None
+            }
+            (None, _) => None,
+        }
+    }
+
+    fn sender(&mut self, name: &str, channel: Channel) -> Option<Address> {
+        let typed = self.text(name)?;
+        let bare = typed.strip_prefix("whatsapp:").filter(|_| channel == Channel::Whatsapp).unwrap_or(&typed);
+        // A short code or an alphanumeric sender is one too, but not over WhatsApp.
+        let address = Address::new(channel, bare).ok();
+        let address = address.filter(|address| channel != Channel::Whatsapp || is_e164(address.bare()));
+        if address.is_none() {
+            self.fault(name, "a number such as +15005550006");
+        }
+        address
+    }
+
+    fn opt_out_scope(&mut self) -> OptOutScope {
+        match self.text("TEXTLEDGER_OPT_OUT_SCOPE").as_deref() {
+            None | Some("channel") => OptOutScope::Channel,
+            Some("all") => OptOutScope::All,
+            Some(_) => {
+                self.fault("TEXTLEDGER_OPT_OUT_SCOPE", "channel or all");
+                OptOutScope::Channel
+            }
+        }
+    }
+
+    fn keywords(&mut self) -> Keywords {
+        let words = |name| {
+            let listed = self.text(name).unwrap_or_default();
+            listed.split(',').map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect()
+        };
+        let further = FurtherWords {
+            opt_out: words("TEXTLEDGER_OPT_OUT_WORDS"),
+            opt_in: words("TEXTLEDGER_OPT_IN_WORDS"),
+            help: words("TEXTLEDGER_HELP_WORDS"),
+        };
+        Keywords::with_further(&further).unwrap_or_else(|error| {
+            self.faults.push(format!("TEXTLEDGER_OPT_OUT_WORDS, …_OPT_IN_WORDS and …_HELP_WORDS: {error}"));
+            Keywords::default()
+        })
+    }
+
+    fn replies(&self) -> Replies {
+        let text = |name: &str, default: &str| self.text(name).unwrap_or_else(|| default.to_owned());
+        Replies {
+            opted_out: text(
+                "TEXTLEDGER_OPT_OUT_REPLY",
+                "You have been unsubscribed and will get no more messages. Reply START to subscribe again.",
+            ),
+            opted_in: text(
+                "TEXTLEDGER_OPT_IN_REPLY",
+                "You are subscribed to our messages. Reply STOP to unsubscribe, HELP for help.",
+            ),
+            help: text("TEXTLEDGER_HELP_REPLY", "Reply STOP to unsubscribe, START to subscribe again."),
+        }
+    }
+
+    fn workers(&mut self) -> usize {
+        let wanted = "a number of threads from 1 to 256";
+        let default = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = self.parsed("TEXTLEDGER_WORKERS", wanted).unwrap_or(default);
+        if !(1..=256).contains(&workers) {
+            self.fault("TEXTLEDGER_WORKERS", wanted);
+            return default;
+        }
+        workers
+    }
+}
+
+/// The shortest secret that signs tokens, in bytes.
+pub const JWT_SECRET_BYTES_MIN: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(environment: &[(&'static str, &str)], file: &str) -> Result<Config, Invalid> {
+        let environment = environment.iter().map(|(name, value)| (*name, (*value).to_owned()));
+        Config::read(environment.collect(), file)
+    }
+
+    #[test]
+    fn nothing_at_all_is_a_configuration() {
+        let config = read(&[], "").unwrap();
+        assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+        assert!(matches!(config.store, Store::Embedded(folder) if folder == Path::new("./data")));
+        assert_eq!((config.partitions, config.key_prefix.as_str()), (1, "tl"));
+        assert!(config.twilio.is_none() && config.unused.is_empty());
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file() {
+        let file = "textledger_key_prefix = \"file\"\ntextledger_partitions = 4\nredis_url = \"redis://a\"";
+        let config = read(&[("TEXTLEDGER_KEY_PREFIX", "env")], file).unwrap();
+        assert_eq!((config.key_prefix.as_str(), config.partitions), ("env", 4));
+        let cluster = read(&[("TEXTLEDGER_STORE", "redis-cluster://a:1,b:2")], "").unwrap();
+        assert_eq!(cluster.partitions, 16);
+    }
+
+    #[test]
+    fn every_fault_is_named_at_once_and_no_secret_shown() {
+        let faults = read(
+            &[
+                ("TEXTLEDGER_LISTEN", "here"),
+                ("TEXTLEDGER_STORE", "mysql://secret"),
+                ("TEXTLEDGER_JWT_SECRET", "hunter2"),
+                ("TWILIO_ACCOUNT_SID", "AC1"),
+                ("TEXTLEDGER_PARTITIONS", "0"),
+                ("TEXTLEDGER_API_KEYS", "a:king:00"),
+                ("TWILIO_WHATSAPP_NUMBER", "whatsapp:brand"),
+            ],
+            "textledger_lisen = \"x\"\nlog = []",
+        )
+        .unwrap_err();
+        let text = faults.to_string();
+        assert_eq!(faults.0.len(), 9, "{text}");
+        assert!(text.contains("unknown key textledger_lisen; did you mean textledger_listen?"), "{text}");
+        assert!(!text.contains("hunter2") && !text.contains("secret\""), "{text}");
+        let syntax = read(&[], "a = 1\ntwilio_auth_token = \"unfinished").unwrap_err().to_string();
+        assert!(syntax.contains("line 2") && !syntax.contains("unfinished"), "{syntax}");
+    }
+
+    #[test]
+    fn a_configuration_shows_no_secret() {
+        let config = read(
+            &[
+                ("TWILIO_ACCOUNT_SID", "ACaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
+                ("TWILIO_AUTH_TOKEN", "hunter2hunter2"),
+                ("TEXTLEDGER_STORE", "redis://:hunter2@localhost"),
+                ("TEXTLEDGER_JWT_SECRET", "hunter2hunter2hunter2hunter2hunter2"),
+                ("TEXTLEDGER_QUIET_HOURS", "21:00-08:00"),
+            ],
+            "",
+        )
+        .unwrap();
+        assert!(!format!("{config:?}").contains("hunter2"));
+        assert_eq!(config.unused, ["TEXTLEDGER_QUIET_HOURS"]);
+    }
+}

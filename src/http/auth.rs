@@ -1,0 +1,287 @@
+//! Who calls: bearer tokens (JWT or API key) and roles.
+
+use std::{fmt, future::Ready, future::ready};
+
+use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header::AUTHORIZATION, web};
+use jsonwebtoken::{
+    Algorithm, DecodingKey, EncodingKey, Header, Validation,
+    jwk::{AlgorithmParameters, EllipticCurve, JwkSet},
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::{State, problem::Problem};
+use crate::domain::Organization;
+
+/// What a caller may do in their organization.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Everything.
+    Admin,
+    /// Everything.
+    Master,
+    /// Everything.
+    Developer,
+    /// Send, notify and read.
+    Sender,
+    /// Read.
+    Viewer,
+    /// Only their own preferences.
+    User,
+}
+
+impl Role {
+    /// All of them.
+    pub const ALL: [Role; 6] =
+        [Role::Admin, Role::Master, Role::Developer, Role::Sender, Role::Viewer, Role::User];
+
+    /// The role in a token.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Admin => "admin",
+            Role::Master => "master",
+            Role::Developer => "developer",
+            Role::Sender => "sender",
+            Role::Viewer => "viewer",
+            Role::User => "user",
+        }
+    }
+
+    /// Reads what [`Role::as_str`] writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        Role::ALL.into_iter().find(|role| role.as_str() == text)
+    }
+
+    fn may(self, right: Right) -> bool {
+        match self {
+            Role::Admin | Role::Master | Role::Developer => true,
+            Role::Sender => true,
+            Role::Viewer => right == Right::Read,
+            Role::User => false,
+        }
+    }
+}
+
+/// What a route asks of its caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Right {
+    /// To read messages and events.
+    Read,
+    /// To send.
+    Send,
+}
+
+/// What a token says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// The user.
+    pub sub: String,
+    /// Their role.
+    pub role: Role,
+    /// Their organization, `default` if left out.
+    #[serde(default)]
+    pub org: Organization,
+    /// When the token expires: seconds since 1970.
+    pub exp: u64,
+}
+
+/// A caller that is a service: a name, a role and the SHA-256 of a key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    name: String,
+    role: Role,
+    hash: [u8; 32],
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ApiKey({}, {})", self.name, self.role.as_str())
+    }
+}
+
+impl ApiKey {
+    /// Reads `name:role:sha256hex`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split(':');
+        let name = parts.next().filter(|name| !name.is_empty())?.to_owned();
+        let role = Role::parse(parts.next()?)?;
+        let mut hash = [0; 32];
+        hex::decode_to_slice(parts.next()?, &mut hash).ok()?;
+        parts.next().is_none().then_some(Self { name, role, hash })
+    }
+
+    fn matches(&self, key: &str) -> bool {
+        self.hash.ct_eq(Sha256::digest(key).as_slice()).into()
+    }
+}
+
+/// A JWKS file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("TEXTLEDGER_JWKS_FILE must be a JSON Web Key Set with RSA, P-256 or Ed25519 public keys: {0}")]
+pub struct InvalidJwks(String);
+
+/// Checks tokens and keys.
+pub struct Authenticator {
+    secret: DecodingKey,
+    public_keys: Vec<PublicKey>,
+    api_keys: Vec<ApiKey>,
+}
+
+struct PublicKey {
+    id: Option<String>,
+    algorithm: Algorithm,
+    key: DecodingKey,
+}
+
+impl Authenticator {
+    /// Tokens signed with `secret` (HS256) or one of the keys of `jwks` (a JSON Web Key Set), and `api_keys`.
+    pub fn new(
+        secret: &SecretString,
+        jwks: Option<&str>,
+        api_keys: Vec<ApiKey>,
+    ) -> Result<Self, InvalidJwks> {
+        let public_keys = match jwks {
+            Some(text) => public_keys(text)?,
+            None => Vec::new(),
+        };
+        let secret = DecodingKey::from_secret(secret.expose_secret().as_bytes());
+        Ok(Self { secret, public_keys, api_keys })
+    }
+
+    /// Who `bearer` is; `None` if nobody.
+    fn authenticate(&self, bearer: &str) -> Option<Caller> {
+        if let Some(key) = self.api_keys.iter().find(|key| key.matches(bearer)) {
+            let organization = Organization::default();
+            return Some(Caller { user: key.name.clone(), role: key.role, organization });
+        }
+        let header = jsonwebtoken::decode_header(bearer).ok()?;
+        let key = match header.alg {
+            Algorithm::HS256 => &self.secret,
+            algorithm => {
+                let named = |key: &&PublicKey| {
+                    key.algorithm == algorithm && (header.kid.is_none() || key.id == header.kid)
+                };
+                &self.public_keys.iter().find(named)?.key
+            }
+        };
+        let mut validation = Validation::new(header.alg);
+        validation.set_required_spec_claims(&["exp", "sub"]);
+        validation.validate_aud = false;
+        validation.leeway = CLOCK_SKEW_MAX_S;
+        let claims = jsonwebtoken::decode::<Claims>(bearer, key, &validation).ok()?.claims;
+        Some(Caller { user: claims.sub, role: claims.role, organization: claims.org })
+    }
+}
+
+/// How long after its expiry a token is still taken, for clocks that differ: seconds.
+const CLOCK_SKEW_MAX_S: u64 = 5;
+
+fn public_keys(text: &str) -> Result<Vec<PublicKey>, InvalidJwks> {
+    let set: JwkSet = serde_json::from_str(text).map_err(|error| InvalidJwks(error.to_string()))?;
+    let keys = set.keys.iter().map(|jwk| {
+        let algorithm = match &jwk.algorithm {
+            AlgorithmParameters::RSA(_) => Algorithm::RS256,
+            AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => {
+                Algorithm::ES256
+            }
+            AlgorithmParameters::OctetKeyPair(_) => Algorithm::EdDSA,
+            _ => return Err(InvalidJwks("a key of another kind".to_owned())),
+        };
+        let key = DecodingKey::from_jwk(jwk).map_err(|error| InvalidJwks(error.to_string()))?;
+        Ok(PublicKey { id: jwk.common.key_id.clone(), algorithm, key })
+    });
+    keys.collect()
+}
+
+/// Signs a token with the service's own secret (HS256).
+pub fn mint(secret: &SecretString, claims: &Claims) -> String {
+    let key = EncodingKey::from_secret(secret.expose_secret().as_bytes());
+    jsonwebtoken::encode(&Header::default(), claims, &key)
+        .expect("claims of texts and numbers sign with HS256")
+}
+
+/// Who calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The token's `sub`, or the API key's name.
+    pub user: String,
+    /// Their role.
+    pub role: Role,
+    /// Their organization.
+    pub organization: Organization,
+}
+
+impl Caller {
+    /// Refuses a caller whose role is not enough.
+    pub fn require(&self, right: Right) -> Result<(), Problem> {
+        if self.role.may(right) { Ok(()) } else { Err(Problem::forbidden(self.role)) }
+    }
+}
+
+impl FromRequest for Caller {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(authenticate(request).ok_or_else(Problem::unauthorized))
+    }
+}
+
+fn authenticate(request: &HttpRequest) -> Option<Caller> {
+    let header = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, bearer) = header.split_once(' ')?;
+    let state = request.app_data::<web::Data<State>>()?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| state.authenticator.authenticate(bearer.trim()))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 4_000_000_000;
+
+    fn claims(exp: u64) -> Claims {
+        Claims { sub: "ada".into(), role: Role::Sender, org: Organization::default(), exp }
+    }
+
+    #[test]
+    fn a_token_is_good_until_it_expires_and_only_under_its_secret() {
+        let secret: SecretString = "0123456789abcdef0123456789abcdef".into();
+        let authenticator = Authenticator::new(&secret, None, Vec::new()).unwrap();
+        let token = mint(&secret, &claims(NOW));
+        let caller = authenticator.authenticate(&token).unwrap();
+        assert_eq!((caller.user.as_str(), caller.role), ("ada", Role::Sender));
+        assert!(authenticator.authenticate(&mint(&secret, &claims(1))).is_none());
+        assert!(authenticator.authenticate(&mint(&"other".into(), &claims(NOW))).is_none());
+        assert!(authenticator.authenticate(&format!("{token}x")).is_none());
+        let (header, _) = token.split_once('.').unwrap();
+        assert!(authenticator.authenticate(&format!("{header}.e30.")).is_none());
+        // {"alg":"none"} with the same claims.
+        let unsigned = token.split('.').nth(1).unwrap();
+        assert!(authenticator.authenticate(&format!("eyJhbGciOiJub25lIn0.{unsigned}.")).is_none());
+    }
+
+    #[test]
+    fn an_api_key_is_known_by_its_hash() {
+        let key = ApiKey::parse(&format!("crm:viewer:{}", hex::encode(Sha256::digest("s3cret")))).unwrap();
+        assert!(!format!("{key:?}").contains(&hex::encode(key.hash)));
+        let authenticator = Authenticator::new(&"x".into(), None, vec![key]).unwrap();
+        assert_eq!(authenticator.authenticate("s3cret").unwrap().role, Role::Viewer);
+        assert!(authenticator.authenticate("secret").is_none());
+        for wrong in ["", "crm", "crm:viewer", "crm:viewer:00", "crm:king:00", ":viewer:00"] {
+            assert!(ApiKey::parse(wrong).is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn roles_read_send_or_neither() {
+        let rights = |role: Role| (role.may(Right::Read), role.may(Right::Send));
+        assert_eq!(rights(Role::Admin), (true, true));
+        assert_eq!(rights(Role::Sender), (true, true));
+        assert_eq!(rights(Role::Viewer), (true, false));
+        assert_eq!(rights(Role::User), (false, false));
+    }
+}

@@ -1,0 +1,268 @@
+//! The streams: a page at a time, or live as server-sent events that resume where they broke off.
+
+use std::{convert::Infallible, time::Duration};
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{self, ACCEPT},
+    web,
+};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tokio::sync::{broadcast::error::RecvError, mpsc};
+use tokio_stream::{StreamExt, wrappers::ReceiverStream};
+
+use super::{
+    State,
+    auth::{Caller, Right},
+    problem::{FieldError, Problem},
+    time,
+};
+use crate::{
+    domain::{Event, EventId, Organization},
+    store,
+};
+
+/// Events in a page, unless the caller asks for fewer or more.
+const LIMIT_DEFAULT: usize = 100;
+
+/// The most events in a page.
+const LIMIT_MAX: usize = 500;
+
+/// Entries that one page looks through for those that pass its filter; a page may end early and still have a next.
+const LOOKED_THROUGH_MAX: usize = 10 * store::EVENTS_PAGE_MAX;
+
+/// Events that may wait for a slow listener's socket.
+const SOCKET_QUEUE_MAX: usize = 64;
+
+/// How often a silent connection is told that it lives.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// How a listener names the last event that it has seen.
+const LAST_EVENT_ID: &str = "Last-Event-ID";
+
+/// The query of `GET /api/sms/events`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Query {
+    cursor: Option<String>,
+    limit: Option<usize>,
+    from: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    message_sid: Option<String>,
+    batch_id: Option<String>,
+    to: Option<String>,
+}
+
+/// Which events are wanted.
+struct Filter {
+    kind: Option<String>,
+    message_sid: Option<String>,
+    batch_id: Option<String>,
+    to: Option<String>,
+}
+
+/// `GET /api/sms/events`.
+pub async fn events(
+    state: web::Data<State>,
+    caller: Caller,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    caller.require(Right::Read)?;
+    let query = web::Query::<Query>::from_query(request.query_string()).map_err(|error| {
+        Problem::invalid_fields(vec![FieldError { field: "query".to_owned(), detail: error.to_string() }])
+    })?;
+    let query = query.into_inner();
+    let live = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
+    let live = live.is_some_and(|accept| accept.contains("text/event-stream"));
+    let resumed = request.headers().get(LAST_EVENT_ID).and_then(|value| value.to_str().ok());
+    let after = match resumed.filter(|_| live).or(query.cursor.as_deref()) {
+        Some(text) => Some(text.parse::<EventId>().map_err(|error| {
+            Problem::invalid_fields(vec![FieldError {
+                field: "cursor".to_owned(),
+                detail: error.to_string(),
+            }])
+        })?),
+        None => None,
+    };
+    if query.from.as_deref().is_some_and(|from| from != "start") {
+        let detail = "can only be start".to_owned();
+        return Err(Problem::invalid_fields(vec![FieldError { field: "from".to_owned(), detail }]));
+    }
+    if query.limit.is_some_and(|limit| !(1..=LIMIT_MAX).contains(&limit)) {
+        let detail = format!("must be a whole number from 1 to {LIMIT_MAX}");
+        return Err(Problem::invalid_fields(vec![FieldError { field: "limit".to_owned(), detail }]));
+    }
+    let filter =
+        Filter { kind: query.kind, message_sid: query.message_sid, batch_id: query.batch_id, to: query.to };
+    if live {
+        let after = after.or_else(|| query.from.is_some().then_some(EventId::START));
+        listen(state, caller.organization, after, filter).await
+    } else {
+        let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
+        page(&state, &caller.organization, after.unwrap_or(EventId::START), limit, &filter).await
+    }
+}
+
+async fn page(
+    state: &State,
+    organization: &Organization,
+    mut after: EventId,
+    limit: usize,
+    filter: &Filter,
+) -> Result<HttpResponse, Problem> {
+    let mut events = Vec::new();
+    let mut looked_through = 0;
+    let mut more = true;
+    while more && events.len() < limit && looked_through < LOOKED_THROUGH_MAX {
+        // One more than wanted tells whether there is a next page.
+        let wanted = limit - events.len() + 1;
+        let found = state.app.store().events(organization, after, wanted).await?;
+        more = found.len() == wanted;
+        looked_through += found.len();
+        for (id, event) in found {
+            if events.len() == limit {
+                break;
+            }
+            after = id;
+            if filter.passes(&event) {
+                events.push(event_json(id, &event));
+            }
+        }
+    }
+    let next_cursor = more.then(|| after.to_string());
+    Ok(HttpResponse::Ok().json(json!({ "events": events, "next_cursor": next_cursor })))
+}
+
+/// Answers with a stream that first tells what came after `after`, then what comes.
+async fn listen(
+    state: web::Data<State>,
+    organization: Organization,
+    after: Option<EventId>,
+    filter: Filter,
+) -> Result<HttpResponse, Problem> {
+    let mut live = state.tailer.subscribe(&organization).await?;
+    let start = match after {
+        Some(id) => id,
+        None => state.app.store().last_event(&organization).await?,
+    };
+    let (socket, queue) = mpsc::channel::<Bytes>(SOCKET_QUEUE_MAX);
+    let stop = state.stop.clone();
+    actix_web::rt::spawn(async move {
+        let told = async {
+            let mut position = start;
+            loop {
+                catch_up(&state, &organization, &mut position, &filter, &socket).await?;
+                loop {
+                    match tokio::time::timeout(HEARTBEAT, live.recv()).await {
+                        Ok(Ok(shared)) => {
+                            let (id, event) = shared.as_ref();
+                            if *id > position {
+                                position = *id;
+                                tell(&socket, &filter, *id, event).await?;
+                            }
+                        }
+                        Ok(Err(RecvError::Lagged(_))) => break,
+                        Ok(Err(RecvError::Closed)) => return None,
+                        Err(_) => socket.send(Bytes::from_static(b": alive\n\n")).await.ok()?,
+                    }
+                }
+            }
+        };
+        let _: Option<Option<()>> = stop.run_until_cancelled(told).await;
+    });
+    Ok(HttpResponse::Ok()
+        .content_type("text/event-stream")
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .insert_header(("X-Accel-Buffering", "no"))
+        .streaming(ReceiverStream::new(queue).map(Ok::<_, Infallible>)))
+}
+
+/// Tells everything that the store has behind `position`. `None` when the listener is gone or the store fails: the
+/// connection ends, and the listener comes back with its last id.
+async fn catch_up(
+    state: &State,
+    organization: &Organization,
+    position: &mut EventId,
+    filter: &Filter,
+    socket: &mpsc::Sender<Bytes>,
+) -> Option<()> {
+    loop {
+        let page = state.app.store().events(organization, *position, LIMIT_MAX).await;
+        let page = page.inspect_err(|error| tracing::warn!(%error, "a live stream ends")).ok()?;
+        let caught_up = page.len() < LIMIT_MAX;
+        for (id, event) in page {
+            *position = id;
+            tell(socket, filter, id, &event).await?;
+        }
+        if caught_up {
+            return Some(());
+        }
+    }
+}
+
+async fn tell(socket: &mpsc::Sender<Bytes>, filter: &Filter, id: EventId, event: &Event) -> Option<()> {
+    if !filter.passes(event) {
+        return Some(());
+    }
+    let text = format!("event: {}\nid: {id}\ndata: {}\n\n", event.kind(), event_json(id, event));
+    socket.send(Bytes::from(text)).await.ok()
+}
+
+impl Filter {
+    fn passes(&self, event: &Event) -> bool {
+        let (sid, batch, to) = match event {
+            Event::Delivery(entry) => {
+                (Some(entry.sid.as_str()), entry.batch.as_deref(), Some(entry.to.as_str()))
+            }
+            Event::Inbound(entry) => (Some(entry.sid.as_str()), None, Some(entry.to.as_str())),
+            Event::Consent(entry) => (entry.sid.as_ref().map(|sid| sid.as_str()), None, None),
+        };
+        let is = |wanted: &Option<String>, has: Option<&str>| {
+            wanted.as_deref().is_none_or(|wanted| has == Some(wanted))
+        };
+        is(&self.kind, Some(event.kind()))
+            && is(&self.message_sid, sid)
+            && is(&self.batch_id, batch)
+            && is(&self.to, to)
+    }
+}
+
+/// An event as the API shows it: the stream's fields, typed.
+fn event_json(id: EventId, event: &Event) -> Value {
+    let id = id.to_string();
+    match event {
+        Event::Delivery(entry) => json!({
+            "event_id": id, "type": event.kind(), "sid": entry.sid, "id": entry.id, "status": entry.status,
+            "previous": entry.previous, "late": entry.late, "channel": entry.channel, "to": entry.to,
+            "from": Some(&entry.from).filter(|from| !from.is_empty()), "error_code": entry.error_code,
+            "batch": entry.batch, "source": entry.source, "at": time(entry.at),
+            "raw": (!entry.raw.is_empty()).then(|| raw_json(&entry.raw)),
+        }),
+        Event::Inbound(entry) => json!({
+            "event_id": id, "type": event.kind(), "sid": entry.sid, "channel": entry.channel, "from": entry.from,
+            "to": entry.to, "body_length": entry.body_length,
+            "keyword": Some(&entry.keyword).filter(|word| !word.is_empty()), "media": entry.media,
+            "at": time(entry.at),
+        }),
+        Event::Consent(entry) => json!({
+            "event_id": id, "type": event.kind(), "phone": entry.phone, "channel": entry.channel,
+            "state": entry.state, "source": entry.source, "sid": entry.sid, "at": time(entry.at),
+        }),
+    }
+}
+
+/// Unknown parameters as an object; one that was given more than once has a list.
+fn raw_json(raw: &[(String, String)]) -> Value {
+    let mut object = Map::new();
+    for (name, value) in raw {
+        match object.get_mut(name) {
+            None => drop(object.insert(name.clone(), value.clone().into())),
+            Some(Value::Array(values)) => values.push(value.clone().into()),
+            Some(first) => *first = json!([first, value]),
+        }
+    }
+    object.into()
+}

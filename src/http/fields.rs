@@ -1,0 +1,154 @@
+//! Reads a JSON object field by field and gathers everything that is wrong with it.
+
+use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header::CONTENT_TYPE, web};
+use futures_util::future::LocalBoxFuture;
+use serde_json::{Map, Value};
+
+use super::problem::{Code, FieldError, Problem};
+
+/// The longest body of the application's side, in bytes.
+pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// A JSON object that is being read. Each `take` reads one field; [`Fields::finish`] reports the faults of all, and
+/// every field that nobody took.
+pub struct Fields {
+    object: Map<String, Value>,
+    errors: Vec<FieldError>,
+}
+
+impl Fields {
+    /// Reports that `field` is wrong.
+    pub fn fault(&mut self, field: &str, detail: impl Into<String>) {
+        self.errors.push(FieldError { field: field.to_owned(), detail: detail.into() });
+    }
+
+    /// The text `field`, if it is there and not null.
+    pub fn take_text(&mut self, field: &str) -> Option<String> {
+        match self.object.remove(field) {
+            None | Some(Value::Null) => None,
+            Some(Value::String(text)) => Some(text),
+            Some(_) => {
+                self.fault(field, "must be a text");
+                None
+            }
+        }
+    }
+
+    /// The text `field`, which must be there and not be empty.
+    pub fn require_text(&mut self, field: &str) -> String {
+        let errors = self.errors.len();
+        let text = self.take_text(field).unwrap_or_default();
+        if text.trim().is_empty() && self.errors.len() == errors {
+            self.fault(field, "must be given and not be empty");
+        }
+        text
+    }
+
+    /// The text `field` as `read` understands it.
+    pub fn take<T, E: std::fmt::Display>(
+        &mut self,
+        field: &str,
+        read: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let text = self.take_text(field)?;
+        read(&text).map_err(|error| self.fault(field, error.to_string())).ok()
+    }
+
+    /// The texts `field`: one text, or a list of at most `max`.
+    pub fn take_texts(&mut self, field: &str, max: usize) -> Vec<String> {
+        let texts = match self.object.remove(field) {
+            None | Some(Value::Null) => Some(Vec::new()),
+            Some(Value::String(text)) => Some(vec![text]),
+            Some(Value::Array(items)) if items.len() <= max => {
+                let text = |item| match item {
+                    Value::String(text) => Some(text),
+                    _ => None,
+                };
+                items.into_iter().map(text).collect()
+            }
+            Some(_) => None,
+        };
+        texts.unwrap_or_else(|| {
+            self.fault(field, format!("must be a text or a list of at most {max} texts"));
+            Vec::new()
+        })
+    }
+
+    /// The whole number `field`, within `range`.
+    pub fn take_number(&mut self, field: &str, range: std::ops::RangeInclusive<u32>) -> Option<u32> {
+        let value = self.object.remove(field).filter(|value| !value.is_null())?;
+        let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
+        let number = number.filter(|number| range.contains(number));
+        if number.is_none() {
+            self.fault(field, format!("must be a whole number from {} to {}", range.start(), range.end()));
+        }
+        number
+    }
+
+    /// A text or an object, as the text of that object.
+    pub fn take_json(&mut self, field: &str) -> Option<String> {
+        let value = match self.object.remove(field)? {
+            Value::Null => return None,
+            Value::String(text) => serde_json::from_str(&text).ok(),
+            value => Some(value),
+        };
+        let object = value.filter(Value::is_object);
+        if object.is_none() {
+            self.fault(field, "must be a JSON object");
+        }
+        object.map(|object| object.to_string())
+    }
+
+    /// Reports what was wrong, and every field that was not taken.
+    pub fn finish(mut self) -> Result<(), Problem> {
+        let unknown = self.object.keys().map(|field| FieldError {
+            // A name is the caller's own text; a long one is not repeated.
+            field: field.chars().take(64).collect(),
+            detail: "is not a field of this request".to_owned(),
+        });
+        self.errors.extend(unknown);
+        if self.errors.is_empty() { Ok(()) } else { Err(Problem::invalid_fields(self.errors)) }
+    }
+}
+
+impl FromRequest for Fields {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let essence = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let essence = essence.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        let is_json = essence.eq_ignore_ascii_case("application/json") || essence.ends_with("+json");
+        let body = web::Payload::from_request(request, payload);
+        Box::pin(async move {
+            if !is_json {
+                return Err(Problem::new(
+                    Code::UnsupportedMediaType,
+                    "the body is not declared as JSON",
+                    "send Content-Type: application/json",
+                ));
+            }
+            let unreadable =
+                |_| Problem::new(Code::BadRequest, "the body could not be read", "send it again");
+            let body = body.await.map_err(unreadable)?;
+            let body = body.to_bytes_limited(BODY_BYTES_MAX).await.map_err(|_| too_large(BODY_BYTES_MAX))?;
+            let body = body.map_err(unreadable)?;
+            match serde_json::from_slice(&body) {
+                Ok(Value::Object(object)) => Ok(Fields { object, errors: Vec::new() }),
+                Ok(_) => {
+                    Err(Problem::new(Code::BadRequest, "the body is not a JSON object", "send a JSON object"))
+                }
+                Err(error) => Err(Problem::new(
+                    Code::BadRequest,
+                    format!("the body is not JSON: line {}, column {}", error.line(), error.column()),
+                    "send a JSON object in UTF-8",
+                )),
+            }
+        })
+    }
+}
+
+/// 413 for a body over `max` bytes.
+pub fn too_large(max: usize) -> Problem {
+    Problem::new(Code::PayloadTooLarge, format!("the body is longer than {max} bytes"), "send less")
+}

@@ -1,0 +1,78 @@
+//! The doors: HTTP for the application, for Twilio and for people. No rules live here.
+
+pub mod auth;
+mod dashboard;
+mod events;
+mod fields;
+mod health;
+mod messages;
+mod problem;
+mod signed_form;
+mod webhooks;
+
+use actix_web::{HttpResponse, ResponseError, web};
+use tokio_util::sync::CancellationToken;
+
+use self::{auth::Authenticator, problem::Problem};
+use crate::{app::App, config::Replies, domain::UnixMs, worker::tailer::Tailer};
+
+/// What the handlers share.
+pub struct State {
+    /// The service.
+    pub app: App,
+    /// Who may call.
+    pub authenticator: Authenticator,
+    /// What is said to people.
+    pub replies: Replies,
+    /// The live streams.
+    pub tailer: Tailer,
+    /// Cancelled when the service stops: what streams ends.
+    pub stop: CancellationToken,
+}
+
+/// The route table.
+pub fn routes(config: &mut web::ServiceConfig) {
+    config
+        .service(page("/").route(web::get().to(dashboard::page)))
+        .service(page("/healthz").route(web::get().to(health::healthz)))
+        .service(page("/readyz").route(web::get().to(health::readyz)))
+        .service(page("/api/sms/send").route(web::post().to(messages::send)))
+        .service(page("/api/sms/whatsapp/send").route(web::post().to(messages::send_whatsapp)))
+        .service(page("/api/sms/message-status/{message_sid}").route(web::get().to(messages::message_status)))
+        .service(page("/api/sms/events").route(web::get().to(events::events)))
+        .service(
+            page("/webhooks/twilio/status")
+                .route(web::get().to(webhooks::status))
+                .route(web::post().to(webhooks::status)),
+        )
+        .service(
+            page("/webhooks/twilio/inbound")
+                .route(web::get().to(webhooks::inbound))
+                .route(web::post().to(webhooks::inbound)),
+        )
+        .default_service(web::to(no_such_path));
+}
+
+/// A path whose other methods are a problem of their own.
+fn page(path: &str) -> actix_web::Resource {
+    web::resource(path).default_service(web::to(method_not_allowed))
+}
+
+async fn no_such_path() -> HttpResponse {
+    Problem::not_found("this path").error_response()
+}
+
+async fn method_not_allowed() -> HttpResponse {
+    Problem::new(
+        problem::Code::MethodNotAllowed,
+        "this path takes another method",
+        "see the README for the routes and their methods",
+    )
+    .error_response()
+}
+
+/// A time in JSON: RFC 3339, UTC, milliseconds.
+fn time(at: UnixMs) -> String {
+    let timestamp = i64::try_from(at).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    format!("{:.3}", timestamp.unwrap_or(jiff::Timestamp::MAX))
+}

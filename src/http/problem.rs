@@ -1,0 +1,300 @@
+//! Every way in which a request can fail: code, status, text, mend. The one place that knows which HTTP status a
+//! failure has.
+//!
+//! The body is `application/problem+json` (RFC 9457) with `code`, `twilio_code` and `mend` besides.
+
+use std::fmt;
+
+use actix_web::{
+    HttpResponse, ResponseError,
+    http::{StatusCode, header},
+};
+use serde_json::json;
+
+use super::auth::Role;
+use crate::{
+    app::send::SendError,
+    domain::consent::OptedOut,
+    phone::InvalidPhoneNumber,
+    store,
+    twilio::{Channel, client, error_code::ErrorCode},
+};
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $status:literal, $title:literal;)+) => {
+        /// A kind of failure.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Code {
+            $($(#[$doc])* $name,)+
+        }
+
+        impl Code {
+            /// All of them.
+            pub const ALL: &'static [Code] = &[$(Code::$name),+];
+
+            /// The stable code, in snake case.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Code::$name => $code,)+ }
+            }
+
+            /// The HTTP status.
+            pub fn status(self) -> u16 {
+                match self { $(Code::$name => $status,)+ }
+            }
+
+            /// What the kind is called.
+            pub fn title(self) -> &'static str {
+                match self { $(Code::$name => $title,)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The request is no HTTP request of ours.
+    BadRequest = "bad_request", 400, "The request cannot be read";
+    /// No valid token.
+    Unauthorized = "unauthorized", 401, "A valid token is needed";
+    /// The role is not enough.
+    Forbidden = "forbidden", 403, "The role is not enough";
+    /// Nothing is there.
+    NotFound = "not_found", 404, "There is no such thing";
+    /// Another method is meant.
+    MethodNotAllowed = "method_not_allowed", 405, "The method is not allowed here";
+    /// No account at Twilio.
+    TwilioNotConfigured = "twilio_not_configured", 409, "Twilio is not configured";
+    /// The person does not want messages.
+    RecipientOptedOut = "recipient_opted_out", 409, "The recipient has opted out";
+    /// The body is too long.
+    PayloadTooLarge = "payload_too_large", 413, "The body is too long";
+    /// Another content type is meant.
+    UnsupportedMediaType = "unsupported_media_type", 415, "The content type is not supported";
+    /// Fields are missing, unknown or wrong.
+    ValidationFailed = "validation_failed", 422, "The request has invalid fields";
+    /// No phone number.
+    InvalidPhoneNumber = "invalid_phone_number", 422, "This is not a phone number";
+    /// 21608.
+    UnverifiedNumber = "unverified_number", 422, "Twilio knows this number as unverified";
+    /// 21408.
+    GeoPermission = "geo_permission", 422, "Twilio may not send to this country";
+    /// 63015.
+    WhatsappNotJoined = "whatsapp_not_joined", 422, "The recipient has not joined the WhatsApp sandbox";
+    /// 63016.
+    WhatsappWindowClosed = "whatsapp_window_closed", 422, "The WhatsApp conversation window is closed";
+    /// Another refusal of Twilio's.
+    TwilioRefused = "twilio_refused", 422, "Twilio refused the message";
+    /// 20003.
+    TwilioCredentialsRejected = "twilio_credentials_rejected", 502, "Twilio rejected the credentials";
+    /// No connection.
+    TwilioUnreachable = "twilio_unreachable", 502, "Twilio cannot be reached";
+    /// 429, and for too long.
+    RateLimitedByTwilio = "rate_limited_by_twilio", 503, "Twilio limits the rate of requests";
+    /// No store.
+    StoreUnavailable = "store_unavailable", 503, "The store is unavailable";
+}
+
+/// A failure, as it is answered.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    code: Code,
+    detail: String,
+    mend: String,
+    twilio_code: Option<u32>,
+    errors: Vec<FieldError>,
+}
+
+/// What is wrong with one field.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct FieldError {
+    /// The field.
+    pub field: String,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
+impl Problem {
+    /// A failure of kind `code`, with what happened and what to do about it.
+    pub fn new(code: Code, detail: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), mend: mend.into(), twilio_code: None, errors: Vec::new() }
+    }
+
+    /// The kind.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// 401.
+    pub fn unauthorized() -> Self {
+        Self::new(
+            Code::Unauthorized,
+            "the request has no valid bearer token",
+            "send Authorization: Bearer TOKEN; textledger token --role sender prints one",
+        )
+    }
+
+    /// 403.
+    pub fn forbidden(role: Role) -> Self {
+        Self::new(
+            Code::Forbidden,
+            format!("the role {} may not do this", role.as_str()),
+            "use a token with a role that may: sender to send, viewer to read",
+        )
+    }
+
+    /// 404.
+    pub fn not_found(what: &str) -> Self {
+        Self::new(
+            Code::NotFound,
+            format!("{what} is not known"),
+            "check the address, and that the token is for the right organization",
+        )
+    }
+
+    /// 422 with each field that is wrong.
+    pub fn invalid_fields(errors: Vec<FieldError>) -> Self {
+        let names: Vec<&str> = errors.iter().map(|error| error.field.as_str()).collect();
+        let detail = format!("invalid fields: {}", names.join(", "));
+        Self { errors, ..Self::new(Code::ValidationFailed, detail, "correct the fields listed in errors") }
+    }
+
+    /// 422 for a text that is no phone number.
+    pub fn invalid_phone_number(error: InvalidPhoneNumber) -> Self {
+        Self::new(
+            Code::InvalidPhoneNumber,
+            error.to_string(),
+            "give the number in E.164 form: +, country code and number, such as +14155552671; \
+             or set TEXTLEDGER_DEFAULT_REGION",
+        )
+    }
+
+    fn twilio(self, twilio_code: Option<u32>) -> Self {
+        Self { twilio_code, ..self }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.as_str(), self.detail)
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.code.status()).expect("the catalogue holds valid statuses")
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut body = json!({
+            "type": "about:blank",
+            "title": self.code.title(),
+            "status": self.code.status(),
+            "detail": self.detail,
+            "code": self.code.as_str(),
+            "twilio_code": self.twilio_code,
+            "mend": self.mend,
+        });
+        if !self.errors.is_empty() {
+            body["errors"] = json!(self.errors);
+        }
+        let mut response = HttpResponse::build(self.status_code());
+        if self.code == Code::Unauthorized {
+            response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+        }
+        response.content_type("application/problem+json").body(body.to_string())
+    }
+}
+
+impl From<store::Error> for Problem {
+    fn from(error: store::Error) -> Self {
+        // The cause is for the operator; the caller learns only that trying again may help.
+        tracing::error!(%error, "the store failed");
+        Self::new(
+            Code::StoreUnavailable,
+            "the store did not answer",
+            "try again in a moment; the operator finds the cause in the log",
+        )
+    }
+}
+
+impl From<SendError> for Problem {
+    fn from(error: SendError) -> Self {
+        let detail = error.to_string();
+        match error {
+            SendError::NotConfigured => Self::new(
+                Code::TwilioNotConfigured,
+                detail,
+                "set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN and start the service again",
+            ),
+            SendError::NoSender(channel) => Self::new(
+                Code::TwilioNotConfigured,
+                detail,
+                match channel {
+                    Channel::Whatsapp => "set TWILIO_WHATSAPP_NUMBER, or name from_number or messaging_service_sid",
+                    Channel::Sms | Channel::Rcs => {
+                        "set TWILIO_PHONE_NUMBER or TWILIO_MESSAGING_SERVICE_SID, or name from_number or \
+                         messaging_service_sid"
+                    }
+                },
+            ),
+            SendError::OptedOut { by, channel, twilio_code } => Self::new(
+                Code::RecipientOptedOut,
+                match by {
+                    OptedOut::ByPerson => format!("the recipient has opted out of {channel}"),
+                    OptedOut::ByTwilio => format!("Twilio blocks {channel} messages to the recipient, who sent STOP"),
+                },
+                match (by, channel) {
+                    (OptedOut::ByPerson, Channel::Whatsapp) => {
+                        "do not send; the recipient can opt in again by writing START"
+                    }
+                    _ => "do not send; the recipient must text START to the sender, since nobody else can lift Twilio's block",
+                },
+            )
+            .twilio(twilio_code),
+            SendError::Store(error) => error.into(),
+            SendError::Twilio(error) => Self::from_twilio(&error),
+        }
+    }
+}
+
+impl Problem {
+    fn from_twilio(error: &client::Error) -> Self {
+        let code = match (error, error.twilio_code()) {
+            (client::Error::Unreachable { .. }, _) => Code::TwilioUnreachable,
+            (client::Error::RateLimited(_), _) => Code::RateLimitedByTwilio,
+            (client::Error::CredentialsRejected(_), _) => Code::TwilioCredentialsRejected,
+            (_, Some(21608)) => Code::UnverifiedNumber,
+            (_, Some(21408)) => Code::GeoPermission,
+            (_, Some(63015)) => Code::WhatsappNotJoined,
+            (_, Some(63016)) => Code::WhatsappWindowClosed,
+            (_, Some(21211 | 21614)) => Code::InvalidPhoneNumber,
+            // The verbs hand on only what is known not to have been processed or to be refused.
+            _ => Code::TwilioRefused,
+        };
+        let described = error.twilio_code().and_then(|code| ErrorCode::new(code).describe());
+        let mend = match (described, code) {
+            (Some(described), _) => described.mend.to_owned(),
+            (None, Code::TwilioUnreachable) => "check the network, and TWILIO_API_BASE_URL".to_owned(),
+            (None, Code::RateLimitedByTwilio) => "try again later, and send more slowly".to_owned(),
+            (None, Code::TwilioCredentialsRejected) => {
+                "check TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN in Twilio's console".to_owned()
+            }
+            (None, _) => "look the code up in Twilio's error dictionary".to_owned(),
+        };
+        Self::new(code, error.to_string(), mend).twilio(error.twilio_code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_snake_case_and_have_error_statuses() {
+        let mut codes: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert!(codes.iter().all(|code| code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')));
+        assert!(Code::ALL.iter().all(|code| (400..600).contains(&code.status())));
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), Code::ALL.len());
+    }
+}

@@ -1,0 +1,93 @@
+//! Phone numbers as people type them, read into E.164.
+
+use std::{fmt, str::FromStr};
+
+use crate::twilio::address::is_e164;
+
+/// A country, by its two-letter ISO 3166 code, whose numbers may be typed without `+`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Region(phonenumber::country::Id);
+
+/// A text that is no country's code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a country: expected two letters of ISO 3166, for example US")]
+pub struct InvalidRegion;
+
+impl FromStr for Region {
+    type Err = InvalidRegion;
+
+    fn from_str(text: &str) -> Result<Self, InvalidRegion> {
+        text.to_ascii_uppercase().parse().map(Self).map_err(|_| InvalidRegion)
+    }
+}
+
+impl fmt::Debug for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_ref())
+    }
+}
+
+/// Why a text is no phone number that can be sent to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPhoneNumber {
+    /// It starts with `+` and is not E.164.
+    #[error("not a phone number in E.164 form")]
+    NotE164,
+    /// It does not start with `+` and no region is configured.
+    #[error("a phone number without + needs a default region, and none is configured")]
+    NoRegion,
+    /// It is no number of the default region.
+    #[error("not a phone number of the region {0:?}")]
+    NotOfRegion(Region),
+}
+
+/// The longest text that is read as a phone number, in bytes.
+const TYPED_BYTES_MAX: usize = 64;
+
+/// Reads a phone number into E.164.
+///
+/// What starts with `+` is taken as it is once spaces, dots, dashes and brackets are gone: Twilio has the last word.
+/// What does not is a number of `region`.
+pub fn normalize(typed: &str, region: Option<Region>) -> Result<String, InvalidPhoneNumber> {
+    let typed = typed.trim();
+    if typed.len() > TYPED_BYTES_MAX {
+        return Err(InvalidPhoneNumber::NotE164);
+    }
+    if typed.starts_with('+') {
+        let separators: &[char] = &[' ', '.', '-', '(', ')', '[', ']', '\u{a0}'];
+        let number = typed.replace(separators, "");
+        return if is_e164(&number) { Ok(number) } else { Err(InvalidPhoneNumber::NotE164) };
+    }
+    let region = region.ok_or(InvalidPhoneNumber::NoRegion)?;
+    let not_of_region = InvalidPhoneNumber::NotOfRegion(region);
+    let number = phonenumber::parse(Some(region.0), typed).map_err(|_| not_of_region)?;
+    let number = number.format().mode(phonenumber::Mode::E164).to_string();
+    if is_e164(&number) { Ok(number) } else { Err(not_of_region) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_starts_with_a_plus_is_taken_without_its_separators() {
+        for typed in ["+14155552671", " +1 (415) 555-2671 ", "+1.415.555.2671", "+1 [415] 5552671"] {
+            assert_eq!(normalize(typed, None).as_deref(), Ok("+14155552671"), "{typed}");
+        }
+        for typed in ["+", "+0123456789", "+1415555267x", "+12345", "+1234567890123456", "+1/415/5552671"] {
+            assert_eq!(normalize(typed, None), Err(InvalidPhoneNumber::NotE164), "{typed}");
+        }
+    }
+
+    #[test]
+    fn without_a_plus_the_region_decides() {
+        let us: Region = "us".parse().unwrap();
+        let de: Region = "DE".parse().unwrap();
+        assert_eq!(normalize("(415) 555-2671", Some(us)).as_deref(), Ok("+14155552671"));
+        assert_eq!(normalize("030 901820", Some(de)).as_deref(), Ok("+4930901820"));
+        assert_eq!(normalize("(415) 555-2671", None), Err(InvalidPhoneNumber::NoRegion));
+        assert_eq!(normalize("hello", Some(us)), Err(InvalidPhoneNumber::NotOfRegion(us)));
+        assert!(normalize(&"1".repeat(1_000_000), Some(us)).is_err());
+        assert!("Utopia".parse::<Region>().is_err());
+    }
+}

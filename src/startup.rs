@@ -1,0 +1,232 @@
+//! Puts the service together: the one place that knows every concrete type.
+
+use std::{
+    fs,
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpListener},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use actix_web::{App as HttpApp, HttpServer, dev::ServerHandle, web};
+use anyhow::{Context, anyhow};
+use rand::Rng;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::task::JoinHandle;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    app::{
+        App, Settings,
+        accounts::{Account, Accounts},
+    },
+    clock::{Clock, SystemClock},
+    config::{Config, Store as StoreConfig},
+    domain::Organization,
+    http::{self, State, auth::Authenticator},
+    store::{
+        Store,
+        embedded::{self, EmbeddedStore},
+        redis::{self, RedisStore},
+    },
+    twilio::client::Client,
+    worker::tailer::Tailer,
+};
+
+/// How long requests under way may take to finish once the service is asked to stop, in seconds: longer than the
+/// longest send.
+const SHUTDOWN_TIMEOUT_S: u64 = 25;
+
+/// How long background tasks may take to end after the last request.
+const TASKS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a client may take to send a request's head.
+const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long an idle connection is kept: longer than common proxies keep theirs, so that they close first.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// The file that holds a created token secret, in the data folder.
+const JWT_SECRET_FILE: &str = "jwt_secret";
+
+/// The service, running.
+pub struct Service {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The URL by which Twilio reaches it.
+    pub public_url: String,
+    server: ServerHandle,
+    running: JoinHandle<io::Result<()>>,
+    stop: CancellationToken,
+    tracker: TaskTracker,
+}
+
+impl Service {
+    /// Starts the service that `config` describes.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        for name in &config.unused {
+            tracing::warn!(setting = name, "this setting is not used by this version");
+        }
+        let listener = TcpListener::bind(config.listen).with_context(|| {
+            format!("cannot listen on {}: choose another TEXTLEDGER_LISTEN", config.listen)
+        })?;
+        let address = listener.local_addr()?;
+        let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+        let secret = jwt_secret(&config)?;
+        let jwks = match &config.jwks_file {
+            Some(path) => Some(
+                fs::read_to_string(path)
+                    .with_context(|| format!("cannot read TEXTLEDGER_JWKS_FILE {}", path.display()))?,
+            ),
+            None => None,
+        };
+        let authenticator = Authenticator::new(&secret, jwks.as_deref(), config.api_keys.clone())?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let store = open_store(&config, clock.clone()).await?;
+        let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
+        let state = web::Data::new(State {
+            app: App::new(
+                store.clone(),
+                Client::new(&config.twilio_api_base_url).context("TWILIO_API_BASE_URL")?,
+                accounts(&config),
+                Settings {
+                    public_url: public_url.clone(),
+                    callback_overrides: config.callback_overrides.clone(),
+                    opt_out_scope: config.opt_out_scope,
+                    keywords: config.keywords.clone(),
+                    default_region: config.default_region,
+                },
+                clock,
+            ),
+            authenticator,
+            replies: config.replies.clone(),
+            tailer: Tailer::new(store, tracker.clone(), stop.clone()),
+            stop: stop.clone(),
+        });
+        let server = HttpServer::new(move || HttpApp::new().app_data(state.clone()).configure(http::routes))
+            .workers(config.workers)
+            .keep_alive(KEEP_ALIVE)
+            .client_request_timeout(REQUEST_HEAD_TIMEOUT)
+            .shutdown_timeout(SHUTDOWN_TIMEOUT_S)
+            .disable_signals()
+            .listen(listener)?
+            .run();
+        let handle = server.handle();
+        let running = tokio::spawn(server);
+        Ok(Self { address, public_url, server: handle, running, stop, tracker })
+    }
+
+    /// Stops taking requests, lets those under way finish, ends the background tasks, closes the store.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        self.server.stop(true).await;
+        self.running.await.context("the server's task failed")??;
+        self.tracker.close();
+        if tokio::time::timeout(TASKS_TIMEOUT, self.tracker.wait()).await.is_err() {
+            tracing::warn!("background tasks did not end in time");
+        }
+        Ok(())
+    }
+}
+
+async fn open_store(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Store>> {
+    match &config.store {
+        StoreConfig::Embedded(folder) => match EmbeddedStore::open(folder, clock) {
+            Ok(store) => Ok(Arc::new(store)),
+            Err(error @ embedded::OpenError::InUse { .. }) => {
+                Err(anyhow!("{error}: stop it, or name another folder in TEXTLEDGER_STORE"))
+            }
+            Err(error) => {
+                Err(anyhow!("{error}: check the folder in TEXTLEDGER_STORE, its rights and its disk"))
+            }
+        },
+        StoreConfig::Redis(url) => {
+            match RedisStore::open(url.expose_secret(), &config.key_prefix, config.partitions).await {
+                Ok(store) => Ok(Arc::new(store)),
+                Err(error @ redis::OpenError::Partitions { .. }) => Err(anyhow!(
+                    "{error}: set TEXTLEDGER_PARTITIONS back, or use another TEXTLEDGER_KEY_PREFIX"
+                )),
+                Err(error) => Err(anyhow!("{error}: check TEXTLEDGER_STORE and that Redis runs")),
+            }
+        }
+    }
+}
+
+fn accounts(config: &Config) -> Accounts {
+    let default = config.twilio.clone().map(|twilio| Account {
+        phone_number: twilio.phone_number,
+        whatsapp_number: twilio.whatsapp_number,
+        messaging_service_sid: twilio.messaging_service_sid,
+        ..Account::new(Organization::default(), twilio.account_sid, twilio.auth_token)
+    });
+    if default.is_none() {
+        tracing::warn!(
+            "no Twilio account is configured: webhooks are refused and nothing can be sent; set TWILIO_ACCOUNT_SID \
+             and TWILIO_AUTH_TOKEN"
+        );
+    }
+    Accounts::new(default.into_iter().collect())
+}
+
+/// The secret that signs tokens: the configured one, or the one in the data folder, which is created there, for its
+/// owner alone, if there is none.
+pub fn jwt_secret(config: &Config) -> anyhow::Result<SecretString> {
+    if let Some(secret) = &config.jwt_secret {
+        return Ok(secret.clone());
+    }
+    let path = config.data_dir.join(JWT_SECRET_FILE);
+    let mend = || {
+        format!("cannot keep a secret in {}: set TEXTLEDGER_JWT_SECRET, or make it writable", path.display())
+    };
+    fs::create_dir_all(&config.data_dir).with_context(mend)?;
+    if let Some(secret) = read_secret(&path).with_context(mend)? {
+        return Ok(secret);
+    }
+    let mut random = [0_u8; 32];
+    rand::rng().fill_bytes(&mut random);
+    // Written aside and linked into place, so that of two processes both take the one that was first and whole.
+    let draft = path.with_extension(std::process::id().to_string());
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    file.write_all(hex::encode(random).as_bytes()).with_context(mend)?;
+    file.sync_all().with_context(mend)?;
+    let linked = fs::hard_link(&draft, &path);
+    fs::remove_file(&draft).with_context(mend)?;
+    match linked {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error).with_context(mend),
+        _ => read_secret(&path).with_context(mend)?.with_context(mend),
+    }
+}
+
+fn read_secret(path: &Path) -> io::Result<Option<SecretString>> {
+    match fs::File::open(path) {
+        Ok(mut file) => {
+            let mut secret = String::new();
+            file.read_to_string(&mut secret)?;
+            Ok(Some(secret.trim().into()))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_created_secret_stays_and_is_its_owners_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let environment = [("TEXTLEDGER_STORE", format!("embedded:{}", folder.path().display()))];
+        let config = Config::read(environment.into(), "").unwrap();
+        let first = jwt_secret(&config).unwrap();
+        assert_eq!(first.expose_secret().len(), 64);
+        assert_eq!(jwt_secret(&config).unwrap().expose_secret(), first.expose_secret());
+        let mode = fs::metadata(folder.path().join(JWT_SECRET_FILE)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

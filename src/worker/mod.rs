@@ -1,0 +1,3 @@
+//! Loops that run beside the requests.
+
+pub mod tailer;
