@@ -7,6 +7,7 @@ pub mod config;
 pub mod domain;
 pub mod http;
 pub mod phone;
+pub mod simulator;
 pub mod startup;
 pub mod store;
 pub mod telemetry;

@@ -1,9 +1,16 @@
 //! The command line: one file per sub-command.
 
+mod demo;
 mod serve;
+mod simulator;
 mod token;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    fmt,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 
@@ -13,7 +20,7 @@ use crate::config::{Config, Invalid};
 /// Twilio posts back, keeps every message's delivery state and an ordered stream of every change, and obeys STOP.
 ///
 /// Settings are environment variables, or the same names in lower case in a TOML file. With none at all, `serve`
-/// listens on 127.0.0.1:8080 over a store in ./data.
+/// listens on 127.0.0.1:8080 over a store in ./data. To see it work without a Twilio account: `textledger demo`.
 #[derive(Parser)]
 #[command(version, max_term_width = 100)]
 struct CommandLine {
@@ -28,6 +35,10 @@ struct CommandLine {
 enum Command {
     /// Run the service.
     Serve(serve::Serve),
+    /// Show the service at work against a simulated Twilio: no account, no server needed.
+    Demo(demo::Demo),
+    /// Run only the stand-in for Twilio: answers like api.twilio.com and posts signed callbacks.
+    Simulator(simulator::Simulator),
     /// Print a bearer token, signed with the service's own key.
     Token(token::Token),
 }
@@ -37,10 +48,14 @@ pub fn run() -> ExitCode {
     let line = CommandLine::parse();
     let result = match line.command {
         Command::Serve(command) => command.run(line.config.as_deref()),
+        Command::Demo(command) => command.run(line.config.as_deref()),
+        Command::Simulator(command) => command.run(),
         Command::Token(command) => command.run(line.config.as_deref()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough, as `head` does.
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             for line in format!("{error:#}").lines() {
                 eprintln!("textledger: {line}");
@@ -51,13 +66,22 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// Prints a line on stdout; fails, rather than panics, when nobody reads it any more.
+fn say(line: impl fmt::Display) -> anyhow::Result<()> {
+    Ok(writeln!(io::stdout().lock(), "{line}")?)
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
 /// What was asked for cannot be done as it was said.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Misuse(String);
 
 /// Reads the configuration and starts logging by it.
-fn configure(file: Option<&std::path::Path>) -> anyhow::Result<Config> {
+fn configure(file: Option<&Path>) -> anyhow::Result<Config> {
     let config = Config::load(file)?;
     crate::telemetry::start(&config.log).map_err(|error| Misuse(error.to_string()))?;
     Ok(config)

@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use clap::Args;
 
-use super::{Misuse, configure};
+use super::{Misuse, configure, say};
 use crate::{
     clock::{Clock, SystemClock},
     domain::Organization,
@@ -44,8 +44,7 @@ impl Token {
         let secret = startup::jwt_secret(&config)?;
         let exp = SystemClock.now_ms() / 1_000 + self.ttl.as_secs();
         let claims = Claims { sub: self.user.clone(), role: self.role, org: self.org.clone(), exp };
-        println!("{}", auth::mint(&secret, &claims));
-        Ok(())
+        say(auth::mint(&secret, &claims))
     }
 }
 

@@ -1,5 +1,9 @@
 //! The integration tests: one binary, so that it links once and shares its support.
 
+mod api;
+mod commands;
 mod conformance;
 mod signature;
+mod simulator;
+mod stories;
 mod support;

@@ -25,7 +25,8 @@ macro_rules! conformance {
             waiting_ends_with_an_event_or_in_time
             of_equal_callbacks_at_once_one_moves_the_message
             everything_is_there_after_opening_again
-            random_histories_agree_with_the_model
+            random_histories_of_statuses_agree_with_the_model
+            random_histories_of_consent_agree_with_the_model
         );
     };
     (@each $open:expr, $($promise:ident)+) => {

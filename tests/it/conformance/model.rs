@@ -4,11 +4,17 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use textledger::{
-    domain::{Event, EventId, Organization, StatusChange, delivery::Recorded},
-    store::Store,
+    domain::{
+        Consent, Event, EventId, MessageId, Organization, Outbound, OutboundState, StatusChange,
+        consent::{Answer, ConsentChannel, ConsentEntry, ConsentSource, ConsentState},
+        delivery::Recorded,
+        event::InboundEntry,
+    },
+    store::{ConsentUpdate, InboundRecorded, KnownConsent, OutboundCreated, Store},
+    twilio::{Address, Channel},
 };
 
-use super::suite::{Harness, status};
+use super::suite::{Harness, sid, status};
 
 /// Random histories per store.
 const HISTORIES: u32 = 24;
@@ -47,7 +53,7 @@ fn standing(told: &[Told]) -> Option<&'static str> {
     told.iter().map(|(_, name, _)| *name).find(|name| rank(name) == highest)
 }
 
-pub async fn random_histories_agree_with_the_model(harness: &dyn Harness) {
+pub async fn random_histories_of_statuses_agree_with_the_model(harness: &dyn Harness) {
     let store = harness.open().await;
     let mut runner = TestRunner::new(ProptestConfig { failure_persistence: None, ..Default::default() });
     for number in 0..HISTORIES {
@@ -114,4 +120,192 @@ async fn entries(store: &Arc<dyn Store>, organization: &Organization) -> Vec<(St
         .collect();
     entries.sort_unstable();
     entries
+}
+
+/// What happens between us and one of three people. A step that is late was decided on the consent that was known
+/// when the history began.
+#[derive(Debug, Clone)]
+enum Step {
+    /// A message of this number, which asks for a state or for nothing.
+    Write { person: usize, message: u8, asks: Option<ConsentState>, late: bool },
+    /// An administrator's change.
+    Change { person: usize, to: ConsentState, late: bool },
+    /// A send of this number.
+    Send { person: usize, number: u8, late: bool },
+    /// What became of the send of this number.
+    Resolve { person: usize, number: u8, state: OutboundState },
+}
+
+const PEOPLE: [&str; 3] = ["+14155550100", "+14155550101", "CO.8997"];
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let person = 0..PEOPLE.len();
+    let state = prop::sample::select(vec![ConsentState::OptedIn, ConsentState::OptedOut]);
+    let became = prop::sample::select(vec![
+        OutboundState::Sending,
+        OutboundState::Unknown,
+        OutboundState::Refused { reason: "no".to_owned(), twilio_code: None },
+        OutboundState::Accepted { message_sid: sid("9") },
+    ]);
+    let late = prop::bool::weighted(0.3);
+    let step = prop_oneof![
+        (person.clone(), 0..6_u8, prop::option::of(state.clone()), late)
+            .prop_map(|(person, message, asks, late)| Step::Write { person, message, asks, late }),
+        (person.clone(), state, late).prop_map(|(person, to, late)| Step::Change { person, to, late }),
+        (person.clone(), 0..6_u8, late).prop_map(|(person, number, late)| Step::Send {
+            person,
+            number,
+            late
+        }),
+        (person, 0..6_u8, became).prop_map(|(person, number, state)| Step::Resolve { person, number, state }),
+    ];
+    prop::collection::vec(step, 1..50)
+}
+
+/// What the model knows: per person the state, per message the answer, per send what became of it.
+#[derive(Default)]
+struct People {
+    states: [ConsentState; PEOPLE.len()],
+    answers: BTreeMap<(usize, u8), Answer>,
+    sends: BTreeMap<(usize, u8), OutboundState>,
+    entries: usize,
+}
+
+pub async fn random_histories_of_consent_agree_with_the_model(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let mut runner = TestRunner::new(ProptestConfig { failure_persistence: None, ..Default::default() });
+    for number in 0..HISTORIES {
+        let organization = Organization::parse(&format!("people-{number}")).unwrap();
+        let history = steps().new_tree(&mut runner).unwrap().current();
+        let mut people = People::default();
+        let mut first = Vec::new();
+        for person in PEOPLE {
+            first.push(store.consent(&organization, person).await.unwrap());
+        }
+        for (at, step) in history.iter().enumerate() {
+            take(&store, &organization, &mut people, &first, step).await;
+            let entries = store.events(&organization, EventId::START, 1_000).await.unwrap().len();
+            assert_eq!(entries, people.entries, "after step {at} of {history:?}");
+            for (person, state) in PEOPLE.iter().zip(people.states) {
+                let known = store.consent(&organization, person).await.unwrap();
+                assert_eq!(known.consent.sms.state, state, "{person} after step {at} of {history:?}");
+            }
+        }
+    }
+}
+
+async fn take(
+    store: &Arc<dyn Store>,
+    organization: &Organization,
+    people: &mut People,
+    first: &[KnownConsent],
+    step: &Step,
+) {
+    let known = async |person: usize, late: bool| {
+        if late { first[person].clone() } else { store.consent(organization, PEOPLE[person]).await.unwrap() }
+    };
+    // Consent that was never asked for is the same whenever it is read; every change makes another version of it.
+    let is_current =
+        |people: &People, person: usize, late: bool| !late || people.states[person] == ConsentState::Unknown;
+    match step.clone() {
+        Step::Write { person, message, asks, late } => {
+            let answer = asks.map_or(Answer::Nothing, |_| Answer::OptedIn);
+            let basis = known(person, late).await;
+            let update = asks.map(|to| update(person, &basis, to, people.entries));
+            let entry = InboundEntry {
+                sid: sid(&format!("{person}{message}")),
+                channel: Channel::Sms,
+                from: PEOPLE[person].to_owned(),
+                to: "+15005550006".to_owned(),
+                body_length: 1,
+                keyword: String::new(),
+                media: 0,
+                at: 1,
+            };
+            let expected = match (people.answers.get(&(person, message)), asks) {
+                (Some(answer), _) => InboundRecorded::Duplicate(*answer),
+                (None, Some(_)) if !is_current(people, person, late) => InboundRecorded::ConsentChanged,
+                (None, _) => InboundRecorded::Stored,
+            };
+            let stored = store.record_inbound(organization, entry, update, answer).await.unwrap();
+            assert_eq!(stored, expected, "{step:?}");
+            if stored == InboundRecorded::Stored {
+                people.answers.insert((person, message), answer);
+                people.states[person] = asks.unwrap_or(people.states[person]);
+                people.entries += 1 + usize::from(asks.is_some());
+            }
+        }
+        Step::Change { person, to, late } => {
+            let basis = known(person, late).await;
+            let changed =
+                store.change_consent(organization, update(person, &basis, to, people.entries)).await.unwrap();
+            assert_eq!(changed, is_current(people, person, late), "{step:?}");
+            if changed {
+                people.states[person] = to;
+                people.entries += 1;
+            }
+        }
+        Step::Send { person, number, late } => {
+            let version = known(person, late).await.version;
+            let created = store
+                .create_outbound(organization, &outbound(store, person, number), &version)
+                .await
+                .unwrap();
+            let free = !people.sends.contains_key(&(person, number));
+            let expected = match free && is_current(people, person, late) {
+                true => OutboundCreated::Created,
+                false => OutboundCreated::Conflict,
+            };
+            assert_eq!(created, expected, "{step:?}");
+            if created == OutboundCreated::Created {
+                people.sends.insert((person, number), OutboundState::Sending);
+            }
+        }
+        Step::Resolve { person, number, state } => {
+            let outbound = outbound(store, person, number);
+            store.resolve_outbound(organization, &outbound.id, &state).await.unwrap();
+            if let Some(known) = people.sends.get_mut(&(person, number)) {
+                let surer = [known.clone(), state].into_iter().rev().max_by_key(OutboundState::rank).unwrap();
+                *known = surer;
+            }
+            let stored = store.outbound(organization, &outbound.id).await.unwrap();
+            assert_eq!(
+                stored.map(|(_, state)| state),
+                people.sends.get(&(person, number)).cloned(),
+                "{step:?}"
+            );
+        }
+    }
+}
+
+/// A change to `to` that differs from every other, so that it makes a version of its own.
+fn update(person: usize, basis: &KnownConsent, to: ConsentState, number: usize) -> ConsentUpdate {
+    let mut consent = Consent::default();
+    consent.sms.state = to;
+    consent.sms.at = Some(number as u64);
+    let entry = ConsentEntry {
+        phone: PEOPLE[person].to_owned(),
+        channel: ConsentChannel::Sms,
+        state: to,
+        source: ConsentSource::Keyword,
+        sid: None,
+        at: 1,
+    };
+    ConsentUpdate { expected: basis.version.clone(), consent, entry }
+}
+
+fn outbound(store: &Arc<dyn Store>, person: usize, number: u8) -> Outbound {
+    let id = u128::from(number) << 8 | person as u128;
+    Outbound {
+        id: MessageId::new(store.partition(PEOPLE[person]), id),
+        to: Address::new(Channel::Sms, PEOPLE[person]).unwrap(),
+        from: None,
+        messaging_service_sid: None,
+        body_length: 1,
+        segments: 1,
+        media: 0,
+        category: None,
+        user_id: None,
+        created_at: 1,
+    }
 }

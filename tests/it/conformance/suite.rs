@@ -16,7 +16,9 @@ use textledger::{
 };
 use tokio::task::JoinSet;
 
-pub use super::model::random_histories_agree_with_the_model;
+pub use super::model::{
+    random_histories_of_consent_agree_with_the_model, random_histories_of_statuses_agree_with_the_model,
+};
 
 /// Makes the store under test, and makes it again on the same data.
 #[async_trait]

@@ -1,6 +1,8 @@
 //! What the tests share: servers that they start and stop, and makers of what they send.
 
 pub mod redis_server;
+pub mod service;
+pub mod twilio;
 
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Waits until `look` finds something, and fails with `what` if it does not within [`DEADLINE`].
-pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
+pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let give_up = tokio::time::Instant::now() + DEADLINE;
     loop {
         if let Some(found) = look().await {

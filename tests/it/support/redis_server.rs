@@ -10,29 +10,32 @@ use std::{
 
 use super::DEADLINE;
 
-/// Ends the server when its standard input closes, which happens even if the tests are killed.
+/// Ends the server and removes its folder when its standard input closes, which happens even if the tests are killed.
 const GUARDIAN: &str = r#"redis-server --bind 127.0.0.1 --port "$0" --save "" --appendonly no --dir "$1" >/dev/null &
-server=$!; trap 'kill -9 $server 2>/dev/null' EXIT; cat >/dev/null"#;
+server=$!; trap 'kill -9 $server 2>/dev/null; rm -rf "$1"' EXIT; cat >/dev/null"#;
 
 /// A running server; dropping it ends it.
 pub struct RedisServer {
     port: u16,
     guardian: Child,
-    _folder: tempfile::TempDir,
 }
 
 impl RedisServer {
-    /// Starts a server and waits until it answers.
+    /// Starts a server on a free port and waits until it answers.
     pub fn start() -> Self {
-        let port = free_port();
-        let folder = tempfile::tempdir().unwrap();
+        Self::start_on(free_port())
+    }
+
+    /// Starts a server on `port` and waits until it answers.
+    pub fn start_on(port: u16) -> Self {
+        let folder = tempfile::tempdir().unwrap().keep();
         let guardian = Command::new("sh")
             .args(["-c", GUARDIAN, &port.to_string()])
-            .arg(folder.path())
+            .arg(folder)
             .stdin(Stdio::piped())
             .spawn()
             .expect("sh starts");
-        let server = Self { port, guardian, _folder: folder };
+        let server = Self { port, guardian };
         let give_up = Instant::now() + DEADLINE;
         let client = redis::Client::open(server.url()).unwrap();
         while client.get_connection().and_then(|mut c| redis::cmd("PING").query::<String>(&mut c)).is_err() {
@@ -49,6 +52,11 @@ impl RedisServer {
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<RedisServer> = OnceLock::new();
         SHARED.get_or_init(Self::start)
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Its URL.

@@ -1,0 +1,67 @@
+//! `textledger simulator`.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+use secrecy::SecretString;
+use serde_json::json;
+
+use super::{Misuse, asked_to_stop, block_on, say};
+use crate::{
+    simulator::{self, StartError},
+    telemetry,
+    twilio::AccountSid,
+};
+
+/// Point an application's Twilio SDK, or textledger's TWILIO_API_BASE_URL, at the address it prints.
+///
+/// A recipient whose last five digits are a 30xxx or 63xxx error code ends undelivered with that code;
+/// +15005550001 and its like answer as Twilio's test credentials do. POST /simulator/inbound has a person write,
+/// POST /simulator/faults makes things go wrong, GET /simulator/messages shows what was sent.
+#[derive(Args)]
+pub(super) struct Simulator {
+    /// Address and port to listen on; port 0 picks one.
+    #[arg(long, default_value = "127.0.0.1:8081")]
+    listen: SocketAddr,
+    /// The account that there is.
+    #[arg(long, default_value = "AC00000000000000000000000000000000", value_parser = AccountSid::parse)]
+    account_sid: AccountSid,
+    /// The account's auth token. Better in the environment, where a process list does not show it.
+    #[arg(long, env = "TWILIO_AUTH_TOKEN", hide_env_values = true, default_value = DEFAULT_TOKEN)]
+    auth_token: SecretString,
+    /// Where messages from people go, for example http://127.0.0.1:8080/webhooks/twilio/inbound.
+    #[arg(long)]
+    webhook_url: Option<String>,
+    /// Let only +15005550006 send, as Twilio's test credentials do.
+    #[arg(long)]
+    strict: bool,
+    /// Make SIDs and faults the same at every start.
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+/// The token of an account that exists only here.
+const DEFAULT_TOKEN: &str = "00000000000000000000000000000000";
+
+impl Simulator {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        telemetry::start("info").map_err(|error| Misuse(error.to_string()))?;
+        block_on(async {
+            let config = simulator::Config {
+                listen: self.listen,
+                webhook_url: self.webhook_url,
+                strict: self.strict,
+                seed: self.seed,
+                ..simulator::Config::new(self.account_sid, self.auth_token)
+            };
+            let simulator = match simulator::start(config).await {
+                Err(error @ StartError::WebhookUrl) => return Err(Misuse(error.to_string()).into()),
+                started => started?,
+            };
+            say(json!({ "event": "listening", "address": simulator.address().to_string() }))?;
+            asked_to_stop().await?;
+            simulator.stop().await;
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,268 @@
+//! The part of `api.twilio.com` that is simulated: messages, and the account itself.
+//!
+//! Sources: <https://www.twilio.com/docs/messaging/api/message-resource>,
+//! <https://www.twilio.com/docs/usage/twilios-response>.
+
+use std::{
+    fmt, io,
+    pin::Pin,
+    sync::atomic::{AtomicUsize, Ordering},
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use actix_web::{
+    Error, FromRequest, HttpRequest, HttpResponse, ResponseError,
+    body::{BodySize, MessageBody},
+    dev::{Payload, ServiceRequest, ServiceResponse},
+    http::{
+        StatusCode,
+        header::{self, HeaderName, HeaderValue},
+    },
+    middleware::{Next, from_fn},
+    web::{self, Bytes, Data, ServiceConfig},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+use subtle::ConstantTimeEq;
+
+use super::{
+    create::Draft,
+    errors::ApiError,
+    exchange::Exchange,
+    list,
+    message::{API_VERSION, rfc_2822},
+};
+use crate::twilio::{AccountSid, Form, credentials::ApiKey};
+
+/// What the API's handlers share.
+pub struct Api {
+    exchange: std::sync::Arc<Exchange>,
+    auth_token: SecretString,
+    api_keys: Vec<ApiKey>,
+    strict: bool,
+    started: jiff::Timestamp,
+    concurrent: AtomicUsize,
+}
+
+impl Api {
+    /// The API of the account of `exchange`; see [`super::Config`] for the rest.
+    pub fn new(
+        exchange: std::sync::Arc<Exchange>,
+        auth_token: SecretString,
+        api_keys: Vec<ApiKey>,
+        strict: bool,
+    ) -> Self {
+        let concurrent = AtomicUsize::new(0);
+        Self { exchange, auth_token, api_keys, strict, started: super::now(), concurrent }
+    }
+
+    fn account_sid(&self) -> &AccountSid {
+        self.exchange.account_sid()
+    }
+
+    /// Whether a request with these credentials may see the account: its own token, or one of its API keys.
+    fn admits(&self, user: &str, password: &str) -> bool {
+        let is = |name: &str, secret: &SecretString| {
+            name == user && bool::from(secret.expose_secret().as_bytes().ct_eq(password.as_bytes()))
+        };
+        is(self.account_sid().as_str(), &self.auth_token)
+            || self.api_keys.iter().any(|key| is(&key.sid, &key.secret))
+    }
+}
+
+/// The routes.
+pub fn configure(config: &mut ServiceConfig) {
+    let not_allowed = || web::to(async || refuse(&ApiError::method_not_allowed()));
+    config.service(
+        web::scope("/2010-04-01")
+            .wrap(from_fn(envelope))
+            .service(
+                web::resource("/Accounts/{account_sid}/Messages.json")
+                    .route(web::post().to(create))
+                    .route(web::get().to(list))
+                    .default_service(not_allowed()),
+            )
+            .service(
+                web::resource("/Accounts/{account_sid}/Messages/{message_sid}.json")
+                    .route(web::get().to(fetch))
+                    .default_service(not_allowed()),
+            )
+            .service(
+                web::resource("/Accounts/{account_sid}.json")
+                    .route(web::get().to(account))
+                    .default_service(not_allowed()),
+            )
+            .default_service(web::to(not_found)),
+    );
+}
+
+/// Proof that a request has the account's credentials and that no fault befell it.
+struct Caller;
+
+impl FromRequest for Caller {
+    type Error = ApiError;
+    type Future = std::future::Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        std::future::ready(Self::of(request))
+    }
+}
+
+impl Caller {
+    fn of(request: &HttpRequest) -> Result<Self, ApiError> {
+        let api = request.app_data::<Data<Api>>().expect("the server is started with it");
+        let is_own_account = request.match_info().get("account_sid") == Some(api.account_sid().as_str());
+        let is_admitted = basic_auth(request).is_some_and(|(user, password)| api.admits(&user, &password));
+        if !is_own_account || !is_admitted {
+            return Err(ApiError::not_authenticated());
+        }
+        api.exchange.model().draw_refusal()?;
+        Ok(Self)
+    }
+}
+
+fn basic_auth(request: &HttpRequest) -> Option<(String, String)> {
+    let value = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, credentials) = value.split_once(' ')?;
+    let decoded =
+        STANDARD.decode(credentials.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
+    let (user, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    Some((user.to_owned(), password.to_owned()))
+}
+
+async fn create(_: Caller, api: Data<Api>, body: Bytes) -> Result<HttpResponse, ApiError> {
+    let draft = Draft::read(&Form::parse(&body), api.strict)?;
+    let (message, drop_response) = api.exchange.create(draft)?;
+    if drop_response {
+        return Ok(HttpResponse::Created().body(Severed));
+    }
+    Ok(HttpResponse::Created().json(message.to_json(api.account_sid())))
+}
+
+async fn fetch(
+    _: Caller,
+    api: Data<Api>,
+    request: HttpRequest,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, ApiError> {
+    let model = api.exchange.model();
+    let message = model.message(&path.1).ok_or_else(|| ApiError::not_found(request.path()))?;
+    Ok(HttpResponse::Ok().json(message.to_json(api.account_sid())))
+}
+
+async fn list(_: Caller, api: Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let query = list::Query::read(request.query_string())?;
+    let page = query.answer(&api.exchange.model(), api.account_sid())?;
+    Ok(HttpResponse::Ok().json(page))
+}
+
+/// The account, without its `auth_token`: what Twilio gives away there, a stand-in need not.
+async fn account(_: Caller, api: Data<Api>) -> HttpResponse {
+    let sid = api.account_sid();
+    let uri = format!("/{API_VERSION}/Accounts/{sid}");
+    HttpResponse::Ok().json(json!({
+        "sid": sid.as_str(),
+        "friendly_name": "Simulated account",
+        "status": "active",
+        "type": "Full",
+        "owner_account_sid": sid.as_str(),
+        "date_created": rfc_2822(api.started),
+        "date_updated": rfc_2822(api.started),
+        "uri": format!("{uri}.json"),
+        "subresource_uris": { "messages": format!("{uri}/Messages.json") },
+    }))
+}
+
+/// What is answered where there is nothing.
+pub async fn not_found(request: HttpRequest) -> HttpResponse {
+    refuse(&ApiError::not_found(request.path()))
+}
+
+/// The answer that says `error`.
+pub fn refuse(error: &ApiError) -> HttpResponse {
+    let status = StatusCode::from_u16(error.http_status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = HttpResponse::build(status);
+    if status == StatusCode::UNAUTHORIZED {
+        response.insert_header((header::WWW_AUTHENTICATE, "Basic realm=\"Twilio API\""));
+    }
+    response.json(error.to_json())
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (HTTP {})", self.code, self.http_status)
+    }
+}
+
+impl ResponseError for ApiError {
+    fn error_response(&self) -> HttpResponse {
+        refuse(self)
+    }
+}
+
+/// Keeps the answer back as long as the faults say, and gives it Twilio's headers.
+async fn envelope(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let api = request.app_data::<Data<Api>>().expect("the server is started with it").clone();
+    let concurrent = Concurrent::enter(&api.concurrent);
+    let start = Instant::now();
+    let (request_id, latency) = {
+        let mut model = api.exchange.model();
+        (model.new_request_id(), model.faults().latency)
+    };
+    let mut response = next.call(request).await?;
+    if !latency.is_zero() {
+        tokio::time::sleep(latency).await;
+    }
+    let headers = [
+        ("twilio-request-id", request_id),
+        ("twilio-concurrent-requests", concurrent.count.to_string()),
+        ("twilio-request-duration", format!("{:.3}", start.elapsed().as_secs_f64())),
+    ];
+    for (name, value) in headers {
+        let value = HeaderValue::from_str(&value).expect("it is digits and letters");
+        response.headers_mut().insert(HeaderName::from_static(name), value);
+    }
+    Ok(response)
+}
+
+/// Counts a request among those that are being answered, until it is dropped.
+struct Concurrent<'a> {
+    counter: &'a AtomicUsize,
+    count: usize,
+}
+
+impl<'a> Concurrent<'a> {
+    fn enter(counter: &'a AtomicUsize) -> Self {
+        Self { counter, count: counter.fetch_add(1, Ordering::Relaxed) + 1 }
+    }
+}
+
+impl Drop for Concurrent<'_> {
+    fn drop(&mut self) {
+        self.counter.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A body that fails before its first byte. The server gives the connection up then, with the head of the answer
+/// still in its buffer, so that the client sees the connection close and nothing else.
+struct Severed;
+
+impl MessageBody for Severed {
+    type Error = io::Error;
+
+    fn size(&self) -> BodySize {
+        BodySize::Stream
+    }
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, io::Error>>> {
+        Poll::Ready(Some(Err(io::Error::new(
+            io::ErrorKind::ConnectionAborted,
+            "the answer is dropped on purpose",
+        ))))
+    }
+}

@@ -1,0 +1,150 @@
+//! The streams as a dashboard reads them: pages, and server-sent events that resume.
+
+use futures_util::StreamExt;
+use serde_json::Value;
+use textledger::http::auth::Role;
+
+use super::on_both_stores;
+use crate::support::{
+    DEADLINE,
+    service::{On, TestService, answer, callback, reply},
+};
+
+on_both_stores! {
+    pages_follow_each_other_without_gaps
+    filters_choose_events
+    a_live_stream_resumes_where_it_broke_off
+    a_live_stream_without_a_place_starts_now
+}
+
+async fn pages_follow_each_other_without_gaps(on: On) {
+    let service = TestService::start(on).await;
+    for number in 0..7 {
+        let sid = format!("SM{number:0>32}");
+        assert_eq!(service.webhook("/webhooks/twilio/status", &callback(&sid, "sent")).await.status(), 204);
+    }
+    let all = service.events().await;
+    let mut paged = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let (status, page) =
+            answer(service.get(Role::Viewer, &format!("/api/sms/events?limit=3{cursor}"))).await;
+        assert_eq!(status, 200);
+        paged.extend(page["events"].as_array().unwrap().clone());
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(paged, all);
+    assert_eq!(all.len(), 7);
+}
+
+async fn filters_choose_events(on: On) {
+    let service = TestService::start(on).await;
+    let sid = "SM00000000000000000000000000000001";
+    service.webhook("/webhooks/twilio/status", &callback(sid, "sent")).await;
+    service.webhook("/webhooks/twilio/status", &callback("SM00000000000000000000000000000002", "sent")).await;
+    service
+        .webhook(
+            "/webhooks/twilio/inbound",
+            &reply("SM00000000000000000000000000000003", "+14155550199", "STOP"),
+        )
+        .await;
+    for (filter, count) in [
+        ("type=delivery", 2),
+        ("type=inbound", 1),
+        ("type=consent", 1),
+        ("type=nothing", 0),
+        ("message_sid=SM00000000000000000000000000000001", 1),
+        ("message_sid=SM00000000000000000000000000000003", 2),
+        ("to=%2B14155550100", 2),
+        ("to=%2B14155550100&type=inbound", 0),
+        ("batch_id=b", 0),
+    ] {
+        let (_, page) = answer(service.get(Role::Viewer, &format!("/api/sms/events?{filter}"))).await;
+        assert_eq!(page["events"].as_array().unwrap().len(), count, "{filter}");
+    }
+}
+
+async fn a_live_stream_resumes_where_it_broke_off(on: On) {
+    let service = TestService::start(on).await;
+    let statuses = ["queued", "sent", "delivered", "read"];
+    let post = async |from: usize, to: usize| {
+        for number in from..to {
+            let sid = format!("SM{:0>32}", number / 4);
+            let status = statuses[number % 4];
+            assert_eq!(
+                service.webhook("/webhooks/twilio/status", &callback(&sid, status)).await.status(),
+                204
+            );
+        }
+    };
+    post(0, 10).await;
+    let mut first = Listener::open(&service, "?from=start", None).await;
+    let mut heard = first.take(10).await;
+    post(10, 20).await;
+    heard.extend(first.take(10).await);
+    drop(first);
+    // While nobody listens.
+    post(20, 30).await;
+    let last = heard.last().unwrap()["event_id"].as_str().unwrap().to_owned();
+    let mut second = Listener::open(&service, "", Some(&last)).await;
+    heard.extend(second.take(10).await);
+    post(30, 40).await;
+    heard.extend(second.take(10).await);
+    assert_eq!(heard, service.events().await);
+}
+
+async fn a_live_stream_without_a_place_starts_now(on: On) {
+    let service = TestService::start(on).await;
+    service.webhook("/webhooks/twilio/status", &callback("SM00000000000000000000000000000001", "sent")).await;
+    let mut listener = Listener::open(&service, "?type=delivery", None).await;
+    service.webhook("/webhooks/twilio/status", &callback("SM00000000000000000000000000000002", "sent")).await;
+    let heard = listener.take(1).await;
+    assert_eq!(heard[0]["sid"], "SM00000000000000000000000000000002");
+}
+
+/// A client of server-sent events.
+pub struct Listener {
+    body: futures_util::stream::BoxStream<'static, reqwest::Result<bytes::Bytes>>,
+    text: String,
+}
+
+impl Listener {
+    pub async fn open(service: &TestService, query: &str, last_event_id: Option<&str>) -> Self {
+        let request = service.get(Role::Viewer, &format!("/api/sms/events{query}"));
+        let request = request.header("Accept", "text/event-stream");
+        let request = match last_event_id {
+            Some(id) => request.header("Last-Event-ID", id),
+            None => request,
+        };
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Self { body: response.bytes_stream().boxed(), text: String::new() }
+    }
+
+    /// The next `count` events.
+    pub async fn take(&mut self, count: usize) -> Vec<Value> {
+        let mut events = Vec::new();
+        while events.len() < count {
+            while let Some(end) = self.text.find("\n\n") {
+                let block: String = self.text.drain(..end + 2).collect();
+                let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name));
+                let Some(data) = field("data: ") else { continue };
+                let event: Value = serde_json::from_str(data).unwrap();
+                assert_eq!(field("event: "), event["type"].as_str());
+                assert_eq!(field("id: "), event["event_id"].as_str());
+                events.push(event);
+            }
+            if events.len() < count {
+                let chunk = tokio::time::timeout(DEADLINE, self.body.next()).await;
+                let chunk = chunk.expect("an event in time").expect("the stream goes on").unwrap();
+                self.text.push_str(std::str::from_utf8(&chunk).unwrap());
+            }
+        }
+        assert_eq!(events.len(), count);
+        events
+    }
+}

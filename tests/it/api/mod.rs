@@ -1,0 +1,30 @@
+//! The service through its port, on both stores.
+
+mod access;
+mod events;
+mod sending;
+
+mod webhooks;
+
+/// Makes a test per store of each async function that takes `On`.
+macro_rules! on_both_stores {
+    ($($story:ident)+) => {
+        mod embedded {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $story() {
+                    super::$story(crate::support::service::On::Embedded).await;
+                }
+            )+
+        }
+        mod redis {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $story() {
+                    super::$story(crate::support::service::On::Redis).await;
+                }
+            )+
+        }
+    };
+}
+pub(crate) use on_both_stores;

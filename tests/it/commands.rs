@@ -1,0 +1,126 @@
+//! The command line, as a person or a script uses it.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::Value;
+
+fn textledger(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_textledger"));
+    command.args(arguments).env_clear().envs(environment.iter().copied()).current_dir(folder.path());
+    command.output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn every_command_explains_itself() {
+    for arguments in [
+        vec!["--help"],
+        vec!["serve", "--help"],
+        vec!["demo", "--help"],
+        vec!["simulator", "--help"],
+        vec!["token", "--help"],
+    ] {
+        let output = textledger(&arguments, &[]);
+        assert!(output.status.success(), "{arguments:?}");
+        assert!(text(&output.stdout).contains("Usage: textledger"), "{arguments:?}");
+    }
+}
+
+#[test]
+fn bad_usage_and_configuration_exit_with_2_and_say_what_to_do() {
+    for (arguments, environment, said) in [
+        (vec!["serv"], vec![], "serve"),
+        (vec!["token"], vec![], "--role"),
+        (vec!["token", "--role", "king"], vec![], "admin, master"),
+        (vec!["token", "--role", "admin", "--ttl", "soon"], vec![], "1h"),
+        (vec!["serve"], vec![("TEXTLEDGER_LISTEN", "nowhere")], "127.0.0.1:8080"),
+        (vec!["serve"], vec![("TEXTLEDGER_LOG", "=nonsense=")], "TEXTLEDGER_LOG"),
+        (vec!["serve", "--config", "missing.toml"], vec![], "missing.toml"),
+        (vec!["demo", "--config", "x.toml"], vec![], "demo"),
+        (vec!["simulator", "--webhook-url", "nowhere", "--listen", "127.0.0.1:0"], vec![], "webhook"),
+        (vec!["simulator", "--listen", "nowhere"], vec![], "--listen"),
+    ] {
+        let output = textledger(&arguments, &environment);
+        let errors = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {errors}");
+        assert!(errors.contains(said), "{arguments:?}: {errors}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn what_fails_at_the_start_exits_with_1_and_the_mend() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = textledger(&["serve"], &[("TEXTLEDGER_LISTEN", &address)]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("TEXTLEDGER_LISTEN"));
+    let nobody = crate::support::redis_server::free_port();
+    let store = format!("redis://:hunter2@127.0.0.1:{nobody}");
+    let output =
+        textledger(&["serve"], &[("TEXTLEDGER_LISTEN", "127.0.0.1:0"), ("TEXTLEDGER_STORE", &store)]);
+    let errors = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("TEXTLEDGER_STORE") && !errors.contains("hunter2"), "{errors}");
+}
+
+#[test]
+fn a_token_is_minted_with_the_services_secret() {
+    let output = textledger(&["token", "--role", "viewer", "--user", "u1"], &[]);
+    let token = text(&output.stdout).trim();
+    assert!(output.status.success() && token.split('.').count() == 3, "{token}");
+}
+
+#[test]
+fn the_demo_shows_the_main_job_and_ends_by_itself() {
+    let output = textledger(&["demo", "--listen", "127.0.0.1:0", "--exit-after", "8"], &[]);
+    let shown = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    for wanted in [
+        "delivered",
+        "undelivered",
+        "error 30003",
+        "read",
+        "opted_out",
+        "opted_in",
+        "recipient_opted_out",
+        "403",
+        "/#token=",
+        "6 sent",
+    ] {
+        assert!(shown.contains(wanted), "{wanted} in {shown}");
+    }
+    assert_eq!(shown.matches("curl -s").count(), 3);
+    assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
+}
+
+/// The three lines that the demo prints work as they are pasted into a shell.
+#[test]
+fn the_demos_curl_lines_work_as_pasted() {
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_textledger"))
+        .args(["demo", "--listen", "127.0.0.1:0", "--exit-after", "60"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let curls: Vec<String> = lines.by_ref().filter(|line| line.starts_with("curl ")).take(3).collect();
+    let paste = |line: &str| -> Value {
+        let output = Command::new("sh").args(["-c", line]).output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{line}: {}", text(&output.stdout)))
+    };
+    assert_eq!(paste(&curls[0])["to"], "+14155550123");
+    assert_eq!(paste(&curls[1])["status"], 200);
+    assert_eq!(paste(&curls[0])["code"], "recipient_opted_out");
+    assert_eq!(paste(&curls[2])["events"][0]["to"], "+14155550123");
+    // Once nobody reads, the demo ends by itself and without a fuss, as under `head`.
+    drop(lines);
+    paste(&curls[1]);
+    assert_eq!(demo.wait().unwrap().code(), Some(0));
+}

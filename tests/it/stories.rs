@@ -1,0 +1,123 @@
+//! Whole stories through the public port: a crash in the middle, a graceful stop, a killed store.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use serde_json::json;
+use textledger::http::auth::Role;
+use tokio::{sync::Mutex, task::JoinSet};
+
+use crate::{
+    api::on_both_stores,
+    support::{
+        eventually,
+        redis_server::RedisServer,
+        service::{On, TestService, callback, token},
+        twilio::World,
+    },
+};
+
+on_both_stores! {
+    the_main_job_survives_a_crash_in_the_middle
+    nothing_acknowledged_is_lost_when_the_service_is_killed
+    a_graceful_stop_finishes_what_is_under_way
+}
+
+async fn the_main_job_survives_a_crash_in_the_middle(on: On) {
+    let mut world = World::start(on).await;
+    let person = "+14155550100";
+    let (_, first) = world.service.send(person, "before the crash").await;
+    world.settle().await;
+    assert_eq!(world.write(person, "STOP").await.0, 200);
+    let events = world.service.events().await;
+
+    world.service.kill();
+    world.service.start_again();
+
+    assert_eq!(world.service.events().await, events);
+    let (_, message) = world.service.message_status(first["id"].as_str().unwrap()).await;
+    assert_eq!(message["status"], "delivered");
+    let (status, problem) = world.service.send(person, "after the crash").await;
+    assert_eq!((status, &problem["code"]), (409, &json!("recipient_opted_out")));
+    world.write(person, "START").await;
+    let (status, second) = world.service.send(person, "after START").await;
+    assert_eq!(status, 201);
+    world.settle().await;
+    let (_, message) = world.service.message_status(second["id"].as_str().unwrap()).await;
+    assert_eq!(message["status"], "delivered");
+}
+
+/// Callbacks pour in while the service is killed with SIGKILL; each that was answered 204 is there afterwards.
+async fn nothing_acknowledged_is_lost_when_the_service_is_killed(on: On) {
+    let mut service = TestService::start_with(on, &[("TEXTLEDGER_LOG", "warn")]).await;
+    for round in 0..3_u32 {
+        let acknowledged = Arc::new(Mutex::new(BTreeSet::new()));
+        let mut tasks = JoinSet::new();
+        let shared = Arc::new(service);
+        for lane in 0..8_u32 {
+            let (service, acknowledged) = (shared.clone(), acknowledged.clone());
+            tasks.spawn(async move {
+                for number in 0..400_u32 {
+                    let sid = format!(
+                        "SM{:032x}",
+                        u64::from(round) << 40 | u64::from(lane) << 20 | u64::from(number)
+                    );
+                    let posted =
+                        service.try_webhook("/webhooks/twilio/status", &callback(&sid, "delivered")).await;
+                    match posted {
+                        Some(204) => drop(acknowledged.lock().await.insert(sid)),
+                        Some(other) => panic!("answered {other}"),
+                        None => return,
+                    }
+                }
+            });
+        }
+        let enough = async || (acknowledged.lock().await.len() >= 200).then_some(());
+        eventually("callbacks are acknowledged", enough).await;
+        shared.signal("KILL");
+        tasks.join_all().await;
+        service = Arc::into_inner(shared).expect("the tasks have ended");
+        service.kill();
+        service.start_again();
+        let acknowledged = acknowledged.lock().await;
+        assert!(acknowledged.len() < 8 * 400, "the service was killed too late to show anything");
+        for sid in acknowledged.iter() {
+            let (status, message) = service.message_status(sid).await;
+            assert_eq!((status, &message["status"]), (200, &json!("delivered")), "{sid}");
+        }
+    }
+}
+
+async fn a_graceful_stop_finishes_what_is_under_way(on: On) {
+    let mut world = World::start(on).await;
+    world.fault(json!({ "latency_ms": 500 })).await;
+    let (url, token) = (world.service.url("/api/sms/send"), token(Role::Sender));
+    let under_way = tokio::spawn(async move {
+        let body = json!({ "to_number": "+14155550100", "message": "slow" });
+        reqwest::Client::new().post(url).bearer_auth(token).json(&body).send().await.unwrap().status()
+    });
+    // hyper tells at debug when the call to Twilio begins; the answer comes half a second later.
+    let begun = async || world.service.log().contains("connecting to").then_some(());
+    eventually("the call to Twilio begins", begun).await;
+    assert_eq!(world.service.stop().await, Some(0));
+    assert_eq!(under_way.await.unwrap(), 201);
+    world.service.start_again();
+    let (_, message) = world.service.message_status(world.twilio.messages()[0].sid.as_str()).await;
+    assert_eq!(message["type"], "sms");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_redis_nothing_is_acknowledged_and_after_it_all_is_well() {
+    let redis = RedisServer::start();
+    let service = TestService::start_with(On::Redis, &[("TEXTLEDGER_STORE", &redis.url())]).await;
+    let sid = "SM00000000000000000000000000000001";
+    let port = redis.port();
+    assert_eq!(service.webhook("/webhooks/twilio/status", &callback(sid, "sent")).await.status(), 204);
+    drop(redis);
+    assert_eq!(service.webhook("/webhooks/twilio/status", &callback(sid, "delivered")).await.status(), 503);
+    assert_eq!(service.ready().await, 503);
+    assert_eq!(service.send("+14155550100", "hello").await.1["code"], "store_unavailable");
+    let _redis = RedisServer::start_on(port);
+    eventually("the service finds Redis again", async || (service.ready().await == 200).then_some(())).await;
+    assert_eq!(service.webhook("/webhooks/twilio/status", &callback(sid, "delivered")).await.status(), 204);
+    assert_eq!(service.message_status(sid).await.1["status"], "delivered");
+}

@@ -1,0 +1,278 @@
+//! The real program, started as its user starts it, and what a test says to it.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use reqwest::{Client, RequestBuilder, Response, header::CONTENT_TYPE};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use textledger::{
+    domain::Organization,
+    http::auth::{self, Claims, Role},
+    twilio::{
+        Form,
+        signature::{self, Algorithm, SIGNATURE_HEADER, SigningKey},
+    },
+};
+
+use super::{eventually, redis_server::RedisServer};
+
+pub const ACCOUNT_SID: &str = "ACaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+pub const AUTH_TOKEN: &str = "0123456789abcdef0123456789abcdef";
+pub const OUR_NUMBER: &str = "+15005550006";
+pub const PERSON: &str = "+14155550100";
+
+/// By which Twilio is told to reach the service; nothing listens there.
+pub const PUBLIC_URL: &str = "https://sms.example.com/textledger";
+
+const JWT_SECRET: &str = "a secret of the tests, long enough";
+
+/// Long after these tests.
+const TOKEN_EXP_S: u64 = 4_000_000_000;
+
+/// Which store the service runs on.
+#[derive(Debug, Clone, Copy)]
+pub enum On {
+    Embedded,
+    Redis,
+}
+
+/// A running service. Dropping it ends it.
+pub struct TestService {
+    child: Option<Child>,
+    address: String,
+    settings: Vec<(String, String)>,
+    folder: tempfile::TempDir,
+    pub public_url: String,
+    http: Client,
+}
+
+impl TestService {
+    /// Starts the service on a fresh store.
+    pub async fn start(on: On) -> Self {
+        Self::start_with(on, &[("TEXTLEDGER_PUBLIC_URL", PUBLIC_URL)]).await
+    }
+
+    /// Starts the service on a fresh store with further settings.
+    pub async fn start_with(on: On, settings: &[(&str, &str)]) -> Self {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let folder = tempfile::tempdir().unwrap();
+        let store = match on {
+            On::Embedded => format!("embedded:{}", folder.path().join("data").display()),
+            On::Redis => RedisServer::shared().url(),
+        };
+        let prefix = format!("s{}", STARTED.fetch_add(1, Ordering::Relaxed));
+        let mut all = vec![
+            ("TEXTLEDGER_LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
+            ("TEXTLEDGER_STORE".to_owned(), store),
+            ("TEXTLEDGER_KEY_PREFIX".to_owned(), prefix),
+            ("TEXTLEDGER_JWT_SECRET".to_owned(), JWT_SECRET.to_owned()),
+            ("TEXTLEDGER_LOG".to_owned(), "debug".to_owned()),
+            ("TWILIO_ACCOUNT_SID".to_owned(), ACCOUNT_SID.to_owned()),
+            ("TWILIO_AUTH_TOKEN".to_owned(), AUTH_TOKEN.to_owned()),
+            ("TWILIO_PHONE_NUMBER".to_owned(), OUR_NUMBER.to_owned()),
+            ("TWILIO_WHATSAPP_NUMBER".to_owned(), OUR_NUMBER.to_owned()),
+        ];
+        all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let mut service = Self {
+            child: None,
+            address: String::new(),
+            settings: all,
+            folder,
+            public_url: String::new(),
+            http: Client::new(),
+        };
+        service.launch();
+        service
+    }
+
+    /// Starts the program and waits for the line that tells where it listens.
+    fn launch(&mut self) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_textledger"));
+        command.arg("serve").current_dir(self.folder.path()).env_clear();
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        self.child = Some(child);
+        let listening: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{}", self.log()));
+        assert_eq!(listening["event"], "listening");
+        self.address = listening["address"].as_str().unwrap().to_owned();
+        let configured = self.settings.iter().rev().find(|(name, _)| name == "TEXTLEDGER_PUBLIC_URL");
+        self.public_url = configured.map_or_else(|| self.url(""), |(_, url)| url.clone());
+    }
+
+    /// Sends the process a signal, by name.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.as_ref().expect("the service runs").id().to_string();
+        let sent = Command::new("kill").args([format!("-{name}"), id]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Ends the process as a crash does.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("the service runs");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Asks the process to stop, and returns its exit code.
+    pub async fn stop(&mut self) -> Option<i32> {
+        self.signal("TERM");
+        let mut child = self.child.take().expect("the service runs");
+        eventually("the service stops", async || child.try_wait().unwrap()).await.code()
+    }
+
+    /// Starts again on the same data and, so that URLs stay good, the same port.
+    pub fn start_again(&mut self) {
+        let address = self.address.clone();
+        let listen = self.settings.iter_mut().find(|(name, _)| name == "TEXTLEDGER_LISTEN").unwrap();
+        listen.1 = address;
+        self.launch();
+    }
+
+    /// Everything logged so far.
+    pub fn log(&self) -> String {
+        let mut log = String::new();
+        std::fs::File::open(self.log_path()).unwrap().read_to_string(&mut log).unwrap();
+        log
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// The URL of `path`, as a caller on this machine reaches it.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// A GET as `role`.
+    pub fn get(&self, role: Role, path: &str) -> RequestBuilder {
+        self.http.get(self.url(path)).bearer_auth(token(role))
+    }
+
+    /// A POST of JSON as `role`.
+    pub fn post(&self, role: Role, path: &str, body: &Value) -> RequestBuilder {
+        self.http.post(self.url(path)).bearer_auth(token(role)).json(body)
+    }
+
+    /// A request without a token.
+    pub fn anonymous(&self, method: reqwest::Method, path: &str) -> RequestBuilder {
+        self.http.request(method, self.url(path))
+    }
+
+    /// Sends a message as an application does.
+    pub async fn send(&self, to: &str, message: &str) -> (u16, Value) {
+        let body = json!({ "to_number": to, "message": message });
+        answer(self.post(Role::Sender, "/api/sms/send", &body)).await
+    }
+
+    /// The message's state by SID or id.
+    pub async fn message_status(&self, name: &str) -> (u16, Value) {
+        answer(self.get(Role::Viewer, &format!("/api/sms/message-status/{name}"))).await
+    }
+
+    /// All events so far.
+    pub async fn events(&self) -> Vec<Value> {
+        let (status, page) = answer(self.get(Role::Viewer, "/api/sms/events?limit=500")).await;
+        assert_eq!((status, &page["next_cursor"]), (200, &Value::Null));
+        page["events"].as_array().unwrap().clone()
+    }
+
+    /// Posts a webhook as Twilio does, signed with `token`.
+    pub async fn webhook_signed_with(&self, token: &str, target: &str, form: &[(&str, &str)]) -> Response {
+        let form: Form = form.iter().map(|(name, value)| (*name, *value)).collect();
+        let key = SigningKey::new(Algorithm::HmacSha1, &SecretString::from(token));
+        let signature = signature::sign(&key, &format!("{}{target}", self.public_url), &form);
+        self.raw_webhook(target, Some(&signature), form.encode().into_bytes()).await
+    }
+
+    /// Posts a webhook as Twilio does, and returns the answer's status; `None` if there is no answer.
+    pub async fn try_webhook(&self, target: &str, form: &[(&str, &str)]) -> Option<u16> {
+        let form: Form = form.iter().map(|(name, value)| (*name, *value)).collect();
+        let key = SigningKey::new(Algorithm::HmacSha1, &AUTH_TOKEN.into());
+        let signature = signature::sign(&key, &format!("{}{target}", self.public_url), &form);
+        let request = self.http.post(self.url(target)).body(form.encode());
+        let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let response = request.header(SIGNATURE_HEADER, signature).send().await;
+        response.ok().map(|response| response.status().as_u16())
+    }
+
+    /// The status of `/readyz`.
+    pub async fn ready(&self) -> u16 {
+        answer(self.anonymous(reqwest::Method::GET, "/readyz")).await.0
+    }
+
+    /// Posts a webhook as Twilio does.
+    pub async fn webhook(&self, target: &str, form: &[(&str, &str)]) -> Response {
+        self.webhook_signed_with(AUTH_TOKEN, target, form).await
+    }
+
+    /// Posts bytes to a webhook.
+    pub async fn raw_webhook(&self, target: &str, signature: Option<&str>, body: Vec<u8>) -> Response {
+        let request = self.http.post(self.url(target)).body(body);
+        let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded; charset=utf-8");
+        let request = match signature {
+            Some(signature) => request.header(SIGNATURE_HEADER, signature),
+            None => request,
+        };
+        request.send().await.unwrap()
+    }
+}
+
+impl Drop for TestService {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().ok();
+            child.wait().ok();
+        }
+    }
+}
+
+/// A token of `role` for the default organization.
+pub fn token(role: Role) -> String {
+    let claims = Claims { sub: "tester".to_owned(), role, org: Organization::default(), exp: TOKEN_EXP_S };
+    auth::mint(&JWT_SECRET.into(), &claims)
+}
+
+/// Status and JSON of an answer; null if there is no JSON in it.
+pub async fn answer(request: RequestBuilder) -> (u16, Value) {
+    let response = request.send().await.unwrap();
+    let status = response.status().as_u16();
+    (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or(Value::Null))
+}
+
+/// A status callback's form.
+pub fn callback<'a>(message_sid: &'a str, status: &'a str) -> Vec<(&'a str, &'a str)> {
+    vec![
+        ("AccountSid", ACCOUNT_SID),
+        ("ApiVersion", "2010-04-01"),
+        ("From", OUR_NUMBER),
+        ("MessageSid", message_sid),
+        ("MessageStatus", status),
+        ("SmsSid", message_sid),
+        ("SmsStatus", status),
+        ("To", PERSON),
+    ]
+}
+
+/// An incoming message's form.
+pub fn reply<'a>(message_sid: &'a str, from: &'a str, body: &'a str) -> Vec<(&'a str, &'a str)> {
+    vec![
+        ("AccountSid", ACCOUNT_SID),
+        ("Body", body),
+        ("From", from),
+        ("MessageSid", message_sid),
+        ("NumMedia", "0"),
+        ("NumSegments", "1"),
+        ("SmsMessageSid", message_sid),
+        ("SmsSid", message_sid),
+        ("To", if from.starts_with("whatsapp:") { "whatsapp:+15005550006" } else { OUR_NUMBER }),
+    ]
+}

@@ -1,0 +1,62 @@
+//! The simulated Twilio of a test, and a service that sends through it.
+
+use textledger::{
+    simulator::{self, Config, Direction, Handle, Message},
+    twilio::AccountSid,
+};
+
+use super::{
+    DEADLINE,
+    service::{ACCOUNT_SID, AUTH_TOKEN, On, TestService},
+};
+
+/// A service and the Twilio that it talks to.
+pub struct World {
+    pub service: TestService,
+    pub twilio: Handle,
+}
+
+impl World {
+    /// Starts both, on a fresh store.
+    pub async fn start(on: On) -> Self {
+        let account = AccountSid::parse(ACCOUNT_SID).unwrap();
+        let config = Config { seed: Some(1), ..Config::new(account, AUTH_TOKEN.into()) };
+        let twilio = simulator::start(config).await.unwrap();
+        let service = TestService::start_with(on, &[("TWILIO_API_BASE_URL", &twilio.base_url())]).await;
+        twilio.set_webhook_url(&service.url("/webhooks/twilio/inbound"));
+        Self { service, twilio }
+    }
+
+    /// Has a person write, and returns what the webhook answered: status and body.
+    pub async fn write(&self, from: &str, text: &str) -> (u16, String) {
+        let to = if from.starts_with("whatsapp:") { "whatsapp:+15005550006" } else { "+15005550006" };
+        let inbound = serde_json::json!({ "from": from, "to": to, "body": text });
+        let answer = reqwest::Client::new()
+            .post(format!("{}/simulator/inbound", self.twilio.base_url()))
+            .json(&inbound)
+            .send()
+            .await
+            .unwrap();
+        let answer: serde_json::Value = answer.json().await.unwrap();
+        (answer["status"].as_u64().unwrap() as u16, answer["body"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Makes things go wrong at Twilio from now on.
+    pub async fn fault(&self, faults: serde_json::Value) {
+        let url = format!("{}/simulator/faults", self.twilio.base_url());
+        let answer = reqwest::Client::new().post(url).json(&faults).send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+    }
+
+    /// Waits until Twilio has told everything that it has to tell.
+    pub async fn settle(&self) {
+        self.twilio.wait_idle(DEADLINE).await.expect("Twilio's callbacks come to an end");
+    }
+
+    /// How many messages to `to` Twilio has accepted.
+    pub fn accepted_for(&self, to: &str) -> usize {
+        let is_to =
+            |message: &&Message| message.direction == Direction::OutboundApi && message.to.to_twilio() == to;
+        self.twilio.messages().iter().filter(is_to).count()
+    }
+}
