@@ -7,3 +7,5 @@ mod signature;
 mod simulator;
 mod stories;
 mod support;
+mod tidy;
+mod webhook;

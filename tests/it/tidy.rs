@@ -1,0 +1,424 @@
+//! Rules about the source tree that no compiler knows: who may name whom, what every file begins with, and that the
+//! documentation speaks of what exists.
+//!
+//! Each test lists everything that breaks its rule, so that one run is enough to mend it.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// What the modules of each layer may name outside of it; a path opens everything below it.
+///
+/// The rows stand in the layers' order: none names a row further down, but that `http` and `config` know a type or two
+/// of each other.
+const ARROWS: &[(&str, &[&str])] = &[
+    // Twilio's protocol, and what stands in for Twilio, would make crates of their own.
+    ("twilio", &[]),
+    ("simulator", &["twilio"]),
+    // The rules.
+    ("domain", &["twilio"]),
+    // Leaves: no more than a type or a function of the layers above.
+    ("clock", &["domain::UnixMs"]),
+    ("phone", &["twilio::address"]),
+    ("telemetry", &[]),
+    // What keeps state, what the service does, what drives it.
+    ("store", &["clock", "domain", "twilio"]),
+    ("app", &["clock", "domain", "phone", "store", "twilio"]),
+    ("worker", &["app", "clock", "domain", "store"]),
+    ("http", &["app", "config::Replies", "domain", "phone", "store", "twilio", "worker"]),
+    // What puts it together.
+    ("config", &["domain", "http::auth", "phone", "twilio"]),
+    ("startup", &["app", "clock", "config", "domain", "http", "store", "twilio", "worker"]),
+    ("commands", &["clock", "config", "domain", "http::auth", "simulator", "startup", "telemetry", "twilio"]),
+];
+
+/// Parts that few may name, although their layer is open to more.
+const GUARDED: &[(&str, &[&str])] = &[
+    ("store::embedded", &["store::embedded", "startup"]),
+    ("store::redis", &["store::redis", "startup"]),
+    ("twilio::client", &["twilio::client", "app", "http::problem", "startup"]),
+];
+
+/// Libraries that belong to few, so that neither HTTP nor a database shows anywhere else.
+const LIBRARIES: &[(&str, &[&str])] = &[
+    ("actix_web", &["http", "simulator", "startup"]),
+    ("redb", &["store::embedded"]),
+    ("reqwest", &["twilio::client", "simulator", "commands::demo"]),
+];
+
+/// Macros that say "not done yet".
+const UNFINISHED: [&str; 3] = ["todo", "unimplemented", "dbg"];
+
+/// What a name in the documentation may be.
+const ITEMS: [&str; 7] = ["fn", "struct", "enum", "trait", "type", "const", "static"];
+
+#[test]
+fn every_layer_names_only_what_its_arrows_allow() {
+    let mut faults = Vec::new();
+    for file in files("src", "rs") {
+        let module = module_of(&file);
+        let layer = module.split("::").next().unwrap_or_default();
+        if layer.is_empty() {
+            // The binary and the library's root name every layer.
+            continue;
+        }
+        let Some((_, open)) = ARROWS.iter().find(|(name, _)| *name == layer) else {
+            faults.push(format!("{}: the layer {layer} has no row in ARROWS", shown(&file)));
+            continue;
+        };
+        for path in named_paths(&module, &read(&file)) {
+            let allowed = is_within(&path, layer) || open.iter().any(|part| is_within(&path, part));
+            if !allowed {
+                faults.push(format!("{}: {layer} may not name {path}", shown(&file)));
+            }
+            for (part, open_to) in GUARDED {
+                let allowed = open_to.iter().any(|layer| is_within(&module, layer));
+                if is_within(&path, part) && !allowed {
+                    faults.push(format!("{}: only {open_to:?} may name {path}", shown(&file)));
+                }
+            }
+        }
+    }
+    assert_none(&faults);
+}
+
+#[test]
+fn libraries_stay_where_they_belong() {
+    let mut faults = Vec::new();
+    for file in files("src", "rs") {
+        let (module, code) = (module_of(&file), without_comments(&read(&file)));
+        for (library, open_to) in LIBRARIES {
+            let allowed = open_to.iter().any(|part| is_within(&module, part));
+            if !allowed && code.contains(&format!("{library}::")) {
+                faults.push(format!("{}: {library} belongs to {open_to:?}", shown(&file)));
+            }
+        }
+    }
+    assert_none(&faults);
+}
+
+#[test]
+fn every_file_is_a_module_of_its_parent() {
+    let mut faults = Vec::new();
+    for file in files("src", "rs").into_iter().chain(files("tests/it", "rs")) {
+        let folder = file.parent().expect("a file is in a folder");
+        let stem = file.file_stem().expect("a file has a name");
+        let (name, home) =
+            if stem == "mod" { (folder.file_name(), folder.parent()) } else { (Some(stem), Some(folder)) };
+        let (name, home) =
+            (name.expect("a module has a name").to_string_lossy(), home.expect("a module has a home"));
+        if ["main", "lib"].contains(&name.as_ref()) {
+            continue;
+        }
+        let parents =
+            [home.join("mod.rs"), home.join("lib.rs"), home.join("main.rs"), home.with_extension("rs")];
+        let declaration = format!("mod {name};");
+        let declares =
+            |parent: &PathBuf| fs::read_to_string(parent).is_ok_and(|code| code.contains(&declaration));
+        if !parents.iter().any(declares) {
+            faults.push(format!("{}: nothing says {declaration}, so it is not compiled", shown(&file)));
+        }
+    }
+    assert_none(&faults);
+}
+
+#[test]
+fn every_source_file_says_what_it_is_responsible_for() {
+    let sources = ["src", "tests", "benches"].into_iter().flat_map(|folder| files(folder, "rs"));
+    let silent = sources.filter(|file| !read(file).starts_with("//! "));
+    assert_none(
+        &silent.map(|file| format!("{}: begins without a //! line", shown(&file))).collect::<Vec<_>>(),
+    );
+}
+
+#[test]
+fn every_script_says_what_it_takes_and_returns() {
+    let mut faults = Vec::new();
+    for file in files("src", "lua") {
+        let text = read(&file);
+        let header: Vec<&str> = text.lines().take_while(|line| line.starts_with("--")).collect();
+        let header = header.join("\n");
+        let mut wanted: BTreeSet<String> = ["KEYS[1]", "ARGV[1]", "Returns"].map(str::to_owned).into();
+        wanted.extend(arguments(&text[header.len()..]));
+        for word in wanted {
+            // A run of arguments is announced as ARGV[3…].
+            if !header.contains(&word) && !header.contains(&word.replace(']', "…]")) {
+                faults.push(format!("{}: the comment at its head does not name {word}", shown(&file)));
+            }
+        }
+    }
+    assert_none(&faults);
+}
+
+#[test]
+fn nothing_is_left_unfinished() {
+    let mut faults = Vec::new();
+    for file in ["src", "tests", "benches"].into_iter().flat_map(|folder| files(folder, "rs")) {
+        let code = without_comments(&read(&file));
+        for name in UNFINISHED {
+            if code.contains(&format!("{name}!(")) {
+                faults.push(format!("{}: {name}!", shown(&file)));
+            }
+        }
+    }
+    assert_none(&faults);
+}
+
+/// The folders that a path in the documentation can be in; `./data` and `target/` are made later.
+const OUR_FOLDERS: [&str; 7] = ["benches", "docs", "fixtures", "scripts", "src", "tests", ".ci"];
+
+/// A code span such as `src/app/send.rs` is a path; what stands behind a colon are functions or types in that file.
+#[test]
+fn the_documentation_names_files_and_items_that_exist() {
+    let mut faults = Vec::new();
+    for document in documents() {
+        let text = read(&document);
+        for span in code_spans(&text) {
+            let (path, items) = span.split_once(": ").unwrap_or((span, ""));
+            let in_a_folder = path
+                .split_once('/')
+                .is_some_and(|(folder, _)| OUR_FOLDERS.contains(&folder) && !path.contains([' ', '<', '*']));
+            if !in_a_folder {
+                continue;
+            }
+            if !root().join(path).exists() {
+                faults.push(format!("{}: there is no {path}", shown(&document)));
+                continue;
+            }
+            for item in items.split(", ").filter(|item| !item.is_empty()) {
+                let code = read(&root().join(path));
+                if !ITEMS.iter().any(|kind| defines(&code, kind, item)) {
+                    faults.push(format!("{}: {path} has no {item}", shown(&document)));
+                }
+            }
+        }
+        for target in links(&text) {
+            let folder = document.parent().expect("a document is in a folder");
+            if !folder.join(target).exists() {
+                faults.push(format!("{}: the link to {target} leads nowhere", shown(&document)));
+            }
+        }
+    }
+    assert_none(&faults);
+}
+
+#[test]
+fn the_documentation_knows_every_setting_and_no_other() {
+    let settings = settings();
+    let names: BTreeSet<&str> = settings.iter().map(|(name, _)| name.as_str()).collect();
+    let mut faults = Vec::new();
+    let texts: Vec<(PathBuf, String)> =
+        documents().into_iter().map(|file| (file.clone(), read(&file))).collect();
+    for name in &names {
+        if !texts.iter().any(|(_, text)| words(text).any(|word| word == *name)) {
+            faults.push(format!("no document tells of {name}"));
+        }
+    }
+    for (file, text) in &texts {
+        for word in words(text).filter(|word| word.starts_with("TEXTLEDGER_") || word.starts_with("TWILIO_"))
+        {
+            // A name that ends in an underscore stands for a family.
+            if !names.contains(word) && !word.ends_with('_') {
+                faults.push(format!("{}: there is no setting {word}", shown(file)));
+            }
+        }
+    }
+    let readme = read(&root().join("README.md"));
+    let (_, unused) = readme.split_once("### Accepted and not used yet").expect("the README has the section");
+    let unused = unused.split("\n#").next().unwrap_or_default();
+    for (name, used) in &settings {
+        if words(unused).any(|word| word == name) == *used {
+            faults.push(format!("README.md: {name} is used: {used}; its place in the lists says otherwise"));
+        }
+    }
+    assert_none(&faults);
+}
+
+#[test]
+fn the_readme_lists_every_route() {
+    let readme = read(&root().join("README.md"));
+    let table = read(&root().join("src/http/mod.rs"));
+    let routes = table.split("page(\"").skip(1).filter_map(|rest| rest.split('"').next());
+    let missing: Vec<String> =
+        routes.filter(|route| !readme.contains(&format!("`{route}`"))).map(str::to_owned).collect();
+    assert_none(&missing);
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(file: &Path) -> String {
+    fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+/// The file's path from the root on.
+fn shown(file: &Path) -> String {
+    file.strip_prefix(root()).unwrap_or(file).display().to_string()
+}
+
+fn assert_none(faults: &[String]) {
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+/// All files below `folder` with this extension, in order.
+fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|own| own == extension) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn documents() -> Vec<PathBuf> {
+    let mut documents = files("docs", "md");
+    documents.extend(["README.md", "CHANGELOG.md"].map(|name| root().join(name)));
+    documents
+}
+
+/// The module that a file below `src` is: `store::redis::keys`, or nothing for the roots.
+fn module_of(file: &Path) -> String {
+    let path = file.strip_prefix(root().join("src")).expect("the file is below src").with_extension("");
+    let mut parts: Vec<_> = path.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+    if parts.last().is_some_and(|last| ["mod", "main", "lib"].contains(&last.as_str())) {
+        parts.pop();
+    }
+    parts.join("::")
+}
+
+/// Whether the path is `part` or something below it.
+fn is_within(path: &str, part: &str) -> bool {
+    path.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+/// The code without the lines that are comments.
+fn without_comments(code: &str) -> String {
+    let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Every path of the crate that the code of `module` names, from the crate's root on.
+fn named_paths(module: &str, code: &str) -> Vec<String> {
+    let code = without_comments(code);
+    let mut found = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        paths_of_tree(&code[at + "crate::".len()..], "", &mut found);
+    }
+    // In the tests' own module `super` is the file itself.
+    let code = code.split("#[cfg(test)]").next().unwrap_or_default();
+    let mut rest = code;
+    while let Some(at) = rest.find("super::") {
+        rest = &rest[at..];
+        let mut parent = module;
+        while let Some(further) = rest.strip_prefix("super::") {
+            parent = parent.rsplit_once("::").map_or("", |(parent, _)| parent);
+            rest = further;
+        }
+        paths_of_tree(rest, parent, &mut found);
+    }
+    found
+}
+
+/// Reads the path, or the paths in braces, that `text` begins with, and returns what follows.
+fn paths_of_tree<'a>(text: &'a str, before: &str, found: &mut Vec<String>) -> &'a str {
+    let text = text.trim_start();
+    if let Some(mut rest) = text.strip_prefix('{') {
+        while !rest.is_empty() {
+            rest = rest.trim_start();
+            if let Some(after) = rest.strip_prefix('}') {
+                return after;
+            }
+            rest = paths_of_tree(rest, before, found);
+            // A path may go on as another name.
+            rest = rest.trim_start_matches(|character| character != ',' && character != '}');
+            rest = rest.strip_prefix(',').unwrap_or(rest);
+        }
+        return rest;
+    }
+    let end = text.find(|character: char| !is_in_word(character)).unwrap_or(text.len());
+    let (name, rest) = text.split_at(end);
+    let path = if before.is_empty() { name.to_owned() } else { format!("{before}::{name}") };
+    match rest.strip_prefix("::") {
+        Some(rest) => paths_of_tree(rest, &path, found),
+        None => {
+            found.push(path);
+            rest
+        }
+    }
+}
+
+fn is_in_word(character: char) -> bool {
+    character.is_alphanumeric() || character == '_'
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|character: char| !is_in_word(character)).filter(|word| !word.is_empty())
+}
+
+/// Whether the code defines `item`, which may be written with its type before it.
+fn defines(code: &str, kind: &str, item: &str) -> bool {
+    let name = item.rsplit("::").next().unwrap_or(item);
+    let definition = format!("{kind} {name}");
+    code.match_indices(&definition).any(|(at, _)| {
+        let follows = code[at + definition.len()..].chars().next();
+        let precedes = code[..at].chars().next_back();
+        !follows.is_some_and(is_in_word) && !precedes.is_some_and(is_in_word)
+    })
+}
+
+/// The `KEYS[n]` and `ARGV[n]` of a script.
+fn arguments(code: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for list in ["KEYS[", "ARGV["] {
+        let numbers = code.split(list).skip(1).filter_map(|rest| rest.split(']').next());
+        found.extend(numbers.map(|number| format!("{list}{number}]")));
+    }
+    found
+}
+
+/// The code within a line of text, without its backticks; blocks of code are left out.
+fn code_spans(text: &str) -> Vec<&str> {
+    prose(text).flat_map(|line| line.split('`').skip(1).step_by(2)).collect()
+}
+
+/// Where a document's links to other files lead.
+fn links(text: &str) -> Vec<&str> {
+    prose(text)
+        .flat_map(|line| line.split("](").skip(1))
+        .filter_map(|rest| rest.split([')', '#']).next())
+        .filter(|target| !target.is_empty() && !target.contains("://"))
+        .collect()
+}
+
+/// The lines outside of blocks of code.
+fn prose(text: &str) -> impl Iterator<Item = &str> {
+    let mut in_block = false;
+    text.lines().filter(move |line| {
+        let is_fence = line.trim_start().starts_with("```");
+        in_block ^= is_fence;
+        !in_block && !is_fence
+    })
+}
+
+/// The settings that the configuration knows, and whether this version uses them.
+fn settings() -> Vec<(String, bool)> {
+    let code = read(&root().join("src/config.rs"));
+    let (_, list) = code.split_once("const NAMES").expect("the configuration lists its names");
+    let (list, _) = list.split_once("];").expect("the list ends");
+    let rows = list.lines().filter_map(|line| {
+        let (name, used) = line.trim().strip_prefix("(\"")?.strip_suffix("),")?.split_once("\", ")?;
+        Some((name.to_owned(), used == "true"))
+    });
+    rows.collect()
+}
