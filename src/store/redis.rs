@@ -44,6 +44,9 @@ const CLUSTER_CLOCK_SKEW_MAX: Duration = Duration::from_millis(500);
 /// How often a cluster is asked for new entries, since no command can wait for several slots.
 const CLUSTER_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
+/// How much longer than asked the server's answer to a wait may take before the connection counts as lost.
+const WAIT_GRACE: Duration = Duration::from_secs(2);
+
 /// How long to wait when entries of the present millisecond were held back.
 const HELD_BACK_DELAY: Duration = Duration::from_millis(1);
 
@@ -438,7 +441,8 @@ impl Store for RedisStore {
             }
         }
         command.arg(ids);
-        let answer = tokio::time::timeout(timeout * 2, command.query_async::<Value>(connection)).await;
+        let answer =
+            tokio::time::timeout(timeout + WAIT_GRACE, command.query_async::<Value>(connection)).await;
         match answer {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => {
