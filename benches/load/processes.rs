@@ -1,0 +1,204 @@
+//! The processes that are measured. Each is ended when it is dropped.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    net::{SocketAddr, TcpListener},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail, ensure};
+use serde_json::Value;
+use textledger::http::auth::{self, Claims, Role};
+
+use crate::requests::{ACCOUNT_SID, AUTH_TOKEN, PUBLIC_URL};
+
+const JWT_SECRET: &str = "a secret of the benchmarks, long enough";
+
+/// Clock ticks a second in `/proc`, which Linux has at 100 on every machine.
+const TICKS_PER_S: f64 = 100.0;
+
+/// How long a process may take to start.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A process that is killed when it is dropped.
+struct Guarded(Child);
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// Processor time of a process so far, user and system together, in microseconds.
+pub fn processor_time_us(id: u32) -> anyhow::Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).context("the process has ended")?;
+    // The name, in brackets, may hold blanks; user and system time are the 12th and 13th field behind it.
+    let (_, fields) = stat.rsplit_once(')').context("/proc has another form")?;
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let ticks: f64 = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
+    Ok(ticks / TICKS_PER_S * 1e6)
+}
+
+/// A server that tells its address in a line of JSON.
+pub struct Listening {
+    process: Guarded,
+    address: SocketAddr,
+}
+
+impl Listening {
+    fn start(mut command: Command) -> anyhow::Result<Self> {
+        let mut process = Guarded(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?);
+        let mut line = String::new();
+        BufReader::new(process.0.stdout.as_mut().context("stdout is piped")?).read_line(&mut line)?;
+        let told: Value = serde_json::from_str(&line).context("the server did not start")?;
+        let address = told["address"].as_str().context("no address was told")?.parse()?;
+        Ok(Self { process, address })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.process.0.id()
+    }
+}
+
+/// This program again, as the bare handler.
+pub fn bare_handler() -> anyhow::Result<Listening> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("--bare-handler");
+    Listening::start(command)
+}
+
+/// The service, as its users run it: default settings, logs and all.
+pub struct Service {
+    listening: Listening,
+    _folder: tempfile::TempDir,
+}
+
+impl Service {
+    /// Starts the service on `store`, in a folder of its own on the disk that the build is on.
+    pub fn start(store: &str) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_textledger"));
+        command.arg("serve").current_dir(folder.path()).env_clear().envs([
+            ("TEXTLEDGER_LISTEN", "127.0.0.1:0"),
+            ("TEXTLEDGER_PUBLIC_URL", PUBLIC_URL),
+            ("TEXTLEDGER_STORE", store),
+            ("TEXTLEDGER_JWT_SECRET", JWT_SECRET),
+            ("TWILIO_ACCOUNT_SID", ACCOUNT_SID),
+            ("TWILIO_AUTH_TOKEN", AUTH_TOKEN),
+        ]);
+        Ok(Self { listening: Listening::start(command)?, _folder: folder })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.listening.address()
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.listening.id()
+    }
+
+    /// Reads every event back, page by page.
+    pub async fn count_deliveries(&self) -> anyhow::Result<usize> {
+        let claims = Claims {
+            sub: "bench".to_owned(),
+            role: Role::Viewer,
+            org: Default::default(),
+            exp: 4_000_000_000,
+        };
+        let token = auth::mint(&JWT_SECRET.into(), &claims);
+        let http = reqwest::Client::new();
+        let (mut count, mut cursor) = (0, String::new());
+        loop {
+            let url = format!("http://{}/api/sms/events?limit=500{cursor}", self.address());
+            let page: Value = http.get(url).bearer_auth(&token).send().await?.json().await?;
+            count += page["events"].as_array().context("no page of events")?.len();
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return Ok(count),
+            }
+        }
+    }
+}
+
+/// A `redis-server` of its own.
+pub struct RedisServer {
+    process: Guarded,
+    port: u16,
+    empty_bytes: u64,
+    _folder: tempfile::TempDir,
+}
+
+impl RedisServer {
+    /// Starts a server that keeps nothing on disk, unless `settings` say otherwise.
+    pub async fn start(settings: &[&str]) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let mut command = Command::new("redis-server");
+        command.args([
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            &port.to_string(),
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+        ]);
+        command.args(settings).arg("--dir").arg(folder.path()).stdout(Stdio::null());
+        let process = Guarded(command.spawn().context("redis-server is missing: scripts/test installs it")?);
+        let mut server = Self { process, port, empty_bytes: 0, _folder: folder };
+        let give_up = Instant::now() + START_TIMEOUT;
+        server.empty_bytes = loop {
+            match server.used_bytes().await {
+                Ok(used) => break used,
+                Err(error) if Instant::now() > give_up => bail!("redis-server does not answer: {error}"),
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        };
+        Ok(server)
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.process.0.id()
+    }
+
+    /// A connection of its own.
+    pub async fn connect(&self) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
+        redis::Client::open(self.url())?.get_multiplexed_async_connection().await
+    }
+
+    /// Entries of the deliveries stream.
+    pub async fn count_deliveries(&self) -> redis::RedisResult<usize> {
+        redis::cmd("XLEN").arg("tl:{default:0}:deliveries").query_async(&mut self.connect().await?).await
+    }
+
+    /// How much memory the data takes.
+    pub async fn grown_bytes(&self) -> anyhow::Result<u64> {
+        Ok(self.used_bytes().await? - self.empty_bytes)
+    }
+
+    async fn used_bytes(&self) -> anyhow::Result<u64> {
+        let info: String = redis::cmd("INFO").arg("memory").query_async(&mut self.connect().await?).await?;
+        let used = info.lines().find_map(|line| line.strip_prefix("used_memory:"));
+        let used = used.context("INFO tells no used_memory")?.trim().parse()?;
+        ensure!(used > 0, "INFO tells no memory at all");
+        Ok(used)
+    }
+}
