@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::{FromRedisValue, RedisError, Value, aio::MultiplexedConnection};
+use thread_local::ThreadLocal;
 use tokio::sync::Mutex;
 
 use self::{
@@ -53,7 +54,8 @@ const HELD_BACK_DELAY: Duration = Duration::from_millis(1);
 /// The Redis store.
 pub struct RedisStore {
     server: Server,
-    connection: Connection,
+    /// One for each thread that serves requests.
+    connections: ThreadLocal<Connection>,
     keys: Keys,
     /// Waits at the server for new entries; made on first use, and again after a failure.
     waiting: Mutex<Option<MultiplexedConnection>>,
@@ -90,7 +92,7 @@ impl RedisStore {
     pub async fn open(url: &str, prefix: &str, partitions: u16) -> Result<Self, OpenError> {
         assert!((1..=PARTITIONS_MAX).contains(&partitions), "the configuration bounds the partitions");
         let server = Server::parse(url).map_err(OpenError::Url)?;
-        let connection = server.connect().await.map_err(OpenError::Unreachable)?;
+        let connection = server.connect().map_err(OpenError::Unreachable)?;
         let keys = Keys::new(prefix, partitions);
         let mut fix = redis::cmd("SET");
         fix.arg(keys.partitions()).arg(partitions).arg("NX").arg("GET");
@@ -100,12 +102,17 @@ impl RedisStore {
             Some(stored) if stored != partitions.to_string() => {
                 Err(OpenError::Partitions { stored, configured: partitions })
             }
-            _ => Ok(Self { server, connection, keys, waiting: Mutex::new(None) }),
+            _ => Ok(Self { server, connections: ThreadLocal::new(), keys, waiting: Mutex::new(None) }),
         }
     }
 
+    /// This thread's connection.
+    fn connection(&self) -> Result<&Connection, Error> {
+        self.connections.get_or_try(|| self.server.connect()).map_err(unavailable)
+    }
+
     async fn get<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, Error> {
-        read(self.connection.send(command).await.map_err(unavailable)?)
+        read(self.connection()?.send(command).await.map_err(unavailable)?)
     }
 
     /// The unknown parameters of the entry `id` of a partition's deliveries.
@@ -141,7 +148,7 @@ impl RedisStore {
             let mut command = redis::cmd("XRANGE");
             command.arg(self.keys.stream(organization, partition, stream));
             command.arg(stream::start(after, stream, partition)).arg("+").arg("COUNT").arg(limit);
-            let answer = self.connection.send(&command).await.map_err(unavailable)?;
+            let answer = self.connection()?.send(&command).await.map_err(unavailable)?;
             Ok::<_, Error>((stream, partition, stream::entries(answer)?))
         });
         let mut found = Vec::new();
@@ -235,7 +242,7 @@ impl Store for RedisStore {
             change.source.as_str(),
             &at,
         ];
-        let answer = scripts::RECORD_STATUS.run(&self.connection, &keys, &arguments).await;
+        let answer = scripts::RECORD_STATUS.run(self.connection()?, &keys, &arguments).await;
         let result: u8 = read(answer.map_err(unavailable)?)?;
         let recorded = match result & 3 {
             0 => Recorded::Duplicate,
@@ -257,7 +264,7 @@ impl Store for RedisStore {
             let (ms, seq) = seen.entry;
             let mut command = redis::cmd("XRANGE");
             command.arg(&stream).arg(format!("{ms}-{seq}")).arg(format!("{ms}-{seq}"));
-            let answer = self.connection.send(&command).await.map_err(unavailable)?;
+            let answer = self.connection()?.send(&command).await.map_err(unavailable)?;
             for (id, fields) in stream::entries(answer)? {
                 let place = EventId { ms, seq, stream: Stream::Deliveries, partition };
                 found.push((place, stream::event(Stream::Deliveries, &id, &fields)?));
@@ -297,7 +304,7 @@ impl Store for RedisStore {
             vec![encode(&answer), changes.to_owned(), expected, after, inbound.len().to_string()];
         arguments.extend(inbound);
         arguments.extend(consents);
-        let stored = scripts::RECORD_INBOUND.run(&self.connection, &keys, &arguments).await;
+        let stored = scripts::RECORD_INBOUND.run(self.connection()?, &keys, &arguments).await;
         let stored: String = read(stored.map_err(unavailable)?)?;
         Ok(match stored.as_str() {
             "1" => InboundRecorded::Stored,
@@ -324,7 +331,7 @@ impl Store for RedisStore {
         ];
         let mut arguments = vec![update.expected.0, encode(&update.consent)];
         arguments.extend(flat_fields(&Event::Consent(update.entry)));
-        read(scripts::CHANGE_CONSENT.run(&self.connection, &keys, &arguments).await.map_err(unavailable)?)
+        read(scripts::CHANGE_CONSENT.run(self.connection()?, &keys, &arguments).await.map_err(unavailable)?)
     }
 
     fn partition(&self, person: &str) -> u16 {
@@ -343,7 +350,7 @@ impl Store for RedisStore {
         let keys = [key, self.keys.consent(organization, outbound.to.bare())];
         let state = OutboundState::Sending;
         let arguments = [consent.0.clone(), encode(outbound), encode(&state), state.rank().to_string()];
-        let answer = scripts::CREATE_OUTBOUND.run(&self.connection, &keys, &arguments).await;
+        let answer = scripts::CREATE_OUTBOUND.run(self.connection()?, &keys, &arguments).await;
         Ok(match read::<bool>(answer.map_err(unavailable)?)? {
             true => OutboundCreated::Created,
             false => OutboundCreated::Conflict,
@@ -358,7 +365,7 @@ impl Store for RedisStore {
     ) -> Result<(), Error> {
         let Some(key) = self.keys.outbound(organization, id) else { return Ok(()) };
         let arguments = [encode(state), state.rank().to_string()];
-        let answer = scripts::RESOLVE_OUTBOUND.run(&self.connection, &[key], &arguments).await;
+        let answer = scripts::RESOLVE_OUTBOUND.run(self.connection()?, &[key], &arguments).await;
         answer.map(drop).map_err(unavailable)
     }
 
@@ -401,7 +408,7 @@ impl Store for RedisStore {
                 let mut command = redis::cmd("XREVRANGE");
                 command.arg(self.keys.stream(organization, partition, stream));
                 command.arg("+").arg("-").arg("COUNT").arg(1);
-                let answer = self.connection.send(&command).await.map_err(unavailable)?;
+                let answer = self.connection()?.send(&command).await.map_err(unavailable)?;
                 for (id, _) in stream::entries(answer)? {
                     let (ms, seq) = stream::entry_id(&id)?;
                     newest = newest.max(EventId { ms, seq, stream, partition });

@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis::{
     Client, Cmd, RedisResult, Value,
     aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection},
-    cluster::ClusterClient,
+    cluster::{ClusterClient, ClusterConfig},
     cluster_async::ClusterConnection,
 };
 
@@ -30,7 +30,7 @@ pub(super) enum Server {
     Cluster(Box<ClusterClient>),
 }
 
-/// Shared by all requests: commands of many of them travel together.
+/// Shared by the requests of one thread: commands of many of them travel together, and no other thread is woken.
 #[derive(Clone)]
 pub(super) enum Connection {
     Single(ConnectionManager),
@@ -53,7 +53,8 @@ impl Server {
         }
     }
 
-    pub(super) async fn connect(&self) -> RedisResult<Connection> {
+    /// A connection that is made with its first command, on the runtime that this is called on.
+    pub(super) fn connect(&self) -> RedisResult<Connection> {
         match self {
             Server::Single(client) => {
                 let config = ConnectionManagerConfig::new()
@@ -62,11 +63,13 @@ impl Server {
                     .set_max_delay(RECONNECT_DELAY_MAX)
                     .set_number_of_retries(1)
                     .set_pipeline_buffer_size(PIPELINE_MAX);
-                ConnectionManager::new_with_config(client.as_ref().clone(), config)
-                    .await
+                ConnectionManager::new_lazy_with_config(client.as_ref().clone(), config)
                     .map(Connection::Single)
             }
-            Server::Cluster(client) => client.get_async_connection().await.map(Connection::Cluster),
+            Server::Cluster(client) => {
+                let connection = client.get_pending_async_connection_with_config(ClusterConfig::new());
+                Ok(Connection::Cluster(connection))
+            }
         }
     }
 
