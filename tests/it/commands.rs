@@ -79,10 +79,21 @@ fn a_token_is_minted_with_the_services_secret() {
 }
 
 #[test]
-fn the_demo_shows_the_main_job_and_ends_by_itself() {
-    let output = textledger(&["demo", "--listen", "127.0.0.1:0", "--exit-after", "8"], &[]);
-    let shown = text(&output.stdout);
+fn the_demo_shows_the_main_job_and_ends_when_asked() {
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_textledger"))
+        .args(["demo", "--listen", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let shown: Vec<String> = lines.by_ref().take_while(|line| line != "Ctrl-C ends it.").collect();
+    let asked = Command::new("kill").args(["-INT", &demo.id().to_string()]).status().unwrap();
+    assert!(asked.success());
+    drop(lines.by_ref().count());
+    let output = demo.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let shown = shown.join("\n");
     for wanted in [
         "delivered",
         "undelivered",
@@ -99,6 +110,12 @@ fn the_demo_shows_the_main_job_and_ends_by_itself() {
     }
     assert_eq!(shown.matches("curl -s").count(), 3);
     assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn the_demo_ends_by_itself_where_a_script_wants_it() {
+    let output = textledger(&["demo", "--listen", "127.0.0.1:0", "--exit-after", "1"], &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
 }
 
 /// The three lines that the demo prints work as they are pasted into a shell.
