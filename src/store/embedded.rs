@@ -9,6 +9,8 @@
 //! share one.
 
 use std::{
+    fs,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
     thread::JoinHandle,
@@ -91,9 +93,15 @@ impl EmbeddedStore {
     ///
     /// Fails if the folder or file cannot be written, or another process has it open.
     pub fn open(folder: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        std::fs::create_dir_all(folder)
-            .map_err(|error| OpenError::Folder { path: folder.to_owned(), error })?;
+        fs::create_dir_all(folder).map_err(|error| OpenError::Folder { path: folder.to_owned(), error })?;
         let path = folder.join(FILE_NAME);
+        // Made here, since it holds people's numbers: for its owner alone.
+        fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|error| OpenError::Folder { path: folder.to_owned(), error })?;
         let database = match Database::create(&path) {
             Ok(database) => Arc::new(database),
             Err(redb::DatabaseError::DatabaseAlreadyOpen) => return Err(OpenError::InUse { path }),

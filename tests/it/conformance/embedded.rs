@@ -1,6 +1,6 @@
 //! The suite on the embedded store.
 
-use std::sync::Arc;
+use std::{os::unix::fs::PermissionsExt, sync::Arc};
 
 use async_trait::async_trait;
 use textledger::{
@@ -8,7 +8,7 @@ use textledger::{
     domain::{EventId, Organization},
     store::{
         Store,
-        embedded::{EmbeddedStore, OpenError},
+        embedded::{EmbeddedStore, FILE_NAME, OpenError},
     },
 };
 
@@ -35,6 +35,14 @@ fn a_second_process_is_told_that_the_store_is_in_use() {
     let _first = EmbeddedStore::open(folder.path(), Arc::new(SystemClock)).unwrap();
     let second = EmbeddedStore::open(folder.path(), Arc::new(SystemClock));
     assert!(matches!(second, Err(OpenError::InUse { .. })));
+}
+
+#[test]
+fn the_file_is_its_owners_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let _store = EmbeddedStore::open(folder.path(), Arc::new(SystemClock)).unwrap();
+    let mode = std::fs::metadata(folder.path().join(FILE_NAME)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
 }
 
 #[tokio::test]
