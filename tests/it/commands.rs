@@ -90,7 +90,7 @@ fn the_demo_shows_the_main_job_and_ends_when_asked() {
     let shown: Vec<String> = lines.by_ref().take_while(|line| line != "Ctrl-C ends it.").collect();
     let asked = Command::new("kill").args(["-INT", &demo.id().to_string()]).status().unwrap();
     assert!(asked.success());
-    drop(lines.by_ref().count());
+    lines.by_ref().for_each(drop);
     let output = demo.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let shown = shown.join("\n");
