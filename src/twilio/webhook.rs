@@ -1,21 +1,24 @@
-//! Twilio's two webhooks of messaging as types: the status callback and the incoming message.
+//! Twilio's webhooks of messaging as types: the status callback and the incoming message, and Event Streams, which
+//! tell of both.
 //!
-//! They are read from a [`Form`] whose signature holds. Twilio adds parameters, statuses and kinds of address without
+//! The first two are read from a [`Form`] whose signature holds. Twilio adds parameters, statuses and kinds of address without
 //! notice, so only what identifies a message is required. A parameter that is new, or whose value cannot be read, is
 //! kept in `other` as it was sent; one that is documented and has no field here stays in the form.
 
+mod event_stream;
 mod incoming_message;
 mod status_callback;
 
 use std::borrow::Cow;
 
 pub use self::{
+    event_stream::{EventBatch, EventContent, StreamEvent},
     incoming_message::{IncomingMessage, Media, OptOutType},
     status_callback::StatusCallback,
 };
 use super::{Address, Channel, Form};
 
-/// Why a form is not the webhook it was taken for. It names the parameter and never shows its value.
+/// Why a request is not the webhook it was taken for. It names the parameter and never shows its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidWebhook {
     /// A required parameter is absent or empty.
@@ -24,6 +27,9 @@ pub enum InvalidWebhook {
     /// A required parameter does not have its shape.
     #[error("the parameter {0} is malformed")]
     Malformed(&'static str),
+    /// The body is no JSON, or holds neither an event nor a list of events.
+    #[error("the body is neither a CloudEvent nor a list of them in JSON")]
+    NoEvents,
 }
 
 /// Reads a form and remembers what was read, so that the rest can be kept.
