@@ -13,10 +13,13 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::{phrase, segments::BODY_CHARACTERS_MAX};
 
 /// What a reply is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Reading {
     /// A keyword, and nothing else.
     Keyword(Keyword),
@@ -29,7 +32,7 @@ pub enum Reading {
 }
 
 /// A keyword that was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keyword {
     /// What it asks for.
     pub kind: KeywordKind,
@@ -42,7 +45,8 @@ pub struct Keyword {
 }
 
 /// What a keyword asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum KeywordKind {
     /// No more messages.
     OptOut {

@@ -10,6 +10,8 @@
 //! <https://www.twilio.com/docs/usage/webhooks/webhooks-security>,
 //! <https://www.twilio.com/docs/usage/webhooks/webhook-shared-keys>.
 
+pub mod doctor;
+mod keyring;
 mod spelling;
 
 use std::fmt;
@@ -21,6 +23,7 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+pub use self::keyring::{KeyName, Keyring, SETTINGS_HEADER};
 use self::spelling::Url;
 pub use self::spelling::{Port, Query, Spelling, Userinfo};
 use super::form::Form;
@@ -219,6 +222,15 @@ pub enum Refusal {
     /// There is no key to verify with.
     #[error("there is no key to verify the signature with")]
     NoKey,
+    /// The settings header names an algorithm that is not known.
+    #[error("the {SETTINGS_HEADER} names an unknown algorithm")]
+    UnknownAlgorithm,
+    /// The settings header names a shared key that is not configured, or none.
+    #[error("the {SETTINGS_HEADER} names no shared key that is configured")]
+    UnknownKey,
+    /// The auth token signed, and the account accepts shared keys only.
+    #[error("the account requires a shared key, and the request names none")]
+    SharedKeyRequired,
     /// No key gives this signature for any spelling of the URL.
     #[error("the signature is not the one of this URL and these parameters")]
     Mismatch,

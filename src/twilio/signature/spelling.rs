@@ -113,6 +113,41 @@ impl<'a> Url<'a> {
         Self { scheme, userinfo, host, port, path, query }
     }
 
+    /// The scheme, with its `://`.
+    pub(super) fn scheme(&self) -> &'a str {
+        self.scheme
+    }
+
+    /// The host.
+    pub(super) fn host(&self) -> &'a str {
+        self.host
+    }
+
+    /// The port, with its `:`; empty where there is none.
+    pub(super) fn port(&self) -> &'a str {
+        self.port
+    }
+
+    /// The path.
+    pub(super) fn path(&self) -> &'a str {
+        self.path
+    }
+
+    /// The query, with its `?`; empty where there is none.
+    pub(super) fn query_with_mark(&self) -> &'a str {
+        self.query
+    }
+
+    /// Scheme, host and port.
+    pub(super) fn origin_without_userinfo(&self) -> String {
+        [self.scheme, self.host, self.port].concat()
+    }
+
+    /// The whole URL, without its fragment.
+    pub(super) fn text(self) -> String {
+        self.spelled(Userinfo::AsGiven, Port::AsGiven).concat()
+    }
+
     /// The query, without its `?`.
     pub(super) fn query(&self) -> &'a str {
         self.query.strip_prefix('?').unwrap_or("")

@@ -7,6 +7,7 @@
 //! Sources: <https://www.twilio.com/docs/events/webhook-quickstart>,
 //! <https://www.twilio.com/docs/events/event-types/messaging>, <https://github.com/cloudevents/spec>.
 
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::{IncomingMessage, InvalidWebhook, OptOutType, StatusCallback, channel_of};
@@ -53,6 +54,8 @@ pub struct StreamEvent {
     pub id: Option<String>,
     /// The account it tells of.
     pub account_sid: Option<AccountSid>,
+    /// When what it tells happened, as Twilio says.
+    pub timestamp: Option<Timestamp>,
     /// What it tells.
     pub content: EventContent,
 }
@@ -112,6 +115,10 @@ impl StreamEvent {
         Self {
             id: event.get("id").and_then(Value::as_str).map(str::to_owned),
             account_sid: data.account_sid().ok(),
+            timestamp: data
+                .text("timestamp")
+                .or_else(|| event.get("time")?.as_str().map(str::to_owned))
+                .and_then(|text| text.parse().ok()),
             content: content.unwrap_or_else(EventContent::Unreadable),
         }
     }
@@ -173,27 +180,17 @@ impl Data<'_> {
     fn incoming(&self) -> Result<IncomingMessage, InvalidWebhook> {
         let address = |text: &str| Address::parse(text).ok();
         let number = |name| self.text(name).and_then(|text| text.parse().ok());
+        let message_sid = self.required("messageSid", |text| MessageSid::parse(text).ok())?;
         let (from, to) = (self.required("from", address)?, self.required("to", address)?);
         Ok(IncomingMessage {
-            account_sid: self.account_sid()?,
-            message_sid: self.required("messageSid", |text| MessageSid::parse(text).ok())?,
-            channel: channel_of([&from, &to]),
-            from,
-            to,
             body: self.text("body").unwrap_or_default(),
             num_media: number("numMedia").unwrap_or(0),
-            media: Vec::new(),
             num_segments: number("numSegments").unwrap_or(1),
             messaging_service_sid: self.messaging_service_sid(),
             opt_out_type: self.text("optOutType").and_then(|text| OptOutType::parse(&text)),
-            profile_name: None,
-            wa_id: None,
             external_user_id: self.text("externalUserId"),
             username: self.text("username"),
-            button_text: None,
-            button_payload: None,
-            original_replied_message_sid: None,
-            other: Vec::new(),
+            ..IncomingMessage::bare(self.account_sid()?, message_sid, from, to)
         })
     }
 
@@ -239,6 +236,7 @@ mod tests {
         assert_eq!(status.status, MessageStatus::Undelivered);
         assert_eq!((status.error_code, status.channel), (Some(30003), Channel::Sms));
         assert_eq!(status.other, [("rcsAgent".to_owned(), "brand".to_owned())]);
+        assert_eq!(one[0].timestamp, "2026-11-22T12:30:00Z".parse().ok());
         assert!(status_callback_url.as_deref().unwrap().ends_with("?id=0000000000000abc"));
         assert_eq!(
             (one[0].id.as_deref(), one[0].account_sid.as_ref().unwrap().as_str()),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::{InvalidWebhook, Parameters, channel_of};
 use crate::twilio::{AccountSid, Address, Channel, Form, MessageSid, MessagingServiceSid};
 
@@ -115,7 +117,8 @@ pub struct Media {
 /// What Advanced Opt-Out took a message for.
 ///
 /// Source: <https://www.twilio.com/docs/messaging/tutorials/advanced-opt-out>.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
 pub enum OptOutType {
     /// The writer opted out.
     Stop,
@@ -144,6 +147,31 @@ impl OptOutType {
 }
 
 impl IncomingMessage {
+    /// A message of which no more is known than who sent it to whom.
+    pub fn bare(account_sid: AccountSid, message_sid: MessageSid, from: Address, to: Address) -> Self {
+        Self {
+            account_sid,
+            message_sid,
+            channel: channel_of([&from, &to]),
+            from,
+            to,
+            body: String::new(),
+            num_media: 0,
+            media: Vec::new(),
+            num_segments: 1,
+            messaging_service_sid: None,
+            opt_out_type: None,
+            profile_name: None,
+            wa_id: None,
+            external_user_id: None,
+            username: None,
+            button_text: None,
+            button_payload: None,
+            original_replied_message_sid: None,
+            other: Vec::new(),
+        }
+    }
+
     /// Reads an incoming message.
     pub fn parse(form: &Form<'_>) -> Result<Self, InvalidWebhook> {
         let mut parameters = Parameters::of(form);
