@@ -1,0 +1,232 @@
+//! What is counted and measured, in one place; `GET /metrics` writes it down for Prometheus.
+//!
+//! Labels have few values each: no message, no number and no text of a caller becomes one.
+
+use std::fmt;
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+/// The media type of [`Metrics::write`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Where Twilio posts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Route {
+    /// Status callbacks.
+    Status,
+    /// Incoming messages.
+    Inbound,
+    /// Event Streams.
+    Events,
+}
+
+/// What became of a webhook request, or of one event of Event Streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WebhookResult {
+    /// Stored.
+    Accepted,
+    /// Stored before.
+    Duplicate,
+    /// Stored; the message stays where it was.
+    Late,
+    /// Not signed as it should be.
+    Refused,
+    /// Signed, and cannot be read.
+    Invalid,
+    /// Kept in the spool, since the store is away.
+    Spooled,
+    /// Turned away: too much waits already, or it can be kept nowhere.
+    Overloaded,
+}
+
+/// Why a poll at Twilio was made, or what came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PollResult {
+    /// A status that nothing else had told.
+    Learned,
+    /// Nothing new.
+    Known,
+    /// Twilio has no such message any more.
+    Gone,
+    /// Twilio did not answer as it should; asked again later.
+    Failed,
+}
+
+macro_rules! label_values {
+    ($($type:ident { $($name:ident = $text:literal),+ $(,)? })+) => {$(
+        impl EncodeLabelValue for $type {
+            fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+                let text = match self { $($type::$name => $text,)+ };
+                EncodeLabelValue::encode(&text, encoder)
+            }
+        }
+    )+};
+}
+
+label_values! {
+    Route { Status = "status", Inbound = "inbound", Events = "events" }
+    WebhookResult {
+        Accepted = "accepted", Duplicate = "duplicate", Late = "late", Refused = "refused", Invalid = "invalid",
+        Spooled = "spooled", Overloaded = "overloaded",
+    }
+    PollResult { Learned = "learned", Known = "known", Gone = "gone", Failed = "failed" }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WebhookLabels {
+    route: Route,
+    result: WebhookResult,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KeyLabels {
+    account_sid: String,
+    key: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SourceLabels {
+    source: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PollLabels {
+    result: PollResult,
+}
+
+/// Everything that is counted and measured.
+pub struct Metrics {
+    registry: Registry,
+    webhook_requests: Family<WebhookLabels, Counter>,
+    signatures: Family<KeyLabels, Counter>,
+    statuses: Family<SourceLabels, Counter>,
+    polls: Family<PollLabels, Counter>,
+    listings: Counter,
+    unknown_events: Counter,
+    spool_replayed: Counter,
+    spool_unreadable: Counter,
+    spool_entries: Gauge,
+    spool_bytes: Gauge,
+    spool_oldest_seconds: Gauge,
+    waiting: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Everything at nought.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("textledger");
+        macro_rules! register {
+            ($($name:ident: $help:literal),+ $(,)?) => {
+                $(let $name = Default::default(); let kept = Clone::clone(&$name);
+                  registry.register(stringify!($name), $help, $name); let $name = kept;)+
+                Self { $($name,)+ registry }
+            };
+        }
+        register! {
+            webhook_requests: "Webhook requests of Twilio's by what became of them; events of Event Streams one by one",
+            signatures: "Webhook requests by the key that signed them",
+            statuses: "Statuses that moved a message, by who told them; poll means that no callback did",
+            polls: "Messages asked for at Twilio since no final status had come, by what came of it",
+            listings: "Daily listings of an account's messages at Twilio that came to their end",
+            unknown_events: "Events of Event Streams of types that are not known",
+            spool_replayed: "Webhooks that were spooled and have reached the store",
+            spool_unreadable: "Records of the spool that could not be read",
+            spool_entries: "Webhooks in the spool",
+            spool_bytes: "Size of the spool on disk",
+            spool_oldest_seconds: "Age of the oldest webhook in the spool, 0 if there is none",
+            waiting: "Verified webhooks that wait for their turn",
+        }
+    }
+
+    /// Counts a webhook request.
+    pub fn webhook(&self, route: Route, result: WebhookResult) {
+        self.webhook_requests.get_or_create(&WebhookLabels { route, result }).inc();
+    }
+
+    /// Counts a use of the key called `key` of the account `account_sid`.
+    pub fn signature(&self, account_sid: &str, key: String) {
+        self.signatures.get_or_create(&KeyLabels { account_sid: account_sid.to_owned(), key }).inc();
+    }
+
+    /// Counts a status that moved a message, told by `source`.
+    pub fn status(&self, source: &'static str) {
+        self.statuses.get_or_create(&SourceLabels { source }).inc();
+    }
+
+    /// Counts a message asked for.
+    pub fn poll(&self, result: PollResult) {
+        self.polls.get_or_create(&PollLabels { result }).inc();
+    }
+
+    /// Counts a finished listing.
+    pub fn listing(&self) {
+        self.listings.inc();
+    }
+
+    /// Counts an event whose type is not known.
+    pub fn unknown_event(&self) {
+        self.unknown_events.inc();
+    }
+
+    /// Counts `entries` of the spool that have reached the store.
+    pub fn replayed(&self, entries: u64) {
+        self.spool_replayed.inc_by(entries);
+    }
+
+    /// Counts records of the spool that could not be read.
+    pub fn unreadable(&self, records: u64) {
+        self.spool_unreadable.inc_by(records);
+    }
+
+    /// Tells how much is in the spool.
+    pub fn spool(&self, entries: u64, bytes: u64, oldest_seconds: u64) {
+        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.spool_entries.set(gauge(entries));
+        self.spool_bytes.set(gauge(bytes));
+        self.spool_oldest_seconds.set(gauge(oldest_seconds));
+    }
+
+    /// Tells how many webhooks wait.
+    pub fn waiting(&self, webhooks: usize) {
+        self.waiting.set(i64::try_from(webhooks).unwrap_or(i64::MAX));
+    }
+
+    /// Writes everything down in OpenMetrics' text format, which Prometheus reads.
+    pub fn write(&self) -> String {
+        let mut written = String::new();
+        text::encode(&mut written, &self.registry).expect("a String takes everything that is written");
+        written
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_is_written_down() {
+        let metrics = Metrics::new();
+        metrics.webhook(Route::Status, WebhookResult::Accepted);
+        metrics.signature("AC1", "auth_token".to_owned());
+        metrics.spool(3, 400, 5);
+        let written = metrics.write();
+        for line in [
+            r#"textledger_webhook_requests_total{route="status",result="accepted"} 1"#,
+            r#"textledger_signatures_total{account_sid="AC1",key="auth_token"} 1"#,
+            "textledger_spool_entries 3",
+            "textledger_spool_oldest_seconds 5",
+        ] {
+            assert!(written.lines().any(|written| written == line), "{line}\n{written}");
+        }
+    }
+}

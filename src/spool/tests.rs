@@ -1,0 +1,184 @@
+//! What the spool promises, across crashes and damage.
+
+use std::io::Write;
+
+use super::*;
+
+const ROOM: u64 = 1 << 30;
+
+/// Everything that is left in `lane`, confirmed as it is read.
+fn drain(spool: &Spool, lane: Lane) -> Vec<String> {
+    let mut drained = Vec::new();
+    while let Some(batch) = spool.read(lane).unwrap() {
+        drained.extend(batch.records.iter().map(|(_, text)| text.clone()));
+        spool.confirm(lane, &batch).unwrap();
+    }
+    drained
+}
+
+fn files(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder.join("0")).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn records_come_back_in_order_lane_by_lane_and_leave_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), ROOM).unwrap();
+    for number in 0..1_000 {
+        let lane = if number % 10 == 0 { Lane::Replies } else { Lane::Statuses };
+        spool.append(lane, 1_000 + number, &number.to_string()).await.unwrap();
+    }
+    let size = spool.size();
+    assert_eq!((size.entries, size.oldest_ms), (1_000, Some(1_000)));
+    let of_lane = |replies: bool| (0..1_000).filter(move |n| (n % 10 == 0) == replies).map(|n| n.to_string());
+    assert_eq!(drain(&spool, Lane::Replies), of_lane(true).collect::<Vec<_>>());
+    assert_eq!(drain(&spool, Lane::Statuses), of_lane(false).collect::<Vec<_>>());
+    assert_eq!(spool.size(), Size::default());
+    assert_eq!(files(folder.path()), ["lock"]);
+    spool.append(Lane::Replies, 1, "again").await.unwrap();
+    assert_eq!(drain(&spool, Lane::Replies), ["again"]);
+}
+
+#[tokio::test]
+async fn what_is_not_confirmed_is_there_again_after_a_crash() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), ROOM).unwrap();
+    for number in 0..600 {
+        spool.append(Lane::Statuses, number, &number.to_string()).await.unwrap();
+    }
+    let batch = spool.read(Lane::Statuses).unwrap().unwrap();
+    spool.confirm(Lane::Statuses, &batch).unwrap();
+    assert_eq!(spool.entries(Lane::Statuses), 600 - batch.records.len() as u64);
+    // The lock goes with the process; everything else is as a crash leaves it.
+    drop(spool);
+    let spool = Spool::open(folder.path(), ROOM).unwrap();
+    let all: Vec<_> = (0..600).map(|number| number.to_string()).collect();
+    assert_eq!(spool.size().entries, 600);
+    spool.append(Lane::Statuses, 1, "new").await.unwrap();
+    let mut expected = all;
+    expected.push("new".to_owned());
+    assert_eq!(drain(&spool, Lane::Statuses), expected);
+}
+
+#[tokio::test]
+async fn a_torn_record_stands_in_nobodys_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), ROOM).unwrap();
+    spool.append(Lane::Replies, 1, "one").await.unwrap();
+    spool.append(Lane::Replies, 2, "two").await.unwrap();
+    drop(spool);
+    let path = folder.path().join("0").join(segment::file_name(Lane::Replies, 1));
+    let whole = fs::read(&path).unwrap();
+    let second = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    for len in 0..whole.len() {
+        fs::write(&path, &whole[..len]).unwrap();
+        let spool = Spool::open(folder.path(), ROOM).unwrap();
+        spool.append(Lane::Replies, 3, "three").await.unwrap();
+        let expected: &[&str] = if len < second { &["three"] } else { &["one", "three"] };
+        assert_eq!(drain(&spool, Lane::Replies), expected, "{len}");
+        assert_eq!(files(folder.path()), ["lock"], "{len}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_damaged_is_passed_over_and_put_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), ROOM).unwrap();
+    for text in ["one", "two", "three"] {
+        spool.append(Lane::Replies, 1, text).await.unwrap();
+    }
+    drop(spool);
+    let path = folder.path().join("0").join(segment::file_name(Lane::Replies, 1));
+    let damaged = String::from_utf8(fs::read(&path).unwrap()).unwrap().replace("two", "tow");
+    fs::write(&path, damaged).unwrap();
+    let spool = Spool::open(folder.path(), ROOM).unwrap();
+    let batch = spool.read(Lane::Replies).unwrap().unwrap();
+    assert_eq!((batch.records.len(), batch.unreadable, batch.torn), (2, 1, false));
+    assert_eq!(drain(&spool, Lane::Replies), ["one", "three"]);
+    assert_eq!(files(folder.path()), ["lock", "replies-00000000000000000001.damaged"]);
+}
+
+#[tokio::test]
+async fn a_full_spool_takes_nothing_until_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), 100).unwrap();
+    let text = "x".repeat(60);
+    spool.append(Lane::Statuses, 1, &text).await.unwrap();
+    assert!(matches!(spool.append(Lane::Statuses, 1, &text).await, Err(SpoolError::Full)));
+    assert_eq!(drain(&spool, Lane::Statuses).len(), 1);
+    spool.append(Lane::Statuses, 1, &text).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_unwritable_spool_says_so_and_recovers() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), ROOM).unwrap();
+    let own = folder.path().join("0");
+    let aside = folder.path().join("aside");
+    fs::rename(&own, &aside).unwrap();
+    for _ in 0..3 {
+        assert!(matches!(spool.append(Lane::Statuses, 1, "lost").await, Err(SpoolError::Unwritable(_))));
+    }
+    fs::rename(&aside, &own).unwrap();
+    spool.append(Lane::Statuses, 1, "kept").await.unwrap();
+    assert_eq!(drain(&spool, Lane::Statuses), ["kept"]);
+    assert_eq!(files(folder.path()), ["lock"]);
+}
+
+#[tokio::test]
+async fn processes_share_a_spool_and_inherit_from_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) =
+        (Spool::open(folder.path(), ROOM).unwrap(), Spool::open(folder.path(), ROOM).unwrap());
+    first.append(Lane::Replies, 1, "first").await.unwrap();
+    second.append(Lane::Replies, 2, "second").await.unwrap();
+    assert_eq!(drain(&first, Lane::Replies), ["first"]);
+    first.append(Lane::Replies, 3, "third").await.unwrap();
+    drop((first, second));
+    let heir = Spool::open(folder.path(), ROOM).unwrap();
+    assert_eq!(drain(&heir, Lane::Replies), ["third", "second"]);
+}
+
+#[tokio::test]
+async fn many_writers_and_a_reader_lose_and_double_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Arc::new(Spool::open(folder.path(), ROOM).unwrap());
+    let writers: Vec<_> = (0..8)
+        .map(|writer| {
+            let spool = spool.clone();
+            tokio::spawn(async move {
+                for number in 0..200 {
+                    let text = (writer * 1_000 + number).to_string();
+                    spool.append(Lane::Statuses, 1, &text).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    let mut drained = Vec::new();
+    while !writers.iter().all(|writer| writer.is_finished()) || spool.size().entries > 0 {
+        let spool = spool.clone();
+        let read = tokio::task::spawn_blocking(move || drain(&spool, Lane::Statuses)).await.unwrap();
+        drained.extend(read.into_iter().map(|text| text.parse::<u32>().unwrap()));
+    }
+    // Each writer's records in its own order, and each once.
+    drained.sort_by_key(|number| number / 1_000);
+    let expected: Vec<u32> = (0..8).flat_map(|writer| (0..200).map(move |n| writer * 1_000 + n)).collect();
+    assert_eq!(drained, expected);
+}
+
+#[test]
+fn a_spool_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("spool");
+    drop(Spool::open(&path, ROOM).unwrap());
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&path), mode(&path.join("0/lock"))), (0o700, 0o600));
+    // Whatever else lies about is let be.
+    File::create(path.join("0/notes.txt")).unwrap().write_all(b"mine").unwrap();
+    drop(Spool::open(&path, ROOM).unwrap());
+    assert!(path.join("0/notes.txt").exists());
+}
