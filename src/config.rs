@@ -3,12 +3,15 @@
 //! Every setting has one name, in capitals in the environment and in lower case in the file; the environment wins.
 //! All faults are reported at once, each with what to do about it.
 
+mod account;
+
 use std::{
     collections::BTreeMap,
     fmt,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     str::FromStr,
+    time::Duration,
 };
 
 use secrecy::{ExposeSecret, SecretString};
@@ -17,15 +20,13 @@ use crate::{
     domain::{consent::OptOutScope, message::PARTITIONS_MAX},
     http::auth::{ApiKey, Role},
     phone::Region,
-    twilio::{
-        AccountSid, Address, Channel, MessagingServiceSid,
-        address::is_e164,
-        keyword::{FurtherWords, Keywords},
-    },
+    twilio::keyword::{FurtherWords, Keywords},
 };
 
+pub use self::account::TwilioAccount;
+
 /// Every setting, and whether this version uses it. One that it does not use yet is accepted with a warning.
-const NAMES: [(&str, bool); 38] = [
+const NAMES: [(&str, bool); 42] = [
     ("TEXTLEDGER_LISTEN", true),
     ("TEXTLEDGER_PUBLIC_URL", true),
     ("TEXTLEDGER_STORE", true),
@@ -39,6 +40,9 @@ const NAMES: [(&str, bool); 38] = [
     ("TEXTLEDGER_API_KEYS", true),
     ("TWILIO_ACCOUNT_SID", true),
     ("TWILIO_AUTH_TOKEN", true),
+    ("TWILIO_AUTH_TOKEN_SECONDARY", true),
+    ("TWILIO_SHARED_KEYS", true),
+    ("TWILIO_REQUIRE_SHARED_KEY", true),
     ("TWILIO_PHONE_NUMBER", true),
     ("TWILIO_WHATSAPP_NUMBER", true),
     ("TWILIO_MESSAGING_SERVICE_SID", true),
@@ -58,8 +62,9 @@ const NAMES: [(&str, bool); 38] = [
     ("TEXTLEDGER_QUIET_HOURS", false),
     ("TEXTLEDGER_DAILY_LIMIT", false),
     ("TEXTLEDGER_MPS", false),
-    ("TEXTLEDGER_SPOOL_DIR", false),
-    ("TEXTLEDGER_SPOOL_MAX", false),
+    ("TEXTLEDGER_SPOOL_DIR", true),
+    ("TEXTLEDGER_SPOOL_MAX", true),
+    ("TEXTLEDGER_RECONCILE_AFTER", true),
     ("TEXTLEDGER_LOG", true),
     ("TEXTLEDGER_WORKERS", true),
     ("TEXTLEDGER_CONFIG", true),
@@ -73,21 +78,6 @@ pub enum Store {
     Embedded(PathBuf),
     /// In Redis; the URL may hold a password.
     Redis(SecretString),
-}
-
-/// The account at Twilio that the environment names.
-#[derive(Debug, Clone)]
-pub struct TwilioAccount {
-    /// Its SID.
-    pub account_sid: AccountSid,
-    /// Its auth token.
-    pub auth_token: SecretString,
-    /// The sender of SMS and MMS.
-    pub phone_number: Option<Address>,
-    /// The sender over WhatsApp.
-    pub whatsapp_number: Option<Address>,
-    /// The messaging service that chooses a sender.
-    pub messaging_service_sid: Option<MessagingServiceSid>,
 }
 
 /// What is said to a person where Twilio does not say it.
@@ -122,8 +112,8 @@ pub struct Config {
     pub jwks_file: Option<PathBuf>,
     /// Callers that are services.
     pub api_keys: Vec<ApiKey>,
-    /// The account of the organization `default`.
-    pub twilio: Option<TwilioAccount>,
+    /// The accounts at Twilio: that of the organization `default` from the environment, and those of the file.
+    pub accounts: Vec<TwilioAccount>,
     /// Where Twilio's REST API is.
     pub twilio_api_base_url: String,
     /// The country of numbers without `+`.
@@ -140,6 +130,12 @@ pub struct Config {
     pub log: String,
     /// Threads that serve requests.
     pub workers: usize,
+    /// Where webhooks are kept while Redis cannot be reached.
+    pub spool_dir: PathBuf,
+    /// How large the spool may become, in bytes.
+    pub spool_max: u64,
+    /// How long after its first status a message without a final one is asked for at Twilio.
+    pub reconcile_after: Vec<Duration>,
     /// Settings that are given and not used by this version.
     pub unused: Vec<&'static str>,
 }
@@ -173,7 +169,7 @@ impl Config {
 
     /// Reads settings by name, and those that they leave out from a TOML text.
     pub fn read(environment: BTreeMap<&'static str, String>, file: &str) -> Result<Self, Invalid> {
-        let mut reader = Reader { values: BTreeMap::new(), faults: Vec::new() };
+        let mut reader = Reader { values: BTreeMap::new(), accounts: Vec::new(), faults: Vec::new() };
         reader.add_file(file);
         reader.values.extend(environment);
         // What is empty counts as not given, as in a compose file with an unset variable.
@@ -186,6 +182,8 @@ impl Config {
 /// Takes settings one by one and gathers what is wrong with them.
 struct Reader {
     values: BTreeMap<&'static str, String>,
+    /// The file's `[[accounts]]`.
+    accounts: Vec<account::Table>,
     faults: Vec<String>,
 }
 
@@ -201,6 +199,16 @@ impl Reader {
             }
         };
         for (key, value) in table {
+            if key == "accounts" {
+                // The message names keys and kinds, never a value.
+                match value.try_into() {
+                    Ok(accounts) => self.accounts = accounts,
+                    Err(error) => {
+                        self.faults.push(format!("configuration file, accounts: {}", error.message()))
+                    }
+                }
+                continue;
+            }
             let Some((name, _)) = NAMES.iter().find(|(name, _)| name.to_ascii_lowercase() == key) else {
                 let known = NAMES.iter().map(|(name, _)| name.to_ascii_lowercase());
                 let nearest = known.min_by_key(|name| strsim::damerau_levenshtein(name, &key));
@@ -236,7 +244,7 @@ impl Reader {
             jwt_secret: self.jwt_secret(),
             jwks_file: self.text("TEXTLEDGER_JWKS_FILE").map(PathBuf::from),
             api_keys: self.api_keys(),
-            twilio: self.twilio(),
+            accounts: self.accounts(),
             twilio_api_base_url: self.base_url(),
             default_region: self.parsed("TEXTLEDGER_DEFAULT_REGION", "an ISO country such as US"),
             callback_overrides: self
@@ -248,6 +256,9 @@ impl Reader {
             replies: self.replies(),
             log: self.text("TEXTLEDGER_LOG").unwrap_or_else(|| "info".to_owned()),
             workers: self.workers(),
+            spool_dir: self.text("TEXTLEDGER_SPOOL_DIR").unwrap_or_else(|| "./spool".to_owned()).into(),
+            spool_max: self.spool_max(),
+            reconcile_after: self.reconcile_after(),
             unused,
         }
     }
@@ -356,43 +367,8 @@ impl Reader {
         keys.into_iter().flatten().collect()
     }
 
-    fn twilio(&mut self) -> Option<TwilioAccount> {
-        let account_sid = self.parsed("TWILIO_ACCOUNT_SID", "an account SID: AC and 32 hexadecimal digits");
-        let auth_token: Option<SecretString> = self.text("TWILIO_AUTH_TOKEN").map(Into::into);
-        let phone_number = self.sender("TWILIO_PHONE_NUMBER", Channel::Sms);
-        let whatsapp_number = self.sender("TWILIO_WHATSAPP_NUMBER", Channel::Whatsapp);
-        let messaging_service_sid =
-            self.parsed("TWILIO_MESSAGING_SERVICE_SID", "MG and 32 hexadecimal digits");
-        match (account_sid, auth_token) {
-            (Some(account_sid), Some(auth_token)) => Some(TwilioAccount {
-                account_sid,
-                auth_token,
-                phone_number,
-                whatsapp_number,
-                messaging_service_sid,
-            }),
-            (Some(_), None) => {
-                self.fault("TWILIO_AUTH_TOKEN", "given with TWILIO_ACCOUNT_SID");
-                None
-            }
-            (None, Some(_)) if !self.values.contains_key("TWILIO_ACCOUNT_SID") => {
-                self.fault("TWILIO_ACCOUNT_SID", "given with TWILIO_AUTH_TOKEN");
-                None
-            }
-            (None, _) => None,
-        }
-    }
-
-    fn sender(&mut self, name: &str, channel: Channel) -> Option<Address> {
-        let typed = self.text(name)?;
-        let bare = typed.strip_prefix("whatsapp:").filter(|_| channel == Channel::Whatsapp).unwrap_or(&typed);
-        // A short code or an alphanumeric sender is one too, but not over WhatsApp.
-        let address = Address::new(channel, bare).ok();
-        let address = address.filter(|address| channel != Channel::Whatsapp || is_e164(address.bare()));
-        if address.is_none() {
-            self.fault(name, "a number such as +15005550006");
-        }
-        address
+    fn switch(&mut self, name: &str) -> bool {
+        self.parsed(name, "true or false").unwrap_or(false)
     }
 
     fn opt_out_scope(&mut self) -> OptOutScope {
@@ -437,6 +413,29 @@ impl Reader {
         }
     }
 
+    fn spool_max(&mut self) -> u64 {
+        let wanted = "a size from 1 MiB on, such as 1 GiB or 500 MB";
+        let default = 1 << 30;
+        let Some(text) = self.text("TEXTLEDGER_SPOOL_MAX") else { return default };
+        match bytes(&text).filter(|&bytes| bytes >= SPOOL_BYTES_MIN) {
+            Some(bytes) => bytes,
+            None => {
+                self.fault("TEXTLEDGER_SPOOL_MAX", wanted);
+                default
+            }
+        }
+    }
+
+    fn reconcile_after(&mut self) -> Vec<Duration> {
+        let listed = self.text("TEXTLEDGER_RECONCILE_AFTER").unwrap_or_else(|| "15m,1h,6h,24h".to_owned());
+        let times: Option<Vec<Duration>> = listed.split(',').map(|time| duration(time.trim())).collect();
+        let times = times.filter(|times| times.is_sorted() && times.len() <= RECONCILE_TIMES_MAX);
+        times.unwrap_or_else(|| {
+            self.fault("TEXTLEDGER_RECONCILE_AFTER", "up to 16 growing times such as 15m,1h,6h,24h");
+            Vec::new()
+        })
+    }
+
     fn workers(&mut self) -> usize {
         let wanted = "a number of threads from 1 to 256";
         let default = std::thread::available_parallelism().map_or(1, usize::from);
@@ -447,6 +446,42 @@ impl Reader {
         }
         workers
     }
+}
+
+/// The smallest spool, in bytes: a few files of it.
+const SPOOL_BYTES_MIN: u64 = 1 << 20;
+
+/// How many times a message can be asked for.
+const RECONCILE_TIMES_MAX: usize = 16;
+
+/// Reads a size: a number of bytes, or with KB, MB, GB (powers of 1000) or KiB, MiB, GiB (powers of 1024).
+fn bytes(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit: u64 = match unit.trim() {
+        "" => 1,
+        "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(unit)
+}
+
+/// Reads a time: a number and `s`, `m`, `h` or `d`.
+pub fn duration(text: &str) -> Option<Duration> {
+    let unit_s = match text.chars().last()? {
+        's' => 1,
+        'm' => 60,
+        'h' => 60 * 60,
+        'd' => 24 * 60 * 60,
+        _ => return None,
+    };
+    let number: u64 = text[..text.len() - 1].parse().ok()?;
+    Some(Duration::from_secs(number.checked_mul(unit_s)?))
 }
 
 /// The shortest secret that signs tokens, in bytes.
@@ -467,7 +502,7 @@ mod tests {
         assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
         assert!(matches!(config.store, Store::Embedded(folder) if folder == Path::new("./data")));
         assert_eq!((config.partitions, config.key_prefix.as_str()), (1, "tl"));
-        assert!(config.twilio.is_none() && config.unused.is_empty());
+        assert!(config.accounts.is_empty() && config.unused.is_empty());
     }
 
     #[test]
@@ -495,11 +530,60 @@ mod tests {
         )
         .unwrap_err();
         let text = faults.to_string();
-        assert_eq!(faults.0.len(), 9, "{text}");
+        assert_eq!(faults.0.len(), 10, "{text}");
         assert!(text.contains("unknown key textledger_lisen; did you mean textledger_listen?"), "{text}");
         assert!(!text.contains("hunter2") && !text.contains("secret\""), "{text}");
         let syntax = read(&[], "a = 1\ntwilio_auth_token = \"unfinished").unwrap_err().to_string();
         assert!(syntax.contains("line 2") && !syntax.contains("unfinished"), "{syntax}");
+    }
+
+    #[test]
+    fn accounts_of_the_file_stand_beside_that_of_the_environment() {
+        let environment = [
+            ("TWILIO_ACCOUNT_SID", "ACaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
+            ("TWILIO_AUTH_TOKEN", "hunter2"),
+            ("TWILIO_AUTH_TOKEN_SECONDARY", "hunter3"),
+        ];
+        let acme = r#"
+            [[accounts]]
+            organization = "acme"
+            account_sid = "ACbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+            auth_token = "hunter2"
+            shared_keys = [{ id = "webhooks_sharedkey_1", secret = "hunter2" }]
+            require_shared_key = true
+        "#;
+        let config = read(&environment, acme).unwrap();
+        let organizations: Vec<_> =
+            config.accounts.iter().map(|account| account.organization.as_str()).collect();
+        assert_eq!(organizations, ["default", "acme"]);
+        assert!(!format!("{config:?}").contains("hunter"));
+
+        for (file, fault) in [
+            (acme.replace("acme", "default"), "two accounts"),
+            (acme.replace("bbbb", "aaaa"), "belongs to another organization"),
+            (acme.replace("shared_keys", "shared_kyes"), "shared_kyes"),
+            (acme.replace("auth_token", "token"), "unknown field"),
+            (acme.replace("[[accounts]]", "[accounts]"), "accounts"),
+        ] {
+            let faults = read(&environment, &file).unwrap_err().to_string();
+            assert!(faults.contains(fault) && !faults.contains("hunter"), "{faults}");
+        }
+        let alone = read(&[("TWILIO_REQUIRE_SHARED_KEY", "true"), environment[0], environment[1]], "");
+        assert!(alone.unwrap_err().to_string().contains("TWILIO_SHARED_KEYS"));
+    }
+
+    #[test]
+    fn sizes_and_times_have_units() {
+        let config = read(&[("TEXTLEDGER_SPOOL_MAX", "2 MiB"), ("TEXTLEDGER_RECONCILE_AFTER", "1s, 2m")], "");
+        let config = config.unwrap();
+        assert_eq!(config.spool_max, 2 << 20);
+        assert_eq!(config.reconcile_after, [Duration::from_secs(1), Duration::from_secs(120)]);
+        for wrong in ["1", "x", "1 TiB", "99999999999999 GiB", "-1 GiB"] {
+            assert!(read(&[("TEXTLEDGER_SPOOL_MAX", wrong)], "").is_err(), "{wrong}");
+        }
+        for wrong in ["15", "1h,15m", "é", "99999999999999999999s"] {
+            assert!(read(&[("TEXTLEDGER_RECONCILE_AFTER", wrong)], "").is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -14,25 +14,27 @@ use actix_web::{App as HttpApp, HttpServer, dev::ServerHandle, web};
 use anyhow::{Context, anyhow};
 use rand::Rng;
 use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     app::{
-        App, Settings,
+        App, Parts, Settings,
         accounts::{Account, Accounts},
     },
     clock::{Clock, SystemClock},
     config::{Config, Store as StoreConfig},
-    domain::Organization,
-    http::{self, State, auth::Authenticator},
+    http::{self, State, auth::Authenticator, public_url::PublicUrl, refusals::Refusals},
+    metrics::Metrics,
+    spool::Spool,
     store::{
         Store,
         embedded::{self, EmbeddedStore},
         redis::{self, RedisStore},
     },
-    twilio::client::Client,
-    worker::tailer::Tailer,
+    twilio::{client::Client, credentials::Credentials},
+    worker::{reconciler, replayer, tailer::Tailer},
 };
 
 /// How long requests under way may take to finish once the service is asked to stop, in seconds: longer than the
@@ -51,12 +53,16 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// The file that holds a created token secret, in the data folder.
 const JWT_SECRET_FILE: &str = "jwt_secret";
 
+/// The file in the spool's folder that names the store that was reached last.
+const REACHED_FILE: &str = "reached";
+
 /// The service, running.
 pub struct Service {
     /// Where it listens.
     pub address: SocketAddr,
     /// The URL by which Twilio reaches it.
     pub public_url: String,
+    app: Arc<App>,
     server: ServerHandle,
     running: JoinHandle<io::Result<()>>,
     stop: CancellationToken,
@@ -86,36 +92,58 @@ impl Service {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = open_store(&config, clock.clone()).await?;
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
+        let app = Arc::new(App::new(Parts {
+            store: store.clone(),
+            spool: open_spool(&config)?,
+            twilio: Client::new(&config.twilio_api_base_url).context("TWILIO_API_BASE_URL")?,
+            accounts: Accounts::new(accounts(&config)),
+            settings: Settings {
+                public_url: public_url.clone(),
+                callback_overrides: config.callback_overrides.clone(),
+                opt_out_scope: config.opt_out_scope,
+                keywords: config.keywords.clone(),
+                default_region: config.default_region,
+                reconcile_after: config.reconcile_after.clone(),
+            },
+            clock,
+            metrics: Arc::new(Metrics::new()),
+        }));
+        find_store(&config, &app).await?;
         let state = web::Data::new(State {
-            app: App::new(
-                store.clone(),
-                Client::new(&config.twilio_api_base_url).context("TWILIO_API_BASE_URL")?,
-                accounts(&config),
-                Settings {
-                    public_url: public_url.clone(),
-                    callback_overrides: config.callback_overrides.clone(),
-                    opt_out_scope: config.opt_out_scope,
-                    keywords: config.keywords.clone(),
-                    default_region: config.default_region,
-                },
-                clock,
-            ),
+            app: app.clone(),
+            public_url: PublicUrl::new(&public_url),
+            refusals: Refusals::default(),
             authenticator,
             replies: config.replies.clone(),
             tailer: Tailer::new(store, tracker.clone(), stop.clone()),
             stop: stop.clone(),
         });
-        let server = HttpServer::new(move || HttpApp::new().app_data(state.clone()).configure(http::routes))
-            .workers(config.workers)
-            .keep_alive(KEEP_ALIVE)
-            .client_request_timeout(REQUEST_HEAD_TIMEOUT)
-            .shutdown_timeout(SHUTDOWN_TIMEOUT_S)
-            .disable_signals()
-            .listen(listener)?
-            .run();
+        spawn(&tracker, &stop, replayer::run(app.clone()));
+        spawn(&tracker, &stop, reconciler::run(app.clone()));
+        spawn(&tracker, &stop, {
+            let state = state.clone();
+            async move { state.refusals.look_into(&state.app, &state.public_url).await }
+        });
+        let prefix = PublicUrl::new(&public_url).prefix().to_owned();
+        let server = HttpServer::new(move || {
+            HttpApp::new().app_data(state.clone()).configure(|config| http::routes(config, &prefix))
+        })
+        .workers(config.workers)
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(REQUEST_HEAD_TIMEOUT)
+        .shutdown_timeout(SHUTDOWN_TIMEOUT_S)
+        .disable_signals()
+        .listen(listener)?
+        .run();
         let handle = server.handle();
         let running = tokio::spawn(server);
-        Ok(Self { address, public_url, server: handle, running, stop, tracker })
+        Ok(Self { address, public_url, app, server: handle, running, stop, tracker })
+    }
+
+    /// Takes the accounts of `config` from now on: senders, tokens and shared keys. Nothing else of it is looked at.
+    pub fn reload(&self, config: &Config) {
+        self.app.accounts().replace(accounts(config));
+        tracing::info!(accounts = config.accounts.len(), "the accounts at Twilio were read again");
     }
 
     /// Stops taking requests, lets those under way finish, ends the background tasks, closes the store.
@@ -128,6 +156,47 @@ impl Service {
             tracing::warn!("background tasks did not end in time");
         }
         Ok(())
+    }
+}
+
+/// Runs `work` beside the requests until it ends or the service stops.
+fn spawn(tracker: &TaskTracker, stop: &CancellationToken, work: impl Future<Output = ()> + Send + 'static) {
+    let stop = stop.clone();
+    tracker.spawn(async move { stop.run_until_cancelled(work).await });
+}
+
+/// The spool: beside Redis only, since the embedded store is on the same disk.
+fn open_spool(config: &Config) -> anyhow::Result<Option<Spool>> {
+    match &config.store {
+        StoreConfig::Embedded(_) => Ok(None),
+        StoreConfig::Redis(_) => {
+            Spool::open(&config.spool_dir, config.spool_max).map(Some).with_context(|| {
+                let path = config.spool_dir.display();
+                format!(
+                    "cannot keep a spool in {path}: make it writable, or name another TEXTLEDGER_SPOOL_DIR"
+                )
+            })
+        }
+    }
+}
+
+/// Looks for the store. One that has been reached from here before may be away: the service starts, so that webhooks
+/// are spooled. One that has never been reached is more likely misspelled.
+async fn find_store(config: &Config, app: &App) -> anyhow::Result<()> {
+    let found = app.find_store().await;
+    let StoreConfig::Redis(url) = &config.store else { return Ok(found?) };
+    let path = config.spool_dir.join(REACHED_FILE);
+    // A digest, since the URL may hold a password.
+    let store = hex::encode(Sha256::digest(format!("{} {}", url.expose_secret(), config.key_prefix)));
+    let reached = fs::read_to_string(&path).is_ok_and(|reached| reached.trim() == store);
+    match found {
+        Ok(()) if reached => Ok(()),
+        Ok(()) => fs::write(&path, store).with_context(|| format!("cannot write {}", path.display())),
+        Err(error) if reached => {
+            tracing::error!(%error, "the store is away: webhooks are spooled and sends are refused until it is back");
+            Ok(())
+        }
+        Err(error) => Err(anyhow!("{error}: check TEXTLEDGER_STORE and that Redis runs")),
     }
 }
 
@@ -148,26 +217,29 @@ async fn open_store(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Ar
                 Err(error @ redis::OpenError::Partitions { .. }) => Err(anyhow!(
                     "{error}: set TEXTLEDGER_PARTITIONS back, or use another TEXTLEDGER_KEY_PREFIX"
                 )),
-                Err(error) => Err(anyhow!("{error}: check TEXTLEDGER_STORE and that Redis runs")),
+                Err(error) => Err(anyhow!("{error}: check TEXTLEDGER_STORE")),
             }
         }
     }
 }
 
-fn accounts(config: &Config) -> Accounts {
-    let default = config.twilio.clone().map(|twilio| Account {
-        phone_number: twilio.phone_number,
-        whatsapp_number: twilio.whatsapp_number,
-        messaging_service_sid: twilio.messaging_service_sid,
-        ..Account::new(Organization::default(), twilio.account_sid, twilio.auth_token)
-    });
-    if default.is_none() {
+fn accounts(config: &Config) -> Vec<Account> {
+    if config.accounts.is_empty() {
         tracing::warn!(
             "no Twilio account is configured: webhooks are refused and nothing can be sent; set TWILIO_ACCOUNT_SID \
              and TWILIO_AUTH_TOKEN"
         );
     }
-    Accounts::new(default.into_iter().collect())
+    let accounts = config.accounts.iter().cloned().map(|twilio| Account {
+        organization: twilio.organization,
+        credentials: Credentials::with_auth_token(twilio.account_sid, twilio.auth_token),
+        keyring: twilio.keyring,
+        retired: Vec::new(),
+        phone_number: twilio.phone_number,
+        whatsapp_number: twilio.whatsapp_number,
+        messaging_service_sid: twilio.messaging_service_sid,
+    });
+    accounts.collect()
 }
 
 /// The secret that signs tokens: the configured one, or the one in the data folder, which is created there, for its

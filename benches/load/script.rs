@@ -68,11 +68,19 @@ async fn send(
 ) -> anyhow::Result<()> {
     let mut pipeline = Pipeline::new();
     for (sid, to) in messages {
-        pipeline.cmd("EVALSHA").arg(hash).arg(3);
+        pipeline.cmd("EVALSHA").arg(hash).arg(4);
         pipeline.arg(format!("tl:{{default:0}}:msg:{}", &sid[sid.len() - 3..]));
-        pipeline.arg("tl:{default:0}:deliveries").arg("tl:{default:0}:raw");
+        pipeline.arg("tl:{default:0}:deliveries").arg("tl:{default:0}:raw").arg("tl:{default:0}:tasks");
         pipeline.arg(sid).arg(id).arg(*rank).arg(*status).arg(*token).arg("").arg(*status).arg("sms");
-        pipeline.arg(to).arg(SENDER).arg("").arg("").arg(*source).arg("1764000000000");
+        pipeline
+            .arg(to)
+            .arg(SENDER)
+            .arg("")
+            .arg("")
+            .arg(*source)
+            .arg("1764000000000")
+            .arg("1764000900000")
+            .arg(if *rank >= "5" { "1" } else { "0" });
     }
     pipeline.query_async::<Vec<u8>>(connection).await?;
     Ok(())

@@ -2,7 +2,10 @@
 //! call the same verb.
 
 pub mod accounts;
+pub mod intake;
+pub mod lanes;
 pub mod query;
+pub mod reconcile;
 pub mod record_inbound;
 mod record_status;
 pub mod send;
@@ -11,14 +14,16 @@ use std::{sync::Arc, time::Duration};
 
 use rand::RngExt;
 
-use self::accounts::Accounts;
+use self::{accounts::Accounts, intake::Intake};
 use crate::{
     clock::Clock,
     domain::{
         MessageId, Organization, UnixMs,
         consent::{ConsentSource, OptOutScope},
     },
+    metrics::Metrics,
     phone,
+    spool::{Size, Spool},
     store::{self, ConsentUpdate, Store},
     twilio::{Address, MessageSid, client::Client, keyword::Keywords},
 };
@@ -45,6 +50,9 @@ pub struct Settings {
     pub keywords: Keywords,
     /// The country of numbers without a `+`.
     pub default_region: Option<phone::Region>,
+    /// How long after its first status a message without a final one is asked for at Twilio; the last is also how often
+    /// messages are listed there. Empty for never.
+    pub reconcile_after: Vec<Duration>,
 }
 
 /// The service, without its doors.
@@ -54,18 +62,49 @@ pub struct App {
     accounts: Accounts,
     settings: Settings,
     clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    intake: Intake,
+}
+
+/// What a service is made of.
+pub struct Parts {
+    /// Where state is kept.
+    pub store: Arc<dyn Store>,
+    /// Where what Twilio told is kept while the store is away, if anywhere.
+    pub spool: Option<Spool>,
+    /// Calls Twilio.
+    pub twilio: Client,
+    /// Whose messages are handled.
+    pub accounts: Accounts,
+    /// What the verbs go by.
+    pub settings: Settings,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 impl App {
     /// Puts the service together.
-    pub fn new(
-        store: Arc<dyn Store>,
-        twilio: Client,
-        accounts: Accounts,
-        settings: Settings,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        Self { store, twilio, accounts, settings, clock }
+    pub fn new(parts: Parts) -> Self {
+        let Parts { store, spool, twilio, accounts, settings, clock, metrics } = parts;
+        let intake = Intake::new(metrics.clone(), spool);
+        Self { store, twilio, accounts, settings, clock, metrics, intake }
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// How much waits in the spool.
+    pub fn spooled(&self) -> Size {
+        self.intake.spooled()
+    }
+
+    /// Whether the store is there and has everything that Twilio told this process.
+    pub fn is_clear(&self) -> bool {
+        self.intake.is_clear()
     }
 
     /// Where state is kept.

@@ -1,15 +1,61 @@
 //! A person wrote to us.
 
+use serde::{Deserialize, Serialize};
+
 use super::{App, DECISIONS_MAX, contended};
 use crate::{
     domain::{
-        Organization,
-        consent::{Answer, ConsentEntry, Reply},
+        Consent, Organization, UnixMs,
+        consent::{Answer, ConsentEntry, Decision, Reply},
         event::InboundEntry,
     },
     store::{self, ConsentUpdate, InboundRecorded},
-    twilio::{keyword::Reading, webhook::IncomingMessage},
+    twilio::{
+        keyword::Reading,
+        webhook::{IncomingMessage, OptOutType},
+    },
 };
+
+/// How far clocks may be apart. A reply that is heard of late and a change of consent that are no further apart are
+/// taken in the order in which they are heard of.
+const CLOCK_SKEW_MAX_MS: UnixMs = 5_000;
+
+/// A message received, without its text: what the stream tells of it, and what it says about consent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// What the stream tells.
+    pub entry: InboundEntry,
+    /// What its text was read as.
+    pub reading: Reading,
+    /// What Twilio's Advanced Opt-Out made of it.
+    pub opt_out_type: Option<OptOutType>,
+    /// We hear of it later than it was sent, so that consent may have changed since by the person's own word.
+    pub late: bool,
+}
+
+impl Receipt {
+    /// The same, heard of late.
+    pub fn heard_late(self) -> Self {
+        Self { late: true, ..self }
+    }
+
+    fn reply(&self) -> Reply<'_> {
+        Reply {
+            phone: &self.entry.from,
+            channel: self.entry.channel,
+            reading: &self.reading,
+            opt_out_type: self.opt_out_type,
+            sid: &self.entry.sid,
+            at: self.entry.at,
+        }
+    }
+
+    /// Whether `consent` is by a later word than this message.
+    fn is_outdated_by(&self, consent: &Consent) -> bool {
+        let changed = consent.on(self.entry.channel).at;
+        self.late && changed.is_some_and(|changed| changed > self.entry.at + CLOCK_SKEW_MAX_MS)
+    }
+}
 
 /// What a message did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,13 +69,8 @@ pub struct Received {
 }
 
 impl App {
-    /// Records a verified incoming message and what it does to the sender's consent. Both are stored when this
-    /// returns; a repetition gets the first answer again.
-    pub async fn record_inbound(
-        &self,
-        organization: &Organization,
-        message: &IncomingMessage,
-    ) -> Result<Received, store::Error> {
+    /// Reads a verified incoming message that was received at `at`.
+    pub fn receipt(&self, message: &IncomingMessage, at: UnixMs) -> Receipt {
         let reading = self.settings.keywords.read(&message.body);
         let entry = InboundEntry {
             sid: message.message_sid.clone(),
@@ -42,27 +83,32 @@ impl App {
                 Reading::Phrase | Reading::Review | Reading::Ordinary => String::new(),
             },
             media: message.num_media,
-            at: self.now_ms(),
+            at,
         };
-        let reply = Reply {
-            phone: message.from.bare(),
-            channel: message.channel,
-            reading: &reading,
-            opt_out_type: message.opt_out_type,
-            sid: &message.message_sid,
-            at: entry.at,
-        };
+        Receipt { entry, reading, opt_out_type: message.opt_out_type, late: false }
+    }
+
+    /// Records a message received and what it does to the sender's consent. Both are stored when this returns; a
+    /// repetition gets the first answer again.
+    pub async fn record_inbound(
+        &self,
+        organization: &Organization,
+        receipt: &Receipt,
+    ) -> Result<Received, store::Error> {
         for _ in 0..DECISIONS_MAX {
-            let known = self.store.consent(organization, message.from.bare()).await?;
-            let decision = known.consent.decide(&reply, self.settings.opt_out_scope);
+            let known = self.store.consent(organization, &receipt.entry.from).await?;
+            let decision = if receipt.is_outdated_by(&known.consent) {
+                Decision { consent: known.consent, entry: None, answer: Answer::Nothing }
+            } else {
+                known.consent.decide(&receipt.reply(), self.settings.opt_out_scope)
+            };
             let update = decision.entry.clone().map(|entry| ConsentUpdate {
                 expected: known.version,
                 consent: decision.consent,
                 entry,
             });
-            let stored =
-                self.store.record_inbound(organization, entry.clone(), update, decision.answer).await?;
-            match stored {
+            let entry = receipt.entry.clone();
+            match self.store.record_inbound(organization, entry, update, decision.answer).await? {
                 InboundRecorded::Stored => {
                     return Ok(Received {
                         answer: decision.answer,
@@ -77,5 +123,13 @@ impl App {
             }
         }
         Err(contended())
+    }
+
+    /// What to say to a message whose sender's consent cannot be asked for just now: only what is true whatever it is.
+    pub fn answer_unseen(&self, receipt: &Receipt) -> Answer {
+        match Consent::default().decide(&receipt.reply(), self.settings.opt_out_scope).answer {
+            answer @ (Answer::OptedOut | Answer::Help) => answer,
+            Answer::OptedIn | Answer::Nothing => Answer::Nothing,
+        }
     }
 }

@@ -11,7 +11,35 @@ use crate::{
 };
 
 impl App {
-    /// Records a verified status callback that came to the URL with our id `id`, if it had one.
+    /// What a status callback, or an event of Event Streams, says of a message; `id` is our own id of it, if Twilio
+    /// was given a URL with one.
+    pub fn status_change(
+        &self,
+        callback: StatusCallback,
+        id: Option<MessageId>,
+        source: Source,
+    ) -> StatusChange {
+        let bare = |address: &Option<Address>| {
+            address.as_ref().map(|address| address.bare().to_owned()).unwrap_or_default()
+        };
+        let at = self.now_ms();
+        StatusChange {
+            to: bare(&callback.to),
+            from: bare(&callback.from),
+            sid: callback.message_sid,
+            id,
+            status: callback.status,
+            error_code: callback.error_code,
+            channel: callback.channel,
+            batch: None,
+            source,
+            at,
+            ask_at: self.first_asked_at(at),
+            raw: callback.other,
+        }
+    }
+
+    /// Records a status.
     ///
     /// When this returns, the status is stored, and so is what follows from it: the outbound message knows its SID,
     /// and an error that means "opted out" is an opt-out. A repetition makes sure of both, since the first try may
@@ -19,37 +47,22 @@ impl App {
     pub async fn record_status(
         &self,
         organization: &Organization,
-        callback: StatusCallback,
-        id: Option<MessageId>,
+        change: StatusChange,
     ) -> Result<Recorded, store::Error> {
-        let bare = |address: &Option<Address>| {
-            address.as_ref().map(|address| address.bare().to_owned()).unwrap_or_default()
-        };
-        let change = StatusChange {
-            sid: callback.message_sid.clone(),
-            id,
-            status: callback.status,
-            error_code: callback.error_code,
-            channel: callback.channel,
-            to: bare(&callback.to),
-            from: bare(&callback.from),
-            batch: None,
-            source: Source::Callback,
-            at: self.now_ms(),
-            raw: callback.other,
-        };
-        let stored = self.store.record_status(organization, change).await?;
-        if let Some(id) = id
+        let stored = self.store.record_status(organization, change.clone()).await?;
+        if let Some(id) = change.id
             && (stored.learned_id || stored.recorded == Recorded::Duplicate)
         {
-            let accepted = OutboundState::Accepted { message_sid: callback.message_sid.clone() };
+            let accepted = OutboundState::Accepted { message_sid: change.sid.clone() };
             self.store.resolve_outbound(organization, &id, &accepted).await?;
         }
-        if let Some(source) = callback.error_code.and_then(ConsentSource::of_error)
-            && let Some(to) = &callback.to
+        if let Some(source) = change.error_code.and_then(ConsentSource::of_error)
+            && let Ok(recipient) = Address::new(change.channel, &change.to)
         {
-            let recipient = Address::new(callback.channel, to.bare()).unwrap_or_else(|_| to.clone());
-            self.opt_out_by_error(organization, &recipient, source, Some(&callback.message_sid)).await?;
+            self.opt_out_by_error(organization, &recipient, source, Some(&change.sid)).await?;
+        }
+        if stored.recorded == Recorded::Moved {
+            self.metrics.status(change.source.as_str());
         }
         Ok(stored.recorded)
     }

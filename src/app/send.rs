@@ -97,6 +97,9 @@ pub enum SendError {
     /// Twilio does not have the message.
     #[error(transparent)]
     Twilio(client::Error),
+    /// Twilio told us something that the store does not have yet: an opt-out, perhaps.
+    #[error("the store does not have everything yet that Twilio told us")]
+    CatchingUp,
     /// The store failed before Twilio was called.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -105,8 +108,11 @@ pub enum SendError {
 impl App {
     /// Sends one message. `Ok` means that Twilio has it, or may have it; an error, that it does not.
     pub async fn send(&self, organization: &Organization, send: Send) -> Result<Sent, SendError> {
+        if !self.intake.is_clear() {
+            return Err(SendError::CatchingUp);
+        }
         let account = self.accounts.of(organization).ok_or(SendError::NotConfigured)?;
-        let (from, messaging_service_sid) = sender(account, &send)?;
+        let (from, messaging_service_sid) = sender(&account, &send)?;
         let mut outbound = Outbound {
             id: self.new_id(&send.to),
             to: send.to,
@@ -131,7 +137,7 @@ impl App {
             validity_period_s: send.validity_period_s,
             status_callback: Some(self.status_callback_url(&outbound.id)),
         };
-        let result = self.call_twilio(account, &create).await;
+        let result = self.call_twilio(&account, &create).await;
         let (message_sid, status, from) = match &result {
             Ok(message) => (
                 Some(message.sid.clone()),
@@ -236,6 +242,7 @@ impl App {
                     batch: None,
                     source: Source::Api,
                     at: self.now_ms(),
+                    ask_at: self.first_asked_at(self.now_ms()),
                     raw: Vec::new(),
                 };
                 self.store.record_status(organization, change).await?;

@@ -5,24 +5,31 @@ use std::path::Path;
 use anyhow::anyhow;
 use clap::Args;
 use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{asked_to_stop, block_on, configure, say};
-use crate::startup::Service;
+use crate::{config::Config, startup::Service};
 
 /// Runs until Ctrl-C or SIGTERM; requests under way are finished first, a second signal ends at once.
+///
+/// SIGHUP reads the configuration file again and takes over the accounts at Twilio in it: tokens, shared keys, senders.
+/// Everything else stays as it was at the start. A file with faults changes nothing.
 #[derive(Args)]
 pub(super) struct Serve {}
 
 impl Serve {
-    pub(super) fn run(&self, config: Option<&Path>) -> anyhow::Result<()> {
-        let config = configure(config)?;
+    pub(super) fn run(&self, file: Option<&Path>) -> anyhow::Result<()> {
+        let config = configure(file)?;
         block_on(async {
             let service = Service::start(config).await?;
             // Scripts read the chosen port from this line, whatever the log's level and form.
             if let Err(error) = say(json!({ "event": "listening", "address": service.address.to_string() })) {
                 tracing::warn!(%error, address = %service.address, "listening, but stdout is closed");
             }
-            asked_to_stop().await?;
+            tokio::select! {
+                asked = asked_to_stop() => asked?,
+                failed = reload_when_asked(&service, file) => failed?,
+            }
             tracing::info!("stopping: requests under way are finished first");
             tokio::select! {
                 stopped = service.stop() => stopped,
@@ -32,4 +39,16 @@ impl Serve {
             Ok(())
         })
     }
+}
+
+/// Reads the accounts again at every SIGHUP.
+async fn reload_when_asked(service: &Service, file: Option<&Path>) -> anyhow::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    while hangup.recv().await.is_some() {
+        match Config::load(file) {
+            Ok(config) => service.reload(&config),
+            Err(faults) => tracing::error!(%faults, "the configuration has faults; nothing was changed"),
+        }
+    }
+    std::future::pending().await
 }

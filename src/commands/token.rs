@@ -7,6 +7,7 @@ use clap::Args;
 use super::{Misuse, configure, say};
 use crate::{
     clock::{Clock, SystemClock},
+    config,
     domain::Organization,
     http::auth::{self, Claims, Role},
     startup,
@@ -55,16 +56,7 @@ fn role(text: &str) -> Result<Role, String> {
 /// Reads `90s`, `15m`, `1h`, `30d`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let wanted = || "expected a number and s, m, h or d, such as 1h, of at most 366d".to_owned();
-    let unit = text.chars().last().ok_or_else(wanted)?;
-    let unit_s = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 60 * 60,
-        'd' => 24 * 60 * 60,
-        _ => return Err(wanted()),
-    };
-    let number: u64 = text[..text.len() - 1].parse().map_err(|_| wanted())?;
-    let duration = Duration::from_secs(number.checked_mul(unit_s).ok_or_else(wanted)?);
+    let duration = config::duration(text).ok_or_else(wanted)?;
     if duration.is_zero() || duration > TTL_MAX { Err(wanted()) } else { Ok(duration) }
 }
 

@@ -67,7 +67,7 @@ impl Source {
 }
 
 /// Something Twilio said of a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusChange {
     /// The message.
     pub sid: MessageSid,
@@ -89,6 +89,9 @@ pub struct StatusChange {
     pub source: Source,
     /// When we were told.
     pub at: UnixMs,
+    /// When to ask Twilio what became of it, if this is the first that is heard of it and nothing final follows;
+    /// `None` for never.
+    pub ask_at: Option<UnixMs>,
     /// Parameters that are not known by name, in their order.
     pub raw: Vec<(String, String)>,
 }

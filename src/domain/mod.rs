@@ -5,12 +5,14 @@ pub mod delivery;
 pub mod event;
 pub mod message;
 pub mod organization;
+pub mod task;
 
 pub use consent::Consent;
 pub use delivery::{Delivery, Source, StatusChange};
 pub use event::{Event, EventId, Stream};
 pub use message::{MessageId, Outbound, OutboundState};
 pub use organization::Organization;
+pub use task::Task;
 
 /// Milliseconds since 1970-01-01 00:00 UTC.
 pub type UnixMs = u64;

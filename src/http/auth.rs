@@ -58,7 +58,7 @@ impl Role {
     fn may(self, right: Right) -> bool {
         match self {
             Role::Admin | Role::Master | Role::Developer => true,
-            Role::Sender => true,
+            Role::Sender => right != Right::Administer,
             Role::Viewer => right == Right::Read,
             Role::User => false,
         }
@@ -72,6 +72,8 @@ pub enum Right {
     Read,
     /// To send.
     Send,
+    /// To see and change how the service is set up.
+    Administer,
 }
 
 /// What a token says.
@@ -277,11 +279,13 @@ mod tests {
     }
 
     #[test]
-    fn roles_read_send_or_neither() {
-        let rights = |role: Role| (role.may(Right::Read), role.may(Right::Send));
-        assert_eq!(rights(Role::Admin), (true, true));
-        assert_eq!(rights(Role::Sender), (true, true));
-        assert_eq!(rights(Role::Viewer), (true, false));
-        assert_eq!(rights(Role::User), (false, false));
+    fn a_role_has_its_rights_and_no_more() {
+        let rights = |role: Role| (role.may(Right::Read), role.may(Right::Send), role.may(Right::Administer));
+        for admin in [Role::Admin, Role::Master, Role::Developer] {
+            assert_eq!(rights(admin), (true, true, true));
+        }
+        assert_eq!(rights(Role::Sender), (true, true, false));
+        assert_eq!(rights(Role::Viewer), (true, false, false));
+        assert_eq!(rights(Role::User), (false, false, false));
     }
 }

@@ -4,21 +4,36 @@ use actix_web::{HttpResponse, web};
 use serde_json::json;
 
 use super::State;
+use crate::{metrics, spool::Size};
 
 /// `GET /healthz`: alive.
 pub async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "ok" }))
 }
 
-/// `GET /readyz`: 200 if the store takes writes, else 503.
+/// `GET /readyz`: 200 if the store takes writes and has everything that Twilio told, else 503.
 pub async fn readyz(state: web::Data<State>) -> HttpResponse {
     let store = state.app.store().ping().await;
     if let Err(error) = &store {
         tracing::warn!(%error, "not ready");
     }
-    let mut response = if store.is_ok() { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    let spooled = state.app.spooled();
+    let ready = store.is_ok() && spooled.entries == 0;
+    let mut response = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
     response.json(json!({
         "store": if store.is_ok() { "ok" } else { "unavailable" },
-        "spool": { "entries": 0, "oldest_s": null },
+        "spool": { "entries": spooled.entries, "bytes": spooled.bytes, "oldest_s": oldest_s(&state, spooled) },
     }))
+}
+
+/// `GET /metrics`: what is counted and measured.
+pub async fn metrics(state: web::Data<State>) -> HttpResponse {
+    let (metrics, spooled) = (state.app.metrics(), state.app.spooled());
+    metrics.spool(spooled.entries, spooled.bytes, oldest_s(&state, spooled).unwrap_or(0));
+    HttpResponse::Ok().content_type(metrics::CONTENT_TYPE).body(metrics.write())
+}
+
+/// The age of the oldest webhook in the spool.
+fn oldest_s(state: &State, spooled: Size) -> Option<u64> {
+    spooled.oldest_ms.map(|oldest| state.app.now_ms().saturating_sub(oldest) / 1_000)
 }

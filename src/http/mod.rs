@@ -7,19 +7,29 @@ mod fields;
 mod health;
 mod messages;
 mod problem;
+pub mod public_url;
+pub mod refusals;
+mod signed_events;
 mod signed_form;
+mod verification;
 mod webhooks;
+
+use std::sync::Arc;
 
 use actix_web::{HttpResponse, ResponseError, web};
 use tokio_util::sync::CancellationToken;
 
-use self::{auth::Authenticator, problem::Problem};
+use self::{auth::Authenticator, problem::Problem, public_url::PublicUrl, refusals::Refusals};
 use crate::{app::App, config::Replies, domain::UnixMs, worker::tailer::Tailer};
 
 /// What the handlers share.
 pub struct State {
     /// The service.
-    pub app: App,
+    pub app: Arc<App>,
+    /// The URL by which Twilio reaches us.
+    pub public_url: PublicUrl,
+    /// Where refused signatures are explained.
+    pub refusals: Refusals,
     /// Who may call.
     pub authenticator: Authenticator,
     /// What is said to people.
@@ -30,27 +40,35 @@ pub struct State {
     pub stop: CancellationToken,
 }
 
-/// The route table.
-pub fn routes(config: &mut web::ServiceConfig) {
+/// The route table. What Twilio posts is taken below `prefix` too, the public URL's path, for proxies that leave it on.
+pub fn routes(config: &mut web::ServiceConfig, prefix: &str) {
     config
         .service(page("/").route(web::get().to(dashboard::page)))
         .service(page("/healthz").route(web::get().to(health::healthz)))
         .service(page("/readyz").route(web::get().to(health::readyz)))
+        .service(page("/metrics").route(web::get().to(health::metrics)))
         .service(page("/api/sms/send").route(web::post().to(messages::send)))
         .service(page("/api/sms/whatsapp/send").route(web::post().to(messages::send_whatsapp)))
         .service(page("/api/sms/message-status/{message_sid}").route(web::get().to(messages::message_status)))
         .service(page("/api/sms/events").route(web::get().to(events::events)))
-        .service(
-            page("/webhooks/twilio/status")
-                .route(web::get().to(webhooks::status))
-                .route(web::post().to(webhooks::status)),
-        )
-        .service(
-            page("/webhooks/twilio/inbound")
-                .route(web::get().to(webhooks::inbound))
-                .route(web::post().to(webhooks::inbound)),
-        )
-        .default_service(web::to(no_such_path));
+        .service(page("/api/sms/webhook-refusals").route(web::get().to(refusals::list)));
+    for prefix in if prefix.is_empty() { vec![""] } else { vec!["", prefix] } {
+        config
+            .service(
+                page(&format!("{prefix}/webhooks/twilio/status"))
+                    .route(web::get().to(webhooks::status))
+                    .route(web::post().to(webhooks::status)),
+            )
+            .service(
+                page(&format!("{prefix}/webhooks/twilio/inbound"))
+                    .route(web::get().to(webhooks::inbound))
+                    .route(web::post().to(webhooks::inbound)),
+            )
+            .service(
+                page(&format!("{prefix}/webhooks/twilio/events")).route(web::post().to(webhooks::events)),
+            );
+    }
+    config.default_service(web::to(no_such_path));
 }
 
 /// A path whose other methods are a problem of their own.

@@ -250,6 +250,11 @@ impl From<SendError> for Problem {
                 },
             )
             .twilio(twilio_code),
+            SendError::CatchingUp => Self::new(
+                Code::StoreUnavailable,
+                detail,
+                "try again in a moment; /readyz tells how much is still to be stored",
+            ),
             SendError::Store(error) => error.into(),
             SendError::Twilio(error) => Self::from_twilio(&error),
         }

@@ -1,69 +1,177 @@
-//! What Twilio posts: status callbacks and incoming messages.
+//! What Twilio posts: status callbacks, incoming messages, and events of both.
 
 use actix_web::{HttpResponse, http::StatusCode, web};
+use futures_util::StreamExt;
 
-use super::{State, signed_form::Signed};
+use super::{
+    State,
+    signed_events::SignedEvents,
+    signed_form::{Signed, id_in},
+};
 use crate::{
-    domain::{consent::Answer, delivery::Recorded},
-    store,
+    app::{
+        intake::{NotTaken, Taken},
+        record_inbound::{Receipt, Received},
+    },
+    domain::{Organization, Source, StatusChange, UnixMs, consent::Answer, delivery::Recorded},
+    metrics::{Route, WebhookResult},
     twilio::{
         address::mask,
         twiml::{self, Reply},
-        webhook::{IncomingMessage, StatusCallback},
+        webhook::{EventContent, IncomingMessage, StatusCallback, StreamEvent},
     },
 };
 
-/// `POST /webhooks/twilio/status` (GET too): 204 once the change is stored, also for a repetition.
+/// Statuses of one batch of events that are stored at the same time.
+const EVENTS_AT_ONCE: usize = 16;
+
+/// `POST /webhooks/twilio/status` (GET too): 204 once the change is safe, also for a repetition.
 pub async fn status(state: web::Data<State>, signed: Signed<StatusCallback>) -> HttpResponse {
     let Signed { organization, id, content: callback } = signed;
-    let (sid, status, error_code) =
-        (callback.message_sid.clone(), callback.status.clone(), callback.error_code);
-    let to = callback.to.as_ref().map(ToString::to_string);
-    match state.app.record_status(&organization, callback, id).await {
-        Ok(recorded) => {
-            let outcome = match recorded {
-                Recorded::Moved => "accepted",
-                Recorded::Late => "late",
-                Recorded::Duplicate => "duplicate",
-            };
-            tracing::debug!(
-                %organization, message_sid = %sid, id = id.map(tracing::field::display), %status, error_code, to,
-                outcome, "status callback"
-            );
-            HttpResponse::new(StatusCode::NO_CONTENT)
-        }
-        Err(error) => unavailable("status callback", &sid.to_string(), &error),
+    let change = state.app.status_change(callback, id, Source::Callback);
+    match take_status(&state, Route::Status, &organization, change).await {
+        Ok(()) => HttpResponse::new(StatusCode::NO_CONTENT),
+        Err(NotTakenLogged) => HttpResponse::new(StatusCode::SERVICE_UNAVAILABLE),
     }
 }
 
-/// `POST /webhooks/twilio/inbound` (GET too): TwiML once message and consent are stored.
+/// `POST /webhooks/twilio/inbound` (GET too): TwiML once message and consent are safe.
 pub async fn inbound(state: web::Data<State>, signed: Signed<IncomingMessage>) -> HttpResponse {
     let Signed { organization, content: message, .. } = signed;
-    match state.app.record_inbound(&organization, &message).await {
-        Ok(received) => {
-            let consent = received.consent.as_ref();
-            tracing::info!(
-                %organization, message_sid = %message.message_sid, channel = %message.channel,
-                from = mask(message.from.bare()), media = message.num_media,
-                consent = consent.map(|entry| entry.state.as_str()),
-                source = consent.map(|entry| entry.source.as_str()),
-                duplicate = received.duplicate, "message received"
-            );
-            let replies = &state.replies;
-            let reply = match received.answer {
-                Answer::Nothing => Reply::Silence,
-                Answer::OptedOut => Reply::Message(replies.opted_out.clone()),
-                Answer::OptedIn => Reply::Message(replies.opted_in.clone()),
-                Answer::Help => Reply::Message(replies.help.clone()),
-            };
-            HttpResponse::Ok().content_type(twiml::CONTENT_TYPE).body(reply.to_xml())
+    let receipt = state.app.receipt(&message, state.app.now_ms());
+    let answer = match take_reply(&state, Route::Inbound, &organization, receipt).await {
+        Ok(answer) => answer,
+        Err(NotTakenLogged) => return HttpResponse::new(StatusCode::SERVICE_UNAVAILABLE),
+    };
+    let replies = &state.replies;
+    let reply = match answer {
+        Answer::Nothing => Reply::Silence,
+        Answer::OptedOut => Reply::Message(replies.opted_out.clone()),
+        Answer::OptedIn => Reply::Message(replies.opted_in.clone()),
+        Answer::Help => Reply::Message(replies.help.clone()),
+    };
+    HttpResponse::Ok().content_type(twiml::CONTENT_TYPE).body(reply.to_xml())
+}
+
+/// `POST /webhooks/twilio/events`: 204 once all events are safe. Twilio posts the whole batch again after anything
+/// else; what was stored of it by then is not stored twice.
+pub async fn events(state: web::Data<State>, signed: SignedEvents) -> HttpResponse {
+    let SignedEvents { organization, batch } = signed;
+    // Replies in their order, then the statuses, which have none.
+    let (replies, others): (Vec<StreamEvent>, Vec<StreamEvent>) =
+        batch.events.into_iter().partition(|event| matches!(event.content, EventContent::Incoming(_)));
+    let mut all_taken = true;
+    for event in replies {
+        all_taken &= take_event(&state, &organization, event).await.is_ok();
+    }
+    let mut taken = futures_util::stream::iter(others)
+        .map(|event| take_event(&state, &organization, event))
+        .buffer_unordered(EVENTS_AT_ONCE);
+    while let Some(result) = taken.next().await {
+        all_taken &= result.is_ok();
+    }
+    let status = if all_taken { StatusCode::NO_CONTENT } else { StatusCode::SERVICE_UNAVAILABLE };
+    HttpResponse::new(status)
+}
+
+async fn take_event(
+    state: &State,
+    organization: &Organization,
+    event: StreamEvent,
+) -> Result<(), NotTakenLogged> {
+    let metrics = state.app.metrics();
+    match event.content {
+        EventContent::Status { status, status_callback_url } => {
+            let query = status_callback_url.as_deref().and_then(|url| url.split(['?', '#']).nth(1));
+            let id = query.and_then(id_in);
+            let change = state.app.status_change(*status, id, Source::EventStream);
+            take_status(state, Route::Events, organization, change).await
         }
-        Err(error) => unavailable("incoming message", &message.message_sid.to_string(), &error),
+        EventContent::Incoming(message) => {
+            let now = state.app.now_ms();
+            let sent = event.timestamp.and_then(|at| UnixMs::try_from(at.as_millisecond()).ok());
+            // Later than we hear of it, it cannot have been sent.
+            let receipt = state.app.receipt(&message, sent.map_or(now, |sent| sent.min(now))).heard_late();
+            take_reply(state, Route::Events, organization, receipt).await.map(drop)
+        }
+        EventContent::Other => {
+            metrics.unknown_event();
+            Ok(())
+        }
+        EventContent::Unreadable(error) => {
+            metrics.webhook(Route::Events, WebhookResult::Invalid);
+            tracing::warn!(%organization, event_id = event.id, %error, "an event cannot be read");
+            Ok(())
+        }
     }
 }
 
-/// 503, which Twilio is asked to retry (`rp=5xx`): nothing was acknowledged.
-fn unavailable(what: &str, message_sid: &str, error: &store::Error) -> HttpResponse {
-    tracing::error!(message_sid, %error, "{what} could not be stored");
-    HttpResponse::new(StatusCode::SERVICE_UNAVAILABLE)
+/// What was told is neither in the store nor in the spool, and the log says why.
+struct NotTakenLogged;
+
+async fn take_status(
+    state: &State,
+    route: Route,
+    organization: &Organization,
+    change: StatusChange,
+) -> Result<(), NotTakenLogged> {
+    let (sid, id, status, error_code) =
+        (change.sid.clone(), change.id, change.status.clone(), change.error_code);
+    let (to, source) = (mask(&change.to), change.source.as_str());
+    let result = match state.app.take_status(organization, change).await {
+        Ok(Taken::Stored(Recorded::Moved)) => WebhookResult::Accepted,
+        Ok(Taken::Stored(Recorded::Late)) => WebhookResult::Late,
+        Ok(Taken::Stored(Recorded::Duplicate)) => WebhookResult::Duplicate,
+        Ok(Taken::Spooled) => WebhookResult::Spooled,
+        Err(error) => return Err(not_taken(state, route, sid.as_str(), &error)),
+    };
+    state.app.metrics().webhook(route, result);
+    tracing::debug!(
+        %organization, message_sid = %sid, id = id.map(tracing::field::display), %status, error_code, to, source,
+        ?result, "status"
+    );
+    Ok(())
+}
+
+/// Takes a reply and returns what to say to it.
+async fn take_reply(
+    state: &State,
+    route: Route,
+    organization: &Organization,
+    receipt: Receipt,
+) -> Result<Answer, NotTakenLogged> {
+    let entry = receipt.entry.clone();
+    let unseen = state.app.answer_unseen(&receipt);
+    let taken = state.app.take_reply(organization, receipt).await;
+    let (received, result) = match taken {
+        Ok(Taken::Stored(received)) => {
+            let result = if received.duplicate { WebhookResult::Duplicate } else { WebhookResult::Accepted };
+            (received, result)
+        }
+        Ok(Taken::Spooled) => {
+            (Received { answer: unseen, consent: None, duplicate: false }, WebhookResult::Spooled)
+        }
+        Err(error) => return Err(not_taken(state, route, entry.sid.as_str(), &error)),
+    };
+    state.app.metrics().webhook(route, result);
+    let consent = received.consent.as_ref();
+    tracing::info!(
+        %organization, message_sid = %entry.sid, channel = %entry.channel, from = mask(&entry.from),
+        media = entry.media, consent = consent.map(|entry| entry.state.as_str()),
+        source = consent.map(|entry| entry.source.as_str()), ?result, "message received"
+    );
+    Ok(received.answer)
+}
+
+/// Nothing was acknowledged: 503, which Twilio is asked to retry (`rp=5xx`).
+fn not_taken(state: &State, route: Route, message_sid: &str, error: &NotTaken) -> NotTakenLogged {
+    state.app.metrics().webhook(route, WebhookResult::Overloaded);
+    match error {
+        // Many at once: a line each would make it worse. The metric counts them.
+        NotTaken::Overloaded(_) => tracing::debug!(message_sid, %error, "webhook turned away"),
+        NotTaken::Store(_) | NotTaken::Spool(_) => {
+            tracing::error!(message_sid, %error, "webhook could not be stored")
+        }
+    }
+    NotTakenLogged
 }

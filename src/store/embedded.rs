@@ -29,7 +29,10 @@ use crate::{
     clock::Clock,
     domain::{
         Delivery, Event, EventId, MessageId, Organization, Outbound, OutboundState, StatusChange, Stream,
-        consent::Answer, event::InboundEntry,
+        Task, UnixMs,
+        consent::Answer,
+        delivery::{self, Recorded},
+        event::InboundEntry,
     },
     twilio::MessageSid,
 };
@@ -56,6 +59,10 @@ const CONSENTS: TableDefinition<Key, &str> = TableDefinition::new("consents");
 const OUTBOUND: TableDefinition<Key, &[u8]> = TableDefinition::new("outbound");
 /// (organization, inbound message SID) -> [`Answer`].
 const RECEIVED: TableDefinition<Key, &[u8]> = TableDefinition::new("received");
+/// (organization, milliseconds, task): what is due when.
+const DUE: TableDefinition<(&str, u64, &str), ()> = TableDefinition::new("due");
+/// (organization, task) -> milliseconds: the same, the other way round.
+const PLANNED: TableDefinition<Key, u64> = TableDefinition::new("planned");
 
 /// A message asked for, and what became of it.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -79,6 +86,8 @@ struct Tables<'txn> {
     consents: Table<'txn, Key, &'static str>,
     outbound: Table<'txn, Key, &'static [u8]>,
     received: Table<'txn, Key, &'static [u8]>,
+    due: Table<'txn, (&'static str, u64, &'static str), ()>,
+    planned: Table<'txn, Key, u64>,
     /// The newest entry, committed or not.
     last_event: (u64, u64),
     now_ms: u64,
@@ -199,6 +208,8 @@ fn prepare(database: &Database) -> Result<(u64, u64), redb::Error> {
         transaction.open_table(CONSENTS)?;
         transaction.open_table(OUTBOUND)?;
         transaction.open_table(RECEIVED)?;
+        transaction.open_table(DUE)?;
+        transaction.open_table(PLANNED)?;
         let events = transaction.open_table(EVENTS)?;
         let mut newest = (0, 0);
         // Entries are ordered by organization first, so the newest of each is looked at.
@@ -267,6 +278,8 @@ fn write_batch(
             consents: transaction.open_table(CONSENTS).map_err(unavailable)?,
             outbound: transaction.open_table(OUTBOUND).map_err(unavailable)?,
             received: transaction.open_table(RECEIVED).map_err(unavailable)?,
+            due: transaction.open_table(DUE).map_err(unavailable)?,
+            planned: transaction.open_table(PLANNED).map_err(unavailable)?,
             last_event,
             now_ms: clock.now_ms(),
         };
@@ -307,13 +320,65 @@ impl Tables<'_> {
         let recorded = delivery.judge(&change);
         let learned_id = delivery.id.is_none() && change.id.is_some();
         let place = self.next_entry(Stream::Deliveries);
+        let (is_final, ask_at) = (delivery::is_final(&change.status), change.ask_at);
         if let Some(entry) = delivery.record(change, place) {
             self.add_event(organization, &Event::Delivery(entry))?;
             self.messages.insert(key, encode(&delivery).as_bytes()).map_err(unavailable)?;
+            let ask = Task::Ask { sid: sid.clone(), since: delivery.seen[0].entry.0 };
+            match (delivery.seen.len(), ask_at) {
+                (1, Some(at)) if !is_final => self.plan(organization, &ask, Some(at))?,
+                (2.., _) if is_final && recorded == Recorded::Moved => self.plan(organization, &ask, None)?,
+                _ => {}
+            }
             Ok(StatusRecorded { recorded, learned_id })
         } else {
             Ok(StatusRecorded { recorded, learned_id: false })
         }
+    }
+
+    /// When `task` is planned for.
+    fn planned(&self, organization: &str, task: &Task) -> Result<Option<UnixMs>, Error> {
+        let planned = self.planned.get((organization, task.to_string().as_str())).map_err(unavailable)?;
+        Ok(planned.map(|at| at.value()))
+    }
+
+    /// Plans `task` for `at`, or for no time, whatever it was planned for.
+    fn plan(&mut self, organization: &str, task: &Task, at: Option<UnixMs>) -> Result<(), Error> {
+        let task = task.to_string();
+        let key = (organization, task.as_str());
+        let before = match at {
+            Some(at) => self.planned.insert(key, at).map_err(unavailable)?,
+            None => self.planned.remove(key).map_err(unavailable)?,
+        };
+        let before = before.map(|before| before.value());
+        if let Some(before) = before {
+            self.due.remove((organization, before, task.as_str())).map_err(unavailable)?;
+        }
+        if let Some(at) = at {
+            self.due.insert((organization, at, task.as_str()), ()).map_err(unavailable)?;
+        }
+        Ok(())
+    }
+
+    fn claim(
+        &mut self,
+        organization: &str,
+        now: UnixMs,
+        until: UnixMs,
+        limit: usize,
+    ) -> Result<Vec<(Task, UnixMs)>, Error> {
+        let due = self.due.range((organization, 0, "")..(organization, now.saturating_add(1), ""));
+        let due = due.map_err(unavailable)?.take(limit).map(|row| {
+            let (key, _) = row.map_err(unavailable)?;
+            let (_, at, task) = key.value();
+            let task = task.parse().map_err(|_| Error::Unreadable(format!("a task: {task:?}")))?;
+            Ok((task, at))
+        });
+        let claimed: Vec<(Task, UnixMs)> = due.collect::<Result<_, Error>>()?;
+        for (task, _) in &claimed {
+            self.plan(organization, task, Some(until))?;
+        }
+        Ok(claimed)
     }
 
     fn consent(&self, organization: &str, person: &str) -> Result<KnownConsent, Error> {
@@ -557,6 +622,40 @@ impl Store for EmbeddedStore {
             Ok(Err(_)) => Err(Error::Unavailable(anyhow::anyhow!("the store's writer has stopped"))),
             Ok(Ok(())) | Err(_) => Ok(()),
         }
+    }
+
+    async fn plan(&self, organization: &Organization, task: &Task, at: UnixMs) -> Result<(), Error> {
+        let (organization, task) = (organization.clone(), task.clone());
+        self.write(move |tables| match tables.planned(organization.as_str(), &task)? {
+            Some(_) => Ok(()),
+            None => tables.plan(organization.as_str(), &task, Some(at)),
+        })
+        .await
+    }
+
+    async fn claim(
+        &self,
+        organization: &Organization,
+        now: UnixMs,
+        until: UnixMs,
+        limit: usize,
+    ) -> Result<Vec<(Task, UnixMs)>, Error> {
+        let organization = organization.clone();
+        self.write(move |tables| tables.claim(organization.as_str(), now, until, limit)).await
+    }
+
+    async fn plan_anew(
+        &self,
+        organization: &Organization,
+        task: &Task,
+        at: Option<UnixMs>,
+    ) -> Result<(), Error> {
+        let (organization, task) = (organization.clone(), task.clone());
+        self.write(move |tables| match tables.planned(organization.as_str(), &task)? {
+            Some(_) => tables.plan(organization.as_str(), &task, at),
+            None => Ok(()),
+        })
+        .await
     }
 
     async fn ping(&self) -> Result<(), Error> {

@@ -9,6 +9,7 @@
 //!   [`Store::events`] is never preceded by one that is added later.
 //! - **Deduplicated.** A status of a message with the same error, and an inbound message of the same SID, is
 //!   recorded once, for as long as the message is kept.
+//! - **Once at a time.** A task that one caller has claimed is claimed by no other until the time that it named.
 //! - **Compare and set.** What depends on consent names the version that it was decided on. If consent has changed
 //!   since, nothing is written and the caller decides again.
 //!
@@ -24,6 +25,7 @@ use async_trait::async_trait;
 use crate::{
     domain::{
         Consent, Delivery, Event, EventId, MessageId, Organization, Outbound, OutboundState, StatusChange,
+        Task, UnixMs,
         consent::{Answer, ConsentEntry},
         delivery::{DeliveryEntry, Recorded},
         event::InboundEntry,
@@ -113,7 +115,8 @@ pub enum OutboundCreated {
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Records what Twilio said of a message, by [`Delivery::judge`]'s rule: its state, its entry in the
-    /// deliveries stream, in one step.
+    /// deliveries stream, in one step. A message that is new and not at its end is planned to be asked for at
+    /// `change.ask_at` ([`Task::Ask`]); one that comes to its end is not any more.
     async fn record_status(
         &self,
         organization: &Organization,
@@ -186,6 +189,27 @@ pub trait Store: Send + Sync + 'static {
         organization: &Organization,
         after: EventId,
         timeout: Duration,
+    ) -> Result<(), Error>;
+
+    /// Plans `task` for `at`, unless it is planned already.
+    async fn plan(&self, organization: &Organization, task: &Task, at: UnixMs) -> Result<(), Error>;
+
+    /// Takes tasks that are due at `now`, at most `limit` of them, each with the time at which it was due. Until `until`
+    /// nobody else gets them; then they are due again, unless they have been planned anew.
+    async fn claim(
+        &self,
+        organization: &Organization,
+        now: UnixMs,
+        until: UnixMs,
+        limit: usize,
+    ) -> Result<Vec<(Task, UnixMs)>, Error>;
+
+    /// Plans `task` for another time, or for none; not if it has been done in the meantime and is planned no more.
+    async fn plan_anew(
+        &self,
+        organization: &Organization,
+        task: &Task,
+        at: Option<UnixMs>,
     ) -> Result<(), Error>;
 
     /// Whether the store can be written to just now.

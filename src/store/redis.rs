@@ -13,10 +13,13 @@ mod record;
 mod scripts;
 mod stream;
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use async_trait::async_trait;
-use redis::{FromRedisValue, RedisError, Value, aio::MultiplexedConnection};
+use redis::{FromRedisValue, RedisError, ServerErrorKind, Value, aio::MultiplexedConnection};
 use thread_local::ThreadLocal;
 use tokio::sync::Mutex;
 
@@ -30,7 +33,7 @@ use super::{
 };
 use crate::{
     domain::{
-        Event, EventId, MessageId, Organization, Outbound, OutboundState, StatusChange, Stream,
+        Event, EventId, MessageId, Organization, Outbound, OutboundState, StatusChange, Stream, Task, UnixMs,
         consent::Answer,
         delivery::{self, Recorded},
         event::InboundEntry,
@@ -57,6 +60,8 @@ pub struct RedisStore {
     /// One for each thread that serves requests.
     connections: ThreadLocal<Connection>,
     keys: Keys,
+    /// The number of partitions has been compared with that of the first start. Nothing is read or written before.
+    prepared: AtomicBool,
     /// Waits at the server for new entries; made on first use, and again after a failure.
     waiting: Mutex<Option<MultiplexedConnection>>,
 }
@@ -67,9 +72,12 @@ pub enum OpenError {
     /// The URL cannot be read.
     #[error("not a Redis URL: {0}")]
     Url(RedisError),
-    /// The server cannot be reached or refuses us.
+    /// The server cannot be reached, or is not ready.
     #[error("cannot reach Redis: {0}")]
-    Unreachable(RedisError),
+    Away(RedisError),
+    /// The server refuses us: a wrong password, for example.
+    #[error("Redis refuses: {0}")]
+    Refused(RedisError),
     /// The number of partitions is not the one of the first start.
     #[error("this store was created with {stored} partitions, not {configured}")]
     Partitions {
@@ -87,27 +95,52 @@ struct Page {
 }
 
 impl RedisStore {
-    /// Connects to the server or cluster at `url`, under the key prefix `prefix`, with `partitions` (1 to
+    /// The store at the server or cluster at `url`, under the key prefix `prefix`, with `partitions` (1 to
     /// [`PARTITIONS_MAX`]) partitions per organization, which is fixed by the first start.
+    ///
+    /// A server that cannot be reached now is no failure: the store is unavailable until [`Store::ping`] finds it.
     pub async fn open(url: &str, prefix: &str, partitions: u16) -> Result<Self, OpenError> {
         assert!((1..=PARTITIONS_MAX).contains(&partitions), "the configuration bounds the partitions");
-        let server = Server::parse(url).map_err(OpenError::Url)?;
-        let connection = server.connect().map_err(OpenError::Unreachable)?;
-        let keys = Keys::new(prefix, partitions);
+        let store = Self {
+            server: Server::parse(url).map_err(OpenError::Url)?,
+            connections: ThreadLocal::new(),
+            keys: Keys::new(prefix, partitions),
+            prepared: AtomicBool::new(false),
+            waiting: Mutex::new(None),
+        };
+        match store.prepare().await {
+            Err(OpenError::Away(_)) | Ok(()) => Ok(store),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Fixes the number of partitions, or finds it fixed.
+    async fn prepare(&self) -> Result<(), OpenError> {
+        let configured = self.keys.partition_numbers().end;
         let mut fix = redis::cmd("SET");
-        fix.arg(keys.partitions()).arg(partitions).arg("NX").arg("GET");
-        let stored = connection.send(&fix).await.map_err(OpenError::Unreachable)?;
+        fix.arg(self.keys.partitions()).arg(configured).arg("NX").arg("GET");
+        let connection = self.connections.get_or_try(|| self.server.connect()).map_err(OpenError::Refused)?;
+        let stored = connection.send(&fix).await.map_err(|error| match is_away(&error) {
+            true => OpenError::Away(error),
+            false => OpenError::Refused(error),
+        })?;
         let stored: Option<String> = redis::from_redis_value(stored).unwrap_or_default();
         match stored {
-            Some(stored) if stored != partitions.to_string() => {
-                Err(OpenError::Partitions { stored, configured: partitions })
+            Some(stored) if stored != configured.to_string() => {
+                Err(OpenError::Partitions { stored, configured })
             }
-            _ => Ok(Self { server, connections: ThreadLocal::new(), keys, waiting: Mutex::new(None) }),
+            _ => {
+                self.prepared.store(true, Ordering::Release);
+                Ok(())
+            }
         }
     }
 
     /// This thread's connection.
     fn connection(&self) -> Result<&Connection, Error> {
+        if !self.prepared.load(Ordering::Acquire) {
+            return Err(Error::Unavailable(anyhow::anyhow!("Redis has not been reached yet")));
+        }
         self.connections.get_or_try(|| self.server.connect()).map_err(unavailable)
     }
 
@@ -220,12 +253,15 @@ impl Store for RedisStore {
             self.keys.messages(organization, partition, &change.sid),
             self.keys.stream(organization, partition, Stream::Deliveries),
             self.keys.raw(organization, partition),
+            self.keys.tasks(organization, partition),
         ];
         let raw = serde_urlencoded::to_string(&change.raw)
             .map_err(|error| Error::Unreadable(format!("unknown parameters: {error}")))?;
         let rank = delivery::rank(&change.status).to_string();
         let error_code = change.error_code.map(|code| code.to_string()).unwrap_or_default();
         let at = change.at.to_string();
+        let ask_at = change.ask_at.map(|at| at.to_string()).unwrap_or_default();
+        let is_final = if delivery::is_final(&change.status) { "1" } else { "0" };
         let arguments = [
             change.sid.as_str(),
             change.id.as_ref().map_or("", MessageId::as_str),
@@ -241,6 +277,8 @@ impl Store for RedisStore {
             change.batch.as_deref().unwrap_or_default(),
             change.source.as_str(),
             &at,
+            &ask_at,
+            is_final,
         ];
         let answer = scripts::RECORD_STATUS.run(self.connection()?, &keys, &arguments).await;
         let result: u8 = read(answer.map_err(unavailable)?)?;
@@ -463,7 +501,56 @@ impl Store for RedisStore {
         }
     }
 
+    async fn plan(&self, organization: &Organization, task: &Task, at: UnixMs) -> Result<(), Error> {
+        let mut command = redis::cmd("ZADD");
+        command.arg(self.keys.tasks(organization, self.keys.partition_of_task(task)));
+        command.arg("NX").arg(at).arg(task.to_string());
+        self.get::<Value>(&command).await.map(drop)
+    }
+
+    async fn claim(
+        &self,
+        organization: &Organization,
+        now: UnixMs,
+        until: UnixMs,
+        limit: usize,
+    ) -> Result<Vec<(Task, UnixMs)>, Error> {
+        let mut claimed = Vec::new();
+        for partition in self.keys.partition_numbers() {
+            let wanted = limit - claimed.len();
+            if wanted == 0 {
+                break;
+            }
+            let keys = [self.keys.tasks(organization, partition)];
+            let arguments = [now.to_string(), until.to_string(), wanted.to_string()];
+            let answer = scripts::CLAIM_TASKS.run(self.connection()?, &keys, &arguments).await;
+            let due: Vec<(String, f64)> = read(answer.map_err(unavailable)?)?;
+            for (task, at) in due {
+                let task = task.parse().map_err(|_| Error::Unreadable(format!("a task: {task:?}")))?;
+                claimed.push((task, at as UnixMs));
+            }
+        }
+        Ok(claimed)
+    }
+
+    async fn plan_anew(
+        &self,
+        organization: &Organization,
+        task: &Task,
+        at: Option<UnixMs>,
+    ) -> Result<(), Error> {
+        let key = self.keys.tasks(organization, self.keys.partition_of_task(task));
+        let command = match at {
+            Some(at) => redis::cmd("ZADD").arg(key).arg("XX").arg(at).arg(task.to_string()).to_owned(),
+            None => redis::cmd("ZREM").arg(key).arg(task.to_string()).to_owned(),
+        };
+        self.get::<Value>(&command).await.map(drop)
+    }
+
     async fn ping(&self) -> Result<(), Error> {
+        if !self.prepared.load(Ordering::Acquire) {
+            self.prepare().await.map_err(|error| Error::Unavailable(error.into()))?;
+        }
         // A write, since a replica or a full server answers PING all the same.
         let mut command = redis::cmd("SET");
         command.arg(self.keys.ping()).arg(1).arg("EX").arg(60);
@@ -478,6 +565,16 @@ fn flat_fields(event: &Event) -> Vec<String> {
 
 fn read<T: FromRedisValue>(answer: Value) -> Result<T, Error> {
     redis::from_redis_value(answer).map_err(|error| Error::Unreadable(format!("an answer of Redis: {error}")))
+}
+
+/// Whether the server is not there for now, rather than against us.
+fn is_away(error: &RedisError) -> bool {
+    let is_loading = error.kind() == ServerErrorKind::BusyLoading.into();
+    is_loading
+        || error.is_io_error()
+        || error.is_timeout()
+        || error.is_connection_refusal()
+        || error.is_connection_dropped()
 }
 
 /// A failure of Redis is one of the store, whatever its cause.

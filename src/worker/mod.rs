@@ -1,3 +1,5 @@
 //! Loops that run beside the requests.
 
+pub mod reconciler;
+pub mod replayer;
 pub mod tailer;

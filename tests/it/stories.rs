@@ -10,7 +10,6 @@ use crate::{
     api::on_both_stores,
     support::{
         eventually,
-        redis_server::RedisServer,
         service::{On, TestService, callback, token},
         twilio::World,
     },
@@ -103,21 +102,4 @@ async fn a_graceful_stop_finishes_what_is_under_way(on: On) {
     world.service.start_again();
     let (_, message) = world.service.message_status(world.twilio.messages()[0].sid.as_str()).await;
     assert_eq!(message["type"], "sms");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_redis_nothing_is_acknowledged_and_after_it_all_is_well() {
-    let redis = RedisServer::start();
-    let service = TestService::start_with(On::Redis, &[("TEXTLEDGER_STORE", &redis.url())]).await;
-    let sid = "SM00000000000000000000000000000001";
-    let port = redis.port();
-    assert_eq!(service.webhook("/webhooks/twilio/status", &callback(sid, "sent")).await.status(), 204);
-    drop(redis);
-    assert_eq!(service.webhook("/webhooks/twilio/status", &callback(sid, "delivered")).await.status(), 503);
-    assert_eq!(service.ready().await, 503);
-    assert_eq!(service.send("+14155550100", "hello").await.1["code"], "store_unavailable");
-    let _redis = RedisServer::start_on(port);
-    eventually("the service finds Redis again", async || (service.ready().await == 200).then_some(())).await;
-    assert_eq!(service.webhook("/webhooks/twilio/status", &callback(sid, "delivered")).await.status(), 204);
-    assert_eq!(service.message_status(sid).await.1["status"], "delivered");
 }

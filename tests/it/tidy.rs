@@ -23,14 +23,22 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("clock", &["domain::UnixMs"]),
     ("phone", &["twilio::address"]),
     ("telemetry", &[]),
+    ("metrics", &[]),
+    ("spool", &[]),
     // What keeps state, what the service does, what drives it.
     ("store", &["clock", "domain", "twilio"]),
-    ("app", &["clock", "domain", "phone", "store", "twilio"]),
+    ("app", &["clock", "domain", "metrics", "phone", "spool", "store", "twilio"]),
     ("worker", &["app", "clock", "domain", "store"]),
-    ("http", &["app", "config::Replies", "domain", "phone", "store", "twilio", "worker"]),
+    (
+        "http",
+        &["app", "config::Replies", "domain", "metrics", "phone", "spool::Size", "store", "twilio", "worker"],
+    ),
     // What puts it together.
     ("config", &["domain", "http::auth", "phone", "twilio"]),
-    ("startup", &["app", "clock", "config", "domain", "http", "store", "twilio", "worker"]),
+    (
+        "startup",
+        &["app", "clock", "config", "domain", "http", "metrics", "spool", "store", "twilio", "worker"],
+    ),
     ("commands", &["clock", "config", "domain", "http::auth", "simulator", "startup", "telemetry", "twilio"]),
 ];
 

@@ -12,17 +12,18 @@
 //! | `tl:{default:0}:consent:<person>` | string | consent, JSON | `record_inbound`, `change_consent` | the same, `create_outbound` |
 //! | `tl:{default:0}:received:<sid>` | string | an inbound message's answer, JSON | `record_inbound` | the same |
 //! | `tl:{default:0}:out:<id>` | hash | `outbound`, `state` (JSON), `rank` | `create_outbound`, `resolve_outbound` | the same, `outbound` |
+//! | `tl:{default:0}:tasks` | sorted set | task -> when it is due | `record_status`, `plan`, `claim_tasks` | `claim_tasks` |
 //! | `tl:ping` | string | written to see whether Redis takes writes | `ping` | nobody |
 //! | `tl:partitions` | string | partitions per organization | the first start | every later one |
 //!
 //! What stands between braces is the hash tag: all keys that one script touches share a slot of a cluster. A
-//! message's keys are in the partition of its SID; inbound, consent and outbound in that of the person's number.
+//! message's keys are in the partition of its SID, so is the task to ask for it; inbound, consent and outbound in that of the person's number.
 //!
 //! Messages share hashes: `<xyz>` is the last three digits of the SID. A message then costs a field of some 70 bytes
 //! instead of a key of some 200, and Redis keeps hashes of up to 512 such fields as packed lists.
 
 use crate::{
-    domain::{MessageId, Organization, Stream},
+    domain::{MessageId, Organization, Stream, Task},
     twilio::MessageSid,
 };
 
@@ -64,6 +65,18 @@ impl Keys {
 
     pub(super) fn raw(&self, organization: &Organization, partition: Partition) -> String {
         self.key(organization, partition, "raw")
+    }
+
+    pub(super) fn tasks(&self, organization: &Organization, partition: Partition) -> String {
+        self.key(organization, partition, "tasks")
+    }
+
+    /// The partition that `task` is planned in: that of its message, or the first.
+    pub(super) fn partition_of_task(&self, task: &Task) -> Partition {
+        match task {
+            Task::Ask { sid, .. } => self.partition(sid.as_str()),
+            Task::List => 0,
+        }
     }
 
     pub(super) fn messages(

@@ -24,6 +24,7 @@ script!(RECORD_STATUS, "lua/record_status.lua");
 script!(RECORD_INBOUND, "lua/record_inbound.lua");
 script!(CHANGE_CONSENT, "lua/change_consent.lua");
 script!(CREATE_OUTBOUND, "lua/create_outbound.lua");
+script!(CLAIM_TASKS, "lua/claim_tasks.lua");
 script!(RESOLVE_OUTBOUND, "lua/resolve_outbound.lua");
 
 impl Script {

@@ -50,6 +50,7 @@ pub fn status(tail: &str, status: &str) -> StatusChange {
         batch: None,
         source: Source::Callback,
         at: AT,
+        ask_at: Some(AT + 900_000),
         raw: Vec::new(),
     }
 }

@@ -3,6 +3,7 @@
 -- KEYS[1]  hash    <prefix>:{<organization>:<partition>}:msg:<xyz>    message SID -> record (record.rs)
 -- KEYS[2]  stream  <prefix>:{<organization>:<partition>}:deliveries
 -- KEYS[3]  hash    <prefix>:{<organization>:<partition>}:raw          entry -> unknown parameters
+-- KEYS[4]  sorted set <prefix>:{<organization>:<partition>}:tasks    task -> when it is due, milliseconds since 1970
 --
 -- ARGV[1]  message SID
 -- ARGV[2]  our own id, empty if not known
@@ -18,6 +19,8 @@
 -- ARGV[12] batch
 -- ARGV[13] source
 -- ARGV[14] milliseconds since 1970
+-- ARGV[15] when to ask for the message if this is the first of it, milliseconds since 1970; empty for never
+-- ARGV[16] 1 if a message with this status is at its end, 0 if not
 --
 -- Returns 0: recorded before, nothing written. 1: the message moved. 2: recorded, the message stays.
 -- 4 more: the record had no id before and has ARGV[2] now.
@@ -32,7 +35,8 @@ if record then
 end
 
 local result, late, previous = 2, '1', status
-if tonumber(ARGV[3]) > rank then
+local moves = tonumber(ARGV[3]) > rank
+if moves then
   result, late, rank, status = 1, '0', ARGV[3], ARGV[4]
 end
 if id == '' and ARGV[2] ~= '' then
@@ -46,10 +50,16 @@ local entry = redis.call('XADD', KEYS[2], '*',
 local ms, seq = string.match(entry, '^(%d+)%-(%d+)$')
 local first = string.match(seen, '@(%x+)')
 local place = string.format('%x', tonumber(ms) - (first and tonumber(first, 16) or 0))
+local ask = ARGV[1] .. '@' .. (first or place)
 if seq ~= '0' then
   place = place .. string.format('-%x', tonumber(seq))
 end
 redis.call('HSET', KEYS[1], ARGV[1], rank .. ';' .. status .. ';' .. id .. ';' .. seen .. ARGV[5] .. '@' .. place .. ';')
+if record and moves and ARGV[16] == '1' then
+  redis.call('ZREM', KEYS[4], ask)
+elseif not record and ARGV[15] ~= '' and ARGV[16] == '0' then
+  redis.call('ZADD', KEYS[4], ARGV[15], ask)
+end
 if ARGV[6] ~= '' then
   redis.call('HSET', KEYS[3], entry, ARGV[6])
 end

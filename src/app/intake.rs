@@ -1,0 +1,271 @@
+//! What Twilio told us, verified, on its way to the store: in turn when there is much of it, and by way of the spool
+//! while the store is away.
+//!
+//! Twilio gives up after seconds, so what cannot be stored now is put on this machine's disk and answered as if it
+//! were. When the store is back it is applied in order, replies first, and only then do sends go out again: a STOP may
+//! be among them. Applying twice does no harm, because the store knows what it has.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::{StreamExt, TryStreamExt};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+use super::{
+    App,
+    lanes::{self, Lanes, Overloaded},
+    record_inbound::{Receipt, Received},
+};
+use crate::{
+    domain::{
+        Organization, StatusChange,
+        delivery::{self, Recorded},
+    },
+    metrics::Metrics,
+    spool::{self, Size, Spool, SpoolError},
+    store,
+};
+
+/// How long the store may take before it counts as away. Twilio wants an answer within 4 s, by the connection overrides
+/// we ask for.
+const STORE_TIME_MAX: Duration = Duration::from_millis(2_500);
+
+/// Spooled statuses that are stored at the same time.
+const REPLAYED_AT_ONCE: usize = 64;
+
+/// What became of something that Twilio told us. Either way it is safe on a disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Taken<T> {
+    /// In the store.
+    Stored(T),
+    /// In the spool.
+    Spooled,
+}
+
+/// Why something that Twilio told us was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum NotTaken {
+    /// Too much arrives.
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
+    /// The store failed, and there is no spool.
+    #[error(transparent)]
+    Store(store::Error),
+    /// The store is away, and the spool failed.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+}
+
+/// Something told, as it is spooled.
+#[derive(Serialize, Deserialize)]
+struct Spooled {
+    organization: Organization,
+    told: Told,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Told {
+    Status(StatusChange),
+    Reply(Receipt),
+}
+
+/// The way in.
+pub struct Intake {
+    lanes: Lanes,
+    spool: Option<Arc<Spool>>,
+    /// The store has failed, and has not been seen to work since.
+    away: AtomicBool,
+    /// Told when the store goes away, and when something is spooled.
+    wanted: Notify,
+}
+
+impl Intake {
+    /// A way in; without a spool, what cannot be stored is turned away. With one, the store counts as away until it has
+    /// been seen to work.
+    pub fn new(metrics: Arc<Metrics>, spool: Option<Spool>) -> Self {
+        let away = AtomicBool::new(spool.is_some());
+        Self { lanes: Lanes::new(metrics), spool: spool.map(Arc::new), away, wanted: Notify::new() }
+    }
+
+    /// How much waits in the spool.
+    pub fn spooled(&self) -> Size {
+        self.spool.as_ref().map(|spool| spool.size()).unwrap_or_default()
+    }
+
+    /// Whether the store is there and has everything that Twilio told this process. Only then may messages leave.
+    pub fn is_clear(&self) -> bool {
+        !self.is_away() && self.spooled().entries == 0
+    }
+
+    fn is_away(&self) -> bool {
+        self.away.load(Ordering::Acquire)
+    }
+
+    fn must_spool(&self, spool: &Spool, lane: spool::Lane) -> bool {
+        // A reply waits behind those before it; the order of statuses does not matter.
+        self.is_away() || (lane == spool::Lane::Replies && spool.entries(lane) > 0)
+    }
+}
+
+impl App {
+    /// Takes a status that Twilio told. It is stored or spooled when this returns.
+    pub async fn take_status(
+        &self,
+        organization: &Organization,
+        change: StatusChange,
+    ) -> Result<Taken<Recorded>, NotTaken> {
+        let is_final = delivery::is_final(&change.status);
+        let lane = if is_final { lanes::Lane::Final } else { lanes::Lane::Intermediate };
+        let _place = self.intake.lanes.enter(organization, lane).await?;
+        let store = || self.record_status(organization, change.clone());
+        let told = || Told::Status(change.clone());
+        self.store_or_spool(organization, spool::Lane::Statuses, change.at, store, told).await
+    }
+
+    /// Takes a message that a person wrote. It is stored or spooled when this returns.
+    pub async fn take_reply(
+        &self,
+        organization: &Organization,
+        receipt: Receipt,
+    ) -> Result<Taken<Received>, NotTaken> {
+        let _place = self.intake.lanes.enter(organization, lanes::Lane::Reply).await?;
+        let store = || self.record_inbound(organization, &receipt);
+        let told = || Told::Reply(receipt.clone());
+        self.store_or_spool(organization, spool::Lane::Replies, receipt.entry.at, store, told).await
+    }
+
+    async fn store_or_spool<T>(
+        &self,
+        organization: &Organization,
+        lane: spool::Lane,
+        at_ms: u64,
+        store: impl AsyncFnOnce() -> Result<T, store::Error>,
+        told: impl FnOnce() -> Told,
+    ) -> Result<Taken<T>, NotTaken> {
+        let Some(spool) = &self.intake.spool else {
+            return store().await.map(Taken::Stored).map_err(NotTaken::Store);
+        };
+        if !self.intake.must_spool(spool, lane) {
+            match tokio::time::timeout(STORE_TIME_MAX, store()).await {
+                Ok(Ok(stored)) => return Ok(Taken::Stored(stored)),
+                Ok(Err(store::Error::Unavailable(error))) => self.store_went_away(&error.to_string()),
+                Ok(Err(error)) => return Err(NotTaken::Store(error)),
+                Err(_) => self.store_went_away("it did not answer in time"),
+            }
+        }
+        let spooled = Spooled { organization: organization.clone(), told: told() };
+        let record = serde_json::to_string(&spooled).expect("what is told has string keys");
+        spool.append(lane, at_ms, &record).await?;
+        // The store may have come back in the meantime, and nobody looked here again.
+        self.intake.wanted.notify_one();
+        Ok(Taken::Spooled)
+    }
+
+    fn store_went_away(&self, error: &str) {
+        if !self.intake.away.swap(true, Ordering::AcqRel) {
+            tracing::error!(
+                error,
+                "the store is away: webhooks are spooled and sends are refused until it is back"
+            );
+        }
+        self.intake.wanted.notify_one();
+    }
+
+    /// Returns when the store is away or something is in the spool.
+    pub async fn replay_wanted(&self) {
+        while self.intake.is_clear() {
+            self.intake.wanted.notified().await;
+        }
+    }
+
+    /// Looks whether the store is there; if so, it is used again.
+    pub async fn find_store(&self) -> Result<(), store::Error> {
+        self.store.ping().await?;
+        self.intake.away.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    /// Looks whether the store is back, and applies what is in the spool. An error means that it is away again; what
+    /// has been applied by then is no longer in the spool.
+    pub async fn replay(&self) -> Result<(), store::Error> {
+        let Some(spool) = &self.intake.spool else { return Ok(()) };
+        self.find_store().await?;
+        for lane in spool::Lane::ALL {
+            let replayed = self.replay_lane(spool, lane).await;
+            if replayed.is_err() {
+                self.intake.away.store(true, Ordering::Release);
+            }
+            replayed?;
+        }
+        Ok(())
+    }
+
+    async fn replay_lane(&self, spool: &Arc<Spool>, lane: spool::Lane) -> Result<(), store::Error> {
+        let broken = |error: String| store::Error::Unavailable(anyhow::anyhow!("the spool: {error}"));
+        loop {
+            let read = {
+                let spool = spool.clone();
+                tokio::task::spawn_blocking(move || spool.read(lane)).await
+            };
+            let read = read.map_err(|error| broken(error.to_string()))?;
+            let Some(batch) = read.map_err(|error| broken(error.to_string()))? else { return Ok(()) };
+            if batch.unreadable > 0 {
+                self.metrics.unreadable(batch.unreadable);
+                tracing::error!(
+                    records = batch.unreadable,
+                    "damaged records in the spool; the file is put aside"
+                );
+            }
+            if batch.torn {
+                tracing::warn!(
+                    "the spool ends in a record that a crash cut short; nobody was told that it is kept"
+                );
+            }
+            let at_once = match lane {
+                spool::Lane::Replies => 1,
+                spool::Lane::Statuses => REPLAYED_AT_ONCE,
+            };
+            futures_util::stream::iter(0..batch.records.len())
+                .map(|index| Ok(self.apply(&batch.records[index].1)))
+                .try_buffered(at_once)
+                .try_for_each(|()| std::future::ready(Ok(())))
+                .await?;
+            spool.confirm(lane, &batch).map_err(|error| broken(error.to_string()))?;
+            self.metrics.replayed(batch.records.len() as u64);
+        }
+    }
+
+    /// Applies one record of the spool.
+    async fn apply(&self, record: &str) -> Result<(), store::Error> {
+        let spooled: Spooled = match serde_json::from_str(record) {
+            Ok(spooled) => spooled,
+            Err(error) => {
+                // Whole, and yet not ours: of a later version. It would stand in the way for ever.
+                self.metrics.unreadable(1);
+                tracing::error!(%error, "a record of the spool cannot be read by this version");
+                return Ok(());
+            }
+        };
+        let result = match spooled.told {
+            Told::Status(change) => self.record_status(&spooled.organization, change).await.map(drop),
+            Told::Reply(receipt) => {
+                self.record_inbound(&spooled.organization, &receipt.heard_late()).await.map(drop)
+            }
+        };
+        match result {
+            Err(store::Error::Unreadable(error)) => {
+                self.metrics.unreadable(1);
+                tracing::error!(error, "a spooled webhook could not be applied");
+                Ok(())
+            }
+            result => result,
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! Asks Twilio for what it has not told us: callbacks get lost, and Twilio does not repeat them.
+//!
+//! A message that has no final status is asked for at growing distances from its first one. Once a day the account's
+//! messages are listed besides, which also finds messages, and replies, of which nothing was heard at all. Both are
+//! tasks in the store: an instance claims those that are due, so several share the work, and one that crashes leaves
+//! them to the others.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use rand::RngExt;
+
+use super::{App, accounts::Account};
+use crate::{
+    domain::{
+        Organization, Source, StatusChange, Task, UnixMs,
+        delivery::{self, Recorded},
+        task::next_ask,
+    },
+    metrics::PollResult,
+    store,
+    twilio::{
+        Address, Channel, IncomingMessage, MessageSid,
+        client::{self, Outcome},
+        resource::{self, ListMessages, MessagePage},
+    },
+};
+
+/// Tasks that are claimed at once.
+const CLAIMED_MAX: usize = 64;
+
+/// Messages that are asked for at the same time: far below what Twilio lets an account do at once.
+const ASKED_AT_ONCE: usize = 8;
+
+/// How long a claim holds: longer than everything that is done on one.
+const CLAIM_TIME: Duration = Duration::from_secs(10 * 60);
+
+/// When a task is tried again that failed on Twilio's side.
+const RETRY_DELAY: Duration = Duration::from_secs(60);
+
+/// The shortest pause after Twilio said that it gets too many requests.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+
+/// How often one page of a listing is asked for.
+const PAGE_TRIES_MAX: u32 = 5;
+
+/// Pages of one listing: a million messages.
+const PAGES_MAX: usize = 1_000;
+
+/// How much further back than the listing before it one reaches: a message may change for so long.
+const LIST_OVERLAP: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// What one round of the reconciler came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Round {
+    /// Tasks that were due.
+    pub due: usize,
+    /// Twilio wants fewer requests: how long to leave it alone.
+    pub pause: Option<Duration>,
+}
+
+/// What came of one task.
+enum Done {
+    /// It is done, or planned anew.
+    Well,
+    /// Twilio did not process it.
+    Pause(Duration),
+}
+
+impl App {
+    /// When a message whose first status is recorded at `at` is first asked for.
+    pub(super) fn first_asked_at(&self, at: UnixMs) -> Option<UnixMs> {
+        next_ask(at, at, &self.settings.reconcile_after)
+    }
+
+    /// How often an account's messages are listed: as often as the last time at which a message is asked for.
+    fn list_every(&self) -> Option<Duration> {
+        self.settings.reconcile_after.last().copied()
+    }
+
+    /// Makes sure that the listing of `organization`'s messages is planned.
+    pub async fn plan_listing(&self, organization: &Organization) -> Result<(), store::Error> {
+        match self.list_every() {
+            Some(every) => self.store.plan(organization, &Task::List, self.now_ms() + millis(every)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Does what is due for `organization`, some of it at least. What it costs depends on that alone.
+    pub async fn reconcile(&self, organization: &Organization) -> Result<Round, store::Error> {
+        let Some(account) = self.accounts.of(organization) else { return Ok(Round::default()) };
+        let now = self.now_ms();
+        let claimed = self.store.claim(organization, now, now + millis(CLAIM_TIME), CLAIMED_MAX).await?;
+        let due = claimed.len();
+        let mut pause = None;
+        let mut done = futures_util::stream::iter(claimed)
+            .map(|(task, due_at)| {
+                let account = &account;
+                async move {
+                    match &task {
+                        Task::Ask { sid, since } => self.ask(account, &task, sid, *since).await,
+                        Task::List => self.list(account, due_at).await,
+                    }
+                }
+            })
+            .buffer_unordered(ASKED_AT_ONCE);
+        while let Some(done) = done.next().await {
+            if let Done::Pause(wanted) = done? {
+                pause = pause.max(Some(wanted));
+            }
+        }
+        Ok(Round { due, pause })
+    }
+
+    /// Asks what became of one message.
+    async fn ask(
+        &self,
+        account: &Account,
+        task: &Task,
+        sid: &MessageSid,
+        since: UnixMs,
+    ) -> Result<Done, store::Error> {
+        let organization = &account.organization;
+        let asked = self.twilio.fetch_message(&account.credentials, sid).await;
+        let (again, result, done) = match asked {
+            Ok(Some(message)) => {
+                let learned = self.record_polled(organization, &message).await?;
+                let is_final = message.status.as_ref().is_some_and(delivery::is_final);
+                let again = next_ask(since, self.now_ms(), &self.settings.reconcile_after);
+                let result = if learned { PollResult::Learned } else { PollResult::Known };
+                (again.filter(|_| !is_final), result, Done::Well)
+            }
+            // Deleted, or never of this account.
+            Ok(None) => (None, PollResult::Gone, Done::Well),
+            Err(error) => {
+                tracing::warn!(%organization, message_sid = %sid, %error, "a message could not be asked for");
+                let again = self.now_ms() + millis(RETRY_DELAY);
+                (Some(again), PollResult::Failed, pause_after(&error))
+            }
+        };
+        self.metrics.poll(result);
+        self.store.plan_anew(organization, task, again).await?;
+        Ok(done)
+    }
+
+    /// Lists the account's messages since the listing before the one that was due at `due_at`.
+    async fn list(&self, account: &Account, due_at: UnixMs) -> Result<Done, store::Error> {
+        let organization = &account.organization;
+        let every = self.list_every().unwrap_or_default();
+        let since = due_at.saturating_sub(millis(every) + millis(LIST_OVERLAP));
+        let list = ListMessages { date_sent_on_or_after: date_of(since), ..ListMessages::default() };
+        let (mut pages, mut messages, mut learned) = (0, 0, 0);
+        let mut page: Option<MessagePage> = None;
+        let done = loop {
+            let next = match self.next_page(account, &list, page.as_ref()).await {
+                Ok(next) => next,
+                Err(error) => {
+                    tracing::warn!(%organization, %error, pages, "the listing of messages broke off");
+                    let again = self.now_ms() + millis(RETRY_DELAY);
+                    self.store.plan_anew(organization, &Task::List, Some(again)).await?;
+                    return Ok(pause_after(&error));
+                }
+            };
+            let Some(next) = next else { break Done::Well };
+            for message in &next.messages {
+                messages += 1;
+                learned += usize::from(self.record_polled(organization, message).await?);
+            }
+            pages += 1;
+            if pages == PAGES_MAX {
+                tracing::warn!(%organization, pages, "a listing ends before its end: too many messages");
+                break Done::Well;
+            }
+            // Still at it.
+            let until = self.now_ms() + millis(CLAIM_TIME);
+            self.store.plan_anew(organization, &Task::List, Some(until)).await?;
+            page = Some(next);
+        };
+        tracing::info!(%organization, pages, messages, learned, "messages listed at Twilio");
+        self.metrics.listing();
+        let again = self.now_ms() + millis(every);
+        self.store.plan_anew(organization, &Task::List, Some(again)).await?;
+        Ok(done)
+    }
+
+    /// The page behind `page`, or the first; asked for again while Twilio is busy.
+    async fn next_page(
+        &self,
+        account: &Account,
+        list: &ListMessages,
+        page: Option<&MessagePage>,
+    ) -> Result<Option<MessagePage>, client::Error> {
+        let mut tries = 1;
+        loop {
+            let result = match page {
+                None => self.twilio.list_messages(&account.credentials, list).await.map(Some),
+                Some(page) => self.twilio.next_page(&account.credentials, page).await,
+            };
+            match result {
+                // Reading twice does no harm, so an answer that was lost is asked for again too.
+                Err(error) if error.outcome() != Outcome::Refused && tries < PAGE_TRIES_MAX => {
+                    let pause = PAUSE_MIN * 2_u32.pow(tries - 1);
+                    let jittered = pause.mul_f64(rand::rng().random_range(0.5..1.0));
+                    tokio::time::sleep(error.retry_after().unwrap_or(jittered)).await;
+                    tries += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Records what Twilio has of a message; whether that was news.
+    async fn record_polled(
+        &self,
+        organization: &Organization,
+        message: &resource::Message,
+    ) -> Result<bool, store::Error> {
+        if message.direction.as_deref() == Some("inbound") {
+            return self.record_polled_inbound(organization, message).await;
+        }
+        let Some(status) = message.status.clone() else { return Ok(false) };
+        let bare = |address: &Option<Address>| {
+            address.as_ref().map(|address| address.bare().to_owned()).unwrap_or_default()
+        };
+        let at = self.now_ms();
+        let change = StatusChange {
+            sid: message.sid.clone(),
+            id: None,
+            status,
+            error_code: message.error_code.filter(|&code| code != 0),
+            channel: channel_of(message),
+            to: bare(&message.to),
+            from: bare(&message.from),
+            batch: None,
+            source: Source::Poll,
+            at,
+            ask_at: self.first_asked_at(at),
+            raw: Vec::new(),
+        };
+        Ok(self.record_status(organization, change).await? == Recorded::Moved)
+    }
+
+    /// Records a message received whose webhook was lost: it may be a STOP.
+    async fn record_polled_inbound(
+        &self,
+        organization: &Organization,
+        message: &resource::Message,
+    ) -> Result<bool, store::Error> {
+        let (Some(from), Some(to)) = (message.from.clone(), message.to.clone()) else { return Ok(false) };
+        let account = self.accounts.of(organization);
+        let account_sid = message.account_sid.clone().or(account.map(|a| a.credentials.account_sid.clone()));
+        let Some(account_sid) = account_sid else { return Ok(false) };
+        let sent = message.date_sent.or(message.date_created).map(|date| date.as_millisecond());
+        let at = sent.and_then(|ms| UnixMs::try_from(ms).ok()).unwrap_or_else(|| self.now_ms());
+        let received = IncomingMessage {
+            body: message.body.clone().unwrap_or_default(),
+            num_media: message.num_media.unwrap_or(0),
+            ..IncomingMessage::bare(account_sid, message.sid.clone(), from, to)
+        };
+        let receipt = self.receipt(&received, at).heard_late();
+        Ok(!self.record_inbound(organization, &receipt).await?.duplicate)
+    }
+}
+
+fn channel_of(message: &resource::Message) -> Channel {
+    let addresses = [&message.from, &message.to];
+    let mut channels = addresses.into_iter().flatten().map(Address::channel);
+    channels.find(|&channel| channel != Channel::Sms).unwrap_or(Channel::Sms)
+}
+
+/// How long to leave Twilio alone after `error`.
+fn pause_after(error: &client::Error) -> Done {
+    match error.outcome() {
+        Outcome::NotProcessed => Done::Pause(error.retry_after().unwrap_or(PAUSE_MIN).max(PAUSE_MIN)),
+        Outcome::Refused | Outcome::Ambiguous => Done::Well,
+    }
+}
+
+fn date_of(at: UnixMs) -> Option<jiff::civil::Date> {
+    let timestamp = jiff::Timestamp::from_millisecond(i64::try_from(at).ok()?).ok()?;
+    Some(timestamp.to_zoned(jiff::tz::TimeZone::UTC).date())
+}
+
+fn millis(duration: Duration) -> UnixMs {
+    duration.as_millis() as UnixMs
+}

@@ -1,0 +1,179 @@
+//! The accounts at Twilio: that of the environment, and the tables `[[accounts]]` of the file.
+
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use super::Reader;
+use crate::{
+    domain::Organization,
+    twilio::{AccountSid, Address, Channel, MessagingServiceSid, address::is_e164, signature::Keyring},
+};
+
+/// An organization's account at Twilio. `Debug` shows no secret.
+#[derive(Debug, Clone)]
+pub struct TwilioAccount {
+    /// Whose it is.
+    pub organization: Organization,
+    /// Its SID.
+    pub account_sid: AccountSid,
+    /// Its auth token.
+    pub auth_token: SecretString,
+    /// What its webhooks may be signed with.
+    pub keyring: Keyring,
+    /// The sender of SMS and MMS.
+    pub phone_number: Option<Address>,
+    /// The sender over WhatsApp.
+    pub whatsapp_number: Option<Address>,
+    /// The messaging service that chooses a sender.
+    pub messaging_service_sid: Option<MessagingServiceSid>,
+}
+
+/// An account as it is written down, in the names of the settings.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Table {
+    organization: Organization,
+    account_sid: String,
+    auth_token: SecretString,
+    auth_token_secondary: Option<SecretString>,
+    #[serde(default)]
+    shared_keys: Vec<SharedKey>,
+    #[serde(default)]
+    require_shared_key: bool,
+    phone_number: Option<String>,
+    whatsapp_number: Option<String>,
+    messaging_service_sid: Option<String>,
+}
+
+/// A shared key of Twilio's, as it is written down.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SharedKey {
+    id: String,
+    secret: SecretString,
+}
+
+impl Reader {
+    /// Every account that is configured, checked: an organization has one account, an account one organization.
+    pub(super) fn accounts(&mut self) -> Vec<TwilioAccount> {
+        let tables = std::mem::take(&mut self.accounts);
+        let named = tables.into_iter().map(|table| {
+            let place = format!("configuration file, accounts of {}: ", table.organization);
+            (place, table)
+        });
+        let of_environment = self.account_of_environment().map(|table| (String::new(), table));
+        let written: Vec<_> = of_environment.into_iter().chain(named).collect();
+        let mut accounts: Vec<TwilioAccount> = Vec::new();
+        for (place, table) in written {
+            let Some(account) = self.account(&place, table) else { continue };
+            if accounts.iter().any(|other| other.organization == account.organization) {
+                self.faults.push(format!(
+                    "{place}the organization {} has two accounts: leave one out",
+                    account.organization
+                ));
+            }
+            if accounts.iter().any(|other| other.account_sid == account.account_sid) {
+                self.faults.push(format!(
+                    "{place}the account {} belongs to another organization: leave one out",
+                    account.account_sid
+                ));
+            }
+            accounts.push(account);
+        }
+        accounts
+    }
+
+    fn account_of_environment(&mut self) -> Option<Table> {
+        let (account_sid, auth_token) = (self.text("TWILIO_ACCOUNT_SID"), self.text("TWILIO_AUTH_TOKEN"));
+        match (&account_sid, &auth_token) {
+            (Some(_), None) => self.fault("TWILIO_AUTH_TOKEN", "given with TWILIO_ACCOUNT_SID"),
+            (None, Some(_)) => self.fault("TWILIO_ACCOUNT_SID", "given with TWILIO_AUTH_TOKEN"),
+            _ => {}
+        }
+        let shared_keys = self.shared_keys();
+        let require_shared_key = self.switch("TWILIO_REQUIRE_SHARED_KEY");
+        Some(Table {
+            organization: Organization::default(),
+            account_sid: account_sid?,
+            auth_token: auth_token.unwrap_or_default().into(),
+            auth_token_secondary: self.text("TWILIO_AUTH_TOKEN_SECONDARY").map(Into::into),
+            shared_keys,
+            require_shared_key,
+            phone_number: self.text("TWILIO_PHONE_NUMBER"),
+            whatsapp_number: self.text("TWILIO_WHATSAPP_NUMBER"),
+            messaging_service_sid: self.text("TWILIO_MESSAGING_SERVICE_SID"),
+        })
+    }
+
+    fn shared_keys(&mut self) -> Vec<SharedKey> {
+        let listed = self.text("TWILIO_SHARED_KEYS").unwrap_or_default();
+        let entries = listed.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+        let keys: Option<Vec<SharedKey>> = entries
+            .map(|entry| {
+                let (id, secret) = entry.split_once(':')?;
+                Some(SharedKey { id: id.to_owned(), secret: secret.into() })
+            })
+            .collect();
+        keys.unwrap_or_else(|| {
+            self.fault("TWILIO_SHARED_KEYS", "a list of id:secret");
+            Vec::new()
+        })
+    }
+
+    fn account(&mut self, place: &str, table: Table) -> Option<TwilioAccount> {
+        let account_sid = AccountSid::parse(&table.account_sid).ok();
+        if account_sid.is_none() {
+            self.fault(&format!("{place}TWILIO_ACCOUNT_SID"), "an account SID: AC and 32 hexadecimal digits");
+        }
+        let phone_number = self.sender(place, "TWILIO_PHONE_NUMBER", Channel::Sms, table.phone_number);
+        let whatsapp_number =
+            self.sender(place, "TWILIO_WHATSAPP_NUMBER", Channel::Whatsapp, table.whatsapp_number);
+        let messaging_service_sid = table.messaging_service_sid.and_then(|sid| {
+            let sid = MessagingServiceSid::parse(&sid).ok();
+            if sid.is_none() {
+                self.fault(&format!("{place}TWILIO_MESSAGING_SERVICE_SID"), "MG and 32 hexadecimal digits");
+            }
+            sid
+        });
+        if table.require_shared_key && table.shared_keys.is_empty() {
+            self.fault(&format!("{place}TWILIO_SHARED_KEYS"), "given with TWILIO_REQUIRE_SHARED_KEY");
+        }
+        let mut keyring = Keyring::new(&table.auth_token);
+        if let Some(secondary) = &table.auth_token_secondary {
+            keyring = keyring.with_secondary(secondary);
+        }
+        for key in &table.shared_keys {
+            keyring = keyring.with_shared_key(&key.id, &key.secret);
+        }
+        if table.require_shared_key {
+            keyring = keyring.requiring_shared_key();
+        }
+        Some(TwilioAccount {
+            organization: table.organization,
+            account_sid: account_sid?,
+            auth_token: table.auth_token,
+            keyring,
+            phone_number,
+            whatsapp_number,
+            messaging_service_sid,
+        })
+    }
+
+    fn sender(
+        &mut self,
+        place: &str,
+        name: &str,
+        channel: Channel,
+        typed: Option<String>,
+    ) -> Option<Address> {
+        let typed = typed?;
+        let bare = typed.strip_prefix("whatsapp:").filter(|_| channel == Channel::Whatsapp).unwrap_or(&typed);
+        // A short code or an alphanumeric sender is one too, but not over WhatsApp.
+        let address = Address::new(channel, bare).ok();
+        let address = address.filter(|address| channel != Channel::Whatsapp || is_e164(address.bare()));
+        if address.is_none() {
+            self.fault(&format!("{place}{name}"), "a number such as +15005550006");
+        }
+        address
+    }
+}

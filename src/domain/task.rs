@@ -1,0 +1,83 @@
+//! What has to be done at a later time, by whichever instance comes first.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use super::UnixMs;
+use crate::twilio::MessageSid;
+
+/// Something to be done at a time. A store keeps it under its text, of which there is one at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Task {
+    /// Ask Twilio what became of a message that has no final status.
+    Ask {
+        /// The message.
+        sid: MessageSid,
+        /// When its first status was recorded, by the store's clock.
+        since: UnixMs,
+    },
+    /// List the account's messages at Twilio: the net below everything else.
+    List,
+}
+
+/// A text that is no task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a task")]
+pub struct InvalidTask;
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Task::Ask { sid, since } => write!(f, "{sid}@{since:x}"),
+            Task::List => f.write_str("list"),
+        }
+    }
+}
+
+impl FromStr for Task {
+    type Err = InvalidTask;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTask> {
+        match text.split_once('@') {
+            None if text == "list" => Ok(Task::List),
+            None => Err(InvalidTask),
+            Some((sid, since)) => Ok(Task::Ask {
+                sid: MessageSid::parse(sid).map_err(|_| InvalidTask)?,
+                since: UnixMs::from_str_radix(since, 16).map_err(|_| InvalidTask)?,
+            }),
+        }
+    }
+}
+
+/// When to ask for a message again whose first status was recorded at `since`: at the first of `schedule`'s times
+/// after it that is later than `now`. `None` if there is none, and the message is left to the listing.
+pub fn next_ask(since: UnixMs, now: UnixMs, schedule: &[Duration]) -> Option<UnixMs> {
+    let times = schedule.iter().map(|after| since.saturating_add(after.as_millis() as UnixMs));
+    times.into_iter().find(|&at| at > now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_reads_as_it_was_written() {
+        let sid = MessageSid::parse("SMaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa").unwrap();
+        for task in [Task::List, Task::Ask { sid, since: 1_764_000_000_000 }] {
+            assert_eq!(task.to_string().parse(), Ok(task));
+        }
+        for wrong in ["", "lists", "SM1@1", "SMaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa@g", "@"] {
+            assert_eq!(wrong.parse::<Task>(), Err(InvalidTask), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_message_is_asked_for_at_growing_distances_and_then_no_more() {
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        let schedule = [minutes(15), minutes(60), minutes(360), minutes(1440)];
+        let in_minutes =
+            |now: u64| next_ask(1_000, 1_000 + now * 60_000, &schedule).map(|at| (at - 1_000) / 60_000);
+        let next: Vec<_> = [0, 14, 15, 16, 60, 361, 1439, 1440].map(in_minutes).into();
+        let expected = [15, 15, 60, 60, 360, 1440, 1440].map(Some).into_iter().chain([None]);
+        assert_eq!(next, expected.collect::<Vec<_>>());
+    }
+}

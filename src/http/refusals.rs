@@ -1,0 +1,220 @@
+//! Refused signatures, explained to the operator and to nobody else.
+//!
+//! A refusal is handed over without waiting and looked into beside the requests, at a bounded rate: what it costs does
+//! not depend on who sends how much, and the time of an answer tells nothing. The last ones of each organization are
+//! kept for its administrators, without bodies.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use actix_web::{HttpResponse, web};
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::{
+    sync::{Mutex as AsyncMutex, mpsc},
+    time::{Instant, MissedTickBehavior},
+};
+
+use super::{
+    State,
+    auth::{Caller, Right},
+    problem::Problem,
+    public_url::PublicUrl,
+    time,
+    verification::Kind,
+};
+use crate::{
+    app::{App, accounts::Account},
+    domain::{Organization, UnixMs},
+    twilio::{
+        Form,
+        signature::{
+            Keyring, SigningKey,
+            doctor::{self, Finding, Hints, NamedKey, Owner},
+        },
+    },
+};
+
+/// Refusals that are kept for each organization.
+pub const KEPT_MAX: usize = 100;
+
+/// Refusals that wait to be looked into; a further one is only logged.
+const WAITING_MAX: usize = 64;
+
+/// How often one is looked into at the most: a look costs up to some milliseconds of one processor.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Other accounts whose keys are tried.
+const ACCOUNTS_MAX: usize = 256;
+
+/// A request whose signature was refused.
+pub struct RefusedRequest {
+    /// When: milliseconds since 1970.
+    pub at: UnixMs,
+    /// The account that it claims to come from, if that is one of ours.
+    pub account: Option<Arc<Account>>,
+    /// Why it was refused.
+    pub reason: String,
+    /// Who sent it.
+    pub peer: Option<String>,
+    /// Its path.
+    pub path: String,
+    /// Its method.
+    pub method: String,
+    /// Path and query as received.
+    pub target: String,
+    /// What its signature header says.
+    pub signature: String,
+    /// What its settings header says.
+    pub settings: String,
+    /// The `Host` header, and what proxies say of themselves.
+    pub host: Option<String>,
+    /// `X-Forwarded-Proto`.
+    pub forwarded_proto: Option<String>,
+    /// `X-Forwarded-Host`.
+    pub forwarded_host: Option<String>,
+    /// `X-Forwarded-Port`.
+    pub forwarded_port: Option<String>,
+    /// `X-Forwarded-Prefix`.
+    pub forwarded_prefix: Option<String>,
+    /// What it carries.
+    pub kind: Kind,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// Where refusals go.
+pub struct Refusals {
+    reports: mpsc::Sender<RefusedRequest>,
+    waiting: AsyncMutex<mpsc::Receiver<RefusedRequest>>,
+    kept: Mutex<HashMap<Organization, VecDeque<Value>>>,
+}
+
+impl Default for Refusals {
+    fn default() -> Self {
+        let (reports, waiting) = mpsc::channel(WAITING_MAX);
+        Self { reports, waiting: AsyncMutex::new(waiting), kept: Mutex::default() }
+    }
+}
+
+impl Refusals {
+    /// Hands a refusal over. It never waits.
+    pub fn report(&self, refused: RefusedRequest) {
+        let overflow = match self.reports.try_send(refused) {
+            Ok(()) => return,
+            Err(mpsc::error::TrySendError::Full(refused) | mpsc::error::TrySendError::Closed(refused)) => {
+                refused
+            }
+        };
+        self.keep(&overflow, None);
+    }
+
+    /// Looks into one refusal after the other. Runs until it is dropped.
+    pub async fn look_into(&self, app: &App, public_url: &PublicUrl) {
+        let mut waiting = self.waiting.lock().await;
+        let mut look = tokio::time::interval_at(Instant::now(), LOOK_INTERVAL);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while let Some(refused) = waiting.recv().await {
+            let finding = if refused.signature.is_empty() {
+                None
+            } else {
+                look.tick().await;
+                explain(app, &refused, public_url)
+            };
+            self.keep(&refused, finding);
+        }
+    }
+
+    /// Logs a refusal and keeps it.
+    fn keep(&self, refused: &RefusedRequest, finding: Option<Finding>) {
+        let finding = finding.as_ref();
+        let (cause, detail, mend) = (
+            finding.map(|finding| finding.cause.as_str()),
+            finding.map(|finding| finding.detail.as_str()),
+            finding.map(|finding| finding.mend.as_str()),
+        );
+        let account_sid = refused.account.as_ref().map(|account| account.credentials.account_sid.as_str());
+        tracing::warn!(
+            path = refused.path,
+            status = 403,
+            account_sid,
+            peer = refused.peer,
+            reason = refused.reason,
+            cause,
+            detail,
+            mend,
+            "webhook refused"
+        );
+        let kept = json!({
+            "at": time(refused.at),
+            "method": refused.method,
+            "path": refused.path,
+            "account_sid": account_sid,
+            "peer": refused.peer,
+            "host": refused.host,
+            "reason": refused.reason,
+            "cause": cause,
+            "detail": detail,
+            "mend": mend,
+        });
+        // What names no account of ours is shown where the installation itself belongs.
+        let organization =
+            refused.account.as_ref().map(|account| account.organization.clone()).unwrap_or_default();
+        let mut all = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_organization = all.entry(organization).or_default();
+        if of_organization.len() == KEPT_MAX {
+            of_organization.pop_back();
+        }
+        of_organization.push_front(kept);
+    }
+}
+
+/// What the request would have to be for its signature to hold.
+fn explain(app: &App, refused: &RefusedRequest, public_url: &PublicUrl) -> Option<Finding> {
+    let form = Form::parse(match refused.kind {
+        Kind::Get => b"",
+        Kind::Form | Kind::Body => &refused.body,
+    });
+    let request = doctor::Refused {
+        url: &public_url.of(&refused.target),
+        prefix: public_url.prefix(),
+        hints: Hints {
+            host: refused.host.as_deref(),
+            forwarded_host: refused.forwarded_host.as_deref(),
+            forwarded_port: refused.forwarded_port.as_deref(),
+            forwarded_prefix: refused.forwarded_prefix.as_deref(),
+        },
+        content: refused.kind.content(&form, &refused.body),
+        signature: &refused.signature,
+    };
+    let accounts = app.accounts().all();
+    let mut keys = Vec::new();
+    let mut add = |owner: Owner, keyring: &Keyring| {
+        let named = |(name, key): (_, &SigningKey)| NamedKey { key: key.clone(), name, owner: owner.clone() };
+        keys.extend(keyring.keys().map(named));
+    };
+    if let Some(account) = &refused.account {
+        add(Owner::Account, &account.keyring);
+        account.retired.iter().for_each(|keyring| add(Owner::AccountBefore, keyring));
+    }
+    for other in accounts.iter().take(ACCOUNTS_MAX) {
+        let sid = &other.credentials.account_sid;
+        if refused.account.as_ref().is_none_or(|account| account.credentials.account_sid != *sid) {
+            add(Owner::Other(sid.to_string()), &other.keyring);
+        }
+    }
+    doctor::diagnose(&request, &keys)
+}
+
+/// `GET /api/sms/webhook-refusals`: the last refusals, newest first.
+pub async fn list(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Problem> {
+    caller.require(Right::Administer)?;
+    let kept = {
+        let all = state.refusals.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(&caller.organization).cloned().unwrap_or_default()
+    };
+    Ok(HttpResponse::Ok().json(json!({ "refusals": kept })))
+}

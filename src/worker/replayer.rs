@@ -1,0 +1,36 @@
+//! Brings what was spooled to the store once that is back.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::app::App;
+
+/// How often a store that is away is looked for.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How often it is said that the store is still away.
+const REMINDER_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Runs until it is dropped.
+pub async fn run(app: Arc<App>) {
+    loop {
+        app.replay_wanted().await;
+        let gone = Instant::now();
+        let mut reminded = gone;
+        while let Err(error) = app.replay().await {
+            if reminded.elapsed() >= REMINDER_INTERVAL {
+                reminded = Instant::now();
+                let spooled = app.spooled();
+                tracing::error!(
+                    %error, away_s = gone.elapsed().as_secs(), spooled = spooled.entries, "the store is still away"
+                );
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+        tracing::info!(
+            away_s = gone.elapsed().as_secs(),
+            "the store is back and has everything that was spooled"
+        );
+    }
+}
