@@ -3,6 +3,7 @@
 mod api;
 mod commands;
 mod conformance;
+mod faults;
 mod signature;
 mod simulator;
 mod stories;

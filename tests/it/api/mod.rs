@@ -1,9 +1,10 @@
 //! The service through its port, on both stores.
 
 mod access;
+mod event_streams;
 mod events;
+mod keys;
 mod sending;
-
 mod webhooks;
 
 /// Makes a test per store of each async function that takes `On`.

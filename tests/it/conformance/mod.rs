@@ -22,6 +22,9 @@ macro_rules! conformance {
             a_decision_on_old_consent_writes_nothing
             a_send_is_stored_only_on_the_consent_it_was_decided_on
             what_became_of_a_send_only_gets_surer
+            a_message_is_to_be_asked_for_until_it_is_at_its_end
+            a_task_is_claimed_by_one_at_a_time
+            a_task_is_planned_once_and_anew_only_while_it_is_to_be_done
             waiting_ends_with_an_event_or_in_time
             of_equal_callbacks_at_once_one_moves_the_message
             everything_is_there_after_opening_again

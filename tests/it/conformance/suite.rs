@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use textledger::{
     domain::{
         Consent, Event, EventId, MessageId, Organization, Outbound, OutboundState, Source, StatusChange,
-        Stream,
+        Stream, Task,
         consent::{Answer, ConsentChannel, ConsentEntry, ConsentSource, ConsentState},
         delivery::Recorded,
         event::InboundEntry,
@@ -394,6 +394,105 @@ pub async fn what_became_of_a_send_only_gets_surer(harness: &dyn Harness) {
     let unknown = MessageId::new(0, 99);
     store.resolve_outbound(&organization(), &unknown, &OutboundState::Unknown).await.unwrap();
     assert_eq!(store.outbound(&organization(), &unknown).await.unwrap(), None);
+}
+
+/// Long before and long after everything is due.
+const SOON: u64 = AT + 899_999;
+const DUE: u64 = AT + 900_000;
+const LATER: u64 = AT + 1_900_000;
+
+/// The messages that are to be asked for at `now`, as they are claimed until `until`.
+async fn claimed_messages(store: &dyn Store, now: u64, until: u64) -> Vec<MessageSid> {
+    let claimed = store.claim(&organization(), now, until, 1_000).await.unwrap();
+    let sid = |(task, _)| match task {
+        Task::Ask { sid, .. } => sid,
+        Task::List => panic!("nothing is to be listed"),
+    };
+    claimed.into_iter().map(sid).collect()
+}
+
+pub async fn a_message_is_to_be_asked_for_until_it_is_at_its_end(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let record = |tail: &'static str, name: &'static str| {
+        let store = store.clone();
+        async move { store.record_status(&organization(), status(tail, name)).await.unwrap() }
+    };
+    for (tail, names) in [
+        ("1", &["queued", "sent"][..]),
+        ("2", &["sent", "delivered"]),
+        ("3", &["delivered"]),
+        ("4", &["failed", "sent"]),
+        ("5", &["moonshot"]),
+        ("6", &["moonshot", "undelivered"]),
+    ] {
+        for name in names {
+            record(tail, name).await;
+        }
+    }
+    let never = StatusChange { ask_at: None, ..status("7", "sent") };
+    store.record_status(&organization(), never).await.unwrap();
+    assert_eq!(claimed_messages(store.as_ref(), SOON, LATER).await, []);
+    let mut claimed = claimed_messages(store.as_ref(), DUE, LATER).await;
+    claimed.sort();
+    assert_eq!(claimed, [sid("1"), sid("5")]);
+    // Claimed or not, what comes to its end is done.
+    record("1", "delivered").await;
+    assert_eq!(claimed_messages(store.as_ref(), LATER, LATER + 1).await, [sid("5")]);
+    record("1", "sent").await;
+    assert_eq!(claimed_messages(store.as_ref(), LATER + 1, LATER + 2).await, [sid("5")]);
+}
+
+pub async fn a_task_is_claimed_by_one_at_a_time(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let all: HashSet<MessageSid> = (0..100).map(|number| sid(&format!("{number:x}"))).collect();
+    for sid in &all {
+        let change = StatusChange { sid: sid.clone(), ..status("0", "sent") };
+        store.record_status(&organization(), change).await.unwrap();
+    }
+    let mut claimers = JoinSet::new();
+    for _ in 0..8 {
+        let store = store.clone();
+        claimers.spawn(async move {
+            let mut claimed = Vec::new();
+            loop {
+                let more = store.claim(&organization(), DUE, LATER, 7).await.unwrap();
+                if more.is_empty() {
+                    return claimed;
+                }
+                assert!(more.len() <= 7 && more.iter().all(|(_, due)| *due == DUE));
+                claimed.extend(more.into_iter().map(|(task, _)| match task {
+                    Task::Ask { sid, .. } => sid,
+                    Task::List => panic!("nothing is to be listed"),
+                }));
+            }
+        });
+    }
+    let claimed: Vec<MessageSid> = claimers.join_all().await.into_iter().flatten().collect();
+    assert_eq!(claimed.len(), all.len());
+    assert_eq!(claimed.into_iter().collect::<HashSet<_>>(), all);
+    // Whoever claimed them has not come back: they are due again.
+    assert_eq!(claimed_messages(store.as_ref(), LATER, LATER + 1).await.len(), all.len());
+}
+
+pub async fn a_task_is_planned_once_and_anew_only_while_it_is_to_be_done(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let (organization, other) = (organization(), Organization::parse("other").unwrap());
+    let claim = async |now, until| store.claim(&organization, now, until, 10).await.unwrap();
+    store.plan(&organization, &Task::List, 1_000).await.unwrap();
+    store.plan(&organization, &Task::List, 10).await.unwrap();
+    assert_eq!(store.claim(&other, 5_000, 6_000, 10).await.unwrap(), []);
+    assert_eq!(claim(999, 2_000).await, []);
+    assert_eq!(claim(1_000, 2_000).await, [(Task::List, 1_000)]);
+    assert_eq!(claim(1_999, 3_000).await, []);
+    store.plan_anew(&organization, &Task::List, Some(1_500)).await.unwrap();
+    assert_eq!(claim(1_500, 2_000).await, [(Task::List, 1_500)]);
+    store.plan_anew(&organization, &Task::List, None).await.unwrap();
+    store.plan_anew(&organization, &Task::List, Some(1_000)).await.unwrap();
+    assert_eq!(claim(9_000, 9_001).await, []);
+    store.plan(&organization, &Task::List, 1).await.unwrap();
+    drop(store);
+    let store = harness.open().await;
+    assert_eq!(store.claim(&organization, 1, 2, 10).await.unwrap(), [(Task::List, 1)]);
 }
 
 pub async fn waiting_ends_with_an_event_or_in_time(harness: &dyn Harness) {

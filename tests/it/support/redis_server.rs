@@ -1,8 +1,8 @@
 //! A real `redis-server` on a free port, for the tests alone.
 
 use std::{
-    io::Write,
     net::TcpListener,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::OnceLock,
     time::{Duration, Instant},
@@ -10,28 +10,37 @@ use std::{
 
 use super::DEADLINE;
 
-/// Ends the server and removes its folder when its standard input closes, which happens even if the tests are killed.
-const GUARDIAN: &str = r#"redis-server --bind 127.0.0.1 --port "$0" --save "" --appendonly no --dir "$1" >/dev/null &
-server=$!; trap 'kill -9 $server 2>/dev/null; rm -rf "$1"' EXIT; cat >/dev/null"#;
+/// Ends the server when its standard input closes, which happens even if the tests are killed.
+const GUARDIAN: &str = r#"redis-server --bind 127.0.0.1 --port "$0" --save "" --appendonly "$2" --appendfsync always \
+  --dir "$1" >/dev/null & server=$!; trap 'kill -9 $server 2>/dev/null; [ "$2" = yes ] || rm -rf "$1"' EXIT; cat >/dev/null"#;
 
-/// A running server; dropping it ends it.
+/// A running server; dropping it ends it, as a crash does.
 pub struct RedisServer {
     port: u16,
     guardian: Child,
 }
 
 impl RedisServer {
-    /// Starts a server on a free port and waits until it answers.
+    /// Starts a server on a free port, which keeps everything in memory, and waits until it answers.
     pub fn start() -> Self {
-        Self::start_on(free_port())
+        Self::launch(free_port(), tempfile::tempdir().unwrap().keep(), "no")
     }
 
-    /// Starts a server on `port` and waits until it answers.
-    pub fn start_on(port: u16) -> Self {
-        let folder = tempfile::tempdir().unwrap().keep();
+    /// Starts a server on a free port that has on disk what it acknowledges, in `folder`.
+    pub fn start_durable(folder: &Path) -> Self {
+        Self::launch(free_port(), folder.to_owned(), "yes")
+    }
+
+    /// Starts a server in the place of one that was, with what that had on disk.
+    pub fn start_in_place_of(port: u16, folder: &Path) -> Self {
+        Self::launch(port, folder.to_owned(), "yes")
+    }
+
+    fn launch(port: u16, folder: PathBuf, durable: &str) -> Self {
         let guardian = Command::new("sh")
             .args(["-c", GUARDIAN, &port.to_string()])
-            .arg(folder)
+            .arg(&folder)
+            .arg(durable)
             .stdin(Stdio::piped())
             .spawn()
             .expect("sh starts");
@@ -64,6 +73,34 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// Stops the process where it stands: it takes connections and answers nothing.
+    pub fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        // The brackets keep the pattern from matching the shell that looks for it.
+        let script = format!("pkill -{name} -f 'redis-serve[r] 127.0.0.1:{}'", self.port);
+        assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
+    }
+
+    /// Makes everything due that is planned under the key prefix `prefix`.
+    pub async fn make_due(&self, prefix: &str) {
+        let key = format!("{prefix}:{{default:0}}:tasks");
+        let mut connection = self.connect().await;
+        let tasks: Vec<String> =
+            redis::cmd("ZRANGE").arg(&key).arg(0).arg(-1).query_async(&mut connection).await.unwrap();
+        for task in tasks.iter().filter(|task| *task != "list") {
+            let _: u64 =
+                redis::cmd("ZADD").arg(&key).arg(1).arg(task).query_async(&mut connection).await.unwrap();
+        }
+    }
+
     /// A connection of its own.
     pub async fn connect(&self) -> redis::aio::MultiplexedConnection {
         redis::Client::open(self.url()).unwrap().get_multiplexed_async_connection().await.unwrap()
@@ -72,9 +109,7 @@ impl RedisServer {
 
 impl Drop for RedisServer {
     fn drop(&mut self) {
-        if let Some(mut stdin) = self.guardian.stdin.take() {
-            stdin.flush().ok();
-        }
+        drop(self.guardian.stdin.take());
         self.guardian.wait().ok();
     }
 }

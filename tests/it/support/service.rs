@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -204,9 +204,65 @@ impl TestService {
         response.ok().map(|response| response.status().as_u16())
     }
 
+    /// Posts events as a webhook sink of Event Streams does, signed with [`AUTH_TOKEN`].
+    pub async fn post_events(&self, events: &Value) -> Response {
+        let body = events.to_string().into_bytes();
+        let target = format!("/webhooks/twilio/events?bodySHA256={}", signature::body_sha256_hex(&body));
+        let key = SigningKey::new(Algorithm::HmacSha1, &AUTH_TOKEN.into());
+        let signature = signature::sign(&key, &format!("{}{target}", self.public_url), &Form::default());
+        let request = self.http.post(self.url(&target)).body(body).header(SIGNATURE_HEADER, signature);
+        request.header(CONTENT_TYPE, "application/json").send().await.unwrap()
+    }
+
+    /// What `/metrics` says of the sample `name{labels}`, or 0 if it has none.
+    pub async fn metric(&self, sample: &str) -> u64 {
+        let answer = self.anonymous(reqwest::Method::GET, "/metrics").send().await.unwrap();
+        let written = answer.text().await.unwrap();
+        let value = written.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+        value.map_or(0, |value| value.parse().unwrap())
+    }
+
+    /// The last refused signatures, as an administrator sees them.
+    pub async fn refusals(&self) -> Vec<Value> {
+        let (status, answer) = answer(self.get(Role::Admin, "/api/sms/webhook-refusals")).await;
+        assert_eq!(status, 200);
+        answer["refusals"].as_array().unwrap().clone()
+    }
+
+    /// The value that the setting `name` was given.
+    pub fn setting(&self, name: &str) -> &str {
+        let given = self.settings.iter().rev().find(|(known, _)| known == name);
+        &given.expect("the setting was given").1
+    }
+
+    /// The folder that the process runs in.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What `/readyz` answers.
+    pub async fn readiness(&self) -> (u16, Value) {
+        answer(self.anonymous(reqwest::Method::GET, "/readyz")).await
+    }
+
     /// The status of `/readyz`.
     pub async fn ready(&self) -> u16 {
         answer(self.anonymous(reqwest::Method::GET, "/readyz")).await.0
+    }
+
+    /// All events so far, page by page.
+    pub async fn all_events(&self) -> Vec<Value> {
+        let (mut events, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let path = format!("/api/sms/events?limit=500{cursor}");
+            let (status, page) = answer(self.get(Role::Viewer, &path)).await;
+            assert_eq!(status, 200, "{page}");
+            events.extend(page["events"].as_array().unwrap().iter().cloned());
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return events,
+            }
+        }
     }
 
     /// Posts a webhook as Twilio does.

@@ -19,10 +19,17 @@ pub struct World {
 impl World {
     /// Starts both, on a fresh store.
     pub async fn start(on: On) -> Self {
+        Self::start_with(on, &[]).await
+    }
+
+    /// Starts both, on a fresh store, the service with further settings.
+    pub async fn start_with(on: On, settings: &[(&str, &str)]) -> Self {
         let account = AccountSid::parse(ACCOUNT_SID).unwrap();
         let config = Config { seed: Some(1), ..Config::new(account, AUTH_TOKEN.into()) };
         let twilio = simulator::start(config).await.unwrap();
-        let service = TestService::start_with(on, &[("TWILIO_API_BASE_URL", &twilio.base_url())]).await;
+        let base_url = twilio.base_url();
+        let settings = [&[("TWILIO_API_BASE_URL", base_url.as_str())], settings].concat();
+        let service = TestService::start_with(on, &settings).await;
         twilio.set_webhook_url(&service.url("/webhooks/twilio/inbound"));
         Self { service, twilio }
     }
@@ -39,6 +46,15 @@ impl World {
             .unwrap();
         let answer: serde_json::Value = answer.json().await.unwrap();
         (answer["status"].as_u64().unwrap() as u16, answer["body"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Sends a message through the account without the service's knowing, and returns its SID.
+    pub async fn send_elsewhere(&self, to: &str) -> String {
+        let url = format!("{}/2010-04-01/Accounts/{ACCOUNT_SID}/Messages.json", self.twilio.base_url());
+        let form = [("To", to), ("From", "+15005550006"), ("Body", "from elsewhere")];
+        let request = reqwest::Client::new().post(url).basic_auth(ACCOUNT_SID, Some(AUTH_TOKEN)).form(&form);
+        let message: serde_json::Value = request.send().await.unwrap().json().await.unwrap();
+        message["sid"].as_str().unwrap().to_owned()
     }
 
     /// Makes things go wrong at Twilio from now on.

@@ -1,0 +1,5 @@
+//! What goes wrong around the service, and what must hold all the same.
+
+mod lost_callbacks;
+mod overload;
+mod store_away;

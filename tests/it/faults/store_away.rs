@@ -1,0 +1,232 @@
+//! Redis goes away while Twilio goes on: nothing acknowledged is lost or doubled, and nobody who said STOP is written to.
+
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::support::{
+    eventually,
+    redis_server::RedisServer,
+    service::{OUR_NUMBER, On, PUBLIC_URL, TestService, callback, reply},
+};
+
+const STATUS: &str = "/webhooks/twilio/status";
+const INBOUND: &str = "/webhooks/twilio/inbound";
+
+/// How long Redis stays away under load.
+const OUTAGE: Duration = Duration::from_secs(30);
+
+/// Posts at the same time.
+const POSTERS: u32 = 8;
+
+/// The pause of a poster between two messages, so that the load lasts as long as the outage and stays small.
+const PACE: Duration = Duration::from_millis(100);
+
+async fn start(redis: &RedisServer) -> TestService {
+    let settings = [("TEXTLEDGER_STORE", redis.url()), ("TEXTLEDGER_PUBLIC_URL", PUBLIC_URL.to_owned())];
+    let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    TestService::start_with(On::Redis, &settings).await
+}
+
+/// Waits until the service has found Redis and brought everything there.
+async fn caught_up(service: &TestService) {
+    eventually("the spool is empty", async || (service.ready().await == 200).then_some(())).await;
+}
+
+/// How often each of `events` is there, by SID and what it tells.
+fn counted(events: &[Value]) -> BTreeMap<(String, String), usize> {
+    let mut counted = BTreeMap::new();
+    for event in events.iter().filter(|event| event["type"] != "consent") {
+        let told = event["status"].as_str().unwrap_or("received");
+        *counted.entry((event["sid"].as_str().unwrap().to_owned(), told.to_owned())).or_default() += 1;
+    }
+    counted
+}
+
+fn sid(number: u32) -> String {
+    format!("SM{number:032x}")
+}
+
+fn person(number: u32) -> String {
+    format!("+1415555{number:04}")
+}
+
+/// Posts until `stop`: for each message three callbacks, and now and then a STOP. Returns what was acknowledged.
+async fn post(service: Arc<TestService>, poster: u32, stop: Arc<AtomicBool>) -> Vec<(String, String)> {
+    let mut acknowledged = Vec::new();
+    let mut number = poster;
+    while !stop.load(Ordering::Relaxed) {
+        let sid = sid(number);
+        for status in ["queued", "sent", "delivered"] {
+            let answer = service.try_webhook(STATUS, &callback(&sid, status)).await;
+            assert_eq!(answer, Some(204), "{sid} {status}");
+            acknowledged.push((sid.clone(), status.to_owned()));
+        }
+        if number % 40 == poster {
+            let (reply_sid, person) = (format!("MM{number:032x}"), person(number % 10_000));
+            assert_eq!(service.try_webhook(INBOUND, &reply(&reply_sid, &person, "STOP")).await, Some(200));
+            acknowledged.push((reply_sid, "received".to_owned()));
+        }
+        number += POSTERS;
+        tokio::time::sleep(PACE).await;
+    }
+    acknowledged
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_stopped_for_30_s_under_load_costs_nothing_that_was_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    let redis = RedisServer::start_durable(folder.path());
+    let (port, service) = (redis.port(), Arc::new(start(&redis).await));
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut posters = JoinSet::new();
+    for poster in 0..POSTERS {
+        posters.spawn(post(service.clone(), poster, stop.clone()));
+    }
+    let stored = r#"textledger_webhook_requests_total{route="status",result="accepted"}"#;
+    eventually("callbacks are stored", async || (service.metric(stored).await > 50).then_some(())).await;
+    drop(redis);
+    let spooled = r#"textledger_webhook_requests_total{route="status",result="spooled"}"#;
+    eventually("callbacks are spooled", async || (service.metric(spooled).await > 50).then_some(())).await;
+    let (status, readiness) = service.readiness().await;
+    assert_eq!((status, &readiness["store"]), (503, &json!("unavailable")));
+    assert!(readiness["spool"]["entries"].as_u64().unwrap() > 50 && readiness["spool"]["oldest_s"].is_u64());
+    let (status, problem) = service.send("+14155559999", "hello").await;
+    assert_eq!((status, &problem["code"]), (503, &json!("store_unavailable")));
+    tokio::time::sleep(OUTAGE).await;
+    let _redis = RedisServer::start_in_place_of(port, folder.path());
+    caught_up(&service).await;
+    let before = service.metric(stored).await;
+    let flows = async || (service.metric(stored).await > before + 50).then_some(());
+    eventually("callbacks are stored again", flows).await;
+    stop.store(true, Ordering::Relaxed);
+    let acknowledged: Vec<_> = posters.join_all().await.into_iter().flatten().collect();
+    caught_up(&service).await;
+
+    let mut expected: BTreeMap<(String, String), usize> = BTreeMap::new();
+    for told in acknowledged {
+        *expected.entry(told).or_default() += 1;
+    }
+    assert!(expected.values().all(|count| *count == 1) && expected.len() > 1_000, "{}", expected.len());
+    assert_eq!(counted(&service.all_events().await), expected);
+    for (sid, _) in expected.keys().filter(|(_, told)| told == "received") {
+        let number = u32::from_str_radix(&sid[2..], 16).unwrap();
+        let (status, problem) = service.send(&person(number % 10_000), "hello").await;
+        assert_eq!((status, &problem["code"]), (409, &json!("recipient_opted_out")));
+    }
+    assert_eq!(service.metric("textledger_spool_entries").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_spooled_survives_a_kill_and_a_torn_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let redis = RedisServer::start_durable(folder.path());
+    let (port, mut service) = (redis.port(), start(&redis).await);
+    assert_eq!(service.webhook(STATUS, &callback(&sid(0), "sent")).await.status(), 204);
+    drop(redis);
+    let whatsapp = "whatsapp:+14155550177";
+    let mut expected = BTreeMap::from([((sid(0), "sent".to_owned()), 1)]);
+    for number in 1..=20 {
+        assert_eq!(service.webhook(STATUS, &callback(&sid(number), "delivered")).await.status(), 204);
+        expected.insert((sid(number), "delivered".to_owned()), 1);
+    }
+    for (number, from, text) in
+        [(100, whatsapp, "STOP"), (101, "+14155550178", "STOP"), (102, "+14155550178", "START")]
+    {
+        let answer = service.webhook(INBOUND, &reply(&sid(number), from, text)).await;
+        assert_eq!(answer.status(), 200);
+        let body = answer.text().await.unwrap();
+        // Over WhatsApp nobody else confirms it, and it is true already.
+        assert_eq!(body.contains("unsubscribed"), from == whatsapp, "{body}");
+        expected.insert((sid(number), "received".to_owned()), 1);
+    }
+    service.kill();
+    tear(&service.folder().join("spool/0"));
+    // Redis is still away. It has been seen from here before, so that this is no reason not to start.
+    service.start_again();
+    let (status, readiness) = service.readiness().await;
+    assert_eq!((status, &readiness["spool"]["entries"]), (503, &json!(23)));
+    assert_eq!(service.webhook(STATUS, &callback(&sid(21), "delivered")).await.status(), 204);
+    expected.insert((sid(21), "delivered".to_owned()), 1);
+    // What Twilio posts again is stored once.
+    assert_eq!(service.webhook(STATUS, &callback(&sid(1), "delivered")).await.status(), 204);
+
+    let _redis = RedisServer::start_in_place_of(port, folder.path());
+    caught_up(&service).await;
+    assert_eq!(counted(&service.all_events().await), expected);
+    let bare = whatsapp.strip_prefix("whatsapp:").unwrap();
+    let whatsapp = json!({ "to_number": bare, "message": "hello" });
+    let refused = service.post(textledger::http::auth::Role::Sender, "/api/sms/whatsapp/send", &whatsapp);
+    assert_eq!(crate::support::service::answer(refused).await.1["code"], "recipient_opted_out");
+    // STOP and START in their order: only Twilio, which nobody plays here, is in the way.
+    assert_ne!(service.send("+14155550178", "hello").await.1["code"], "recipient_opted_out");
+    assert!(service.log().contains("a crash cut short"), "{}", service.log());
+    let left = std::fs::read_dir(service.folder().join("spool/0")).unwrap().count();
+    assert_eq!(left, 1, "the lock alone");
+}
+
+/// Leaves the files of a spool as a crash in the middle of a write does.
+fn tear(spool: &Path) {
+    for entry in std::fs::read_dir(spool).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "spool") {
+            let mut file = std::fs::OpenOptions::new().append(true).open(path).unwrap();
+            file.write_all(br#"0badcafe 1764000000000 {"organization":"def"#).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_spool_turns_away_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let redis = RedisServer::start_durable(folder.path());
+    let url = redis.url();
+    let settings = [("TEXTLEDGER_STORE", url.as_str()), ("TEXTLEDGER_SPOOL_MAX", "1 MiB")];
+    let service = TestService::start_with(On::Redis, &settings).await;
+    let port = redis.port();
+    drop(redis);
+    // A record holds what is not known by name, so that a few fill the spool.
+    let long = "x".repeat(60_000);
+    let mut answers = Vec::new();
+    for number in 0..20 {
+        let sid = sid(number);
+        let mut form = callback(&sid, "sent");
+        form.push(("NewIn2027", &long));
+        answers.push(service.webhook(STATUS, &form).await.status().as_u16());
+    }
+    let taken = answers.iter().filter(|status| **status == 204).count();
+    assert!((10..20).contains(&taken) && answers[taken..].iter().all(|status| *status == 503), "{answers:?}");
+    let overloaded = r#"textledger_webhook_requests_total{route="status",result="overloaded"}"#;
+    assert_eq!(service.metric(overloaded).await as usize, 20 - taken);
+    let _redis = RedisServer::start_in_place_of(port, folder.path());
+    caught_up(&service).await;
+    assert_eq!(service.all_events().await.len(), taken);
+    assert_eq!(service.webhook(STATUS, &callback(&sid(99), "sent")).await.status(), 204);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_hangs_is_away_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let redis = RedisServer::start_durable(folder.path());
+    let service = start(&redis).await;
+    assert_eq!(service.webhook(STATUS, &callback(&sid(0), "sent")).await.status(), 204);
+    redis.pause();
+    // Longer than the store may take and shorter than Twilio waits, whoever comes first; at once from then on.
+    for number in 1..20 {
+        assert_eq!(service.webhook(STATUS, &callback(&sid(number), "sent")).await.status(), 204);
+    }
+    assert_eq!(service.webhook(INBOUND, &reply(&sid(50), OUR_NUMBER, "hello")).await.status(), 200);
+    redis.resume();
+    caught_up(&service).await;
+    assert_eq!(counted(&service.all_events().await).values().sum::<usize>(), 21);
+}
