@@ -1,4 +1,4 @@
-//! The part of `api.twilio.com` that is simulated: messages, and the account itself.
+//! The parts of `api.twilio.com` and `lookups.twilio.com` that are simulated: messages, the account itself, numbers.
 //!
 //! Sources: <https://www.twilio.com/docs/messaging/api/message-resource>,
 //! <https://www.twilio.com/docs/usage/twilios-response>.
@@ -31,8 +31,9 @@ use super::{
     create::Draft,
     errors::ApiError,
     exchange::Exchange,
-    list,
+    list, lookup,
     message::{API_VERSION, rfc_2822},
+    update::Change,
 };
 use crate::twilio::{AccountSid, Form, credentials::ApiKey};
 
@@ -87,6 +88,8 @@ pub fn configure(config: &mut ServiceConfig) {
             .service(
                 web::resource("/Accounts/{account_sid}/Messages/{message_sid}.json")
                     .route(web::get().to(fetch))
+                    .route(web::post().to(update))
+                    .route(web::delete().to(delete))
                     .default_service(not_allowed()),
             )
             .service(
@@ -96,6 +99,9 @@ pub fn configure(config: &mut ServiceConfig) {
             )
             .default_service(web::to(not_found)),
     );
+    config.service(web::scope("/v2").wrap(from_fn(envelope)).service(
+        web::resource("/PhoneNumbers/{number}").route(web::get().to(look_up)).default_service(not_allowed()),
+    ));
 }
 
 /// Proof that a request has the account's credentials and that no fault befell it.
@@ -113,7 +119,9 @@ impl FromRequest for Caller {
 impl Caller {
     fn of(request: &HttpRequest) -> Result<Self, ApiError> {
         let api = request.app_data::<Data<Api>>().expect("the server is started with it");
-        let is_own_account = request.match_info().get("account_sid") == Some(api.account_sid().as_str());
+        // Lookup names no account in its path: the credentials do.
+        let named = request.match_info().get("account_sid");
+        let is_own_account = named.is_none_or(|named| named == api.account_sid().as_str());
         let is_admitted = basic_auth(request).is_some_and(|(user, password)| api.admits(&user, &password));
         if !is_own_account || !is_admitted {
             return Err(ApiError::not_authenticated());
@@ -133,7 +141,7 @@ fn basic_auth(request: &HttpRequest) -> Option<(String, String)> {
 }
 
 async fn create(_: Caller, api: Data<Api>, body: Bytes) -> Result<HttpResponse, ApiError> {
-    let draft = Draft::read(&Form::parse(&body), api.strict)?;
+    let draft = Draft::read(&Form::parse(&body), api.strict, super::now())?;
     let (message, drop_response) = api.exchange.create(draft)?;
     if drop_response {
         return Ok(HttpResponse::Created().body(Severed));
@@ -150,6 +158,37 @@ async fn fetch(
     let model = api.exchange.model();
     let message = model.message(&path.1).ok_or_else(|| ApiError::not_found(request.path()))?;
     Ok(HttpResponse::Ok().json(message.to_json(api.account_sid())))
+}
+
+async fn update(
+    _: Caller,
+    api: Data<Api>,
+    request: HttpRequest,
+    path: web::Path<(String, String)>,
+    body: Bytes,
+) -> Result<HttpResponse, ApiError> {
+    let change = Change::read(&Form::parse(&body))?;
+    let message = api.exchange.change(&path.1, request.path(), change)?;
+    Ok(HttpResponse::Ok().json(message.to_json(api.account_sid())))
+}
+
+async fn delete(
+    _: Caller,
+    api: Data<Api>,
+    request: HttpRequest,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, ApiError> {
+    api.exchange.delete(&path.1, request.path())?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+async fn look_up(
+    _: Caller,
+    request: HttpRequest,
+    number: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let base_url = format!("http://{}", request.connection_info().host());
+    Ok(HttpResponse::Ok().json(lookup::answer(&number, request.query_string(), &base_url)?))
 }
 
 async fn list(_: Caller, api: Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {

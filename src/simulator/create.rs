@@ -3,6 +3,9 @@
 //! Sources: <https://www.twilio.com/docs/messaging/api/message-resource#create-a-message-resource>,
 //! <https://www.twilio.com/docs/iam/test-credentials#test-sms-messages>.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use reqwest::Url;
 
 use super::errors::ApiError;
@@ -11,6 +14,8 @@ use crate::twilio::{Address, Channel, ContentSid, Form, MessagingServiceSid, seg
 const MEDIA_MAX: usize = 10;
 const STATUS_CALLBACK_CHARACTERS_MAX: usize = 4000;
 const VALIDITY_PERIOD_S_MAX: u32 = 36_000;
+/// How far ahead a message may be scheduled. Source: <https://www.twilio.com/docs/messaging/features/message-scheduling>.
+const SCHEDULED_AHEAD: [Duration; 2] = [Duration::from_secs(300), Duration::from_secs(35 * 24 * 60 * 60)];
 /// The sender of Twilio's test credentials, and the only one that works with them.
 const MAGIC_SENDER: &str = "+15005550006";
 
@@ -29,11 +34,13 @@ pub struct Draft {
     pub num_media: usize,
     /// Where callbacks go, as given.
     pub status_callback: Option<String>,
+    /// When it is to be sent, if not now.
+    pub send_at: Option<Timestamp>,
 }
 
 impl Draft {
     /// Reads the parameters of a request; with `strict`, only the sender of Twilio's test credentials may send.
-    pub fn read(form: &Form<'_>, strict: bool) -> Result<Self, ApiError> {
+    pub fn read(form: &Form<'_>, strict: bool, now: Timestamp) -> Result<Self, ApiError> {
         let parameters = Parameters(form);
         let to = parameters.to()?;
         let messaging_service_sid = parameters.messaging_service_sid()?;
@@ -50,7 +57,8 @@ impl Draft {
         let (body, num_media) = parameters.content(to.channel())?;
         parameters.check_validity_period()?;
         let status_callback = parameters.status_callback()?;
-        Ok(Self { to, from, messaging_service_sid, body, num_media, status_callback })
+        let send_at = parameters.send_at(messaging_service_sid.is_some(), now)?;
+        Ok(Self { to, from, messaging_service_sid, body, num_media, status_callback, send_at })
     }
 }
 
@@ -170,6 +178,30 @@ impl Parameters<'_> {
     }
 }
 
+impl Parameters<'_> {
+    /// When to send, for a message that is scheduled.
+    fn send_at(&self, has_service: bool, now: Timestamp) -> Result<Option<Timestamp>, ApiError> {
+        let refuse = |code, reason: &str| Err(ApiError::bad_request(code, reason));
+        let (schedule_type, send_at) = (self.get("ScheduleType"), self.get("SendAt"));
+        let send_at = match (schedule_type.as_deref(), send_at) {
+            (None, None) => return Ok(None),
+            (Some("fixed"), None) => {
+                return refuse(35111, "SendAt parameter is required when ScheduleType is fixed");
+            }
+            (Some("fixed"), Some(send_at)) => send_at,
+            (_, _) => return refuse(35115, "ScheduleType must be fixed for a scheduled message"),
+        };
+        if !has_service {
+            return refuse(35118, "MessagingServiceSid is required to schedule a message");
+        }
+        let [earliest, latest] = SCHEDULED_AHEAD.map(|ahead| now + ahead);
+        match send_at.parse::<Timestamp>() {
+            Ok(at) if (earliest..=latest).contains(&at) => Ok(Some(at)),
+            _ => refuse(35114, "SendAt must be an ISO 8601 time from 5 minutes to 35 days from now"),
+        }
+    }
+}
+
 /// What only the two addresses together can have wrong.
 fn check_pair(from: &Address, to: &Address) -> Result<(), ApiError> {
     if from == to {
@@ -281,7 +313,29 @@ mod tests {
     const SMS: &str = "To=%2B14155550100&From=%2B15005550006&Body=Hi";
 
     fn read(form: &str) -> Result<Draft, ApiError> {
-        Draft::read(&Form::parse(form.as_bytes()), false)
+        Draft::read(&Form::parse(form.as_bytes()), false, now())
+    }
+
+    fn now() -> Timestamp {
+        "2026-03-09T10:00:00Z".parse().unwrap()
+    }
+
+    #[test]
+    fn a_message_is_scheduled_within_bounds_and_by_a_service() {
+        let service = format!("To=%2B14155550100&Body=Hi&MessagingServiceSid=MG{}", "c".repeat(32));
+        for (form, expected) in [
+            (format!("{service}&ScheduleType=fixed&SendAt=2026-03-09T10:05:00Z"), 0),
+            (format!("{service}&ScheduleType=fixed&SendAt=2026-04-13T10:00:00Z"), 0),
+            (format!("{service}&ScheduleType=fixed&SendAt=2026-03-09T10:04:59Z"), 35114),
+            (format!("{service}&ScheduleType=fixed&SendAt=2026-04-13T10:00:01Z"), 35114),
+            (format!("{service}&ScheduleType=fixed&SendAt=tomorrow"), 35114),
+            (format!("{service}&ScheduleType=fixed"), 35111),
+            (format!("{service}&ScheduleType=loose&SendAt=2026-03-09T12:00:00Z"), 35115),
+            (format!("{service}&SendAt=2026-03-09T12:00:00Z"), 35115),
+            (format!("{SMS}&ScheduleType=fixed&SendAt=2026-03-09T12:00:00Z"), 35118),
+        ] {
+            assert_eq!(code(&form), expected, "{form}");
+        }
     }
 
     fn code(form: &str) -> u32 {
@@ -369,7 +423,7 @@ mod tests {
 
     #[test]
     fn strictly_only_the_magic_sender_may_send() {
-        let read = |form: &str| Draft::read(&Form::parse(form.as_bytes()), true).map(drop);
+        let read = |form: &str| Draft::read(&Form::parse(form.as_bytes()), true, now()).map(drop);
         assert_eq!(read(SMS), Ok(()));
         let error = read("To=%2B14155550100&From=%2B14155550199&Body=Hi").unwrap_err();
         assert_eq!(error.code, 21606);

@@ -22,6 +22,7 @@ use super::{
     plan::{Posting, Step},
     post::{Answer, Outcome, Poster},
     replies,
+    update::Change,
 };
 use crate::twilio::{AccountSid, MessageSid, MessageStatus};
 
@@ -107,6 +108,31 @@ impl Exchange {
         let (message, drop_response) = (accepted.message.clone(), accepted.drop_response);
         self.begin(accepted);
         Ok((message, drop_response))
+    }
+
+    /// Changes the message `sid`, which was asked for at `path`, and answers it as it is then.
+    pub fn change(self: &Arc<Self>, sid: &str, path: &str, change: Change) -> Result<Message, ApiError> {
+        match change {
+            Change::Nothing => self.model().message(sid).cloned().ok_or_else(|| ApiError::not_found(path)),
+            Change::Redact => {
+                let redacted = self.model().redact(sid, path, super::now())?;
+                self.changed();
+                Ok(redacted)
+            }
+            Change::Cancel => {
+                let canceled = self.model().cancel(sid, path, super::now())?;
+                let message = canceled.message.clone();
+                self.begin(canceled);
+                Ok(message)
+            }
+        }
+    }
+
+    /// Forgets the message `sid`, which was asked for at `path`.
+    pub fn delete(&self, sid: &str, path: &str) -> Result<(), ApiError> {
+        self.model().delete(sid, path)?;
+        self.changed();
+        Ok(())
     }
 
     /// Takes in a message from a person, posts it to the webhook, and sends what that answers.

@@ -235,7 +235,8 @@ mod tests {
         for index in 0..messages {
             let to = format!("+1415555010{}", index % 3);
             let form = Form::from_iter([("To", to.as_str()), ("From", "+15005550006"), ("Body", "Hi")]);
-            let draft = Draft::read(&form, false).unwrap_or_else(|error| panic!("{error}"));
+            let draft =
+                Draft::read(&form, false, super::super::now()).unwrap_or_else(|error| panic!("{error}"));
             let now = start + jiff::Span::new().minutes(i64::try_from(index).unwrap());
             model.create(draft, now).unwrap_or_else(|error| panic!("{error}"));
         }

@@ -9,7 +9,8 @@
 //!   are parts of it, `message`, `errors` and `faults` its vocabulary.
 //! * `exchange` gives it time and posts what falls due by `post`, obeying `overrides`; `inbound` and
 //!   `replies` are the two ways of a conversation.
-//! * `api` and `control` are its HTTP: Twilio's, and its own under `/simulator`.
+//! * `api` and `control` are its HTTP: Twilio's, and its own under `/simulator`; `update` and `lookup` answer parts of
+//!   the former.
 //!
 //! Twilio confirms STOP, START and HELP on SMS by messages of its own; they are not modelled, so that every message
 //! in the model is one that the application caused.
@@ -23,12 +24,14 @@ mod exchange;
 mod faults;
 mod inbound;
 mod list;
+mod lookup;
 mod message;
 mod model;
 mod overrides;
 mod plan;
 mod post;
 mod replies;
+mod update;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 

@@ -128,15 +128,18 @@ impl Model {
 
     /// Accepts a message from the API, unless its recipient has opted out.
     pub fn create(&mut self, draft: Draft, now: Timestamp) -> Result<Accepted, ApiError> {
-        let Draft { to, from, messaging_service_sid, body, num_media, status_callback } = draft;
+        let Draft { to, from, messaging_service_sid, body, num_media, status_callback, send_at } = draft;
         if self.blocks.is_blocked(&to, from.as_ref(), messaging_service_sid.as_ref()) {
             return Err(ApiError::bad_request(21610, "Attempt to send to unsubscribed recipient"));
         }
         if let (Some(from), Some(service)) = (&from, &messaging_service_sid) {
             self.blocks.join(from, service);
         }
-        let status =
-            if messaging_service_sid.is_some() { MessageStatus::Accepted } else { MessageStatus::Queued };
+        let status = match (send_at, &messaging_service_sid) {
+            (Some(_), _) => MessageStatus::Scheduled,
+            (None, Some(_)) => MessageStatus::Accepted,
+            (None, None) => MessageStatus::Queued,
+        };
         let message = Message {
             sid: self.new_message_sid(num_media),
             direction: Direction::OutboundApi,
@@ -155,7 +158,59 @@ impl Model {
             callbacks: Vec::new(),
         };
         let drop_response = self.draws.random_bool(self.faults.accept_then_drop_response);
-        Ok(Accepted { drop_response, ..self.accept(message)? })
+        let mut accepted = Accepted { drop_response, ..self.accept(message)? };
+        if let Some(send_at) = send_at {
+            let wait = send_at.duration_since(now).unsigned_abs();
+            accepted.steps.iter_mut().for_each(|step| step.after += wait);
+        }
+        Ok(accepted)
+    }
+
+    /// Cancels a message that is scheduled. What is left of its life is the callback that tells so.
+    pub fn cancel(&mut self, sid: &str, path: &str, now: Timestamp) -> Result<Accepted, ApiError> {
+        let message = self.message_mut(sid, path)?;
+        if message.status != MessageStatus::Scheduled {
+            let reason = "Message is not in a cancelable state";
+            return Err(ApiError { http_status: 409, code: 30409, message: reason.to_owned() });
+        }
+        message.status = MessageStatus::Canceled;
+        message.date_updated = now;
+        let message = message.clone();
+        let steps = plan::canceled(&self.faults, &mut self.draws);
+        Ok(Accepted { message, steps, drop_response: false })
+    }
+
+    /// Takes the text of a message away that has come to its end.
+    pub fn redact(&mut self, sid: &str, path: &str, now: Timestamp) -> Result<Message, ApiError> {
+        self.require_finished(sid, path)?;
+        let message = self.message_mut(sid, path)?;
+        message.body = String::new();
+        message.date_updated = now;
+        Ok(message.clone())
+    }
+
+    /// Forgets a message that has come to its end.
+    pub fn delete(&mut self, sid: &str, path: &str) -> Result<(), ApiError> {
+        let sequence = self.require_finished(sid, path)?;
+        self.finished.remove(&sequence);
+        if let Some(message) = self.messages.remove(&sequence) {
+            self.by_sid.remove(&message.sid);
+        }
+        Ok(())
+    }
+
+    fn message_mut(&mut self, sid: &str, path: &str) -> Result<&mut Message, ApiError> {
+        let sequence = self.sequence_of(sid).ok_or_else(|| ApiError::not_found(path))?;
+        self.messages.get_mut(&sequence).ok_or_else(|| ApiError::not_found(path))
+    }
+
+    fn require_finished(&self, sid: &str, path: &str) -> Result<u64, ApiError> {
+        let sequence = self.sequence_of(sid).ok_or_else(|| ApiError::not_found(path))?;
+        if self.finished.contains(&sequence) {
+            return Ok(sequence);
+        }
+        let reason = "The message has not come to its end yet";
+        Err(ApiError { http_status: 409, code: 20009, message: reason.to_owned() })
     }
 
     /// Takes in a message from a person, with what it does to the list of opt-outs.
@@ -227,6 +282,9 @@ impl Model {
     /// Takes a message one step further. The answer is the callback that is due, if it wants callbacks.
     pub fn advance(&mut self, sid: &MessageSid, step: &Step, now: Timestamp) -> Option<Parameters> {
         let message = self.messages.get_mut(self.by_sid.get(sid)?)?;
+        if message.status == MessageStatus::Canceled && step.status != MessageStatus::Canceled {
+            return None;
+        }
         if let (None, Some(service)) = (&message.from, &message.messaging_service_sid) {
             message.from = Some(self.blocks.choose_sender(service, message.to.channel()));
         }
@@ -331,7 +389,7 @@ mod tests {
     fn draft(to: &str, sender: &str) -> Draft {
         let form = [("To", to), ("Body", "Hi"), ("StatusCallback", "http://a.example/")];
         let name = if sender.starts_with("MG") { "MessagingServiceSid" } else { "From" };
-        Draft::read(&Form::from_iter(form.into_iter().chain([(name, sender)])), false)
+        Draft::read(&Form::from_iter(form.into_iter().chain([(name, sender)])), false, now())
             .unwrap_or_else(|error| panic!("{error:?}"))
     }
 
@@ -386,6 +444,45 @@ mod tests {
         let message = model.message(accepted.message.sid.as_str()).unwrap();
         assert!(message.from.is_some());
         assert_eq!(message.num_segments, 1);
+    }
+
+    #[test]
+    fn a_scheduled_message_waits_and_can_be_canceled_until_then() {
+        let mut model = model();
+        let at = now() + std::time::Duration::from_secs(600);
+        let scheduled = |model: &mut Model| {
+            model.create(Draft { send_at: Some(at), ..draft("+14155550100", SERVICE) }, now()).unwrap()
+        };
+        let sent = scheduled(&mut model);
+        assert_eq!(sent.message.status, MessageStatus::Scheduled);
+        assert_eq!(sent.steps[0].status, MessageStatus::Queued);
+        assert!(sent.steps[0].after > std::time::Duration::from_secs(600));
+        let canceled = scheduled(&mut model);
+        let sid = canceled.message.sid.as_str();
+        let end = model.cancel(sid, "", now()).unwrap();
+        let callback = model.advance(&canceled.message.sid, &end.steps[0], now()).unwrap();
+        assert!(callback.contains(&("MessageStatus".into(), "canceled".into())));
+        live(&mut model, &canceled);
+        assert_eq!(model.message(sid).unwrap().status, MessageStatus::Canceled);
+        assert_eq!(model.cancel(sid, "", now()).err().map(|error| error.code), Some(30409));
+        live(&mut model, &sent);
+        let sid = sent.message.sid.as_str();
+        assert_eq!(model.cancel(sid, "", now()).err().map(|error| error.code), Some(30409));
+        assert_eq!(model.message(sid).unwrap().status, MessageStatus::Delivered);
+    }
+
+    #[test]
+    fn only_a_message_at_its_end_is_redacted_or_deleted() {
+        let mut model = model();
+        let accepted = create(&mut model, "+14155550100", "+15005550006").unwrap();
+        let sid = accepted.message.sid.as_str();
+        assert_eq!(model.redact(sid, "", now()).err().map(|error| error.code), Some(20009));
+        assert_eq!(model.delete(sid, "").err().map(|error| error.code), Some(20009));
+        live(&mut model, &accepted);
+        assert_eq!(model.redact(sid, "", now()).unwrap().body, "");
+        model.delete(sid, "").unwrap();
+        assert_eq!(model.delete(sid, "").err().map(|error| error.code), Some(20404));
+        assert!(model.is_idle() && model.message(sid).is_none());
     }
 
     #[test]

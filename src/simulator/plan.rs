@@ -32,14 +32,14 @@ pub struct Posting {
     pub held: bool,
 }
 
-/// Plans the life of a message to `to` that begins with `first`, `queued` or `accepted`.
+/// Plans the life of a message to `to` that begins with `first`: `queued`, `accepted` or `scheduled`.
 pub fn plan(first: &MessageStatus, to: &Address, faults: &Faults, rng: &mut StdRng) -> Vec<Step> {
-    use MessageStatus::{Accepted, Delivered, Queued, Read, Sending, Sent, Undelivered};
+    use MessageStatus::{Accepted, Delivered, Queued, Read, Scheduled, Sending, Sent, Undelivered};
 
     let failure = failure_code(to);
     let mut statuses = Vec::with_capacity(5);
     // Times are in quarters of the time until delivery.
-    if *first == Accepted {
+    if matches!(first, Accepted | Scheduled) {
         statuses.push((1, Queued));
     }
     statuses.extend([(2, Sending), (3, Sent), (4, if failure.is_some() { Undelivered } else { Delivered })]);
@@ -69,6 +69,16 @@ pub fn refused(code: u32, faults: &Faults, rng: &mut StdRng) -> Vec<Step> {
         after: faults.delivery / 4,
         status: MessageStatus::Failed,
         error_code: Some(code),
+        posting: Some(Posting { held: false, ..posting(faults, rng) }),
+    }]
+}
+
+/// The rest of the life of a message that was canceled.
+pub fn canceled(faults: &Faults, rng: &mut StdRng) -> Vec<Step> {
+    vec![Step {
+        after: Duration::ZERO,
+        status: MessageStatus::Canceled,
+        error_code: None,
         posting: Some(Posting { held: false, ..posting(faults, rng) }),
     }]
 }

@@ -4,6 +4,7 @@ mod api;
 mod commands;
 mod conformance;
 mod faults;
+mod sdk;
 mod signature;
 mod simulator;
 mod stories;
