@@ -19,6 +19,7 @@ use std::sync::Arc;
 use actix_web::{HttpResponse, ResponseError, web};
 use tokio_util::sync::CancellationToken;
 
+pub use self::signed_form::FORM_BYTES_MAX;
 use self::{auth::Authenticator, problem::Problem, public_url::PublicUrl, refusals::Refusals};
 use crate::{app::App, config::Replies, domain::UnixMs, worker::tailer::Tailer};
 

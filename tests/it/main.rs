@@ -1,6 +1,7 @@
 //! The integration tests: one binary, so that it links once and shares its support.
 
 mod api;
+mod bad_input;
 mod commands;
 mod conformance;
 mod faults;

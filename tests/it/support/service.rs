@@ -229,6 +229,19 @@ impl TestService {
         answer["refusals"].as_array().unwrap().clone()
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The memory that the process has taken, in kilobytes.
+    pub fn memory_kb(&self) -> u64 {
+        let id = self.child.as_ref().expect("the service runs").id();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        resident.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// The value that the setting `name` was given.
     pub fn setting(&self, name: &str) -> &str {
         let given = self.settings.iter().rev().find(|(known, _)| known == name);
