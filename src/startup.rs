@@ -200,7 +200,8 @@ async fn find_store(config: &Config, app: &App) -> anyhow::Result<()> {
     }
 }
 
-async fn open_store(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Store>> {
+/// Opens the store that `config` names. One in Redis may be away: its ping tells.
+pub async fn open_store(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Store>> {
     match &config.store {
         StoreConfig::Embedded(folder) => match EmbeddedStore::open(folder, clock) {
             Ok(store) => Ok(Arc::new(store)),

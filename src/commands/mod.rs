@@ -1,5 +1,6 @@
 //! The command line: one file per sub-command.
 
+mod check;
 mod demo;
 mod serve;
 mod simulator;
@@ -39,6 +40,8 @@ enum Command {
     Demo(demo::Demo),
     /// Run only the stand-in for Twilio: answers like api.twilio.com and posts signed callbacks.
     Simulator(simulator::Simulator),
+    /// Look at configuration, store, credentials and public URL, and say what to mend.
+    Check(check::Check),
     /// Print a bearer token, signed with the service's own key.
     Token(token::Token),
 }
@@ -50,6 +53,7 @@ pub fn run() -> ExitCode {
         Command::Serve(command) => command.run(line.config.as_deref()),
         Command::Demo(command) => command.run(line.config.as_deref()),
         Command::Simulator(command) => command.run(),
+        Command::Check(command) => command.run(line.config.as_deref()),
         Command::Token(command) => command.run(line.config.as_deref()),
     };
     match result {

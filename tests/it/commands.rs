@@ -7,6 +7,11 @@ use std::{
 
 use serde_json::Value;
 
+use crate::support::{
+    service::{AUTH_TOKEN, On, TestService},
+    twilio::World,
+};
+
 fn textledger(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_textledger"));
@@ -25,6 +30,7 @@ fn every_command_explains_itself() {
         vec!["serve", "--help"],
         vec!["demo", "--help"],
         vec!["simulator", "--help"],
+        vec!["check", "--help"],
         vec!["token", "--help"],
     ] {
         let output = textledger(&arguments, &[]);
@@ -140,4 +146,63 @@ fn the_demos_curl_lines_work_as_pasted() {
     drop(lines);
     paste(&curls[1]);
     assert_eq!(demo.wait().unwrap().code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check_has_a_line_for_each_part_and_its_mend() {
+    let world = World::start(On::Redis).await;
+    let service = &world.service;
+    let url = service.url("");
+    let own_url = ("TEXTLEDGER_PUBLIC_URL", url.as_str());
+    let checked = async |arguments: &[&str], further: &[(&str, &str)]| {
+        let output = service.run(&[&["check"], arguments].concat(), further).await;
+        (output.status.code(), text(&output.stdout).to_owned())
+    };
+    let (code, lines) = checked(&["--public"], &[own_url]).await;
+    assert_eq!(code, Some(0), "{lines}");
+    for line in ["configuration:", "store: takes writes", "spool:", "Simulated account", "as it was signed"] {
+        assert!(
+            lines.lines().any(|found| found.starts_with("ok ") && found.contains(line)),
+            "{line}: {lines}"
+        );
+    }
+    assert!(lines.contains("warning  public URL:"), "{lines}");
+    let events = service.events().await;
+    assert!(events.is_empty(), "{events:?}");
+
+    for (further, mend) in [
+        (("TWILIO_AUTH_TOKEN", "wrong"), "check SID and token"),
+        (("TEXTLEDGER_STORE", "redis://127.0.0.1:9"), "that Redis runs"),
+        (("TEXTLEDGER_SPOOL_DIR", "/dev/null/spool"), "set TEXTLEDGER_SPOOL_DIR"),
+        (("TWILIO_ACCOUNT_SID", ""), "set TWILIO_ACCOUNT_SID"),
+    ] {
+        let without_token =
+            ("TWILIO_AUTH_TOKEN", if further.0 == "TWILIO_ACCOUNT_SID" { "" } else { AUTH_TOKEN });
+        let (code, lines) = checked(&[], &[own_url, without_token, further]).await;
+        assert_eq!(code, Some(1), "{further:?}: {lines}");
+        assert!(
+            lines.lines().any(|line| line.starts_with("FAILED ") && line.contains(mend)),
+            "{further:?}: {lines}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check_through_the_public_url_says_what_happens_on_the_way() {
+    let service = TestService::start(On::Embedded).await;
+    // The service takes itself to be elsewhere: as behind a proxy of another name.
+    let url = service.url("");
+    let checked = async |further: &[(&str, &str)]| {
+        let output = service.run(&["check", "--public"], further).await;
+        (output.status.code(), text(&output.stdout).to_owned())
+    };
+    let (code, lines) = checked(&[("TEXTLEDGER_PUBLIC_URL", &url)]).await;
+    assert_eq!(code, Some(1));
+    assert!(lines.contains(&format!("set TEXTLEDGER_PUBLIC_URL to {url},")), "{lines}");
+    let elsewhere = format!("{url}/elsewhere");
+    let (_, lines) = checked(&[("TEXTLEDGER_PUBLIC_URL", &elsewhere)]).await;
+    assert!(lines.contains("is not passed on to textledger"), "{lines}");
+    let (_, lines) = checked(&[("TEXTLEDGER_PUBLIC_URL", "http://127.0.0.1:9")]).await;
+    assert!(lines.contains("cannot be reached"), "{lines}");
+    assert!(!lines.contains(AUTH_TOKEN));
 }

@@ -104,6 +104,11 @@ impl Keyring {
         tokens.chain(shared)
     }
 
+    /// A key that Twilio may sign with just now, for signing in its place; `None` for an empty ring.
+    pub fn signing_key(&self) -> Option<(KeyName, &SigningKey)> {
+        self.keys().find(|(name, _)| self.require_shared_key == matches!(name, KeyName::Shared(_)))
+    }
+
     /// Decides whether `request` is signed by this account, given what its [`super::SIGNATURE_HEADER`] and its
     /// [`SETTINGS_HEADER`] say, empty where they are absent; see [`verify`].
     pub fn verify(

@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -134,6 +134,15 @@ impl TestService {
         let listen = self.settings.iter_mut().find(|(name, _)| name == "TEXTLEDGER_LISTEN").unwrap();
         listen.1 = address;
         self.launch();
+    }
+
+    /// Runs another command of the program with this service's settings and `further` ones, and waits for its end.
+    pub async fn run(&self, arguments: &[&str], further: &[(&str, &str)]) -> Output {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_textledger"));
+        command.args(arguments).current_dir(self.folder.path()).env_clear().kill_on_drop(true);
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        command.env("TEXTLEDGER_LISTEN", &self.address).envs(further.iter().copied());
+        command.output().await.unwrap()
     }
 
     /// Everything logged so far.
