@@ -1,0 +1,102 @@
+//! What it costs to claim what is due, by how much is stored: `cargo bench --bench tasks`.
+//!
+//! As many tasks are due each time, 64; beside them 1,000 or 100,000 are planned for later. The cost must not follow.
+
+use std::{
+    net::TcpListener,
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use textledger::{
+    clock::SystemClock,
+    domain::{Organization, Task},
+    store::{Store, embedded::EmbeddedStore, redis::RedisStore},
+    twilio::MessageSid,
+};
+
+const DUE: usize = 64;
+const STORED: [usize; 2] = [1_000, 100_000];
+const ROUNDS: u32 = 200;
+const NOW: u64 = 1_764_000_000_000;
+
+/// Tasks that are planned at the same time.
+const PLANNED_AT_ONCE: usize = 256;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    println!("| store | planned | claiming {DUE} that are due, µs |\n| --- | --- | --- |");
+    for stored in STORED {
+        let folder = tempfile::tempdir()?;
+        let store = EmbeddedStore::open(folder.path(), Arc::new(SystemClock))?;
+        println!("| embedded | {stored} | {:.0} |", claim(&store, stored).await?);
+    }
+    for stored in STORED {
+        let folder = tempfile::tempdir()?;
+        let redis = Redis::start(folder.path())?;
+        let store = redis.store().await?;
+        println!("| Redis | {stored} | {:.0} |", claim(&store, stored).await?);
+    }
+    Ok(())
+}
+
+/// Plans `stored` tasks, of which [`DUE`] are due, and returns what one claim of those takes, in µs.
+async fn claim(store: &dyn Store, stored: usize) -> anyhow::Result<f64> {
+    let organization = Organization::default();
+    let numbers: Vec<usize> = (0..stored).collect();
+    for numbers in numbers.chunks(PLANNED_AT_ONCE) {
+        let planned = numbers.iter().map(|&number| {
+            let organization = &organization;
+            async move {
+                let sid = MessageSid::parse(&format!("SM{number:032x}")).expect("it has the shape of a SID");
+                let at = if number < DUE { NOW } else { NOW + 900_000 + number as u64 };
+                store.plan(organization, &Task::Ask { sid, since: NOW }, at).await
+            }
+        });
+        futures_util::future::try_join_all(planned).await?;
+    }
+    let start = Instant::now();
+    for _ in 0..ROUNDS {
+        // Claimed until the time at which they are due, they are due again.
+        let claimed = store.claim(&organization, NOW, NOW, 1_000).await?;
+        assert_eq!(claimed.len(), DUE);
+    }
+    Ok(start.elapsed().as_secs_f64() * 1e6 / f64::from(ROUNDS))
+}
+
+/// A server of the bench's own.
+struct Redis {
+    port: u16,
+    child: Child,
+}
+
+impl Redis {
+    fn start(folder: &Path) -> anyhow::Result<Self> {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let child = Command::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string(), "--dir"])
+            .arg(folder)
+            .stdout(Stdio::null())
+            .spawn()?;
+        Ok(Self { port, child })
+    }
+
+    async fn store(&self) -> anyhow::Result<RedisStore> {
+        let store = RedisStore::open(&format!("redis://127.0.0.1:{}", self.port), "tl", 1).await?;
+        let give_up = Instant::now() + Duration::from_secs(10);
+        while let Err(error) = store.ping().await {
+            anyhow::ensure!(Instant::now() < give_up, "redis-server does not answer: {error}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(store)
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
