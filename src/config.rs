@@ -33,7 +33,7 @@ const NAMES: [(&str, bool); 42] = [
     ("REDIS_URL", true),
     ("TEXTLEDGER_KEY_PREFIX", true),
     ("TEXTLEDGER_PARTITIONS", true),
-    ("TEXTLEDGER_REPLICAS_ACK", false),
+    ("TEXTLEDGER_REPLICAS_ACK", true),
     ("TEXTLEDGER_MASTER_KEY", false),
     ("TEXTLEDGER_JWT_SECRET", true),
     ("TEXTLEDGER_JWKS_FILE", true),
@@ -106,6 +106,8 @@ pub struct Config {
     pub key_prefix: String,
     /// Partitions per organization.
     pub partitions: u16,
+    /// Replicas of Redis that must hold a write before it is acknowledged.
+    pub replicas_ack: u16,
     /// What signs and verifies tokens, if given.
     pub jwt_secret: Option<SecretString>,
     /// Public keys of the platform that issues tokens.
@@ -241,6 +243,7 @@ impl Reader {
             store,
             data_dir,
             key_prefix: self.key_prefix(),
+            replicas_ack: self.replicas_ack(on_cluster),
             jwt_secret: self.jwt_secret(),
             jwks_file: self.text("TEXTLEDGER_JWKS_FILE").map(PathBuf::from),
             api_keys: self.api_keys(),
@@ -338,6 +341,15 @@ impl Reader {
             self.fault("TEXTLEDGER_PARTITIONS", "1, or left out, with the embedded store");
         }
         partitions
+    }
+
+    fn replicas_ack(&mut self, on_cluster: bool) -> u16 {
+        let wanted = "a number of replicas, such as 1; 0, or left out, on a cluster";
+        let replicas = self.parsed("TEXTLEDGER_REPLICAS_ACK", wanted).unwrap_or(0);
+        if on_cluster && replicas > 0 {
+            self.fault("TEXTLEDGER_REPLICAS_ACK", wanted);
+        }
+        replicas
     }
 
     fn jwt_secret(&mut self) -> Option<SecretString> {

@@ -214,7 +214,7 @@ pub async fn open_store(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Resul
         },
         StoreConfig::Redis(url) => {
             match RedisStore::open(url.expose_secret(), &config.key_prefix, config.partitions).await {
-                Ok(store) => Ok(Arc::new(store)),
+                Ok(store) => Ok(Arc::new(store.held_by(config.replicas_ack))),
                 Err(error @ redis::OpenError::Partitions { .. }) => Err(anyhow!(
                     "{error}: set TEXTLEDGER_PARTITIONS back, or use another TEXTLEDGER_KEY_PREFIX"
                 )),

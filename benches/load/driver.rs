@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::atomic::{AtomicUsize, Ordering},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, ensure};
@@ -15,6 +15,9 @@ use tokio::{
 };
 
 use crate::{processes::processor_time_us, report::Row, requests::Callbacks};
+
+/// The pause between two STOPs in a flood.
+const STOP_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What is sent, over how many connections.
 pub struct Load<'a> {
@@ -47,6 +50,36 @@ impl Load<'_> {
             driver_us: (own_after - own_before) / count,
             costs_us: costs.map(|((name, _), (before, after))| (*name, (after - before) / count)).collect(),
         })
+    }
+
+    /// Sends every request once to `address`, and meanwhile the `stops` one after the other: how long those took, in
+    /// microseconds, from the request to the answer, from which on nobody writes to the person.
+    pub async fn run_with_stops(
+        &self,
+        address: SocketAddr,
+        stops: &[Vec<u8>],
+    ) -> anyhow::Result<(Row, Histogram<u64>)> {
+        let (row, latency) = tokio::join!(self.run(address, &[]), async {
+            let mut connection = TcpStream::connect(address).await?;
+            connection.set_nodelay(true)?;
+            let mut latency = Histogram::new(3)?;
+            let mut answer = [0; 4_096];
+            for stop in stops {
+                tokio::time::sleep(STOP_INTERVAL).await;
+                let start = Instant::now();
+                connection.write_all(stop).await?;
+                let mut read = 0;
+                while !answer[..read].ends_with(b"<Response/>") {
+                    let more = connection.read(&mut answer[read..]).await?;
+                    ensure!(more > 0, "the connection was closed");
+                    read += more;
+                }
+                latency.record(start.elapsed().as_micros() as u64)?;
+                ensure!(answer.starts_with(b"HTTP/1.1 200"), "a STOP was not taken");
+            }
+            Ok(latency)
+        });
+        Ok((row?, latency?))
     }
 
     /// One connection's life: latencies in microseconds.

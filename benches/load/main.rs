@@ -18,9 +18,12 @@ use clap::Parser;
 use self::{
     driver::Load,
     processes::{RedisServer, Service},
-    report::{Report, Row},
+    report::{FLOODING, Report, Row},
     requests::Callbacks,
 };
+
+/// STOPs in the flood.
+const STOPS: usize = 50;
 
 /// cargo bench --bench load -- [OPTIONS]
 #[derive(Parser)]
@@ -82,6 +85,13 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
         let redis = RedisServer::start(&["--appendonly", "yes", "--appendfsync", "always"]).await?;
         report.redis_fsync = Some(over_redis(&load, &redis).await?);
     }
+
+    eprintln!("STOP in a flood");
+    let redis = RedisServer::start(&[]).await?;
+    let service = Service::start(&redis.url())?;
+    let flood = Load { callbacks: &callbacks, connections: FLOODING };
+    report.flood = Some(flood.run_with_stops(service.address(), &requests::stops(STOPS)).await?);
+    drop((service, redis));
 
     eprintln!("the service over the embedded store");
     let service = Service::start("embedded:data")?;

@@ -35,6 +35,8 @@ pub struct Report {
     pub redis_fsync: Option<Row>,
     /// The service over the embedded store.
     pub embedded: Option<Row>,
+    /// The service over Redis under a flood, and the STOPs in it: microseconds from request to answer.
+    pub flood: Option<(Row, Histogram<u64>)>,
     /// Redis's memory per message with two callbacks.
     pub message_bytes: Option<f64>,
     /// Redis's memory per message that was sent through us.
@@ -51,6 +53,7 @@ impl Report {
             redis: None,
             redis_fsync: None,
             embedded: None,
+            flood: None,
             message_bytes: None,
             sent_through_us_bytes: None,
         }
@@ -89,9 +92,24 @@ impl fmt::Display for Report {
             }
             writeln!(f)?;
         }
+        if let Some((row, stops)) = &self.flood {
+            let ms = |latency: &Histogram<u64>, quantile| latency.value_at_quantile(quantile) as f64 / 1e3;
+            writeln!(f, "\n| in a flood over {FLOODING} connections | p50 ms | p99 ms | longest ms |")?;
+            writeln!(f, "| --- | --- | --- | --- |")?;
+            for (name, latency) in
+                [("STOP", Some(stops)), ("the flood's own callbacks", row.latency.as_ref())]
+            {
+                let Some(latency) = latency else { continue };
+                let (p50, p99, longest) = (ms(latency, 0.5), ms(latency, 0.99), ms(latency, 1.0));
+                writeln!(f, "| {name} | {p50:.1} | {p99:.1} | {longest:.1} |")?;
+            }
+        }
         self.ratios(f)
     }
 }
+
+/// Connections of the flood: far more than the service stores at once.
+pub const FLOODING: usize = 1_024;
 
 impl Report {
     fn ratios(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -15,7 +15,8 @@ pub const PUBLIC_URL: &str = "https://sms.example.com";
 /// The sender of all messages.
 pub const SENDER: &str = "+15005550006";
 
-const TARGET: &str = "/webhooks/twilio/status";
+const STATUS: &str = "/webhooks/twilio/status";
+const INBOUND: &str = "/webhooks/twilio/inbound";
 const SEED: u64 = 1;
 
 /// Messages whose first callbacks go before their second ones: as far apart as two callbacks are.
@@ -76,11 +77,33 @@ fn request(key: &SigningKey, sid: &str, to: &str, status: &str) -> Vec<u8> {
     if status == "delivered" {
         parameters.push(("RawDlrDoneDate", "2611221230"));
     }
-    let form: Form = parameters.into_iter().collect();
-    let signature = signature::sign(key, &format!("{PUBLIC_URL}{TARGET}"), &form);
+    post(key, STATUS, parameters.into_iter().collect())
+}
+
+/// A STOP from each of `count` people.
+pub fn stops(count: usize) -> Vec<Vec<u8>> {
+    let key = SigningKey::new(Algorithm::HmacSha1, &AUTH_TOKEN.into());
+    let stop = |number| {
+        let (sid, from) = (format!("SM{:032x}", u128::MAX - number as u128), format!("+1628{number:07}"));
+        let parameters = [
+            ("AccountSid", ACCOUNT_SID),
+            ("MessageSid", &sid),
+            ("SmsSid", &sid),
+            ("From", &from),
+            ("To", SENDER),
+            ("Body", "STOP"),
+            ("NumMedia", "0"),
+        ];
+        post(&key, INBOUND, parameters.into_iter().collect())
+    };
+    (0..count).map(stop).collect()
+}
+
+fn post(key: &SigningKey, target: &str, form: Form<'_>) -> Vec<u8> {
+    let signature = signature::sign(key, &format!("{PUBLIC_URL}{target}"), &form);
     let body = form.encode();
     format!(
-        "POST {TARGET} HTTP/1.1\r\nHost: sms.example.com\r\nUser-Agent: TwilioProxy/1.1\r\nAccept: */*\r\n\
+        "POST {target} HTTP/1.1\r\nHost: sms.example.com\r\nUser-Agent: TwilioProxy/1.1\r\nAccept: */*\r\n\
          Content-Type: application/x-www-form-urlencoded; charset=utf-8\r\n{SIGNATURE_HEADER}: {signature}\r\n\
          I-Twilio-Idempotency-Token: 11111111-2222-3333-4444-555555555555\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()

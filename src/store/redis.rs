@@ -26,6 +26,7 @@ use tokio::sync::Mutex;
 use self::{
     connection::{Connection, Server},
     keys::Keys,
+    scripts::Script,
 };
 use super::{
     ConsentUpdate, ConsentVersion, EVENTS_PAGE_MAX, Error, InboundRecorded, KnownConsent, Message,
@@ -51,6 +52,9 @@ const CLUSTER_POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// How much longer than asked the server's answer to a wait may take before the connection counts as lost.
 const WAIT_GRACE: Duration = Duration::from_secs(2);
 
+/// How long replicas may take to hold a write.
+const REPLICAS_TIME_MAX: Duration = Duration::from_secs(1);
+
 /// How long to wait when entries of the present millisecond were held back.
 const HELD_BACK_DELAY: Duration = Duration::from_millis(1);
 
@@ -60,6 +64,8 @@ pub struct RedisStore {
     /// One for each thread that serves requests.
     connections: ThreadLocal<Connection>,
     keys: Keys,
+    /// Replicas that must hold a write before it counts.
+    replicas_ack: u16,
     /// The number of partitions has been compared with that of the first start. Nothing is read or written before.
     prepared: AtomicBool,
     /// Waits at the server for new entries; made on first use, and again after a failure.
@@ -105,6 +111,7 @@ impl RedisStore {
             server: Server::parse(url).map_err(OpenError::Url)?,
             connections: ThreadLocal::new(),
             keys: Keys::new(prefix, partitions),
+            replicas_ack: 0,
             prepared: AtomicBool::new(false),
             waiting: Mutex::new(None),
         };
@@ -112,6 +119,12 @@ impl RedisStore {
             Err(OpenError::Away(_)) | Ok(()) => Ok(store),
             Err(error) => Err(error),
         }
+    }
+
+    /// The same store, in which a write counts once `replicas` replicas hold it. A cluster has no such thing.
+    pub fn held_by(mut self, replicas: u16) -> Self {
+        self.replicas_ack = replicas;
+        self
     }
 
     /// Fixes the number of partitions, or finds it fixed.
@@ -142,6 +155,35 @@ impl RedisStore {
             return Err(Error::Unavailable(anyhow::anyhow!("Redis has not been reached yet")));
         }
         self.connections.get_or_try(|| self.server.connect()).map_err(unavailable)
+    }
+
+    /// Runs a script that writes, and waits until as many replicas have it as were asked for. An error may mean that it
+    /// is written and not held by enough of them.
+    async fn write<A: AsRef<[u8]>>(
+        &self,
+        script: &Script,
+        keys: &[String],
+        arguments: &[A],
+    ) -> Result<Value, Error> {
+        // Replicas are waited for on the connection that wrote.
+        let connection = self.connection()?;
+        let answer = script.run(connection, keys, arguments).await.map_err(unavailable)?;
+        self.wait_for_replicas(connection).await?;
+        Ok(answer)
+    }
+
+    async fn wait_for_replicas(&self, connection: &Connection) -> Result<(), Error> {
+        if self.replicas_ack == 0 {
+            return Ok(());
+        }
+        let mut wait = redis::cmd("WAIT");
+        wait.arg(self.replicas_ack).arg(REPLICAS_TIME_MAX.as_millis() as u64);
+        let held: u16 = read(connection.send(&wait).await.map_err(unavailable)?)?;
+        if held >= self.replicas_ack {
+            return Ok(());
+        }
+        let wanted = self.replicas_ack;
+        Err(Error::Unavailable(anyhow::anyhow!("{held} of {wanted} replicas hold what was written")))
     }
 
     async fn get<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, Error> {
@@ -280,8 +322,7 @@ impl Store for RedisStore {
             &ask_at,
             is_final,
         ];
-        let answer = scripts::RECORD_STATUS.run(self.connection()?, &keys, &arguments).await;
-        let result: u8 = read(answer.map_err(unavailable)?)?;
+        let result: u8 = read(self.write(&scripts::RECORD_STATUS, &keys, &arguments).await?)?;
         let recorded = match result & 3 {
             0 => Recorded::Duplicate,
             1 => Recorded::Moved,
@@ -342,8 +383,7 @@ impl Store for RedisStore {
             vec![encode(&answer), changes.to_owned(), expected, after, inbound.len().to_string()];
         arguments.extend(inbound);
         arguments.extend(consents);
-        let stored = scripts::RECORD_INBOUND.run(self.connection()?, &keys, &arguments).await;
-        let stored: String = read(stored.map_err(unavailable)?)?;
+        let stored: String = read(self.write(&scripts::RECORD_INBOUND, &keys, &arguments).await?)?;
         Ok(match stored.as_str() {
             "1" => InboundRecorded::Stored,
             "0" => InboundRecorded::ConsentChanged,
@@ -369,7 +409,7 @@ impl Store for RedisStore {
         ];
         let mut arguments = vec![update.expected.0, encode(&update.consent)];
         arguments.extend(flat_fields(&Event::Consent(update.entry)));
-        read(scripts::CHANGE_CONSENT.run(self.connection()?, &keys, &arguments).await.map_err(unavailable)?)
+        read(self.write(&scripts::CHANGE_CONSENT, &keys, &arguments).await?)
     }
 
     fn partition(&self, person: &str) -> u16 {
@@ -388,8 +428,8 @@ impl Store for RedisStore {
         let keys = [key, self.keys.consent(organization, outbound.to.bare())];
         let state = OutboundState::Sending;
         let arguments = [consent.0.clone(), encode(outbound), encode(&state), state.rank().to_string()];
-        let answer = scripts::CREATE_OUTBOUND.run(self.connection()?, &keys, &arguments).await;
-        Ok(match read::<bool>(answer.map_err(unavailable)?)? {
+        let answer = self.write(&scripts::CREATE_OUTBOUND, &keys, &arguments).await?;
+        Ok(match read::<bool>(answer)? {
             true => OutboundCreated::Created,
             false => OutboundCreated::Conflict,
         })
@@ -403,8 +443,7 @@ impl Store for RedisStore {
     ) -> Result<(), Error> {
         let Some(key) = self.keys.outbound(organization, id) else { return Ok(()) };
         let arguments = [encode(state), state.rank().to_string()];
-        let answer = scripts::RESOLVE_OUTBOUND.run(self.connection()?, &[key], &arguments).await;
-        answer.map(drop).map_err(unavailable)
+        self.write(&scripts::RESOLVE_OUTBOUND, &[key], &arguments).await.map(drop)
     }
 
     async fn outbound(
@@ -523,8 +562,8 @@ impl Store for RedisStore {
             }
             let keys = [self.keys.tasks(organization, partition)];
             let arguments = [now.to_string(), until.to_string(), wanted.to_string()];
-            let answer = scripts::CLAIM_TASKS.run(self.connection()?, &keys, &arguments).await;
-            let due: Vec<(String, f64)> = read(answer.map_err(unavailable)?)?;
+            let answer = self.write(&scripts::CLAIM_TASKS, &keys, &arguments).await?;
+            let due: Vec<(String, f64)> = read(answer)?;
             for (task, at) in due {
                 let task = task.parse().map_err(|_| Error::Unreadable(format!("a task: {task:?}")))?;
                 claimed.push((task, at as UnixMs));
@@ -554,7 +593,9 @@ impl Store for RedisStore {
         // A write, since a replica or a full server answers PING all the same.
         let mut command = redis::cmd("SET");
         command.arg(self.keys.ping()).arg(1).arg("EX").arg(60);
-        self.get::<Value>(&command).await.map(drop)
+        let connection = self.connection()?;
+        connection.send(&command).await.map_err(unavailable)?;
+        self.wait_for_replicas(connection).await
     }
 }
 

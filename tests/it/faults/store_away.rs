@@ -230,3 +230,29 @@ async fn a_redis_that_hangs_is_away_too() {
     caught_up(&service).await;
     assert_eq!(counted(&service.all_events().await).values().sum::<usize>(), 21);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_replicas_that_were_asked_for_redis_is_away() {
+    let redis = RedisServer::start();
+    let replica = RedisServer::start_replica_of(redis.port()).await;
+    let url = redis.url();
+    let settings = [("TEXTLEDGER_STORE", url.as_str()), ("TEXTLEDGER_REPLICAS_ACK", "1")];
+    // Until the replica has followed, a start finds no store.
+    let mut connection = redis.connect().await;
+    eventually("the replica follows", async || {
+        let _: () = redis::cmd("SET").arg("x").arg(1).query_async(&mut connection).await.unwrap();
+        let held: u32 = redis::cmd("WAIT").arg(1).arg(100).query_async(&mut connection).await.unwrap();
+        (held == 1).then_some(())
+    })
+    .await;
+    let service = TestService::start_with(On::Redis, &settings).await;
+    assert_eq!(service.webhook(STATUS, &callback(&sid(1), "sent")).await.status(), 204);
+    let spooled = r#"textledger_webhook_requests_total{route="status",result="spooled"}"#;
+    assert_eq!(service.metric(spooled).await, 0);
+    drop(replica);
+    assert_eq!(service.webhook(STATUS, &callback(&sid(2), "sent")).await.status(), 204);
+    assert_eq!((service.metric(spooled).await, service.ready().await), (1, 503));
+    let _replica = RedisServer::start_replica_of(redis.port()).await;
+    caught_up(&service).await;
+    assert_eq!(counted(&service.all_events().await).into_values().collect::<Vec<_>>(), [1, 1]);
+}

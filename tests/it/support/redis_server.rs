@@ -31,6 +31,15 @@ impl RedisServer {
         Self::launch(free_port(), folder.to_owned(), "yes")
     }
 
+    /// Starts a replica of the server at `port`.
+    pub async fn start_replica_of(port: u16) -> Self {
+        let replica = Self::start();
+        let mut connection = replica.connect().await;
+        let _: String =
+            redis::cmd("REPLICAOF").arg("127.0.0.1").arg(port).query_async(&mut connection).await.unwrap();
+        replica
+    }
+
     /// Starts a server in the place of one that was, with what that had on disk.
     pub fn start_in_place_of(port: u16, folder: &Path) -> Self {
         Self::launch(port, folder.to_owned(), "yes")
