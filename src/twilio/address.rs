@@ -130,12 +130,15 @@ pub fn is_e164(text: &str) -> bool {
     })
 }
 
-/// `text` with its middle masked, for logs: `+1415***2671`. Up to five characters are masked whole.
+/// `text` with its middle masked, for logs: `+1415***2671`. Three characters or more are hidden: of a number that is
+/// all but written out, the rest is soon tried. Up to six characters are masked whole.
 pub fn mask(text: &str) -> String {
     let characters: Vec<char> = text.chars().collect();
     let (head, tail) = match characters.len() {
-        0..=5 => (0, 0),
-        6..=9 => (2, 2),
+        0..=6 => (0, 0),
+        7..=9 => (2, 2),
+        10 => (4, 3),
+        11 => (4, 4),
         _ => (5, 4),
     };
     let mut masked: String = characters[..head].iter().collect();
@@ -246,14 +249,30 @@ mod tests {
         assert_eq!(mask("é"), "***");
     }
 
+    /// Found by the fuzz target `address`: of ten characters nine were shown.
+    #[test]
+    fn a_mask_hides_three_characters_or_more() {
+        for (text, masked) in [
+            ("123456", "***"),
+            ("5552671", "55***71"),
+            ("155526710", "15***10"),
+            ("4155552671", "4155***671"),
+            ("14155552671", "1415***2671"),
+            ("+14155552671", "+1415***2671"),
+            ("+491555526712", "+4915***6712"),
+        ] {
+            assert_eq!(mask(text), masked);
+        }
+    }
+
     #[test]
     fn numbers_within_a_text_are_masked() {
         let sid = "SM01234567890123456789012345678901";
         for (text, masked) in [
             ("The 'To' number +14155552671 is not valid.", "The 'To' number +1415***2671 is not valid."),
-            ("to 14155552671, from +15005550006", "to 14155***2671, from +1500***0006"),
+            ("to 14155552671, from +15005550006", "to 1415***2671, from +1500***0006"),
             ("+1 (415) 555-2671", "+1415***2671"),
-            ("415.555.2671!", "41555***2671!"),
+            ("415.555.2671!", "4155***671!"),
             ("whatsapp:+14155552671", "whatsapp:+1415***2671"),
             ("tel+14155552671", "tel+1415***2671"),
             ("5552671", "55***71"),
