@@ -6,8 +6,9 @@
 //! and in the usual combinations. Nothing is ever accepted for it.
 //!
 //! Whoever sends a request decides on everything that is tried here but the keys. So the work is bounded by
-//! [`MACS_MAX`] and [`MAC_BYTES_MAX`] whatever the request, and nobody but the operator may learn what is found: not
-//! the caller, and not by the time that it takes.
+//! [`MACS_MAX`] and [`MAC_BYTES_MAX`] whatever the request, a long URL is not looked into, a form of many parameters is
+//! not taken apart, and nobody but the operator may learn what is found: not the caller, and not by the time that it
+//! takes.
 
 use std::{borrow::Cow, fmt};
 
@@ -30,6 +31,9 @@ const URL_BYTES_MAX: usize = 8 * 1024;
 
 /// Up to how many parameters of a query every order is tried.
 const PERMUTED_MAX: usize = 5;
+
+/// The longest form that others are tried for, in parameters; Twilio's own have up to 40. Every try sorts them anew.
+const FORM_PARAMETERS_MAX: usize = 256;
 
 /// How many parameters of a form are looked at one by one.
 const PARAMETERS_MAX: usize = 48;
@@ -359,6 +363,9 @@ impl Search {
     /// Another form.
     fn form(&mut self, refused: &Refused<'_>, url: Url<'_>, keys: &[SigningKey]) -> Option<Finding> {
         let Content::Form(form) = refused.content else { return None };
+        if form.len() > FORM_PARAMETERS_MAX {
+            return None;
+        }
         let whole = url.text();
         let pairs: Vec<Pair<'_>> =
             form.iter().map(|(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value))).collect();

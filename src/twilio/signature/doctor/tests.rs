@@ -238,6 +238,22 @@ fn userinfo_is_not_shown() {
     assert!(!format!("{found:?}").contains("hunter2"), "{found:?}");
 }
 
+/// Found by the fuzz target `signature`: with 64 KiB of short parameters a refusal took seconds to look into.
+#[test]
+fn a_form_of_too_many_parameters_is_not_looked_into() {
+    let own = format!("{PUBLIC}{TARGET}");
+    let names: Vec<String> = (0..FORM_PARAMETERS_MAX).map(|number| format!("Name{number}")).collect();
+    let mut signed: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "1")).collect();
+    signed[0].1 = "1 ";
+    let found = |signed: &[(&str, &str)]| {
+        let trimmed: Vec<_> = signed.iter().map(|(name, value)| (*name, value.trim())).collect();
+        find(TOKEN, (&own, signed), (TARGET, &trimmed), Hints::default()).map(|finding| finding.cause)
+    };
+    assert_eq!(found(&signed), Some(Cause::ValueTrimmed));
+    signed.push(("OneMore", "1"));
+    assert_eq!(found(&signed), None);
+}
+
 proptest! {
     #[test]
     fn nothing_panics_and_the_work_is_bounded(
