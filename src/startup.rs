@@ -44,6 +44,9 @@ const SHUTDOWN_TIMEOUT_S: u64 = 25;
 /// How long background tasks may take to end after the last request.
 const TASKS_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Connections that one thread serves at the same time: with a body of 64 KiB on each, what strangers can take of memory.
+const CONNECTIONS_MAX: usize = 4_096;
+
 /// How long a client may take to send a request's head.
 const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -129,6 +132,7 @@ impl Service {
             HttpApp::new().app_data(state.clone()).configure(|config| http::routes(config, &prefix))
         })
         .workers(config.workers)
+        .max_connections(CONNECTIONS_MAX)
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(REQUEST_HEAD_TIMEOUT)
         .shutdown_timeout(SHUTDOWN_TIMEOUT_S)

@@ -44,6 +44,9 @@ const PAUSE_MIN: Duration = Duration::from_secs(1);
 /// How often one page of a listing is asked for.
 const PAGE_TRIES_MAX: u32 = 5;
 
+/// Messages of a page that are recorded at the same time.
+const RECORDED_AT_ONCE: usize = 16;
+
 /// Pages of one listing: a million messages.
 const PAGES_MAX: usize = 1_000;
 
@@ -162,10 +165,14 @@ impl App {
                 }
             };
             let Some(next) = next else { break Done::Well };
-            for message in &next.messages {
-                messages += 1;
-                learned += usize::from(self.record_polled(organization, message).await?);
+            messages += next.messages.len();
+            let mut recorded = futures_util::stream::iter(0..next.messages.len())
+                .map(|index| self.record_polled(organization, &next.messages[index]))
+                .buffered(RECORDED_AT_ONCE);
+            while let Some(recorded) = recorded.next().await {
+                learned += usize::from(recorded?);
             }
+            drop(recorded);
             pages += 1;
             if pages == PAGES_MAX {
                 tracing::warn!(%organization, pages, "a listing ends before its end: too many messages");

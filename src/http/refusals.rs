@@ -47,6 +47,9 @@ const WAITING_MAX: usize = 64;
 /// How often one is looked into at the most: a look costs up to some milliseconds of one processor.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
+/// Characters of a `Host` header that are kept: a name has at most 253, and a port.
+const HOST_CHARACTERS_MAX: usize = 260;
+
 /// Other accounts whose keys are tried.
 const ACCOUNTS_MAX: usize = 256;
 
@@ -154,7 +157,7 @@ impl Refusals {
             "path": refused.path,
             "account_sid": account_sid,
             "peer": refused.peer,
-            "host": refused.host,
+            "host": refused.host.as_deref().map(|host| host.chars().take(HOST_CHARACTERS_MAX).collect::<String>()),
             "reason": refused.reason,
             "cause": cause,
             "detail": detail,

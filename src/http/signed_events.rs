@@ -3,7 +3,10 @@
 use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
 use futures_util::future::LocalBoxFuture;
 
-use super::verification::{self, Kind, Rejection, Unverified};
+use super::{
+    signed_form::FORM_BYTES_MAX,
+    verification::{self, Kind, Rejection, Unverified},
+};
 use crate::{
     domain::Organization,
     metrics::Route,
@@ -32,8 +35,10 @@ impl FromRequest for SignedEvents {
         let request = request.clone();
         let payload = web::Payload::from_request(&request, payload);
         Box::pin(async move {
-            let read =
-                Unverified::read(request.clone(), payload, EVENTS_BYTES_MAX, kind_of, "application/json");
+            // Who has signed nothing is not given more room than for a form.
+            let signed = Unverified::is_url_signed(&request);
+            let bytes_max = if signed { EVENTS_BYTES_MAX } else { FORM_BYTES_MAX };
+            let read = Unverified::read(request.clone(), payload, bytes_max, kind_of, "application/json");
             let signed = read.await.and_then(|unverified| verified(&unverified));
             signed.inspect_err(|rejection| verification::note(&request, Route::Events, rejection))
         })

@@ -16,6 +16,7 @@ on_both_stores! {
     an_old_stop_does_not_undo_a_later_start
     what_is_not_known_or_cannot_be_read_does_not_stop_the_rest
     what_is_not_signed_is_refused
+    a_long_batch_is_taken_from_twilio_alone
 }
 
 fn status(sid: &str, status: &str, error_code: Value) -> Value {
@@ -141,4 +142,19 @@ async fn what_is_not_signed_is_refused(on: On) {
     assert_eq!(service.post_events(&batch).await.status(), 403);
     assert!(service.events().await.is_empty());
     assert_eq!(answer(service.get(Role::Viewer, "/api/sms/webhook-refusals")).await.0, 403);
+}
+
+async fn a_long_batch_is_taken_from_twilio_alone(on: On) {
+    let service = TestService::start(on).await;
+    let sid = |number: usize| format!("SM{number:032x}");
+    let batch: Vec<Value> = (0..400).map(|number| status(&sid(number), "SENT", Value::Null)).collect();
+    let batch = json!(batch);
+    assert!(batch.to_string().len() > 2 * 64 * 1024);
+    assert_eq!(service.post_events(&batch).await.status(), 204);
+    assert_eq!(service.all_events().await.len(), 400);
+    let unsigned = service
+        .anonymous(reqwest::Method::POST, "/webhooks/twilio/events?bodySHA256=0")
+        .header("content-type", "application/json")
+        .body(batch.to_string());
+    assert_eq!(answer(unsigned).await.0, 413);
 }
