@@ -53,21 +53,17 @@ const PAGES_MAX: usize = 1_000;
 /// How much further back than the listing before it one reaches: a message may change for so long.
 const LIST_OVERLAP: Duration = Duration::from_secs(12 * 60 * 60);
 
-/// What one round of the reconciler came to.
+/// What one round of asking came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Round {
-    /// Tasks that were due.
-    pub due: usize,
-    /// Twilio wants fewer requests: how long to leave it alone.
+    /// Messages that were asked for.
+    pub asked: usize,
+    /// There may be more that are due.
+    pub more: bool,
+    /// The listing is due, and since when; it is claimed, and left to [`App::list`], since it may take long.
+    pub listing: Option<UnixMs>,
+    /// Twilio wants fewer requests, or none: how long to leave it alone.
     pub pause: Option<Duration>,
-}
-
-/// What came of one task.
-enum Done {
-    /// It is done, or planned anew.
-    Well,
-    /// Twilio did not process it.
-    Pause(Duration),
 }
 
 impl App {
@@ -89,52 +85,52 @@ impl App {
         }
     }
 
-    /// Does what is due for `organization`, some of it at least. What it costs depends on that alone.
+    /// Asks for messages of `organization` that are due to be asked for, some of them at least. What it costs depends on
+    /// those alone.
     pub async fn reconcile(&self, organization: &Organization) -> Result<Round, store::Error> {
         let Some(account) = self.accounts.of(organization) else { return Ok(Round::default()) };
         let now = self.now_ms();
         let claimed = self.store.claim(organization, now, now + millis(CLAIM_TIME), CLAIMED_MAX).await?;
-        let due = claimed.len();
-        let mut pause = None;
-        let mut done = futures_util::stream::iter(claimed)
+        let mut round = Round { more: claimed.len() == CLAIMED_MAX, ..Round::default() };
+        let mut asked = futures_util::stream::iter(claimed)
             .map(|(task, due_at)| {
                 let account = &account;
                 async move {
                     match &task {
-                        Task::Ask { sid, since } => self.ask(account, &task, sid, *since).await,
-                        Task::List => self.list(account, due_at).await,
+                        Task::Ask { sid, since } => (None, self.ask(account, &task, sid, *since).await),
+                        Task::List => (Some(due_at), Ok(None)),
                     }
                 }
             })
             .buffer_unordered(ASKED_AT_ONCE);
-        while let Some(done) = done.next().await {
-            if let Done::Pause(wanted) = done? {
-                pause = pause.max(Some(wanted));
-            }
+        while let Some((listing, pause)) = asked.next().await {
+            round.asked += usize::from(listing.is_none());
+            round.listing = round.listing.or(listing);
+            round.pause = round.pause.max(pause?);
         }
-        Ok(Round { due, pause })
+        Ok(round)
     }
 
-    /// Asks what became of one message.
+    /// Asks what became of one message. Returns how long to leave Twilio alone, if it wants that.
     async fn ask(
         &self,
         account: &Account,
         task: &Task,
         sid: &MessageSid,
         since: UnixMs,
-    ) -> Result<Done, store::Error> {
+    ) -> Result<Option<Duration>, store::Error> {
         let organization = &account.organization;
         let asked = self.twilio.fetch_message(&account.credentials, sid).await;
-        let (again, result, done) = match asked {
+        let (again, result, pause) = match asked {
             Ok(Some(message)) => {
                 let learned = self.record_polled(organization, &message).await?;
                 let is_final = message.status.as_ref().is_some_and(delivery::is_final);
                 let again = next_ask(since, self.now_ms(), &self.settings.reconcile_after);
                 let result = if learned { PollResult::Learned } else { PollResult::Known };
-                (again.filter(|_| !is_final), result, Done::Well)
+                (again.filter(|_| !is_final), result, None)
             }
             // Deleted, or never of this account.
-            Ok(None) => (None, PollResult::Gone, Done::Well),
+            Ok(None) => (None, PollResult::Gone, None),
             Err(error) => {
                 tracing::warn!(%organization, message_sid = %sid, %error, "a message could not be asked for");
                 let again = self.now_ms() + millis(RETRY_DELAY);
@@ -143,19 +139,24 @@ impl App {
         };
         self.metrics.poll(result);
         self.store.plan_anew(organization, task, again).await?;
-        Ok(done)
+        Ok(pause)
     }
 
-    /// Lists the account's messages since the listing before the one that was due at `due_at`.
-    async fn list(&self, account: &Account, due_at: UnixMs) -> Result<Done, store::Error> {
-        let organization = &account.organization;
+    /// Lists the messages of `organization` since the listing before the one that was due at `due_at`, which the caller
+    /// has claimed. Returns how long to leave Twilio alone, if it wants that.
+    pub async fn list(
+        &self,
+        organization: &Organization,
+        due_at: UnixMs,
+    ) -> Result<Option<Duration>, store::Error> {
+        let Some(account) = self.accounts.of(organization) else { return Ok(None) };
         let every = self.list_every().unwrap_or_default();
         let since = due_at.saturating_sub(millis(every) + millis(LIST_OVERLAP));
         let list = ListMessages { date_sent_on_or_after: date_of(since), ..ListMessages::default() };
         let (mut pages, mut messages, mut learned) = (0, 0, 0);
         let mut page: Option<MessagePage> = None;
-        let done = loop {
-            let next = match self.next_page(account, &list, page.as_ref()).await {
+        loop {
+            let next = match self.next_page(&account, &list, page.as_ref()).await {
                 Ok(next) => next,
                 Err(error) => {
                     tracing::warn!(%organization, %error, pages, "the listing of messages broke off");
@@ -164,7 +165,7 @@ impl App {
                     return Ok(pause_after(&error));
                 }
             };
-            let Some(next) = next else { break Done::Well };
+            let Some(next) = next else { break };
             messages += next.messages.len();
             let mut recorded = futures_util::stream::iter(0..next.messages.len())
                 .map(|index| self.record_polled(organization, &next.messages[index]))
@@ -176,18 +177,18 @@ impl App {
             pages += 1;
             if pages == PAGES_MAX {
                 tracing::warn!(%organization, pages, "a listing ends before its end: too many messages");
-                break Done::Well;
+                break;
             }
             // Still at it.
             let until = self.now_ms() + millis(CLAIM_TIME);
             self.store.plan_anew(organization, &Task::List, Some(until)).await?;
             page = Some(next);
-        };
+        }
         tracing::info!(%organization, pages, messages, learned, "messages listed at Twilio");
         self.metrics.listing();
         let again = self.now_ms() + millis(every);
         self.store.plan_anew(organization, &Task::List, Some(again)).await?;
-        Ok(done)
+        Ok(None)
     }
 
     /// The page behind `page`, or the first; asked for again while Twilio is busy.
@@ -275,11 +276,13 @@ fn channel_of(message: &resource::Message) -> Channel {
     channels.find(|&channel| channel != Channel::Sms).unwrap_or(Channel::Sms)
 }
 
-/// How long to leave Twilio alone after `error`.
-fn pause_after(error: &client::Error) -> Done {
-    match error.outcome() {
-        Outcome::NotProcessed => Done::Pause(error.retry_after().unwrap_or(PAUSE_MIN).max(PAUSE_MIN)),
-        Outcome::Refused | Outcome::Ambiguous => Done::Well,
+/// How long to leave Twilio alone after `error`, if at all.
+fn pause_after(error: &client::Error) -> Option<Duration> {
+    match (error, error.outcome()) {
+        // Until somebody mends them, every further request would be one too many.
+        (client::Error::CredentialsRejected(_), _) => Some(RETRY_DELAY),
+        (_, Outcome::NotProcessed) => Some(error.retry_after().unwrap_or(PAUSE_MIN).max(PAUSE_MIN)),
+        (_, Outcome::Refused | Outcome::Ambiguous) => None,
     }
 }
 

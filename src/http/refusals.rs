@@ -75,8 +75,6 @@ pub struct RefusedRequest {
     pub settings: String,
     /// The `Host` header, and what proxies say of themselves.
     pub host: Option<String>,
-    /// `X-Forwarded-Proto`.
-    pub forwarded_proto: Option<String>,
     /// `X-Forwarded-Host`.
     pub forwarded_host: Option<String>,
     /// `X-Forwarded-Port`.

@@ -130,8 +130,8 @@ impl Unverified {
         url_alone.account_that_signed(&Form::default()).is_some()
     }
 
-    /// Reads a request whose body has at most `bytes_max` bytes. A GET has none; a POST has one of a type
-    /// that `accepts` names a kind for, else of none but those in `wanted`.
+    /// Reads a request whose body has at most `bytes_max` bytes. A GET has none; a POST has one of a type that `accepts`
+    /// names a kind for. Others are refused, and the log says that `wanted` was.
     pub async fn read(
         request: HttpRequest,
         payload: impl Future<Output = Result<web::Payload, actix_web::Error>>,
@@ -170,19 +170,17 @@ impl Unverified {
 
     /// The account that `claimed` names, if it is one of ours and has signed the request.
     pub fn verify(&self, form: &Form<'_>, claimed: Option<&str>) -> Result<Arc<Account>, Rejection> {
-        let account = match claimed {
-            None => Err(Rejection::NoAccount("no AccountSid")),
-            Some(claimed) => AccountSid::parse(claimed)
-                .ok()
-                .and_then(|sid| self.state.app.accounts().by_sid(&sid))
-                .ok_or(Rejection::NoAccount("unknown AccountSid")),
-        };
+        let claimed = claimed.ok_or("no AccountSid");
+        let account = claimed.and_then(|claimed| {
+            let sid = AccountSid::parse(claimed).ok();
+            sid.and_then(|sid| self.state.app.accounts().by_sid(&sid)).ok_or("unknown AccountSid")
+        });
         self.verify_as(account, form)
     }
 
     /// The one of all accounts that has signed the request, which names none.
     pub fn verify_as_any(&self, form: &Form<'_>) -> Result<Arc<Account>, Rejection> {
-        self.verify_as(self.account_that_signed(form).ok_or(Rejection::NoAccount("no AccountSid")), form)
+        self.verify_as(self.account_that_signed(form).ok_or("no AccountSid"), form)
     }
 
     fn account_that_signed(&self, form: &Form<'_>) -> Option<Arc<Account>> {
@@ -191,27 +189,25 @@ impl Unverified {
         tried.find(|account| self.key_of(account, form).is_ok()).cloned()
     }
 
+    /// `account`, if it has signed the request. Whatever is refused is handed over, to be explained.
     fn verify_as(
         &self,
-        account: Result<Arc<Account>, Rejection>,
+        account: Result<Arc<Account>, &'static str>,
         form: &Form<'_>,
     ) -> Result<Arc<Account>, Rejection> {
-        let verified = match &account {
-            Ok(account) => self.key_of(account, form).map_err(Rejection::Refused),
-            Err(Rejection::NoAccount(reason)) => Err(Rejection::NoAccount(reason)),
-            Err(_) => unreachable!("an account is named or is not"),
+        let (account, rejection) = match account {
+            Err(reason) => (None, Rejection::NoAccount(reason)),
+            Ok(account) => match self.key_of(&account, form) {
+                Err(refusal) => (Some(account), Rejection::Refused(refusal)),
+                Ok(key) => {
+                    let account_sid = account.credentials.account_sid.as_str();
+                    self.state.app.metrics().signature(account_sid, key.to_string());
+                    return Ok(account);
+                }
+            },
         };
-        match verified {
-            Ok(key) => {
-                let account = account?;
-                self.state.app.metrics().signature(account.credentials.account_sid.as_str(), key.to_string());
-                Ok(account)
-            }
-            Err(rejection) => {
-                self.state.refusals.report(self.refused(account.ok(), &rejection));
-                Err(rejection)
-            }
-        }
+        self.state.refusals.report(self.refused(account, &rejection));
+        Err(rejection)
     }
 
     /// Which key of `account` signed the request.
@@ -245,7 +241,6 @@ impl Unverified {
             signature: header(SIGNATURE_HEADER).unwrap_or_default(),
             settings: header(SETTINGS_HEADER).unwrap_or_default(),
             host: header("host"),
-            forwarded_proto: header("x-forwarded-proto"),
             forwarded_host: header("x-forwarded-host"),
             forwarded_port: header("x-forwarded-port"),
             forwarded_prefix: header("x-forwarded-prefix"),
