@@ -58,10 +58,16 @@ pub enum PollResult {
 
 macro_rules! label_values {
     ($($type:ident { $($name:ident = $text:literal),+ $(,)? })+) => {$(
+        impl $type {
+            /// The word in labels and logs.
+            pub fn as_str(self) -> &'static str {
+                match self { $($type::$name => $text,)+ }
+            }
+        }
+
         impl EncodeLabelValue for $type {
             fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
-                let text = match self { $($type::$name => $text,)+ };
-                EncodeLabelValue::encode(&text, encoder)
+                EncodeLabelValue::encode(&self.as_str(), encoder)
             }
         }
     )+};

@@ -215,14 +215,7 @@ impl App {
                 tokio::task::spawn_blocking(move || spool.read(lane)).await
             };
             let read = read.map_err(|error| broken(error.to_string()))?;
-            let Some(batch) = read.map_err(|error| broken(error.to_string()))? else { return Ok(()) };
-            if batch.unreadable > 0 {
-                self.metrics.unreadable(batch.unreadable);
-                tracing::error!(
-                    records = batch.unreadable,
-                    "damaged records in the spool; the file is put aside"
-                );
-            }
+            let Some(mut batch) = read.map_err(|error| broken(error.to_string()))? else { return Ok(()) };
             if batch.torn {
                 tracing::warn!(
                     "the spool ends in a record that a crash cut short; nobody was told that it is kept"
@@ -232,25 +225,32 @@ impl App {
                 spool::Lane::Replies => 1,
                 spool::Lane::Statuses => REPLAYED_AT_ONCE,
             };
-            futures_util::stream::iter(0..batch.records.len())
+            let passed_over = futures_util::stream::iter(0..batch.records.len())
                 .map(|index| Ok(self.apply(&batch.records[index].1)))
                 .try_buffered(at_once)
-                .try_for_each(|()| std::future::ready(Ok(())))
+                .try_fold(0, |count, applied| std::future::ready(Ok(count + u64::from(!applied))))
                 .await?;
+            batch.unreadable += passed_over;
+            if batch.unreadable > 0 {
+                self.metrics.unreadable(batch.unreadable);
+                tracing::error!(
+                    records = batch.unreadable,
+                    "records of the spool cannot be read; their file is put aside"
+                );
+            }
             spool.confirm(lane, &batch).map_err(|error| broken(error.to_string()))?;
             self.metrics.replayed(batch.records.len() as u64);
         }
     }
 
-    /// Applies one record of the spool.
-    async fn apply(&self, record: &str) -> Result<(), store::Error> {
+    /// Applies one record of the spool; returns whether it could be. One that cannot must not stand in the way for ever.
+    async fn apply(&self, record: &str) -> Result<bool, store::Error> {
         let spooled: Spooled = match serde_json::from_str(record) {
             Ok(spooled) => spooled,
             Err(error) => {
-                // Whole, and yet not ours: of a later version. It would stand in the way for ever.
-                self.metrics.unreadable(1);
-                tracing::error!(%error, "a record of the spool cannot be read by this version");
-                return Ok(());
+                // Whole, and yet not ours: of a later version.
+                tracing::error!(%error, "a record of the spool is not of this version");
+                return Ok(false);
             }
         };
         let result = match spooled.told {
@@ -260,12 +260,12 @@ impl App {
             }
         };
         match result {
+            Ok(()) => Ok(true),
             Err(store::Error::Unreadable(error)) => {
-                self.metrics.unreadable(1);
-                tracing::error!(error, "a spooled webhook could not be applied");
-                Ok(())
+                tracing::error!(error, "a record of the spool could not be applied");
+                Ok(false)
             }
-            result => result,
+            Err(error) => Err(error),
         }
     }
 }

@@ -128,7 +128,7 @@ async fn take_status(
     state.app.metrics().webhook(route, result);
     tracing::debug!(
         %organization, message_sid = %sid, id = id.map(tracing::field::display), %status, error_code, to, source,
-        ?result, "status"
+        result = result.as_str(), "status"
     );
     Ok(())
 }
@@ -158,7 +158,7 @@ async fn take_reply(
     tracing::info!(
         %organization, message_sid = %entry.sid, channel = %entry.channel, from = mask(&entry.from),
         media = entry.media, consent = consent.map(|entry| entry.state.as_str()),
-        source = consent.map(|entry| entry.source.as_str()), ?result, "message received"
+        source = consent.map(|entry| entry.source.as_str()), result = result.as_str(), "message received"
     );
     Ok(received.answer)
 }

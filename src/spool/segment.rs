@@ -188,7 +188,8 @@ pub struct Batch {
     last_ms: Option<u64>,
     /// The records, in the order in which they were appended: when they were received, and their text.
     pub records: Vec<(u64, String)>,
-    /// Lines that are damaged.
+    /// Lines that are damaged. With any, the file is put aside instead of deleted once it is confirmed; whoever reads the
+    /// batch may add what it could not make sense of.
     pub unreadable: u64,
     /// The file ends in a part of a record: it was being written during a crash and nobody was told that it is kept.
     pub torn: bool,

@@ -30,7 +30,7 @@ pub async fn run(app: Arc<App>) {
         }
         tracing::info!(
             away_s = gone.elapsed().as_secs(),
-            "the store is back and has everything that was spooled"
+            "the store is there and has everything that was spooled"
         );
     }
 }
