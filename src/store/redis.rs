@@ -474,7 +474,11 @@ impl Store for RedisStore {
             return Ok(page.events);
         }
         // What was written just before this call belongs to its answer.
-        tokio::time::sleep(HELD_BACK_DELAY).await;
+        let delay = match self.server {
+            Server::Single(_) => HELD_BACK_DELAY,
+            Server::Cluster(_) => HELD_BACK_DELAY + CLUSTER_CLOCK_SKEW_MAX,
+        };
+        tokio::time::sleep(delay).await;
         Ok(self.page(organization, after, limit).await?.events)
     }
 

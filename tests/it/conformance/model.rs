@@ -16,9 +16,6 @@ use textledger::{
 
 use super::suite::{Harness, sid, status};
 
-/// Random histories per store.
-const HISTORIES: u32 = 24;
-
 /// Statuses in the order of the contract: a later one moves a message, one on the same line does not.
 const RANKS: [&[&str]; 7] = [
     &["accepted", "scheduled"],
@@ -56,7 +53,7 @@ fn standing(told: &[Told]) -> Option<&'static str> {
 pub async fn random_histories_of_statuses_agree_with_the_model(harness: &dyn Harness) {
     let store = harness.open().await;
     let mut runner = TestRunner::new(ProptestConfig { failure_persistence: None, ..Default::default() });
-    for number in 0..HISTORIES {
+    for number in 0..harness.histories() {
         let organization = Organization::parse(&format!("history-{number}")).unwrap();
         let history = histories().new_tree(&mut runner).unwrap().current();
         check(&store, &organization, &history).await;
@@ -174,7 +171,7 @@ struct People {
 pub async fn random_histories_of_consent_agree_with_the_model(harness: &dyn Harness) {
     let store = harness.open().await;
     let mut runner = TestRunner::new(ProptestConfig { failure_persistence: None, ..Default::default() });
-    for number in 0..HISTORIES {
+    for number in 0..harness.histories() {
         let organization = Organization::parse(&format!("people-{number}")).unwrap();
         let history = steps().new_tree(&mut runner).unwrap().current();
         let mut people = People::default();

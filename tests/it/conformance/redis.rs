@@ -15,9 +15,10 @@ use textledger::{
 };
 
 use super::suite::{Harness, sid, status};
-use crate::support::redis_server::RedisServer;
+use crate::support::redis_server::{RedisCluster, RedisServer};
 
 struct Redis {
+    url: String,
     prefix: String,
     partitions: u16,
 }
@@ -25,14 +26,26 @@ struct Redis {
 #[async_trait]
 impl Harness for Redis {
     async fn open(&self) -> Arc<dyn Store> {
-        let url = RedisServer::shared().url();
-        Arc::new(RedisStore::open(&url, &self.prefix, self.partitions).await.unwrap())
+        Arc::new(RedisStore::open(&self.url, &self.prefix, self.partitions).await.unwrap())
+    }
+
+    fn histories(&self) -> u32 {
+        // On a cluster a page waits until clocks cannot differ by more.
+        if self.url.starts_with("redis-cluster://") { 2 } else { 24 }
     }
 }
 
 async fn fresh(partitions: u16) -> Redis {
+    fresh_at(RedisServer::shared().url(), partitions)
+}
+
+async fn fresh_on_cluster() -> Redis {
+    fresh_at(RedisCluster::shared().url(), 16)
+}
+
+fn fresh_at(url: String, partitions: u16) -> Redis {
     static USED: AtomicU32 = AtomicU32::new(0);
-    Redis { prefix: format!("t{}", USED.fetch_add(1, Ordering::Relaxed)), partitions }
+    Redis { url, prefix: format!("t{}", USED.fetch_add(1, Ordering::Relaxed)), partitions }
 }
 
 mod one_partition {
@@ -41,6 +54,10 @@ mod one_partition {
 
 mod sixteen_partitions {
     super::super::conformance!(super::fresh(16));
+}
+
+mod on_a_cluster {
+    super::super::conformance!(super::fresh_on_cluster());
 }
 
 /// The streams' keys and fields are the contract's, for clients that know nothing of textledger.

@@ -25,7 +25,15 @@ pub use super::model::{
 pub trait Harness: Sync {
     /// Opens the store.
     async fn open(&self) -> Arc<dyn Store>;
+
+    /// How many random histories are run beside the model.
+    fn histories(&self) -> u32 {
+        HISTORIES
+    }
 }
+
+/// Random histories per store.
+const HISTORIES: u32 = 24;
 
 /// When everything here happens.
 const AT: u64 = 1_764_000_000_000;

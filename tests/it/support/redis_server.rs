@@ -11,8 +11,10 @@ use std::{
 use super::DEADLINE;
 
 /// Ends the server when its standard input closes, which happens even if the tests are killed.
-const GUARDIAN: &str = r#"redis-server --bind 127.0.0.1 --port "$0" --save "" --appendonly "$2" --appendfsync always \
-  --dir "$1" >/dev/null & server=$!; trap 'kill -9 $server 2>/dev/null; [ "$2" = yes ] || rm -rf "$1"' EXIT; cat >/dev/null"#;
+const GUARDIAN: &str = r#"folder="$1" durable="$2"; shift 2
+redis-server --bind 127.0.0.1 --port "$0" --save "" --appendonly "$durable" --appendfsync always --dir "$folder" "$@" \
+  >/dev/null & server=$!
+trap 'kill -9 $server 2>/dev/null; [ "$durable" = yes ] || rm -rf "$folder"' EXIT; cat >/dev/null"#;
 
 /// A running server; dropping it ends it, as a crash does.
 pub struct RedisServer {
@@ -23,12 +25,12 @@ pub struct RedisServer {
 impl RedisServer {
     /// Starts a server on a free port, which keeps everything in memory, and waits until it answers.
     pub fn start() -> Self {
-        Self::launch(free_port(), tempfile::tempdir().unwrap().keep(), "no")
+        Self::launch(free_port(), tempfile::tempdir().unwrap().keep(), "no", &[])
     }
 
     /// Starts a server on a free port that has on disk what it acknowledges, in `folder`.
     pub fn start_durable(folder: &Path) -> Self {
-        Self::launch(free_port(), folder.to_owned(), "yes")
+        Self::launch(free_port(), folder.to_owned(), "yes", &[])
     }
 
     /// Starts a replica of the server at `port`.
@@ -42,14 +44,15 @@ impl RedisServer {
 
     /// Starts a server in the place of one that was, with what that had on disk.
     pub fn start_in_place_of(port: u16, folder: &Path) -> Self {
-        Self::launch(port, folder.to_owned(), "yes")
+        Self::launch(port, folder.to_owned(), "yes", &[])
     }
 
-    fn launch(port: u16, folder: PathBuf, durable: &str) -> Self {
+    fn launch(port: u16, folder: PathBuf, durable: &str, further: &[&str]) -> Self {
         let guardian = Command::new("sh")
             .args(["-c", GUARDIAN, &port.to_string()])
             .arg(&folder)
             .arg(durable)
+            .args(further)
             .stdin(Stdio::piped())
             .spawn()
             .expect("sh starts");
@@ -120,6 +123,61 @@ impl Drop for RedisServer {
     fn drop(&mut self) {
         drop(self.guardian.stdin.take());
         self.guardian.wait().ok();
+    }
+}
+
+/// A cluster of three nodes, for all tests that share it; each takes a key prefix of its own.
+pub struct RedisCluster {
+    nodes: Vec<RedisServer>,
+}
+
+impl RedisCluster {
+    /// The cluster, made when it is first asked for.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<RedisCluster> = OnceLock::new();
+        SHARED.get_or_init(Self::start)
+    }
+
+    fn start() -> Self {
+        const SLOTS: [(u16, u16); 3] = [(0, 5_460), (5_461, 10_922), (10_923, 16_383)];
+        let bus_ports = SLOTS.map(|_| free_port());
+        let nodes: Vec<RedisServer> = bus_ports
+            .iter()
+            .map(|bus_port| {
+                let bus_port = bus_port.to_string();
+                let further = ["--cluster-enabled", "yes", "--cluster-port", &bus_port];
+                let folder = tempfile::tempdir().unwrap().keep();
+                RedisServer::launch(free_port(), folder, "no", &further)
+            })
+            .collect();
+        let ask = |node: &RedisServer, command: &redis::Cmd| -> redis::Value {
+            let mut connection = redis::Client::open(node.url()).unwrap().get_connection().unwrap();
+            command.query(&mut connection).unwrap()
+        };
+        for (node, (first, last)) in nodes.iter().zip(SLOTS) {
+            ask(node, redis::cmd("CLUSTER").arg("ADDSLOTSRANGE").arg(first).arg(last));
+        }
+        for (node, bus_port) in nodes.iter().zip(bus_ports).skip(1) {
+            let meet =
+                redis::cmd("CLUSTER").arg("MEET").arg("127.0.0.1").arg(node.port).arg(bus_port).to_owned();
+            ask(&nodes[0], &meet);
+        }
+        let give_up = Instant::now() + DEADLINE;
+        let is_well = |node: &RedisServer| {
+            let info: String = redis::from_redis_value(ask(node, redis::cmd("CLUSTER").arg("INFO"))).unwrap();
+            info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
+        };
+        while !nodes.iter().all(is_well) {
+            assert!(Instant::now() < give_up, "the cluster does not come together");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Self { nodes }
+    }
+
+    /// Its URL, as the service takes it.
+    pub fn url(&self) -> String {
+        let nodes: Vec<String> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+        format!("redis-cluster://{}", nodes.join(","))
     }
 }
 
