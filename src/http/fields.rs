@@ -4,7 +4,10 @@ use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header::CONTENT_TY
 use futures_util::future::LocalBoxFuture;
 use serde_json::{Map, Value};
 
-use super::problem::{Code, FieldError, Problem};
+use super::{
+    problem::{Code, FieldError, Problem},
+    verification::BODY_TIME_MAX,
+};
 
 /// The longest body of the application's side, in bytes.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -131,7 +134,8 @@ impl FromRequest for Fields {
             let unreadable =
                 |_| Problem::new(Code::BadRequest, "the body could not be read", "send it again");
             let body = body.await.map_err(unreadable)?;
-            let body = body.to_bytes_limited(BODY_BYTES_MAX).await.map_err(|_| too_large(BODY_BYTES_MAX))?;
+            let body = tokio::time::timeout(BODY_TIME_MAX, body.to_bytes_limited(BODY_BYTES_MAX));
+            let body = body.await.map_err(|_| too_slow())?.map_err(|_| too_large(BODY_BYTES_MAX))?;
             let body = body.map_err(unreadable)?;
             match serde_json::from_slice(&body) {
                 Ok(Value::Object(object)) => Ok(Fields { object, errors: Vec::new() }),
@@ -146,6 +150,12 @@ impl FromRequest for Fields {
             }
         })
     }
+}
+
+/// 408 for a body that took longer than [`BODY_TIME_MAX`].
+fn too_slow() -> Problem {
+    let detail = format!("the body took longer than {} s", BODY_TIME_MAX.as_secs());
+    Problem::new(Code::RequestTimeout, detail, "send it again, without pauses")
 }
 
 /// 413 for a body over `max` bytes.

@@ -61,6 +61,8 @@ codes! {
     NotFound = "not_found", 404, "There is no such thing";
     /// Another method is meant.
     MethodNotAllowed = "method_not_allowed", 405, "The method is not allowed here";
+    /// The body took too long.
+    RequestTimeout = "request_timeout", 408, "The body did not arrive in time";
     /// No account at Twilio.
     TwilioNotConfigured = "twilio_not_configured", 409, "Twilio is not configured";
     /// The person does not want messages.
