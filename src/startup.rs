@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{App as HttpApp, HttpServer, dev::ServerHandle, web};
+use actix_web::{dev::ServerHandle, web};
 use anyhow::{Context, anyhow};
 use rand::Rng;
 use secrecy::{ExposeSecret, SecretString};
@@ -37,21 +37,8 @@ use crate::{
     worker::{reconciler, replayer, tailer::Tailer},
 };
 
-/// How long requests under way may take to finish once the service is asked to stop, in seconds: longer than the
-/// longest send.
-const SHUTDOWN_TIMEOUT_S: u64 = 25;
-
 /// How long background tasks may take to end after the last request.
 const TASKS_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Connections that one thread serves at the same time: with a body of 64 KiB on each, what strangers can take of memory.
-const CONNECTIONS_MAX: usize = 4_096;
-
-/// How long a client may take to send a request's head.
-const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long an idle connection is kept: longer than common proxies keep theirs, so that they close first.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// The file that holds a created token secret, in the data folder.
 const JWT_SECRET_FILE: &str = "jwt_secret";
@@ -128,17 +115,7 @@ impl Service {
             async move { state.refusals.look_into(&state.app, &state.public_url).await }
         });
         let prefix = PublicUrl::new(&public_url).prefix().to_owned();
-        let server = HttpServer::new(move || {
-            HttpApp::new().app_data(state.clone()).configure(|config| http::routes(config, &prefix))
-        })
-        .workers(config.workers)
-        .max_connections(CONNECTIONS_MAX)
-        .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(REQUEST_HEAD_TIMEOUT)
-        .shutdown_timeout(SHUTDOWN_TIMEOUT_S)
-        .disable_signals()
-        .listen(listener)?
-        .run();
+        let server = http::server::start(listener, config.workers, state, prefix)?;
         let handle = server.handle();
         let running = tokio::spawn(server);
         Ok(Self { address, public_url, app, server: handle, running, stop, tracker })

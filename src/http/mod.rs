@@ -9,6 +9,7 @@ mod messages;
 mod problem;
 pub mod public_url;
 pub mod refusals;
+pub mod server;
 mod signed_events;
 mod signed_form;
 mod verification;
