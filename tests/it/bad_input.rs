@@ -1,7 +1,15 @@
 //! Bytes that no client should send, straight into the socket: nothing answers 5xx, nothing panics, memory stays bounded,
 //! and whoever comes next is served.
 
-use textledger::http::{FORM_BYTES_MAX, auth::Role};
+use std::time::Duration;
+
+use textledger::{
+    http::{FORM_BYTES_MAX, auth::Role},
+    twilio::{
+        Form,
+        signature::{self, Algorithm, SIGNATURE_HEADER, SigningKey},
+    },
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -10,7 +18,7 @@ use tokio::{
 
 use crate::support::{
     DEADLINE,
-    service::{On, TestService, answer, callback, token},
+    service::{AUTH_TOKEN, On, TestService, answer, callback, token},
 };
 
 const STATUS: &str = "/webhooks/twilio/status";
@@ -18,8 +26,29 @@ const STATUS: &str = "/webhooks/twilio/status";
 /// How much memory the service may take on for the flood below, in kilobytes: some ten times what it carries at once.
 const GROWTH_MAX_KB: u64 = 200 * 1024;
 
+/// How much memory the service may take on for a second flood like the first, in kilobytes: what is freed is used again.
+const GROWTH_AGAIN_MAX_KB: u64 = 32 * 1024;
+
 /// Connections that each begin a body and do not finish it.
 const FLOOD: usize = 300;
+
+/// Between two bytes of a client that sends one at a time. Far less than any bound of the service's.
+const DRIP_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Every route, and what it is posted or asked with.
+const ROUTES: [(&str, &str); 11] = [
+    ("POST", "/webhooks/twilio/status"),
+    ("POST", "/webhooks/twilio/inbound"),
+    ("POST", "/webhooks/twilio/events"),
+    ("POST", "/api/sms/send"),
+    ("POST", "/api/sms/whatsapp/send"),
+    ("GET", "/api/sms/message-status/SM00000000000000000000000000000001"),
+    ("GET", "/api/sms/events"),
+    ("GET", "/webhooks/twilio/status"),
+    ("GET", "/healthz"),
+    ("POST", "/"),
+    ("DELETE", "/nowhere"),
+];
 
 /// Sends `bytes`, half-closes, and returns what comes back until the service closes or nothing more comes.
 async fn exchange(service: &TestService, bytes: &[u8]) -> Vec<u8> {
@@ -30,6 +59,42 @@ async fn exchange(service: &TestService, bytes: &[u8]) -> Vec<u8> {
     let mut answered = Vec::new();
     tokio::time::timeout(DEADLINE, stream.read_to_end(&mut answered)).await.expect("the service closes").ok();
     answered
+}
+
+/// Sends `head` and then `drop` again and again until the service closes, and returns what comes back.
+async fn drip(service: &TestService, head: &[u8], drop: &[u8]) -> Vec<u8> {
+    let (mut reading, mut writing) = TcpStream::connect(service.address()).await.unwrap().into_split();
+    writing.write_all(head).await.unwrap();
+    let mut answered = Vec::new();
+    let dripping = async {
+        let mut interval = tokio::time::interval(DRIP_INTERVAL);
+        loop {
+            interval.tick().await;
+            if writing.write_all(drop).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    let end = async {
+        tokio::select! {
+            read = reading.read_to_end(&mut answered) => { read.ok(); }
+            () = dripping => {}
+        }
+    };
+    tokio::time::timeout(DEADLINE, end).await.expect("the service closes");
+    answered
+}
+
+/// The head of a request to a route, without the blank line at its end.
+fn head(method: &str, target: &str) -> String {
+    let content_type = match target {
+        "/webhooks/twilio/status" | "/webhooks/twilio/inbound" => "application/x-www-form-urlencoded",
+        _ => "application/json",
+    };
+    let token = token(Role::Admin);
+    format!(
+        "{method} {target} HTTP/1.1\r\nHost: a\r\nContent-Type: {content_type}\r\nAuthorization: Bearer {token}\r\n"
+    )
 }
 
 /// The statuses of the answers in `answered`.
@@ -43,6 +108,7 @@ fn statuses(answered: &[u8]) -> Vec<u16> {
 async fn still_serves(service: &TestService, after: &str) {
     let sid = "SM00000000000000000000000000000001";
     assert_eq!(service.try_webhook(STATUS, &callback(sid, "sent")).await, Some(204), "after {after}");
+    assert_eq!(answer(service.anonymous(reqwest::Method::GET, "/healthz")).await.0, 200, "after {after}");
     assert!(!service.log().contains("panicked"), "after {after}: {}", service.log());
 }
 
@@ -112,6 +178,62 @@ async fn what_is_no_http_is_answered_with_4xx_or_not_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_body_is_no_fault_of_any_routes() {
+    let service = TestService::start(On::Embedded).await;
+    let long_extension =
+        format!("Transfer-Encoding: chunked\r\n\r\n3;{}\r\nabc\r\n0\r\n\r\n", "x".repeat(10_000));
+    let bodies: [(&str, &[u8]); 14] = [
+        ("garbage", b"Content-Length: 8\r\n\r\n\x00\xff%%&=\r\n"),
+        ("no length", b"\r\nAccountSid=AC1"),
+        ("an empty body", b"Content-Length: 0\r\n\r\n"),
+        ("a body cut short", b"Content-Length: 100\r\n\r\nAccountSid="),
+        ("two lengths", b"Content-Length: 3\r\nContent-Length: 4\r\n\r\na=bc"),
+        ("a length of no number", b"Content-Length: +3\r\n\r\na=b"),
+        ("a negative length", b"Content-Length: -1\r\n\r\na=b"),
+        (
+            "length and chunks",
+            b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\na=b\r\n0\r\n\r\n",
+        ),
+        ("no chunk size", b"Transfer-Encoding: chunked\r\n\r\nxyz\r\nabc\r\n0\r\n\r\n"),
+        ("a huge chunk size", b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nabc\r\n0\r\n\r\n"),
+        ("a chunk without its end", b"Transfer-Encoding: chunked\r\n\r\n3\r\nabcdef\r\n0\r\n\r\n"),
+        ("no last chunk", b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"),
+        ("trailers", b"Transfer-Encoding: chunked\r\n\r\n0\r\nX-Twilio-Signature: a\r\n\r\n"),
+        ("a long chunk extension", long_extension.as_bytes()),
+    ];
+    for (method, target) in ROUTES {
+        for (what, body) in bodies {
+            let answered = exchange(&service, &[head(method, target).as_bytes(), body].concat()).await;
+            let statuses = statuses(&answered);
+            assert!(statuses.iter().all(|status| *status < 500), "{method} {target}, {what}: {statuses:?}");
+        }
+        still_serves(&service, target).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_stands_behind_a_signed_webhook_does_not_spoil_it() {
+    let service = TestService::start(On::Embedded).await;
+    let sid = "SM00000000000000000000000000000002";
+    let webhook = signed(&service, &callback(sid, "delivered"));
+    let garbage: Vec<u8> = (128..=255_u8).cycle().take(10_000).collect();
+    let answered = exchange(&service, &[&webhook, &webhook, &garbage[..], &webhook].concat()).await;
+    assert_eq!(statuses(&answered), [204, 204, 400]);
+    assert_eq!(service.message_status(sid).await.1["status"], "delivered");
+    still_serves(&service, "garbage").await;
+}
+
+/// A webhook as Twilio posts it, as bytes.
+fn signed(service: &TestService, form: &[(&str, &str)]) -> Vec<u8> {
+    let form: Form<'_> = form.iter().map(|(name, value)| (*name, *value)).collect();
+    let key = SigningKey::new(Algorithm::HmacSha1, &AUTH_TOKEN.into());
+    let signature = signature::sign(&key, &format!("{}{STATUS}", service.public_url), &form);
+    let body = form.encode();
+    let length = body.len();
+    post(&format!("{SIGNATURE_HEADER}: {signature}\r\nContent-Length: {length}\r\n"), &body)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_api_that_is_spoken_to_badly_says_what_is_wrong() {
     let service = TestService::start(On::Embedded).await;
     let deep = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
@@ -174,24 +296,76 @@ async fn a_slow_body_is_given_up_and_a_long_one_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_sends_a_byte_at_a_time_is_given_up_on_every_route() {
+    let service = TestService::start(On::Embedded).await;
+    let given_up = async |what: String, head: String, drop: &[u8], expected: Option<u16>| {
+        let statuses = statuses(&drip(&service, head.as_bytes(), drop).await);
+        assert!(statuses.iter().all(|status| (200..500).contains(status)), "{what}: {statuses:?}");
+        assert!(expected.is_none_or(|expected| statuses == [expected]), "{what}: {statuses:?}");
+    };
+    let bodies = ROUTES.map(|(method, target)| {
+        // A body that a route reads is waited for; one that it does not read is not.
+        let is_read = method == "POST" && target != "/";
+        let head = head(method, target) + "Content-Length: 50000\r\n\r\n";
+        given_up(format!("{method} {target}"), head, b"a", is_read.then_some(408))
+    });
+    let heads = [
+        ("a target", "GET /", &b"a"[..]),
+        ("a header", "GET / HTTP/1.1\r\nA: ", b"a"),
+        ("lines", "", b"\r\n"),
+    ]
+    .map(|(what, head, drop)| given_up(what.to_owned(), head.to_owned(), drop, Some(408)));
+    let meanwhile = still_serves(&service, "slow requests began");
+    tokio::join!(futures_util::future::join_all(bodies), futures_util::future::join_all(heads), meanwhile);
+    still_serves(&service, "slow requests").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hundreds_of_silent_connections_are_in_nobodys_way() {
+    let service = TestService::start(On::Embedded).await;
+    let mut silent = Vec::new();
+    for _ in 0..FLOOD {
+        silent.push(TcpStream::connect(service.address()).await.unwrap());
+    }
+    still_serves(&service, "the connections are open").await;
+    drop(silent);
+    still_serves(&service, "the connections are closed").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_bodies_that_never_end_takes_bounded_memory() {
     let service = TestService::start(On::Embedded).await;
     still_serves(&service, "the start").await;
     let before = service.memory_kb();
+    flood(&service).await;
+    let first = service.memory_kb();
+    let grown = first.saturating_sub(before);
+    assert!(grown < GROWTH_MAX_KB, "{grown} kB");
+    flood(&service).await;
+    let grown = service.memory_kb().saturating_sub(first);
+    assert!(grown < GROWTH_AGAIN_MAX_KB, "{grown} kB once more");
+}
+
+/// Holds [`FLOOD`] bodies that lack their last byte, and then ends them all: each was whole in memory, and is refused.
+async fn flood(service: &TestService) {
     let mut flood = JoinSet::new();
     for _ in 0..FLOOD {
         let address = service.address().to_owned();
         flood.spawn(async move {
             let mut stream = TcpStream::connect(address).await.unwrap();
-            let head = format!("Content-Length: {}\r\n", FORM_BYTES_MAX);
+            let head = format!("Content-Length: {FORM_BYTES_MAX}\r\nConnection: close\r\n");
             stream.write_all(&post(&head, &"a".repeat(FORM_BYTES_MAX - 1))).await.unwrap();
             stream
         });
     }
     let streams = flood.join_all().await;
-    still_serves(&service, "the flood began").await;
-    let grown = service.memory_kb().saturating_sub(before);
-    assert!(grown < GROWTH_MAX_KB, "{grown} kB");
-    drop(streams);
-    still_serves(&service, "the flood").await;
+    still_serves(service, "the flood began").await;
+    for mut stream in streams {
+        stream.write_all(b"a").await.ok();
+        let mut answered = Vec::new();
+        tokio::time::timeout(DEADLINE, stream.read_to_end(&mut answered)).await.expect("it is answered").ok();
+        // Whoever had to wait for the others for too long was given up.
+        assert!(matches!(statuses(&answered)[..], [403 | 408]), "{:?}", statuses(&answered));
+    }
+    still_serves(service, "the flood").await;
 }
