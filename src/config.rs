@@ -426,10 +426,10 @@ impl Reader {
     }
 
     fn spool_max(&mut self) -> u64 {
-        let wanted = "a size from 1 MiB on, such as 1 GiB or 500 MB";
+        let wanted = "a size such as 1 GiB, 500 MB or a number of bytes";
         let default = 1 << 30;
         let Some(text) = self.text("TEXTLEDGER_SPOOL_MAX") else { return default };
-        match bytes(&text).filter(|&bytes| bytes >= SPOOL_BYTES_MIN) {
+        match bytes(&text).filter(|&bytes| bytes > 0) {
             Some(bytes) => bytes,
             None => {
                 self.fault("TEXTLEDGER_SPOOL_MAX", wanted);
@@ -440,10 +440,20 @@ impl Reader {
 
     fn reconcile_after(&mut self) -> Vec<Duration> {
         let listed = self.text("TEXTLEDGER_RECONCILE_AFTER").unwrap_or_else(|| "15m,1h,6h,24h".to_owned());
+        if listed == "never" {
+            return Vec::new();
+        }
         let times: Option<Vec<Duration>> = listed.split(',').map(|time| duration(time.trim())).collect();
-        let times = times.filter(|times| times.is_sorted() && times.len() <= RECONCILE_TIMES_MAX);
-        times.unwrap_or_else(|| {
-            self.fault("TEXTLEDGER_RECONCILE_AFTER", "up to 16 growing times such as 15m,1h,6h,24h");
+        let is_schedule = |times: &Vec<Duration>| {
+            times.is_sorted()
+                && times.len() <= RECONCILE_TIMES_MAX
+                && times.iter().all(|time| !time.is_zero())
+        };
+        times.filter(is_schedule).unwrap_or_else(|| {
+            self.fault(
+                "TEXTLEDGER_RECONCILE_AFTER",
+                "never, or up to 16 growing times such as 15m,1h,6h,24h",
+            );
             Vec::new()
         })
     }
@@ -460,24 +470,21 @@ impl Reader {
     }
 }
 
-/// The smallest spool, in bytes: a few files of it.
-const SPOOL_BYTES_MIN: u64 = 1 << 20;
-
 /// How many times a message can be asked for.
 const RECONCILE_TIMES_MAX: usize = 16;
 
-/// Reads a size: a number of bytes, or with KB, MB, GB (powers of 1000) or KiB, MiB, GiB (powers of 1024).
+/// Reads a size: a number of bytes, or with KB, MB, GB (powers of 1000) or KiB, MiB, GiB (powers of 1024), in any case.
 fn bytes(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let unit: u64 = match unit.trim() {
-        "" => 1,
-        "KB" => 1_000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
+    let unit: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" => 1_000,
+        "m" | "mb" => 1_000_000,
+        "g" | "gb" => 1_000_000_000,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
         _ => return None,
     };
     number.parse::<u64>().ok()?.checked_mul(unit)
@@ -590,10 +597,12 @@ mod tests {
         let config = config.unwrap();
         assert_eq!(config.spool_max, 2 << 20);
         assert_eq!(config.reconcile_after, [Duration::from_secs(1), Duration::from_secs(120)]);
-        for wrong in ["1", "x", "1 TiB", "99999999999999 GiB", "-1 GiB"] {
+        assert_eq!(read(&[("TEXTLEDGER_SPOOL_MAX", "4096")], "").unwrap().spool_max, 4_096);
+        for wrong in ["0", "x", "1 TiB", "99999999999999 GiB", "-1 GiB"] {
             assert!(read(&[("TEXTLEDGER_SPOOL_MAX", wrong)], "").is_err(), "{wrong}");
         }
-        for wrong in ["15", "1h,15m", "é", "99999999999999999999s"] {
+        assert!(read(&[("TEXTLEDGER_RECONCILE_AFTER", "never")], "").unwrap().reconcile_after.is_empty());
+        for wrong in ["15", "0s,15m", "1h,15m", "é", "99999999999999999999s"] {
             assert!(read(&[("TEXTLEDGER_RECONCILE_AFTER", wrong)], "").is_err(), "{wrong}");
         }
     }
