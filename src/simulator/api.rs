@@ -193,8 +193,7 @@ async fn look_up(
 
 async fn list(_: Caller, api: Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let query = list::Query::read(request.query_string())?;
-    let page = query.answer(&api.exchange.model(), api.account_sid())?;
-    Ok(HttpResponse::Ok().json(page))
+    Ok(HttpResponse::Ok().json(query.answer(&api.exchange.model(), api.account_sid())))
 }
 
 /// The account, without its `auth_token`: what Twilio gives away there, a stand-in need not.

@@ -25,15 +25,15 @@ pub struct Query {
     position: Position,
 }
 
-/// Where a page lies in the list, which is newest first. Pages are tied to messages and not to numbers, so that new
-/// messages do not shift them.
+/// Where a page lies in the list, which is newest first. Pages are tied to places in the order in which messages were
+/// accepted or received, so that neither new messages nor deleted ones shift them.
 enum Position {
     /// At the beginning.
     First,
-    /// After this message.
-    After(String),
-    /// Before this message.
-    Before(String),
+    /// After the message of this place.
+    After(u64),
+    /// Before the message of this place.
+    Before(u64),
 }
 
 /// A bound on the date of sending.
@@ -91,56 +91,49 @@ impl Query {
         })
     }
 
-    /// The page, as the API answers it. A page that is tied to a message no longer kept is refused.
-    pub fn answer(&self, model: &Model, account_sid: &AccountSid) -> Result<Value, ApiError> {
-        let sequence = |sid: &str| {
-            let gone = || ApiError::bad_request(20422, "Invalid value of PageToken");
-            model.sequence_of(sid).ok_or_else(gone)
-        };
-        let fits = |message: &&Message| self.fits(message);
+    /// The page, as the API answers it. A page begins behind a place and not behind a message, which may be deleted
+    /// meanwhile.
+    pub fn answer(&self, model: &Model, account_sid: &AccountSid) -> Value {
+        let fits = |(_, message): &(u64, &Message)| self.fits(message);
         // One more than fits on the page tells whether there is another page.
         let wanted = self.page_size + 1;
-        let (messages, is_more_before, is_more_after) = match &self.position {
-            Position::Before(sid) => {
-                let sequence = sequence(sid)?;
-                let newer =
-                    model.messages().skip_while(|(at, _)| *at <= sequence).map(|(_, message)| message);
+        let (messages, is_more_before, is_more_after) = match self.position {
+            Position::Before(place) => {
+                let newer = model.messages().skip_while(|(at, _)| *at <= place);
                 let mut messages: Vec<_> = newer.filter(fits).take(wanted).collect();
                 let is_more = messages.len() == wanted;
                 messages.truncate(self.page_size);
                 messages.reverse();
                 (messages, is_more, true)
             }
-            after => {
-                let sequence = match after {
-                    Position::After(sid) => sequence(sid)?,
+            Position::First | Position::After(_) => {
+                let place = match self.position {
+                    Position::After(place) => place,
                     _ => u64::MAX,
                 };
-                let older = model.messages().rev().skip_while(|(at, _)| *at >= sequence);
-                let mut messages: Vec<_> =
-                    older.map(|(_, message)| message).filter(fits).take(wanted).collect();
+                let older = model.messages().rev().skip_while(|(at, _)| *at >= place);
+                let mut messages: Vec<_> = older.filter(fits).take(wanted).collect();
                 let is_more = messages.len() == wanted;
                 messages.truncate(self.page_size);
-                (messages, matches!(after, Position::After(_)), is_more)
+                (messages, matches!(self.position, Position::After(_)), is_more)
             }
         };
 
         let uri = |page: usize, token: Option<String>| self.uri(account_sid, page, token);
-        let next = messages.last().filter(|_| is_more_after).map(|message| format!("PA{}", message.sid));
-        let previous =
-            messages.first().filter(|_| is_more_before).map(|message| format!("PB{}", message.sid));
+        let next = messages.last().filter(|_| is_more_after).map(|(at, _)| Position::After(*at));
+        let previous = messages.first().filter(|_| is_more_before).map(|(at, _)| Position::Before(*at));
         let start = self.page * self.page_size;
-        Ok(json!({
-            "messages": messages.iter().map(|message| message.to_json(account_sid)).collect::<Vec<_>>(),
+        json!({
+            "messages": messages.iter().map(|(_, message)| message.to_json(account_sid)).collect::<Vec<_>>(),
             "page": self.page,
             "page_size": self.page_size,
             "start": start,
             "end": start + messages.len().saturating_sub(1),
             "uri": uri(self.page, self.position.to_token()),
             "first_page_uri": uri(0, None),
-            "next_page_uri": next.map(|token| uri(self.page + 1, Some(token))),
-            "previous_page_uri": previous.map(|token| uri(self.page.saturating_sub(1), Some(token))),
-        }))
+            "next_page_uri": next.map(|place| uri(self.page + 1, place.to_token())),
+            "previous_page_uri": previous.map(|place| uri(self.page.saturating_sub(1), place.to_token())),
+        })
     }
 
     fn fits(&self, message: &Message) -> bool {
@@ -168,10 +161,10 @@ impl Query {
 
 impl Position {
     fn parse(token: &str) -> Option<Self> {
-        let sid = token.get(2..)?.to_owned();
+        let place = u64::from_str_radix(token.get(2..)?, 16).ok()?;
         match token.get(..2)? {
-            "PA" => Some(Position::After(sid)),
-            "PB" => Some(Position::Before(sid)),
+            "PA" => Some(Position::After(place)),
+            "PB" => Some(Position::Before(place)),
             _ => None,
         }
     }
@@ -179,8 +172,8 @@ impl Position {
     fn to_token(&self) -> Option<String> {
         match self {
             Position::First => None,
-            Position::After(sid) => Some(format!("PA{sid}")),
-            Position::Before(sid) => Some(format!("PB{sid}")),
+            Position::After(place) => Some(format!("PA{place:032x}")),
+            Position::Before(place) => Some(format!("PB{place:032x}")),
         }
     }
 }
@@ -244,7 +237,7 @@ mod tests {
     }
 
     fn page(model: &Model, query: &str) -> Value {
-        Query::read(query).unwrap().answer(model, &account_sid()).unwrap()
+        Query::read(query).unwrap().answer(model, &account_sid())
     }
 
     fn sids(page: &Value) -> Vec<&str> {
@@ -328,14 +321,13 @@ mod tests {
         for (query, name) in [
             ("DateSent=yesterday", "DateSent"),
             ("PageSize=many", "PageSize"),
-            ("PageToken=PXSM1", "PageToken"),
+            ("PageToken=PX1", "PageToken"),
+            ("PageToken=PASM1", "PageToken"),
             ("PageToken=é", "PageToken"),
         ] {
             let error = Query::read(query).err().unwrap();
             assert!(error.http_status == 400 && error.message.contains(name), "{query}");
         }
-        let query = Query::read(&format!("PageToken=PASM{}", "0".repeat(32))).unwrap();
-        assert_eq!(query.answer(&model(1), &account_sid()).unwrap_err().http_status, 400);
         assert_eq!(page(&model(1), "PageSize=5000")["page_size"], 1000);
     }
 }

@@ -38,6 +38,8 @@ pub struct Model {
     names: StdRng,
     /// Decides about faults.
     draws: StdRng,
+    /// What draws start from, unless the faults name another.
+    seed: Option<u64>,
 }
 
 /// A message that was accepted, and what will happen to it.
@@ -81,6 +83,7 @@ impl Model {
             blocks: Blocks::default(),
             faults: Faults::default(),
             draws: seeded(seed),
+            seed,
             names,
         }
     }
@@ -94,9 +97,9 @@ impl Model {
         self.set_faults(Faults::default());
     }
 
-    /// Replaces all faults; the draws start from their seed.
+    /// Replaces all faults; the draws start from their seed, or from that of the account.
     pub fn set_faults(&mut self, faults: Faults) {
-        self.draws = seeded(faults.seed);
+        self.draws = seeded(faults.seed.or(self.seed));
         self.faults = faults;
     }
 

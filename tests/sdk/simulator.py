@@ -88,6 +88,17 @@ refused(20422, 400, lambda: messages(message.sid).update(body="other"))
 assert messages(message.sid).delete() is True
 refused(20404, 404, messages(message.sid).fetch)
 
+# A stream of pages goes on while what it has read is deleted.
+for number in range(5):
+    send(to=f"+1415555030{number}")
+streamed = []
+for one in messages.stream(page_size=2):
+    while one.status not in ("delivered", "undelivered", "canceled", "failed"):
+        one = messages(one.sid).fetch()
+    assert messages(one.sid).delete()
+    streamed.append(one.sid)
+assert len(streamed) == len(set(streamed)) > 10 and messages.list() == []
+
 # The account and Lookup.
 assert twilio.api.accounts(ACCOUNT_SID).fetch().status == "active"
 number = twilio.lookups.v2.phone_numbers("+14155552671").fetch(fields="line_type_intelligence")
