@@ -119,6 +119,7 @@ pub struct Metrics {
     spool_bytes: Gauge,
     spool_oldest_seconds: Gauge,
     waiting: Gauge,
+    daily_limit_warnings: Counter,
 }
 
 impl Default for Metrics {
@@ -151,6 +152,7 @@ impl Metrics {
             spool_bytes: "Size of the spool on disk",
             spool_oldest_seconds: "Age of the oldest webhook in the spool, 0 if there is none",
             waiting: "Verified webhooks that wait for their turn",
+            daily_limit_warnings: "Days on which an organization has sent 80 % of what it may",
         }
     }
 
@@ -205,6 +207,11 @@ impl Metrics {
     /// Tells how many webhooks wait.
     pub fn waiting(&self, webhooks: usize) {
         self.waiting.set(i64::try_from(webhooks).unwrap_or(i64::MAX));
+    }
+
+    /// Counts a day on which an organization has sent most of what it may.
+    pub fn daily_limit_warning(&self) {
+        self.daily_limit_warnings.inc();
     }
 
     /// Writes everything down in OpenMetrics' text format, which Prometheus reads.

@@ -22,11 +22,13 @@ use crate::{
     app::{
         App, Parts, Settings,
         accounts::{Account, Accounts},
+        limits::Limits,
     },
     clock::{Clock, SystemClock},
     config::{Config, Store as StoreConfig},
     http::{self, State, auth::Authenticator, public_url::PublicUrl, refusals::Refusals},
     metrics::Metrics,
+    sealing::MasterKeys,
     spool::Spool,
     store::{
         Store,
@@ -34,7 +36,7 @@ use crate::{
         redis::{self, RedisStore},
     },
     twilio::{client::Client, credentials::Credentials},
-    worker::{reconciler, replayer, tailer::Tailer},
+    worker::{dispatcher, reconciler, replayer, tailer::Tailer},
 };
 
 /// How long background tasks may take to end after the last request.
@@ -94,9 +96,11 @@ impl Service {
                 keywords: config.keywords.clone(),
                 default_region: config.default_region,
                 reconcile_after: config.reconcile_after.clone(),
+                limits: Limits::default(),
             },
             clock,
             metrics: Arc::new(Metrics::new()),
+            keys: MasterKeys::default(),
         }));
         find_store(&config, &app).await?;
         let state = web::Data::new(State {
@@ -110,6 +114,7 @@ impl Service {
         });
         spawn(&tracker, &stop, replayer::run(app.clone()));
         spawn(&tracker, &stop, reconciler::run(app.clone()));
+        spawn(&tracker, &stop, dispatcher::run(app.clone()));
         spawn(&tracker, &stop, {
             let state = state.clone();
             async move { state.refusals.look_into(&state.app, &state.public_url).await }

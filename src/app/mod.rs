@@ -2,8 +2,12 @@
 //! call the same verb.
 
 pub mod accounts;
+pub mod bulk;
+pub mod content;
+pub mod dispatch;
 pub mod intake;
 pub mod lanes;
+pub mod limits;
 pub mod query;
 pub mod reconcile;
 pub mod record_inbound;
@@ -13,8 +17,9 @@ pub mod send;
 use std::{sync::Arc, time::Duration};
 
 use rand::RngExt;
+use tokio::sync::Notify;
 
-use self::{accounts::Accounts, intake::Intake};
+use self::{accounts::Accounts, intake::Intake, limits::Limits};
 use crate::{
     clock::Clock,
     domain::{
@@ -23,6 +28,7 @@ use crate::{
     },
     metrics::Metrics,
     phone,
+    sealing::MasterKeys,
     spool::{Size, Spool},
     store::{self, ConsentUpdate, Store},
     twilio::{Address, MessageSid, client::Client, keyword::Keywords},
@@ -53,6 +59,8 @@ pub struct Settings {
     /// How long after its first status a message without a final one is asked for at Twilio; the last is also how often
     /// messages are listed there. Empty for never.
     pub reconcile_after: Vec<Duration>,
+    /// What holds a message back.
+    pub limits: Limits,
 }
 
 /// The service, without its doors.
@@ -64,6 +72,10 @@ pub struct App {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     intake: Intake,
+    keys: MasterKeys,
+    opened: bulk::Opened,
+    /// Told when something has been put into the queue.
+    dispatch_wanted: Notify,
 }
 
 /// What a service is made of.
@@ -82,14 +94,22 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What seals texts and secrets in the store.
+    pub keys: MasterKeys,
 }
 
 impl App {
     /// Puts the service together.
     pub fn new(parts: Parts) -> Self {
-        let Parts { store, spool, twilio, accounts, settings, clock, metrics } = parts;
+        let Parts { store, spool, twilio, accounts, settings, clock, metrics, keys } = parts;
         let intake = Intake::new(metrics.clone(), spool);
-        Self { store, twilio, accounts, settings, clock, metrics, intake }
+        let (opened, dispatch_wanted) = Default::default();
+        Self { store, twilio, accounts, settings, clock, metrics, intake, keys, opened, dispatch_wanted }
+    }
+
+    /// Returns when something has been put into the queue by this process.
+    pub async fn dispatch_wanted(&self) {
+        self.dispatch_wanted.notified().await;
     }
 
     /// What is counted.
@@ -149,7 +169,8 @@ impl App {
                 self.now_ms(),
             );
             let Some((consent, entry)) = change else { return Ok(()) };
-            let update = ConsentUpdate { expected: known.version, consent, entry };
+            let update =
+                ConsentUpdate { expected: known.version, consent, entry, evidence: None, actor: None };
             if self.store.change_consent(organization, update).await? {
                 return Ok(());
             }

@@ -1,12 +1,14 @@
-//! What is known of a message.
+//! What is known of messages: one, or those of a history.
 
-use super::{App, SEND_TIME_MAX};
+use futures_util::{StreamExt, TryStreamExt};
+
+use super::{App, SEND_TIME_MAX, send::waiting_status};
 use crate::{
     domain::{
-        MessageId, Organization, Outbound, OutboundState, UnixMs,
+        HistoryId, Hold, MessageId, MessageRef, Organization, Outbound, OutboundState, UnixMs,
         delivery::{self, DeliveryEntry},
     },
-    store,
+    store::{self, StoredOutbound, outbox::OUTBOUNDS_MAX},
     twilio::{Channel, MessageSid, MessageStatus},
 };
 
@@ -23,10 +25,14 @@ pub struct Message {
     pub to: String,
     /// The sender, if it is known.
     pub from: Option<String>,
-    /// Twilio's status; before Twilio has it `sending`, `unknown` or `refused`.
+    /// Twilio's status; before Twilio has it `waiting`, `scheduled`, `held`, `sending`, `unknown`, `canceled` or `refused`.
     pub status: String,
     /// Whether nothing but a better status can follow.
     pub is_final: bool,
+    /// Until when it waits in our queue, and why.
+    pub held: Option<(UnixMs, Hold)>,
+    /// The code and the reason by which it was refused before Twilio had it.
+    pub refusal: Option<(String, String)>,
     /// The error that goes with the status.
     pub error_code: Option<u32>,
     /// What was asked for, if it was sent through us.
@@ -52,6 +58,27 @@ impl Timeline {
     }
 }
 
+/// Which messages are wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Those whose status is called so.
+    pub status: Option<String>,
+    /// Those to this person: an address without its channel's prefix.
+    pub to: Option<String>,
+    /// Those on this channel.
+    pub channel: Option<Channel>,
+    /// Those entered at this time or later.
+    pub since: Option<UnixMs>,
+    /// Those entered before this time.
+    pub until: Option<UnixMs>,
+}
+
+/// Messages that one page looks through for those that pass its filter; a page may end early and still have a next.
+pub const LOOKED_THROUGH_MAX: usize = 2_000;
+
+/// Messages that are read at the same time.
+const READ_AT_ONCE: usize = 32;
+
 impl App {
     /// The message `sid`, whoever sent it.
     pub async fn message(
@@ -61,7 +88,7 @@ impl App {
     ) -> Result<Option<Message>, store::Error> {
         let Some(stored) = self.store.message(organization, sid).await? else { return Ok(None) };
         let outbound = match stored.delivery.id {
-            Some(id) => self.store.outbound(organization, &id).await?.map(|(outbound, _)| outbound),
+            Some(id) => self.store.outbound(organization, &id).await?.map(|stored| stored.outbound),
             None => None,
         };
         Ok(tracked(sid, stored, outbound))
@@ -73,27 +100,57 @@ impl App {
         organization: &Organization,
         id: &MessageId,
     ) -> Result<Option<Message>, store::Error> {
-        let Some((outbound, state)) = self.store.outbound(organization, id).await? else { return Ok(None) };
-        let error_code = match &state {
-            OutboundState::Accepted { message_sid } => {
-                if let Some(stored) = self.store.message(organization, message_sid).await? {
-                    return Ok(tracked(message_sid, stored, Some(outbound)));
-                }
-                None
+        Ok(self.messages_by_id(organization, &[*id]).await?.pop().flatten())
+    }
+
+    /// The messages asked for under `ids`, in their order.
+    pub(super) async fn messages_by_id(
+        &self,
+        organization: &Organization,
+        ids: &[MessageId],
+    ) -> Result<Vec<Option<Message>>, store::Error> {
+        let mut messages = Vec::with_capacity(ids.len());
+        for some in ids.chunks(OUTBOUNDS_MAX) {
+            let stored = self.store.outbounds(organization, some).await?;
+            let read = futures_util::stream::iter(0..stored.len())
+                .map(|index| self.message_of(organization, stored[index].as_ref()))
+                .buffered(READ_AT_ONCE);
+            messages.extend(read.try_collect::<Vec<_>>().await?);
+        }
+        Ok(messages)
+    }
+
+    async fn message_of(
+        &self,
+        organization: &Organization,
+        stored: Option<&StoredOutbound>,
+    ) -> Result<Option<Message>, store::Error> {
+        let Some(StoredOutbound { outbound, state, .. }) = stored else { return Ok(None) };
+        if let OutboundState::Accepted { message_sid, .. } = state
+            && let Some(stored) = self.store.message(organization, message_sid).await?
+        {
+            return Ok(tracked(message_sid, stored, Some(outbound.clone())));
+        }
+        let lost =
+            |since: UnixMs| u128::from(self.now_ms().saturating_sub(since)) > SEND_TIME_MAX.as_millis();
+        let (mut message_sid, mut held, mut refusal, mut error_code) = (None, None, None, None);
+        let status = match state {
+            OutboundState::Waiting { until, reason, .. } => {
+                held = Some((*until, *reason));
+                waiting_status(*reason)
             }
-            OutboundState::Refused { twilio_code, .. } => *twilio_code,
-            OutboundState::Sending | OutboundState::Unknown => None,
-        };
-        let waited_ms = self.now_ms().saturating_sub(outbound.created_at);
-        let status = match &state {
-            OutboundState::Sending if u128::from(waited_ms) <= SEND_TIME_MAX.as_millis() => "sending",
-            OutboundState::Sending | OutboundState::Unknown => "unknown",
-            OutboundState::Refused { .. } => "refused",
-            OutboundState::Accepted { .. } => MessageStatus::Queued.as_str(),
-        };
-        let message_sid = match &state {
-            OutboundState::Accepted { message_sid } => Some(message_sid.clone()),
-            _ => None,
+            OutboundState::Sending { since, .. } if !lost(*since) => "sending",
+            OutboundState::Sending { .. } | OutboundState::Unknown { .. } => "unknown",
+            OutboundState::Canceled { .. } => "canceled",
+            OutboundState::Refused { code, reason, twilio_code, .. } => {
+                error_code = *twilio_code;
+                refusal = Some((code.clone(), reason.clone()));
+                "refused"
+            }
+            OutboundState::Accepted { message_sid: sid, .. } => {
+                message_sid = Some(sid.clone());
+                MessageStatus::Queued.as_str()
+            }
         };
         Ok(Some(Message {
             id: Some(outbound.id),
@@ -102,11 +159,78 @@ impl App {
             to: outbound.to.bare().to_owned(),
             from: outbound.from.as_ref().map(|from| from.bare().to_owned()),
             status: status.to_owned(),
-            is_final: matches!(state, OutboundState::Refused { .. }),
+            is_final: matches!(state, OutboundState::Refused { .. } | OutboundState::Canceled { .. }),
+            held,
+            refusal,
             error_code,
-            outbound: Some(outbound),
+            outbound: Some(outbound.clone()),
             timeline: Timeline::default(),
         }))
+    }
+
+    /// The messages that pass `filter` before `before`, newest first, at most `limit` of them; and where to go on, if
+    /// there may be more. What it costs does not depend on how many are stored.
+    pub async fn history(
+        &self,
+        organization: &Organization,
+        filter: &Filter,
+        before: Option<HistoryId>,
+        limit: usize,
+    ) -> Result<(Vec<Message>, Option<HistoryId>), store::Error> {
+        let mut before = before.unwrap_or(HistoryId::END);
+        if let Some(until) = filter.until {
+            before = before.min(HistoryId::at(until));
+        }
+        let (mut messages, mut looked_through) = (Vec::new(), 0);
+        while looked_through < LOOKED_THROUGH_MAX {
+            // One more than wanted tells whether there is a next page.
+            let wanted = (limit - messages.len() + 1).clamp(HISTORY_READ_MIN.min(limit + 1), OUTBOUNDS_MAX);
+            let page = self.store.history(organization, filter.to.as_deref(), before, wanted).await?;
+            let is_last = page.len() < wanted;
+            let read = futures_util::stream::iter(0..page.len())
+                .map(|index| self.named(organization, &page[index].1))
+                .buffered(READ_AT_ONCE);
+            let read: Vec<Option<Message>> = read.try_collect().await?;
+            for ((place, _), message) in page.into_iter().zip(read) {
+                if filter.since.is_some_and(|since| place.ms < since) {
+                    return Ok((messages, None));
+                }
+                if let Some(message) = message.filter(|message| filter.passes(message)) {
+                    if messages.len() == limit {
+                        return Ok((messages, Some(before)));
+                    }
+                    messages.push(message);
+                }
+                before = place;
+                looked_through += 1;
+            }
+            if is_last {
+                return Ok((messages, None));
+            }
+        }
+        Ok((messages, Some(before)))
+    }
+
+    async fn named(
+        &self,
+        organization: &Organization,
+        name: &MessageRef,
+    ) -> Result<Option<Message>, store::Error> {
+        match name {
+            MessageRef::Id(id) => self.message_by_id(organization, id).await,
+            MessageRef::Sid(sid) => self.message(organization, sid).await,
+        }
+    }
+}
+
+/// Messages of the history that are read in one go, at least, when few are wanted: a filter may let few of them pass.
+const HISTORY_READ_MIN: usize = 50;
+
+impl Filter {
+    fn passes(&self, message: &Message) -> bool {
+        self.status.as_ref().is_none_or(|status| *status == message.status)
+            && self.to.as_ref().is_none_or(|to| *to == message.to)
+            && self.channel.is_none_or(|channel| channel == message.channel)
     }
 }
 
@@ -123,6 +247,8 @@ fn tracked(sid: &MessageSid, stored: store::Message, outbound: Option<Outbound>)
         from: from.cloned(),
         is_final: delivery::is_final(&status),
         status: status.to_string(),
+        held: None,
+        refusal: None,
         outbound,
         error_code: Timeline(stored.entries.clone()).error_code(&status),
         timeline: Timeline(stored.entries),

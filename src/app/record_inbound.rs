@@ -106,10 +106,15 @@ impl App {
                 expected: known.version,
                 consent: decision.consent,
                 entry,
+                evidence: None,
+                actor: None,
             });
             let entry = receipt.entry.clone();
             match self.store.record_inbound(organization, entry, update, decision.answer).await? {
                 InboundRecorded::Stored => {
+                    if let Some(entry) = &decision.entry {
+                        self.refuse_waiting_after(organization, entry).await;
+                    }
                     return Ok(Received {
                         answer: decision.answer,
                         consent: decision.entry,

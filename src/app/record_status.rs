@@ -3,20 +3,21 @@
 use super::App;
 use crate::{
     domain::{
-        MessageId, Organization, OutboundState, Source, StatusChange, consent::ConsentSource,
+        BatchId, MessageId, Organization, OutboundState, Source, StatusChange, consent::ConsentSource,
         delivery::Recorded,
     },
     store,
-    twilio::{Address, webhook::StatusCallback},
+    twilio::{Address, error_code::ErrorCode, webhook::StatusCallback},
 };
 
 impl App {
-    /// What a status callback, or an event of Event Streams, says of a message; `id` is our own id of it, if Twilio
-    /// was given a URL with one.
+    /// What a status callback, or an event of Event Streams, says of a message; `id` and `batch` are our own names of it,
+    /// if Twilio was given a URL with them.
     pub fn status_change(
         &self,
         callback: StatusCallback,
         id: Option<MessageId>,
+        batch: Option<BatchId>,
         source: Source,
     ) -> StatusChange {
         let bare = |address: &Option<Address>| {
@@ -31,7 +32,7 @@ impl App {
             status: callback.status,
             error_code: callback.error_code,
             channel: callback.channel,
-            batch: None,
+            batch: batch.map(Into::into),
             source,
             at,
             ask_at: self.first_asked_at(at),
@@ -53,13 +54,18 @@ impl App {
         if let Some(id) = change.id
             && (stored.learned_id || stored.recorded == Recorded::Duplicate)
         {
-            let accepted = OutboundState::Accepted { message_sid: change.sid.clone() };
+            let accepted = OutboundState::Accepted { at: change.at, message_sid: change.sid.clone() };
             self.store.resolve_outbound(organization, &id, &accepted).await?;
         }
         if let Some(source) = change.error_code.and_then(ConsentSource::of_error)
             && let Ok(recipient) = Address::new(change.channel, &change.to)
         {
             self.opt_out_by_error(organization, &recipient, source, Some(&change.sid)).await?;
+        }
+        if let Some(id) = change.id
+            && change.error_code.is_some_and(|code| ErrorCode::new(code).is_unreachable_on_whatsapp())
+        {
+            self.hurry_fallback(organization, &id).await?;
         }
         if stored.recorded == Recorded::Moved {
             self.metrics.status(change.source.as_str());

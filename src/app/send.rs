@@ -1,27 +1,29 @@
-//! Hands one message to Twilio, and says honestly what became of it.
+//! Sends one message, or says when it will be sent.
 //!
 //! The message is stored before Twilio is called, in the step that asks for consent, and its outcome after. The
 //! StatusCallback URL carries our id: a callback that overtakes Twilio's answer, or follows a crash, finds its
-//! message. A call whose answer is lost is never made again here; the message is `unknown` until a callback tells.
+//! message. A call whose answer is lost is never made again here: the message is `unknown`, and [`super::dispatch`]
+//! finds out what became of it.
 
 use std::time::Duration;
 
 use rand::RngExt;
 use tokio::time::Instant;
 
-use super::{App, DECISIONS_MAX, accounts::Account, contended};
+use super::{
+    App, DECISIONS_MAX, SEND_TIME_MAX,
+    accounts::Account,
+    contended,
+    content::Content,
+    dispatch::{Call, LOST_AFTER},
+    limits::COOLDOWN_HELD_MAX,
+};
 use crate::{
-    domain::{
-        MessageId, Organization, Outbound, OutboundState, Source, StatusChange, UnixMs,
-        consent::{ConsentSource, OptedOut},
-    },
-    store::{self, OutboundCreated},
+    domain::{Hold, MessageId, Organization, Outbound, OutboundState, UnixMs, consent::OptedOut},
+    store::{self, Gate, NewOutbound, Passed},
     twilio::{
-        Address, Channel, ContentSid, MessageSid, MessageStatus, MessagingServiceSid,
-        client::{self, Outcome},
-        error_code::ErrorCode,
-        resource::{self, CreateMessage},
-        segments,
+        Address, Channel, MessageSid, MessageStatus, MessagingServiceSid, client, error_code::ErrorCode,
+        resource,
     },
 };
 
@@ -30,6 +32,12 @@ const RETRY_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// The first pause before trying again; each further one may be twice as long.
 const RETRY_DELAY_MIN: Duration = Duration::from_millis(200);
+
+/// How far ahead a message can be scheduled.
+pub const SCHEDULE_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// How far in the past a scheduled time may be, for clocks that differ: such a message is sent at once.
+pub const SCHEDULE_PAST_MAX: Duration = Duration::from_secs(60);
 
 /// What to send. `Debug` is left out: it holds a message's text.
 #[derive(Clone)]
@@ -40,39 +48,41 @@ pub struct Send {
     pub from: Option<Address>,
     /// The messaging service that chooses the sender.
     pub messaging_service_sid: Option<MessagingServiceSid>,
-    /// The text.
-    pub body: Option<String>,
-    /// URLs of media that Twilio fetches.
-    pub media_url: Vec<String>,
-    /// A content template.
-    pub content_sid: Option<ContentSid>,
-    /// The template's variables: a JSON object, as text.
-    pub content_variables: Option<String>,
-    /// Seconds the message may wait at Twilio.
-    pub validity_period_s: Option<u32>,
+    /// What Twilio is given.
+    pub content: Content,
+    /// Not before this.
+    pub send_at: Option<UnixMs>,
     /// What it is about.
     pub category: Option<String>,
     /// The caller's user it is for.
     pub user_id: Option<String>,
+    /// Where the caller wants to be told of each status, by Twilio's own rules.
+    pub status_callback: Option<String>,
+    /// The id that the message gets if it is free: that of an earlier try of the same request.
+    pub id: Option<MessageId>,
 }
 
-/// A message that Twilio has, or may have.
+/// A message that Twilio has, or may have, or will have.
 #[derive(Debug, Clone)]
 pub struct Sent {
     /// Our id.
     pub id: MessageId,
-    /// Twilio's; `None` if its answer was lost.
+    /// Twilio's; `None` if it waits, or Twilio's answer was lost.
     pub message_sid: Option<MessageSid>,
     /// The recipient.
     pub to: Address,
     /// The sender, once it is known.
     pub from: Option<Address>,
-    /// Twilio's status, or `unknown` if its answer was lost.
+    /// Twilio's status; `held`, `scheduled` or `waiting` if it waits, `unknown` if Twilio's answer was lost.
     pub status: String,
     /// Segments, as we count them.
     pub segments: u32,
     /// When it was asked for.
     pub created_at: UnixMs,
+    /// Until when it waits, and why.
+    pub held: Option<(UnixMs, Hold)>,
+    /// Twilio's own answer, if it gave one.
+    pub resource: Option<Box<resource::Message>>,
 }
 
 /// Why a message was not sent.
@@ -94,6 +104,15 @@ pub enum SendError {
         /// Twilio's code, if it was Twilio who told us.
         twilio_code: Option<u32>,
     },
+    /// The recipient was sent to a short time ago, and may not be again for longer than a message is held.
+    #[error("the recipient was sent to a short time ago")]
+    CoolingDown {
+        /// Until when.
+        until: UnixMs,
+    },
+    /// The organization has sent as many messages today as it may.
+    #[error("the limit of messages per day is reached")]
+    DailyLimit,
     /// Twilio does not have the message.
     #[error(transparent)]
     Twilio(client::Error),
@@ -105,107 +124,139 @@ pub enum SendError {
     Store(#[from] store::Error),
 }
 
+/// A message that has passed, or has been put into the queue.
+enum Stored {
+    Sending(OutboundState),
+    Waiting(UnixMs, Hold),
+}
+
 impl App {
-    /// Sends one message. `Ok` means that Twilio has it, or may have it; an error, that it does not.
+    /// Sends one message. `Ok` means that Twilio has it, may have it, or will get it; an error, that it does not and
+    /// will not.
     pub async fn send(&self, organization: &Organization, send: Send) -> Result<Sent, SendError> {
         if !self.intake.is_clear() {
             return Err(SendError::CatchingUp);
         }
         let account = self.accounts.of(organization).ok_or(SendError::NotConfigured)?;
-        let (from, messaging_service_sid) = sender(&account, &send)?;
+        let (from, messaging_service_sid) =
+            sender(&account, send.to.channel(), send.from, send.messaging_service_sid)?;
         let mut outbound = Outbound {
-            id: self.new_id(&send.to),
+            id: send.id.unwrap_or_else(|| self.new_id(&send.to)),
             to: send.to,
             from,
             messaging_service_sid,
-            body_length: send.body.as_deref().map_or(0, |body| body.chars().count()),
-            segments: send.body.as_deref().map_or(1, |body| segments::count(body).segments as u32),
-            media: send.media_url.len(),
+            body_length: send.content.body_length(),
+            segments: send.content.segments(),
+            media: send.content.media_url.len(),
             category: send.category,
             user_id: send.user_id,
+            batch: None,
+            status_callback: send.status_callback,
+            fallback: None,
             created_at: self.now_ms(),
         };
-        self.store_intent(organization, &mut outbound).await?;
-        let create = CreateMessage {
-            to: outbound.to.clone(),
-            from: outbound.from.clone(),
-            messaging_service_sid: outbound.messaging_service_sid.clone(),
-            body: send.body,
-            media_url: send.media_url,
-            content_sid: send.content_sid,
-            content_variables: send.content_variables,
-            validity_period_s: send.validity_period_s,
-            status_callback: Some(self.status_callback_url(&outbound.id)),
-        };
-        let result = self.call_twilio(&account, &create).await;
-        let (message_sid, status, from) = match &result {
-            Ok(message) => (
-                Some(message.sid.clone()),
-                status_of(message),
-                message.from.clone().or(outbound.from.clone()),
-            ),
-            Err(error) if error.outcome() == Outcome::Ambiguous => {
-                (None, "unknown".to_owned(), outbound.from.clone())
-            }
-            Err(_) => (None, String::new(), None),
-        };
+        let (call, sending) =
+            match self.store_send(organization, &mut outbound, &send.content, send.send_at).await? {
+                Stored::Waiting(until, reason) => return Ok(waiting(outbound, until, reason)),
+                Stored::Sending(state) => {
+                    (Call { account: &account, outbound: &outbound, content: &send.content }, state)
+                }
+            };
+        let result = self.call_again_while_not_processed(&call).await;
         // The message has left, or has not: that the outcome could not be stored must not make the caller send it
-        // again. Its callbacks carry the id and will tell.
-        if let Err(error) = self.store_outcome(organization, &outbound, &result).await {
+        // again. Its callbacks carry the id and will tell, and so will the queue.
+        if let Err(error) = self.store_outcome(&call, &sending, &result).await {
             tracing::error!(id = %outbound.id, %error, "the outcome of a send could not be stored");
         }
-        match result {
-            Err(error) if error.outcome() != Outcome::Ambiguous => Err(refused(error, &outbound)),
-            _ => Ok(Sent {
-                id: outbound.id,
-                message_sid,
-                to: outbound.to,
-                from,
-                status,
-                segments: outbound.segments,
-                created_at: outbound.created_at,
-            }),
-        }
+        let (message_sid, status, from, resource) = match result {
+            Ok(message) => (
+                Some(message.sid.clone()),
+                message.status.as_ref().unwrap_or(&MessageStatus::Queued).to_string(),
+                message.from.clone().or(outbound.from),
+                Some(Box::new(message)),
+            ),
+            Err(error) if error.outcome() == client::Outcome::Ambiguous => {
+                (None, "unknown".to_owned(), outbound.from, None)
+            }
+            Err(error) => return Err(refused(error, &outbound)),
+        };
+        Ok(Sent {
+            id: outbound.id,
+            message_sid,
+            to: outbound.to,
+            from,
+            status,
+            segments: outbound.segments,
+            created_at: outbound.created_at,
+            held: None,
+            resource,
+        })
     }
 
-    /// The URL by which a callback finds the message `id`.
-    fn status_callback_url(&self, id: &MessageId) -> String {
-        let overrides = &self.settings.callback_overrides;
-        let fragment = if overrides.is_empty() { String::new() } else { format!("#{overrides}") };
-        format!("{}/webhooks/twilio/status?id={id}{fragment}", self.settings.public_url)
-    }
-
-    /// Stores the message, in the same step as its recipient's consent is found to allow it.
-    async fn store_intent(
+    /// Stores the message, in the same step as its recipient's consent is found to allow it: about to be handed to
+    /// Twilio, or to wait until it may be.
+    async fn store_send(
         &self,
         organization: &Organization,
         outbound: &mut Outbound,
-    ) -> Result<(), SendError> {
+        content: &Content,
+        send_at: Option<UnixMs>,
+    ) -> Result<Stored, SendError> {
         let channel = outbound.to.channel();
+        let (limits, now) = (&self.settings.limits, self.now_ms());
+        let mut hold = match send_at.filter(|&at| at > now) {
+            Some(at) => Some((at, Hold::Scheduled)),
+            None => limits.hold(outbound, now),
+        };
+        if hold.is_none() && !self.count_of_the_day(organization).await? {
+            return Err(SendError::DailyLimit);
+        }
         for _ in 0..DECISIONS_MAX {
             let known = self.store.consent(organization, outbound.to.bare()).await?;
             if let Some(by) = known.consent.refusal(channel) {
                 return Err(SendError::OptedOut { by, channel, twilio_code: None });
             }
-            match self.store.create_outbound(organization, outbound, &known.version).await? {
-                OutboundCreated::Created => return Ok(()),
-                OutboundCreated::Conflict => outbound.id = self.new_id(&outbound.to),
+            let (state, due, cooldown) = match hold {
+                Some((until, reason)) => {
+                    (OutboundState::Waiting { until, reason, tries: 0 }, until, Duration::ZERO)
+                }
+                None => {
+                    let sending = OutboundState::Sending { since: now, tries: 1 };
+                    (sending, now + LOST_AFTER.as_millis() as UnixMs, limits.cooldown(outbound))
+                }
+            };
+            let sealed = content.seal_for(&outbound.id, &self.keys);
+            let new = NewOutbound { outbound: outbound.clone(), state, content: Some(sealed), due };
+            let gate = Gate { consent: known.version, cooldown, now };
+            match self.store.create_outbound(organization, &new, Some(&gate)).await? {
+                Passed::Yes => {
+                    return Ok(match hold {
+                        Some((until, reason)) => Stored::Waiting(until, reason),
+                        None => Stored::Sending(new.state),
+                    });
+                }
+                Passed::CoolingDown { until } if until - now > COOLDOWN_HELD_MAX.as_millis() as UnixMs => {
+                    return Err(SendError::CoolingDown { until });
+                }
+                Passed::CoolingDown { until } => hold = Some((until, Hold::Cooldown)),
+                Passed::StateChanged => outbound.id = self.new_id(&outbound.to),
+                Passed::ConsentChanged => {}
             }
         }
         Err(contended().into())
     }
 
     /// Calls Twilio, again only if it is known that it has done nothing with the message.
-    async fn call_twilio(
+    async fn call_again_while_not_processed(
         &self,
-        account: &Account,
-        create: &CreateMessage,
+        call: &Call<'_>,
     ) -> Result<resource::Message, client::Error> {
+        debug_assert!(RETRY_TIME_MAX < SEND_TIME_MAX);
         let give_up = Instant::now() + RETRY_TIME_MAX;
         let mut delay = RETRY_DELAY_MIN;
         loop {
-            let error = match self.twilio.create_message(&account.credentials, create).await {
-                Err(error) if error.outcome() == Outcome::NotProcessed => error,
+            let error = match self.call_twilio(call).await {
+                Err(error) if error.outcome() == client::Outcome::NotProcessed => error,
                 result => return result,
             };
             let jittered = delay.mul_f64(rand::rng().random_range(0.5..1.0));
@@ -217,61 +268,18 @@ impl App {
             delay *= 2;
         }
     }
-
-    async fn store_outcome(
-        &self,
-        organization: &Organization,
-        outbound: &Outbound,
-        result: &Result<resource::Message, client::Error>,
-    ) -> Result<(), store::Error> {
-        let state = match result {
-            Ok(message) => {
-                let change = StatusChange {
-                    sid: message.sid.clone(),
-                    id: Some(outbound.id),
-                    status: message.status.clone().unwrap_or(MessageStatus::Queued),
-                    error_code: message.error_code,
-                    channel: outbound.to.channel(),
-                    to: outbound.to.bare().to_owned(),
-                    from: message
-                        .from
-                        .as_ref()
-                        .or(outbound.from.as_ref())
-                        .map(|from| from.bare().to_owned())
-                        .unwrap_or_default(),
-                    batch: None,
-                    source: Source::Api,
-                    at: self.now_ms(),
-                    ask_at: self.first_asked_at(self.now_ms()),
-                    raw: Vec::new(),
-                };
-                self.store.record_status(organization, change).await?;
-                OutboundState::Accepted { message_sid: message.sid.clone() }
-            }
-            Err(error) if error.outcome() == Outcome::Ambiguous => OutboundState::Unknown,
-            Err(error) => {
-                OutboundState::Refused { reason: error.to_string(), twilio_code: error.twilio_code() }
-            }
-        };
-        self.store.resolve_outbound(organization, &outbound.id, &state).await?;
-        if let Err(error) = result
-            && let Some(source) = error.twilio_code().and_then(ConsentSource::of_error)
-        {
-            self.opt_out_by_error(organization, &outbound.to, source, None).await?;
-        }
-        Ok(())
-    }
 }
 
 /// Who sends: what the call names, else the organization's sender for the channel, else its messaging service.
-fn sender(
+pub(super) fn sender(
     account: &Account,
-    send: &Send,
+    channel: Channel,
+    from: Option<Address>,
+    messaging_service_sid: Option<MessagingServiceSid>,
 ) -> Result<(Option<Address>, Option<MessagingServiceSid>), SendError> {
-    if send.from.is_some() || send.messaging_service_sid.is_some() {
-        return Ok((send.from.clone(), send.messaging_service_sid.clone()));
+    if from.is_some() || messaging_service_sid.is_some() {
+        return Ok((from, messaging_service_sid));
     }
-    let channel = send.to.channel();
     match (account.sender(channel), &account.messaging_service_sid) {
         (Some(from), _) => Ok((Some(from.clone()), None)),
         (None, Some(service)) => Ok((None, Some(service.clone()))),
@@ -279,8 +287,28 @@ fn sender(
     }
 }
 
-fn status_of(message: &resource::Message) -> String {
-    message.status.as_ref().unwrap_or(&MessageStatus::Queued).to_string()
+/// What a caller is told of a message that waits.
+fn waiting(outbound: Outbound, until: UnixMs, reason: Hold) -> Sent {
+    Sent {
+        id: outbound.id,
+        message_sid: None,
+        to: outbound.to,
+        from: outbound.from,
+        status: waiting_status(reason).to_owned(),
+        segments: outbound.segments,
+        created_at: outbound.created_at,
+        held: Some((until, reason)),
+        resource: None,
+    }
+}
+
+/// How a message that waits is called.
+pub(super) fn waiting_status(reason: Hold) -> &'static str {
+    match reason {
+        Hold::Scheduled => "scheduled",
+        Hold::QuietHours | Hold::Cooldown => "held",
+        Hold::Turn | Hold::Retry | Hold::Fallback => "waiting",
+    }
 }
 
 /// What a caller is told of a refusal.

@@ -126,6 +126,14 @@ sources! {
     Twilio63014 = "twilio_63014",
     /// WhatsApp said that the person stopped marketing messages.
     Twilio63033 = "twilio_63033",
+    /// It was recorded by a caller of the API.
+    Api = "api",
+    /// It came with a file.
+    Import = "import",
+    /// The person's own preferences.
+    Preferences = "preferences",
+    /// A link that the person followed.
+    Link = "link",
 }
 
 impl ConsentSource {
@@ -136,6 +144,22 @@ impl ConsentSource {
             63014 => Some(ConsentSource::Twilio63014),
             63033 => Some(ConsentSource::Twilio63033),
             _ => None,
+        }
+    }
+}
+
+impl ConsentSource {
+    /// Whether it is the person's own word, which nobody else takes back.
+    pub fn is_the_persons(self) -> bool {
+        match self {
+            ConsentSource::Keyword
+            | ConsentSource::Phrase
+            | ConsentSource::OptOutType
+            | ConsentSource::Twilio21610
+            | ConsentSource::Twilio63014
+            | ConsentSource::Twilio63033
+            | ConsentSource::Link => true,
+            ConsentSource::Api | ConsentSource::Import | ConsentSource::Preferences => false,
         }
     }
 }
@@ -199,6 +223,18 @@ pub struct ConsentEntry {
     pub sid: Option<MessageSid>,
     /// When.
     pub at: UnixMs,
+}
+
+/// A change of a person's consent as their own list tells it; never rewritten.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsentChange {
+    /// The stream's entry.
+    #[serde(flatten)]
+    pub entry: ConsentEntry,
+    /// What shows that the person wants it, in the words of whoever recorded it.
+    pub evidence: Option<String>,
+    /// Who recorded it, if it was not the person.
+    pub actor: Option<String>,
 }
 
 /// What we say back to a reply.
@@ -365,6 +401,34 @@ impl Consent {
             _ => Answer::OptedIn,
         };
         Decision { consent, entry: Some(reply.entry(wish.channel, wish.state, wish.source)), answer }
+    }
+
+    /// What somebody else's record of a person's wish does: Twilio's own block stays as it is, since nobody but the
+    /// person can lift it. A wish that is known already is recorded again, with its new source.
+    pub fn recorded(
+        &self,
+        phone: &str,
+        channel: ConsentChannel,
+        state: ConsentState,
+        source: ConsentSource,
+        at: UnixMs,
+    ) -> (Consent, ConsentEntry) {
+        let mut consent = self.clone();
+        for (own, known) in
+            [(ConsentChannel::Sms, &mut consent.sms), (ConsentChannel::Whatsapp, &mut consent.whatsapp)]
+        {
+            if channel == ConsentChannel::All || channel == own {
+                let twilio_block = known.twilio_block;
+                *known = ChannelConsent {
+                    state,
+                    twilio_block,
+                    source: Some(source),
+                    at: Some(at),
+                    message_sid: None,
+                };
+            }
+        }
+        (consent, ConsentEntry { phone: phone.to_owned(), channel, state, source, sid: None, at })
     }
 
     /// What an error of Twilio's that means "opted out" does: the opt-out and the block, unless both are known.

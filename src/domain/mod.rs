@@ -3,14 +3,19 @@
 pub mod consent;
 pub mod delivery;
 pub mod event;
+pub mod history;
 pub mod message;
 pub mod organization;
+pub mod pace;
+pub mod quiet_hours;
+pub mod stats;
 pub mod task;
 
 pub use consent::Consent;
 pub use delivery::{Delivery, Source, StatusChange};
 pub use event::{Event, EventId, Stream};
-pub use message::{MessageId, Outbound, OutboundState};
+pub use history::{HistoryId, MessageRef};
+pub use message::{BatchId, Flow, Hold, MessageId, Outbound, OutboundState};
 pub use organization::Organization;
 pub use task::Task;
 

@@ -25,6 +25,11 @@ impl Organization {
         }
     }
 
+    /// What belongs to the installation and to no organization: under a name that none can have.
+    pub fn installation() -> Self {
+        Self("*".to_owned())
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -11,8 +11,8 @@ use super::{
     time,
 };
 use crate::{
-    app::{query::Message, send::Send},
-    domain::MessageId,
+    app::{content::Content, query::Message, send::Send},
+    domain::{BatchId, MessageId},
     phone,
     twilio::{
         Address, Channel, MessageSid, MessageStatus, MessagingServiceSid, error_code::ErrorCode, segments,
@@ -48,7 +48,7 @@ async fn send_over(
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Send)?;
     let send = read_send(channel, fields, state.app.settings().default_region)?;
-    let (to, media) = (send.to.to_string(), send.media_url.len());
+    let (to, media) = (send.to.to_string(), send.content.media_url.len());
     // A caller that hangs up must not stop a call to Twilio half-way.
     let result = {
         let (state, organization) = (state.clone(), caller.organization.clone());
@@ -110,13 +110,18 @@ fn read_send(channel: Channel, mut fields: Fields, region: Option<phone::Region>
         to: Address::new(channel, "+10000000").expect("a constant address"),
         from,
         messaging_service_sid: fields.take("messaging_service_sid", MessagingServiceSid::parse),
-        body,
-        media_url,
-        content_sid,
-        content_variables,
-        validity_period_s: fields.take_number("validity_period", 1..=VALIDITY_PERIOD_S_MAX),
+        content: Content {
+            body,
+            media_url,
+            content_sid,
+            content_variables,
+            validity_period_s: fields.take_number("validity_period", 1..=VALIDITY_PERIOD_S_MAX),
+        },
+        send_at: None,
         category: fields.take_text("category"),
         user_id: fields.take_text("user_id"),
+        status_callback: None,
+        id: None,
     };
     fields.finish()?;
     let to = number(&to).map_err(Problem::invalid_phone_number)?;
@@ -197,7 +202,10 @@ fn message_json(message: &Message) -> Map<String, Value> {
         "segments": outbound.map(|outbound| outbound.segments),
         "user_id": outbound.and_then(|outbound| outbound.user_id.as_deref()),
         "category": outbound.and_then(|outbound| outbound.category.as_deref()),
-        "batch_id": message.timeline.0.iter().find_map(|entry| entry.batch.as_deref()),
+        "batch_id": outbound
+            .and_then(|outbound| outbound.batch.as_ref())
+            .map(BatchId::as_str)
+            .or_else(|| message.timeline.0.iter().find_map(|entry| entry.batch.as_deref())),
     });
     match json {
         Value::Object(object) => object,

@@ -89,6 +89,10 @@ codes! {
     TwilioCredentialsRejected = "twilio_credentials_rejected", 502, "Twilio rejected the credentials";
     /// No connection.
     TwilioUnreachable = "twilio_unreachable", 502, "Twilio cannot be reached";
+    /// The day's limit.
+    DailyLimitReached = "daily_limit_reached", 429, "The limit of messages per day is reached";
+    /// The recipient was sent to a short time ago.
+    RecipientCoolingDown = "recipient_cooling_down", 429, "The recipient was sent to a short time ago";
     /// 429, and for too long.
     RateLimitedByTwilio = "rate_limited_by_twilio", 503, "Twilio limits the rate of requests";
     /// No store.
@@ -252,6 +256,16 @@ impl From<SendError> for Problem {
                 },
             )
             .twilio(twilio_code),
+            SendError::DailyLimit => Self::new(
+                Code::DailyLimitReached,
+                detail,
+                "send the rest tomorrow (UTC), or raise TEXTLEDGER_DAILY_LIMIT",
+            ),
+            SendError::CoolingDown { until } => Self::new(
+                Code::RecipientCoolingDown,
+                detail,
+                format!("send it again at {}, or lower TEXTLEDGER_RECIPIENT_COOLDOWN", super::time(until)),
+            ),
             SendError::CatchingUp => Self::new(
                 Code::StoreUnavailable,
                 detail,

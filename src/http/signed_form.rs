@@ -10,7 +10,7 @@ use futures_util::future::LocalBoxFuture;
 
 use super::verification::{self, FORM, Kind, Rejection, Unverified};
 use crate::{
-    domain::{MessageId, Organization},
+    domain::{BatchId, MessageId, Organization},
     metrics::Route,
     twilio::{
         Form,
@@ -25,8 +25,8 @@ pub const FORM_BYTES_MAX: usize = 64 * 1024;
 pub struct Signed<T> {
     /// The organization that the account belongs to.
     pub organization: Organization,
-    /// Our id of the message, from the URL that Twilio was given.
-    pub id: Option<MessageId>,
+    /// How we call the message, from the URL that Twilio was given.
+    pub ours: Ours,
     /// What Twilio posted.
     pub content: T,
 }
@@ -70,15 +70,28 @@ impl<T: FromForm> FromRequest for Signed<T> {
                 let form = unverified.form();
                 let account = unverified.verify(&form, form.get("AccountSid").as_deref())?;
                 let content = T::from_form(&form)?;
-                let id = id_in(unverified.query());
-                Ok(Self { organization: account.organization.clone(), id, content })
+                let ours = Ours::of(unverified.query());
+                Ok(Self { organization: account.organization.clone(), ours, content })
             });
             signed.inspect_err(|rejection| verification::note(&request, T::ROUTE, rejection))
         })
     }
 }
 
-/// Our id of a message, in the query of the URL that Twilio was given for its callbacks.
-pub fn id_in(query: &str) -> Option<MessageId> {
-    Form::parse(query.as_bytes()).get("id")?.parse().ok()
+/// How we call a message: what stands in the query of the URL that Twilio was given for its callbacks.
+#[derive(Debug, Clone, Default)]
+pub struct Ours {
+    /// Our id.
+    pub id: Option<MessageId>,
+    /// Its batch.
+    pub batch: Option<BatchId>,
+}
+
+impl Ours {
+    /// Reads `query`; what is missing or strange is `None`, since the URL may be somebody else's.
+    pub fn of(query: &str) -> Self {
+        let query = Form::parse(query.as_bytes());
+        let (id, batch) = (query.get("id"), query.get("batch"));
+        Self { id: id.and_then(|id| id.parse().ok()), batch: batch.and_then(|batch| batch.parse().ok()) }
+    }
 }

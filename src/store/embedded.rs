@@ -8,8 +8,12 @@
 //! one transaction, commits, and only then answers them all. So a write waits for at most two fsyncs, and many
 //! share one.
 
+mod documents;
+mod outbox;
+
 use std::{
     fs,
+    ops::Bound,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -18,21 +22,23 @@ use std::{
 };
 
 use async_trait::async_trait;
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition};
+use redb::{
+    Database, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    ConsentUpdate, ConsentVersion, EVENTS_PAGE_MAX, Error, InboundRecorded, KnownConsent, Message,
-    OutboundCreated, StatusRecorded, Store, decode, encode,
+    ConsentUpdate, ConsentVersion, EVENTS_PAGE_MAX, Error, InboundRecorded, KnownConsent, Message, PAGE_MAX,
+    StatusRecorded, Store, decode, encode,
 };
 use crate::{
     clock::Clock,
     domain::{
-        Delivery, Event, EventId, MessageId, Organization, Outbound, OutboundState, StatusChange, Stream,
-        Task, UnixMs,
-        consent::Answer,
+        Delivery, Event, EventId, MessageRef, Organization, StatusChange, Stream, Task, UnixMs,
+        consent::{Answer, ConsentChange},
         delivery::{self, Recorded},
         event::InboundEntry,
+        stats::{self, Counter, Counts, Latency, Unit},
     },
     twilio::MessageSid,
 };
@@ -43,32 +49,74 @@ pub const FILE_NAME: &str = "textledger.redb";
 /// Writes that may wait for the writer thread; one more waits outside.
 const QUEUE_MAX: usize = 4_096;
 
+/// Old counts that are let go of with each new one.
+const COUNTS_DROPPED: usize = 4;
+
 /// Writes that share one commit at the most, so that the first of them does not wait long.
 const BATCH_MAX: usize = 512;
 
 /// Names an organization's row.
 type Key = (&'static str, &'static str);
 
-/// (organization, message SID) -> [`Delivery`].
-const MESSAGES: TableDefinition<Key, &[u8]> = TableDefinition::new("messages");
-/// (organization, milliseconds, sequence) -> [`Event`]: the three streams, merged.
-const EVENTS: TableDefinition<(&str, u64, u64), &[u8]> = TableDefinition::new("events");
-/// (organization, person) -> [`crate::domain::Consent`].
-const CONSENTS: TableDefinition<Key, &str> = TableDefinition::new("consents");
-/// (organization, message id) -> [`StoredOutbound`].
-const OUTBOUND: TableDefinition<Key, &[u8]> = TableDefinition::new("outbound");
-/// (organization, inbound message SID) -> [`Answer`].
-const RECEIVED: TableDefinition<Key, &[u8]> = TableDefinition::new("received");
-/// (organization, milliseconds, task): what is due when.
-const DUE: TableDefinition<(&str, u64, &str), ()> = TableDefinition::new("due");
-/// (organization, task) -> milliseconds: the same, the other way round.
-const PLANNED: TableDefinition<Key, u64> = TableDefinition::new("planned");
+/// Declares the tables: their names, and the same tables as one write transaction sees them.
+macro_rules! tables {
+    ($($(#[$doc:meta])* $constant:ident, $field:ident: $key:ty => $value:ty;)+) => {
+        $($(#[$doc])* const $constant: TableDefinition<$key, $value> = TableDefinition::new(stringify!($field));)+
 
-/// A message asked for, and what became of it.
-#[derive(serde::Serialize, serde::Deserialize)]
-struct StoredOutbound {
-    outbound: Outbound,
-    state: OutboundState,
+        /// The tables as one write transaction sees them.
+        struct Tables<'txn> {
+            $($field: Table<'txn, $key, $value>,)+
+            /// The newest entry, committed or not.
+            last_event: (u64, u64),
+            now_ms: u64,
+        }
+
+        impl<'txn> Tables<'txn> {
+            /// Opens the tables, and makes those that are not there yet.
+            fn open(
+                transaction: &'txn WriteTransaction,
+                last_event: (u64, u64),
+                now_ms: u64,
+            ) -> Result<Self, redb::TableError> {
+                Ok(Self { $($field: transaction.open_table($constant)?,)+ last_event, now_ms })
+            }
+        }
+    };
+}
+
+tables! {
+    /// (organization, message SID) -> [`Delivery`].
+    MESSAGES, messages: Key => &'static [u8];
+    /// (organization, milliseconds, sequence) -> [`Event`]: the three streams, merged.
+    EVENTS, events: (&'static str, u64, u64) => &'static [u8];
+    /// (organization, person) -> [`crate::domain::Consent`].
+    CONSENTS, consents: Key => &'static str;
+    /// (organization, person, number) -> [`ConsentChange`].
+    CHANGES, changes: (&'static str, &'static str, u64) => &'static [u8];
+    /// (organization, message id) -> the message asked for, and what became of it.
+    OUTBOUND, outbound: Key => &'static [u8];
+    /// (organization, flow, milliseconds, message id): who has to be looked at when.
+    QUEUE, queue: (&'static str, &'static str, u64, &'static str) => ();
+    /// (organization, message id) -> milliseconds: the same, the other way round.
+    QUEUED, queued: Key => u64;
+    /// (organization, sender) -> microseconds since 1970: until when its time to send has been given away.
+    PACE, pace: Key => u64;
+    /// (organization, milliseconds, sequence) -> message: all, in the order in which they were entered.
+    HISTORY, history: (&'static str, u64, u64) => &'static str;
+    /// (organization, person, milliseconds, sequence) -> message: the same, per recipient.
+    HISTORY_OF, history_of: (&'static str, &'static str, u64, u64) => &'static str;
+    /// (organization, inbound message SID) -> [`Answer`].
+    RECEIVED, received: Key => &'static [u8];
+    /// (organization, milliseconds, task): what is due when.
+    DUE, due: (&'static str, u64, &'static str) => ();
+    /// (organization, task) -> milliseconds: the same, the other way round.
+    PLANNED, planned: Key => u64;
+    /// (organization, kind, name) -> (milliseconds at which it ends or [`documents::FOR_EVER`], text).
+    DOCUMENTS, documents: (&'static str, &'static str, &'static str) => (u64, &'static str);
+    /// (milliseconds, organization, kind, name): which documents end when.
+    ENDING, ending: (u64, &'static str, &'static str, &'static str) => ();
+    /// (organization, length of the time in milliseconds, when it began, counter) -> count.
+    COUNTS, counts: (&'static str, u64, u64, &'static str) => u64;
 }
 
 /// The embedded store. Dropping it ends the writer thread after the writes it has taken.
@@ -77,20 +125,7 @@ pub struct EmbeddedStore {
     writes: Option<mpsc::Sender<Job>>,
     writer: Option<JoinHandle<()>>,
     last_event: watch::Receiver<(u64, u64)>,
-}
-
-/// The tables as one write transaction sees them.
-struct Tables<'txn> {
-    messages: Table<'txn, Key, &'static [u8]>,
-    events: Table<'txn, (&'static str, u64, u64), &'static [u8]>,
-    consents: Table<'txn, Key, &'static str>,
-    outbound: Table<'txn, Key, &'static [u8]>,
-    received: Table<'txn, Key, &'static [u8]>,
-    due: Table<'txn, (&'static str, u64, &'static str), ()>,
-    planned: Table<'txn, Key, u64>,
-    /// The newest entry, committed or not.
-    last_event: (u64, u64),
-    now_ms: u64,
+    clock: Arc<dyn Clock>,
 }
 
 /// A write: runs inside the transaction and returns how to answer once it is known whether the commit succeeded.
@@ -123,11 +158,11 @@ impl EmbeddedStore {
         let writer = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn({
-                let database = database.clone();
+                let (database, clock) = (database.clone(), clock.clone());
                 move || write_loop(&database, queue, &announce, clock.as_ref())
             })
             .map_err(|error| OpenError::Folder { path: folder.to_owned(), error })?;
-        Ok(Self { database, writes: Some(writes), writer: Some(writer), last_event })
+        Ok(Self { database, writes: Some(writes), writer: Some(writer), last_event, clock })
     }
 
     /// Runs `job` in the next transaction and returns its result once that is on disk.
@@ -204,13 +239,7 @@ pub enum OpenError {
 fn prepare(database: &Database) -> Result<(u64, u64), redb::Error> {
     let transaction = database.begin_write()?;
     let last = {
-        transaction.open_table(MESSAGES)?;
-        transaction.open_table(CONSENTS)?;
-        transaction.open_table(OUTBOUND)?;
-        transaction.open_table(RECEIVED)?;
-        transaction.open_table(DUE)?;
-        transaction.open_table(PLANNED)?;
-        let events = transaction.open_table(EVENTS)?;
+        let events = Tables::open(&transaction, (0, 0), 0)?.events;
         let mut newest = (0, 0);
         // Entries are ordered by organization first, so the newest of each is looked at.
         let mut end: Option<(String, u64, u64)> = None;
@@ -272,17 +301,7 @@ fn write_batch(
 ) -> Result<(u64, u64), Error> {
     let transaction = database.begin_write().map_err(unavailable)?;
     let last = {
-        let mut tables = Tables {
-            messages: transaction.open_table(MESSAGES).map_err(unavailable)?,
-            events: transaction.open_table(EVENTS).map_err(unavailable)?,
-            consents: transaction.open_table(CONSENTS).map_err(unavailable)?,
-            outbound: transaction.open_table(OUTBOUND).map_err(unavailable)?,
-            received: transaction.open_table(RECEIVED).map_err(unavailable)?,
-            due: transaction.open_table(DUE).map_err(unavailable)?,
-            planned: transaction.open_table(PLANNED).map_err(unavailable)?,
-            last_event,
-            now_ms: clock.now_ms(),
-        };
+        let mut tables = Tables::open(&transaction, last_event, clock.now_ms()).map_err(unavailable)?;
         responds.push(first(&mut tables)?);
         while responds.len() < BATCH_MAX
             && let Ok(job) = queue.try_recv()
@@ -321,7 +340,19 @@ impl Tables<'_> {
         let learned_id = delivery.id.is_none() && change.id.is_some();
         let place = self.next_entry(Stream::Deliveries);
         let (is_final, ask_at) = (delivery::is_final(&change.status), change.ask_at);
+        let (at, mut counted) = (change.at, Counter::of_status(&change));
+        if stats::is_delivery(&change.status)
+            && let Some(first) = delivery.seen.first()
+        {
+            counted.push(Counter::Delivered(Latency::of(place.ms - first.entry.0)));
+        }
         if let Some(entry) = delivery.record(change, place) {
+            if delivery.seen.len() == 1 && delivery.id.is_none() {
+                self.enter(organization, &entry.to, &MessageRef::Sid(sid.clone()))?;
+            }
+            if recorded == Recorded::Moved {
+                self.add_counts(organization, at, &counted)?;
+            }
             self.add_event(organization, &Event::Delivery(entry))?;
             self.messages.insert(key, encode(&delivery).as_bytes()).map_err(unavailable)?;
             let ask = Task::Ask { sid: sid.clone(), since: delivery.seen[0].entry.0 };
@@ -394,8 +425,47 @@ impl Tables<'_> {
         self.consents
             .insert((organization, person.as_str()), encode(&update.consent).as_str())
             .map_err(unavailable)?;
+        if let Some(change) = update.change() {
+            let last = self
+                .changes
+                .range((organization, person.as_str(), 0)..=(organization, person.as_str(), u64::MAX));
+            let last = last.map_err(unavailable)?.next_back().transpose().map_err(unavailable)?;
+            let number = last.map_or(0, |(key, _)| key.value().2 + 1);
+            self.changes
+                .insert((organization, person.as_str(), number), encode(&change).as_bytes())
+                .map_err(unavailable)?;
+        }
+        if let Some(counter) = Counter::of_consent(&update.entry) {
+            self.add_counts(organization, update.entry.at, &[counter])?;
+        }
         self.add_event(organization, &Event::Consent(update.entry))?;
         Ok(true)
+    }
+
+    /// Counts one of each of `counters` at `at`, and lets go of the oldest counts, a few at a time.
+    fn add_counts(&mut self, organization: &str, at: UnixMs, counters: &[Counter]) -> Result<(), Error> {
+        for unit in Unit::ALL {
+            let start = unit.start(at);
+            for counter in counters {
+                let name = counter.name();
+                let key = (organization, unit.ms(), start, name.as_str());
+                let before = self.counts.get(key).map_err(unavailable)?.map(|count| count.value());
+                self.counts.insert(key, before.unwrap_or(0) + 1).map_err(unavailable)?;
+                if before.is_some() {
+                    continue;
+                }
+                let ended = start.saturating_sub(unit.kept_ms());
+                let range = (organization, unit.ms(), 0, "")..(organization, unit.ms(), ended, "");
+                let old = self.counts.range(range.clone()).map_err(unavailable)?.take(COUNTS_DROPPED);
+                if old.count() > 0 {
+                    let mut dropped = self.counts.extract_from_if(range, |_, _| true).map_err(unavailable)?;
+                    for _ in 0..COUNTS_DROPPED {
+                        dropped.next().transpose().map_err(unavailable)?;
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     fn record_inbound(
@@ -421,18 +491,6 @@ impl Tables<'_> {
             self.change_consent(organization, update)?;
         }
         Ok(InboundRecorded::Stored)
-    }
-
-    fn outbound(&self, organization: &str, id: &MessageId) -> Result<Option<StoredOutbound>, Error> {
-        let stored = self.outbound.get((organization, id.as_str())).map_err(unavailable)?;
-        stored.map(|stored| decode("an outbound message", stored.value())).transpose()
-    }
-
-    fn put_outbound(&mut self, organization: &str, stored: &StoredOutbound) -> Result<(), Error> {
-        self.outbound
-            .insert((organization, stored.outbound.id.as_str()), encode(stored).as_bytes())
-            .map_err(unavailable)?;
-        Ok(())
     }
 }
 
@@ -482,12 +540,81 @@ impl Store for EmbeddedStore {
         self.write(move |tables| tables.record_inbound(organization.as_str(), entry, consent, answer)).await
     }
 
-    async fn consent(&self, organization: &Organization, person: &str) -> Result<KnownConsent, Error> {
-        let (organization, person) = (organization.clone(), person.to_owned());
+    async fn deliveries(
+        &self,
+        organization: &Organization,
+        sids: &[MessageSid],
+    ) -> Result<Vec<Option<Delivery>>, Error> {
+        let (organization, sids) = (organization.clone(), sids.to_vec());
+        self.read(move |transaction| {
+            let messages = transaction.open_table(MESSAGES).map_err(unavailable)?;
+            let delivery = |sid: &MessageSid| {
+                let stored = messages.get((organization.as_str(), sid.as_str())).map_err(unavailable)?;
+                stored.map(|stored| decode("a message", stored.value())).transpose()
+            };
+            sids.iter().take(PAGE_MAX).map(delivery).collect()
+        })
+        .await
+    }
+
+    async fn consents(
+        &self,
+        organization: &Organization,
+        persons: &[&str],
+    ) -> Result<Vec<KnownConsent>, Error> {
+        let organization = organization.clone();
+        let persons: Vec<String> = persons.iter().take(PAGE_MAX).map(|&person| person.to_owned()).collect();
         self.read(move |transaction| {
             let consents = transaction.open_table(CONSENTS).map_err(unavailable)?;
-            let stored = consents.get((organization.as_str(), person.as_str())).map_err(unavailable)?;
-            ConsentVersion::decode(stored.map(|stored| stored.value().to_owned()))
+            let known = |person: &String| {
+                let stored = consents.get((organization.as_str(), person.as_str())).map_err(unavailable)?;
+                ConsentVersion::decode(stored.map(|stored| stored.value().to_owned()))
+            };
+            persons.iter().map(known).collect()
+        })
+        .await
+    }
+
+    async fn consent_changes(
+        &self,
+        organization: &Organization,
+        person: &str,
+        skip: usize,
+        limit: usize,
+    ) -> Result<Vec<ConsentChange>, Error> {
+        let (organization, person) = (organization.clone(), person.to_owned());
+        self.read(move |transaction| {
+            let changes = transaction.open_table(CHANGES).map_err(unavailable)?;
+            let (organization, person) = (organization.as_str(), person.as_str());
+            let range = (organization, person, skip as u64)..=(organization, person, u64::MAX);
+            let rows = changes.range(range).map_err(unavailable)?.take(limit.min(PAGE_MAX));
+            rows.map(|row| decode("a change of consent", row.map_err(unavailable)?.1.value())).collect()
+        })
+        .await
+    }
+
+    async fn persons(
+        &self,
+        organization: &Organization,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<String>, Error> {
+        let (organization, after) = (organization.clone(), after.to_owned());
+        self.read(move |transaction| {
+            let consents = transaction.open_table(CONSENTS).map_err(unavailable)?;
+            let organization = organization.as_str();
+            let range = (Bound::Excluded((organization, after.as_str())), Bound::Unbounded);
+            let rows = consents.range::<(&str, &str)>(range).map_err(unavailable)?;
+            let mut persons = Vec::new();
+            for row in rows.take(limit.min(PAGE_MAX)) {
+                let (key, _) = row.map_err(unavailable)?;
+                let (of, person) = key.value();
+                if of != organization {
+                    break;
+                }
+                persons.push(person.to_owned());
+            }
+            Ok(persons)
         })
         .await
     }
@@ -503,60 +630,6 @@ impl Store for EmbeddedStore {
 
     fn partition(&self, _person: &str) -> u16 {
         0
-    }
-
-    async fn create_outbound(
-        &self,
-        organization: &Organization,
-        outbound: &Outbound,
-        consent: &ConsentVersion,
-    ) -> Result<OutboundCreated, Error> {
-        let (organization, consent) = (organization.clone(), consent.clone());
-        let stored = StoredOutbound { outbound: outbound.clone(), state: OutboundState::Sending };
-        self.write(move |tables| {
-            let organization = organization.as_str();
-            let unchanged = tables.consent(organization, stored.outbound.to.bare())?.version == consent;
-            if !unchanged || tables.outbound(organization, &stored.outbound.id)?.is_some() {
-                return Ok(OutboundCreated::Conflict);
-            }
-            tables.put_outbound(organization, &stored)?;
-            Ok(OutboundCreated::Created)
-        })
-        .await
-    }
-
-    async fn resolve_outbound(
-        &self,
-        organization: &Organization,
-        id: &MessageId,
-        state: &OutboundState,
-    ) -> Result<(), Error> {
-        let (organization, id, state) = (organization.clone(), *id, state.clone());
-        self.write(move |tables| {
-            if let Some(stored) = tables.outbound(organization.as_str(), &id)?
-                && state.rank() > stored.state.rank()
-            {
-                tables.put_outbound(organization.as_str(), &StoredOutbound { state, ..stored })?;
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    async fn outbound(
-        &self,
-        organization: &Organization,
-        id: &MessageId,
-    ) -> Result<Option<(Outbound, OutboundState)>, Error> {
-        let (organization, id) = (organization.clone(), *id);
-        self.read(move |transaction| {
-            let table = transaction.open_table(OUTBOUND).map_err(unavailable)?;
-            let stored = table.get((organization.as_str(), id.as_str())).map_err(unavailable)?;
-            let stored: Option<StoredOutbound> =
-                stored.map(|stored| decode("an outbound message", stored.value())).transpose()?;
-            Ok(stored.map(|stored| (stored.outbound, stored.state)))
-        })
-        .await
     }
 
     async fn events(
@@ -654,6 +727,34 @@ impl Store for EmbeddedStore {
         self.write(move |tables| match tables.planned(organization.as_str(), &task)? {
             Some(_) => tables.plan(organization.as_str(), &task, at),
             None => Ok(()),
+        })
+        .await
+    }
+
+    async fn counts(
+        &self,
+        organization: &Organization,
+        unit: Unit,
+        from: UnixMs,
+        until: UnixMs,
+    ) -> Result<Vec<(UnixMs, Counts)>, Error> {
+        let organization = organization.clone();
+        self.read(move |transaction| {
+            let counts = transaction.open_table(COUNTS).map_err(unavailable)?;
+            let organization = organization.as_str();
+            let range = (organization, unit.ms(), from, "")..(organization, unit.ms(), until, "");
+            let mut times: Vec<(UnixMs, Counts)> = Vec::new();
+            for row in counts.range(range).map_err(unavailable)? {
+                let (key, count) = row.map_err(unavailable)?;
+                let (_, _, start, name) = key.value();
+                if times.last().is_none_or(|(last, _)| *last != start) {
+                    times.push((start, Counts::new()));
+                }
+                if let (Some((_, counts)), Some(counter)) = (times.last_mut(), Counter::parse(name)) {
+                    counts.insert(counter, count.value());
+                }
+            }
+            Ok(times)
         })
         .await
     }

@@ -9,32 +9,45 @@
 //!   [`Store::events`] is never preceded by one that is added later.
 //! - **Deduplicated.** A status of a message with the same error, and an inbound message of the same SID, is
 //!   recorded once, for as long as the message is kept.
-//! - **Once at a time.** A task that one caller has claimed is claimed by no other until the time that it named.
+//! - **Once at a time.** A task, or a message that waits, that one caller has claimed is claimed by no other until the
+//!   time that it named.
 //! - **Compare and set.** What depends on consent names the version that it was decided on. If consent has changed
-//!   since, nothing is written and the caller decides again.
+//!   since, nothing is written and the caller decides again. So do the steps of a message, and documents.
+//!
+//! [`outbox`] has the messages on their way out, [`documents`] the small texts, this file everything else.
 //!
 //! The suite in `tests/it/conformance` holds every store to this list.
 
+pub mod documents;
 pub mod embedded;
+pub mod outbox;
 pub mod redis;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use self::{
+    documents::{Documents, Kind},
+    outbox::{Gate, NewOutbound, Outbox, Passed, Step, StoredOutbound},
+};
 use crate::{
     domain::{
-        Consent, Delivery, Event, EventId, MessageId, Organization, Outbound, OutboundState, StatusChange,
-        Task, UnixMs,
-        consent::{Answer, ConsentEntry},
+        Consent, Delivery, Event, EventId, Organization, StatusChange, Task, UnixMs,
+        consent::{Answer, ConsentChange, ConsentEntry, ConsentState},
         delivery::{DeliveryEntry, Recorded},
         event::InboundEntry,
+        stats::{Counts, Unit},
     },
     twilio::MessageSid,
 };
 
 /// The most entries that one call of [`Store::events`] returns.
 pub const EVENTS_PAGE_MAX: usize = 1_000;
+
+/// The most persons or changes that one call of [`Store::persons`], [`Store::consents`], [`Store::consent_changes`] or
+/// [`Store::deliveries`] handles.
+pub const PAGE_MAX: usize = 500;
 
 /// Why a store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +102,22 @@ pub struct ConsentUpdate {
     pub consent: Consent,
     /// The stream's entry; names the person.
     pub entry: ConsentEntry,
+    /// What shows that the person wants it, in the words of whoever recorded it.
+    pub evidence: Option<String>,
+    /// Who recorded it, if it was not the person.
+    pub actor: Option<String>,
+}
+
+impl ConsentUpdate {
+    /// What the person's own list of changes tells of it; nothing of a reply that still waits for review.
+    fn change(&self) -> Option<ConsentChange> {
+        let change = ConsentChange {
+            entry: self.entry.clone(),
+            evidence: self.evidence.clone(),
+            actor: self.actor.clone(),
+        };
+        Some(change).filter(|change| change.entry.state != ConsentState::Review)
+    }
 }
 
 /// What [`Store::record_inbound`] did.
@@ -102,21 +131,13 @@ pub enum InboundRecorded {
     ConsentChanged,
 }
 
-/// What [`Store::create_outbound`] did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OutboundCreated {
-    /// Stored.
-    Created,
-    /// Consent has changed since, or the id is taken; nothing was written.
-    Conflict,
-}
-
 /// See the [module](self) for the promises.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: Outbox + Documents + Send + Sync + 'static {
     /// Records what Twilio said of a message, by [`Delivery::judge`]'s rule: its state, its entry in the
     /// deliveries stream, in one step. A message that is new and not at its end is planned to be asked for at
-    /// `change.ask_at` ([`Task::Ask`]); one that comes to its end is not any more.
+    /// `change.ask_at` ([`Task::Ask`]); one that comes to its end is not any more. One that is new and was not sent
+    /// through us is entered in the history. A status that moves the message is counted.
     async fn record_status(
         &self,
         organization: &Organization,
@@ -125,6 +146,13 @@ pub trait Store: Send + Sync + 'static {
 
     /// What is known of the message `sid`.
     async fn message(&self, organization: &Organization, sid: &MessageSid) -> Result<Option<Message>, Error>;
+
+    /// Where the messages `sids` stand, in their order, at most [`PAGE_MAX`] of them.
+    async fn deliveries(
+        &self,
+        organization: &Organization,
+        sids: &[MessageSid],
+    ) -> Result<Vec<Option<Delivery>>, Error>;
 
     /// Records a message received, the change of consent that it causes and the answer it gets, in one step.
     /// With no change of consent there is no version to compare.
@@ -136,8 +164,38 @@ pub trait Store: Send + Sync + 'static {
         answer: Answer,
     ) -> Result<InboundRecorded, Error>;
 
-    /// What is known of `person` (an address without its channel's prefix).
-    async fn consent(&self, organization: &Organization, person: &str) -> Result<KnownConsent, Error>;
+    /// What is known of `persons` (addresses without their channels' prefix), in their order, at most [`PAGE_MAX`] of
+    /// them.
+    async fn consents(
+        &self,
+        organization: &Organization,
+        persons: &[&str],
+    ) -> Result<Vec<KnownConsent>, Error>;
+
+    /// What is known of `person`.
+    async fn consent(&self, organization: &Organization, person: &str) -> Result<KnownConsent, Error> {
+        let known = self.consents(organization, &[person]).await?.pop();
+        known.ok_or_else(|| Error::Unreadable("no consent was answered".to_owned()))
+    }
+
+    /// The changes of `person`'s consent, oldest first, without the first `skip`, at most `limit` and [`PAGE_MAX`] of
+    /// them.
+    async fn consent_changes(
+        &self,
+        organization: &Organization,
+        person: &str,
+        skip: usize,
+        limit: usize,
+    ) -> Result<Vec<ConsentChange>, Error>;
+
+    /// Those whose consent has ever changed, in the order of their numbers' text, behind `after`, at most `limit` and
+    /// [`PAGE_MAX`] of them.
+    async fn persons(
+        &self,
+        organization: &Organization,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<String>, Error>;
 
     /// Changes a person's consent and adds the stream's entry, if the version is still `update.expected`; returns
     /// whether it was.
@@ -146,31 +204,6 @@ pub trait Store: Send + Sync + 'static {
 
     /// The partition that `person`'s data is in: the first part of a new message's id.
     fn partition(&self, person: &str) -> u16;
-
-    /// Stores a message that is about to be handed to Twilio, in state [`OutboundState::Sending`], if the
-    /// recipient's consent is still at `consent` and the id is free.
-    async fn create_outbound(
-        &self,
-        organization: &Organization,
-        outbound: &Outbound,
-        consent: &ConsentVersion,
-    ) -> Result<OutboundCreated, Error>;
-
-    /// Stores what became of the call to Twilio. A state of lower or equal rank changes nothing, an unknown id
-    /// neither.
-    async fn resolve_outbound(
-        &self,
-        organization: &Organization,
-        id: &MessageId,
-        state: &OutboundState,
-    ) -> Result<(), Error>;
-
-    /// The message asked for under `id`.
-    async fn outbound(
-        &self,
-        organization: &Organization,
-        id: &MessageId,
-    ) -> Result<Option<(Outbound, OutboundState)>, Error>;
 
     /// The entries after `after`, oldest first, at most `limit` and [`EVENTS_PAGE_MAX`] of them.
     async fn events(
@@ -211,6 +244,16 @@ pub trait Store: Send + Sync + 'static {
         task: &Task,
         at: Option<UnixMs>,
     ) -> Result<(), Error>;
+
+    /// What was counted in the times of `unit` that begin at `from` or later and before `until`, in order; times in which
+    /// nothing was counted are left out.
+    async fn counts(
+        &self,
+        organization: &Organization,
+        unit: Unit,
+        from: UnixMs,
+        until: UnixMs,
+    ) -> Result<Vec<(UnixMs, Counts)>, Error>;
 
     /// Whether the store can be written to just now.
     async fn ping(&self) -> Result<(), Error>;

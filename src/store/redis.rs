@@ -8,7 +8,9 @@
 //! [`keys`] spells every key; `lua/` holds a script a file; [`record`] is the form in which a message is kept.
 
 mod connection;
+mod documents;
 mod keys;
+mod outbox;
 mod record;
 mod scripts;
 mod stream;
@@ -19,6 +21,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures_util::{StreamExt, TryStreamExt, future::try_join_all};
 use redis::{FromRedisValue, RedisError, ServerErrorKind, Value, aio::MultiplexedConnection};
 use thread_local::ThreadLocal;
 use tokio::sync::Mutex;
@@ -29,16 +32,17 @@ use self::{
     scripts::Script,
 };
 use super::{
-    ConsentUpdate, ConsentVersion, EVENTS_PAGE_MAX, Error, InboundRecorded, KnownConsent, Message,
-    OutboundCreated, StatusRecorded, Store, decode, encode,
+    ConsentUpdate, ConsentVersion, EVENTS_PAGE_MAX, Error, InboundRecorded, KnownConsent, Message, PAGE_MAX,
+    StatusRecorded, Store, decode, encode,
 };
 use crate::{
     domain::{
-        Event, EventId, MessageId, Organization, Outbound, OutboundState, StatusChange, Stream, Task, UnixMs,
-        consent::Answer,
+        Delivery, Event, EventId, MessageId, Organization, StatusChange, Stream, Task, UnixMs,
+        consent::{Answer, ConsentChange},
         delivery::{self, Recorded},
         event::InboundEntry,
         message::PARTITIONS_MAX,
+        stats::{self, Counter, Counts, Unit},
     },
     twilio::MessageSid,
 };
@@ -57,6 +61,9 @@ const REPLICAS_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// How long to wait when entries of the present millisecond were held back.
 const HELD_BACK_DELAY: Duration = Duration::from_millis(1);
+
+/// Times whose counts are read at once.
+const COUNTS_AT_ONCE: usize = 64;
 
 /// The Redis store.
 pub struct RedisStore {
@@ -228,7 +235,7 @@ impl RedisStore {
         });
         let mut found = Vec::new();
         let mut held_back = false;
-        for (stream, partition, entries) in futures_util::future::try_join_all(reads).await? {
+        for (stream, partition, entries) in try_join_all(reads).await? {
             for (id, fields) in entries {
                 let (ms, seq) = stream::entry_id(&id)?;
                 if ms < horizon {
@@ -283,6 +290,62 @@ impl RedisStore {
     }
 }
 
+impl RedisStore {
+    fn counts_key(&self, organization: &Organization, partition: u16, unit: Unit, at: UnixMs) -> String {
+        self.keys.counts(organization, partition, unit, unit.start(at))
+    }
+
+    /// The keys of `change_consent.lua`.
+    fn consent_keys(&self, organization: &Organization, person: &str, at: UnixMs) -> [String; 6] {
+        let partition = self.keys.partition(person);
+        [
+            self.keys.of_person(organization, "consent", person),
+            self.keys.stream(organization, partition, Stream::Consents),
+            self.keys.of_person(organization, "changes", person),
+            self.keys.persons(organization, partition),
+            self.counts_key(organization, partition, Unit::Minute, at),
+            self.counts_key(organization, partition, Unit::Hour, at),
+        ]
+    }
+
+    /// The first `limit` members behind `after` of sorted sets, one in each partition, whose members are in the order of
+    /// their text.
+    async fn names(
+        &self,
+        key: impl Fn(u16) -> String,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<String>, Error> {
+        let after = if after.is_empty() { "-".to_owned() } else { format!("({after}") };
+        let partitions = self.keys.partition_numbers().map(|partition| {
+            let mut command = redis::cmd("ZRANGEBYLEX");
+            command.arg(key(partition)).arg(&after).arg("+").arg("LIMIT").arg(0).arg(limit);
+            async move { self.get::<Vec<String>>(&command).await }
+        });
+        let mut names = try_join_all(partitions).await?.concat();
+        names.sort_unstable();
+        names.truncate(limit);
+        Ok(names)
+    }
+}
+
+/// When the counts end that are made at `at`: milliseconds since 1970.
+fn counts_end(unit: Unit, at: UnixMs) -> String {
+    (unit.start(at) + unit.kept_ms()).to_string()
+}
+
+/// The arguments of `change_consent.lua`.
+fn consent_arguments(update: ConsentUpdate) -> Vec<String> {
+    let change = update.change().map(|change| encode(&change)).unwrap_or_default();
+    let counter = Counter::of_consent(&update.entry).map(|counter| counter.name()).unwrap_or_default();
+    let ends = Unit::ALL.map(|unit| counts_end(unit, update.entry.at));
+    let mut arguments =
+        vec![update.expected.0, encode(&update.consent), update.entry.phone.clone(), change, counter];
+    arguments.extend(ends);
+    arguments.extend(flat_fields(&Event::Consent(update.entry)));
+    arguments
+}
+
 #[async_trait]
 impl Store for RedisStore {
     async fn record_status(
@@ -296,6 +359,9 @@ impl Store for RedisStore {
             self.keys.stream(organization, partition, Stream::Deliveries),
             self.keys.raw(organization, partition),
             self.keys.tasks(organization, partition),
+            self.keys.history(organization, partition),
+            self.counts_key(organization, partition, Unit::Minute, change.at),
+            self.counts_key(organization, partition, Unit::Hour, change.at),
         ];
         let raw = serde_urlencoded::to_string(&change.raw)
             .map_err(|error| Error::Unreadable(format!("unknown parameters: {error}")))?;
@@ -304,12 +370,17 @@ impl Store for RedisStore {
         let at = change.at.to_string();
         let ask_at = change.ask_at.map(|at| at.to_string()).unwrap_or_default();
         let is_final = if delivery::is_final(&change.status) { "1" } else { "0" };
-        let arguments = [
+        let ends = Unit::ALL.map(|unit| counts_end(unit, change.at));
+        let latency = if stats::is_delivery(&change.status) { stats::DELIVERED } else { "" };
+        let counters: Vec<String> = Counter::of_status(&change).iter().map(Counter::name).collect();
+        let word = record::word(&change.status);
+        let token = record::token(&change.status, change.error_code);
+        let mut arguments = vec![
             change.sid.as_str(),
             change.id.as_ref().map_or("", MessageId::as_str),
             &rank,
-            &record::word(&change.status),
-            &record::token(&change.status, change.error_code),
+            &word,
+            &token,
             &raw,
             change.status.as_str(),
             change.channel.as_str(),
@@ -321,13 +392,20 @@ impl Store for RedisStore {
             &at,
             &ask_at,
             is_final,
+            &ends[0],
+            &ends[1],
+            latency,
         ];
+        arguments.extend(counters.iter().map(String::as_str));
         let result: u8 = read(self.write(&scripts::RECORD_STATUS, &keys, &arguments).await?)?;
         let recorded = match result & 3 {
             0 => Recorded::Duplicate,
             1 => Recorded::Moved,
             _ => Recorded::Late,
         };
+        if result & 8 != 0 {
+            self.enter_for_person(organization, &change).await?;
+        }
         Ok(StatusRecorded { recorded, learned_id: result & 4 != 0 })
     }
 
@@ -365,24 +443,16 @@ impl Store for RedisStore {
         answer: Answer,
     ) -> Result<InboundRecorded, Error> {
         let person = entry.from.clone();
-        let partition = self.keys.partition(&person);
-        let keys = [
+        let at = consent.as_ref().map_or(entry.at, |update| update.entry.at);
+        let mut keys = vec![
             self.keys.received(organization, &person, &entry.sid),
-            self.keys.stream(organization, partition, Stream::Inbound),
-            self.keys.consent(organization, &person),
-            self.keys.stream(organization, partition, Stream::Consents),
+            self.keys.stream(organization, self.keys.partition(&person), Stream::Inbound),
         ];
+        keys.extend(self.consent_keys(organization, &person, at));
         let inbound = flat_fields(&Event::Inbound(entry));
-        let (changes, expected, after, consents) = match consent {
-            Some(update) => {
-                ("1", update.expected.0, encode(&update.consent), flat_fields(&Event::Consent(update.entry)))
-            }
-            None => ("0", String::new(), String::new(), Vec::new()),
-        };
-        let mut arguments =
-            vec![encode(&answer), changes.to_owned(), expected, after, inbound.len().to_string()];
+        let mut arguments = vec![encode(&answer), inbound.len().to_string()];
         arguments.extend(inbound);
-        arguments.extend(consents);
+        arguments.extend(consent.into_iter().flat_map(consent_arguments));
         let stored: String = read(self.write(&scripts::RECORD_INBOUND, &keys, &arguments).await?)?;
         Ok(match stored.as_str() {
             "1" => InboundRecorded::Stored,
@@ -391,10 +461,59 @@ impl Store for RedisStore {
         })
     }
 
-    async fn consent(&self, organization: &Organization, person: &str) -> Result<KnownConsent, Error> {
-        let mut command = redis::cmd("GET");
-        command.arg(self.keys.consent(organization, person));
-        ConsentVersion::decode(self.get(&command).await?)
+    async fn deliveries(
+        &self,
+        organization: &Organization,
+        sids: &[MessageSid],
+    ) -> Result<Vec<Option<Delivery>>, Error> {
+        let deliveries = sids.iter().take(PAGE_MAX).map(|sid| async move {
+            let partition = self.keys.partition(sid.as_str());
+            let mut command = redis::cmd("HGET");
+            command.arg(self.keys.messages(organization, partition, sid)).arg(sid.as_str());
+            let stored: Option<String> = self.get(&command).await?;
+            stored.map(|stored| record::parse(&stored)).transpose()
+        });
+        try_join_all(deliveries).await
+    }
+
+    async fn consents(
+        &self,
+        organization: &Organization,
+        persons: &[&str],
+    ) -> Result<Vec<KnownConsent>, Error> {
+        let consents = persons.iter().take(PAGE_MAX).map(|person| async move {
+            let mut command = redis::cmd("GET");
+            command.arg(self.keys.of_person(organization, "consent", person));
+            ConsentVersion::decode(self.get(&command).await?)
+        });
+        try_join_all(consents).await
+    }
+
+    async fn consent_changes(
+        &self,
+        organization: &Organization,
+        person: &str,
+        skip: usize,
+        limit: usize,
+    ) -> Result<Vec<ConsentChange>, Error> {
+        let limit = limit.min(PAGE_MAX);
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let mut command = redis::cmd("LRANGE");
+        command.arg(self.keys.of_person(organization, "changes", person)).arg(skip).arg(skip + limit - 1);
+        let stored: Vec<String> = self.get(&command).await?;
+        stored.iter().map(|change| decode("a change of consent", change.as_bytes())).collect()
+    }
+
+    async fn persons(
+        &self,
+        organization: &Organization,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<String>, Error> {
+        let keys = |partition| self.keys.persons(organization, partition);
+        self.names(keys, after, limit.min(PAGE_MAX)).await
     }
 
     async fn change_consent(
@@ -402,64 +521,12 @@ impl Store for RedisStore {
         organization: &Organization,
         update: ConsentUpdate,
     ) -> Result<bool, Error> {
-        let person = update.entry.phone.clone();
-        let keys = [
-            self.keys.consent(organization, &person),
-            self.keys.stream(organization, self.keys.partition(&person), Stream::Consents),
-        ];
-        let mut arguments = vec![update.expected.0, encode(&update.consent)];
-        arguments.extend(flat_fields(&Event::Consent(update.entry)));
-        read(self.write(&scripts::CHANGE_CONSENT, &keys, &arguments).await?)
+        let keys = self.consent_keys(organization, &update.entry.phone, update.entry.at);
+        read(self.write(&scripts::CHANGE_CONSENT, &keys, &consent_arguments(update)).await?)
     }
 
     fn partition(&self, person: &str) -> u16 {
         self.keys.partition(person)
-    }
-
-    async fn create_outbound(
-        &self,
-        organization: &Organization,
-        outbound: &Outbound,
-        consent: &ConsentVersion,
-    ) -> Result<OutboundCreated, Error> {
-        let Some(key) = self.keys.outbound(organization, &outbound.id) else {
-            return Ok(OutboundCreated::Conflict);
-        };
-        let keys = [key, self.keys.consent(organization, outbound.to.bare())];
-        let state = OutboundState::Sending;
-        let arguments = [consent.0.clone(), encode(outbound), encode(&state), state.rank().to_string()];
-        let answer = self.write(&scripts::CREATE_OUTBOUND, &keys, &arguments).await?;
-        Ok(match read::<bool>(answer)? {
-            true => OutboundCreated::Created,
-            false => OutboundCreated::Conflict,
-        })
-    }
-
-    async fn resolve_outbound(
-        &self,
-        organization: &Organization,
-        id: &MessageId,
-        state: &OutboundState,
-    ) -> Result<(), Error> {
-        let Some(key) = self.keys.outbound(organization, id) else { return Ok(()) };
-        let arguments = [encode(state), state.rank().to_string()];
-        self.write(&scripts::RESOLVE_OUTBOUND, &[key], &arguments).await.map(drop)
-    }
-
-    async fn outbound(
-        &self,
-        organization: &Organization,
-        id: &MessageId,
-    ) -> Result<Option<(Outbound, OutboundState)>, Error> {
-        let Some(key) = self.keys.outbound(organization, id) else { return Ok(None) };
-        let mut command = redis::cmd("HMGET");
-        command.arg(key).arg("outbound").arg("state");
-        let (outbound, state): (Option<String>, Option<String>) = self.get(&command).await?;
-        let (Some(outbound), Some(state)) = (outbound, state) else { return Ok(None) };
-        Ok(Some((
-            decode("an outbound message", outbound.as_bytes())?,
-            decode("an outbound message's state", state.as_bytes())?,
-        )))
     }
 
     async fn events(
@@ -566,7 +633,7 @@ impl Store for RedisStore {
             }
             let keys = [self.keys.tasks(organization, partition)];
             let arguments = [now.to_string(), until.to_string(), wanted.to_string()];
-            let answer = self.write(&scripts::CLAIM_TASKS, &keys, &arguments).await?;
+            let answer = self.write(&scripts::CLAIM, &keys, &arguments).await?;
             let due: Vec<(String, f64)> = read(answer)?;
             for (task, at) in due {
                 let task = task.parse().map_err(|_| Error::Unreadable(format!("a task: {task:?}")))?;
@@ -588,6 +655,39 @@ impl Store for RedisStore {
             None => redis::cmd("ZREM").arg(key).arg(task.to_string()).to_owned(),
         };
         self.get::<Value>(&command).await.map(drop)
+    }
+
+    async fn counts(
+        &self,
+        organization: &Organization,
+        unit: Unit,
+        from: UnixMs,
+        until: UnixMs,
+    ) -> Result<Vec<(UnixMs, Counts)>, Error> {
+        let first = from.div_ceil(unit.ms()) * unit.ms();
+        let times = (first..until).step_by(unit.ms() as usize).map(|start| async move {
+            let partitions = self.keys.partition_numbers().map(|partition| {
+                let mut command = redis::cmd("HGETALL");
+                command.arg(self.keys.counts(organization, partition, unit, start));
+                async move { self.get::<Vec<(String, u64)>>(&command).await }
+            });
+            Ok::<_, Error>((start, try_join_all(partitions).await?))
+        });
+        let mut counted = Vec::new();
+        let mut times = futures_util::stream::iter(times).buffered(COUNTS_AT_ONCE);
+        while let Some(time) = times.try_next().await? {
+            let (start, partitions) = time;
+            let mut counts = Counts::new();
+            for (name, count) in partitions.into_iter().flatten() {
+                if let Some(counter) = Counter::parse(&name) {
+                    *counts.entry(counter).or_default() += count;
+                }
+            }
+            if !counts.is_empty() {
+                counted.push((start, counts));
+            }
+        }
+        Ok(counted)
     }
 
     async fn ping(&self) -> Result<(), Error> {

@@ -1,5 +1,6 @@
 //! Loops that run beside the requests.
 
+pub mod dispatcher;
 pub mod reconciler;
 pub mod replayer;
 pub mod tailer;

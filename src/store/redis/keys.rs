@@ -9,21 +9,36 @@
 //! | `tl:{default:0}:consents` | stream | an entry per opt-out or opt-in | `record_inbound`, `change_consent` | dashboards, `events` |
 //! | `tl:{default:0}:raw` | hash | deliveries entry -> its unknown parameters, form-encoded | `record_status` | `events`, `message` |
 //! | `tl:{default:0}:msg:<xyz>` | hash | message SID -> where it stands ([`super::record`]) | `record_status` | the same, `message` |
-//! | `tl:{default:0}:consent:<person>` | string | consent, JSON | `record_inbound`, `change_consent` | the same, `create_outbound` |
+//! | `tl:{default:0}:consent:<person>` | string | consent, JSON | `record_inbound`, `change_consent` | the same, `step_outbound` |
+//! | `tl:{default:0}:changes:<person>` | list | every change of consent, JSON | `record_inbound`, `change_consent` | `consent_changes` |
+//! | `tl:{default:0}:persons` | sorted set | everybody whose consent ever changed | `record_inbound`, `change_consent` | `persons` |
 //! | `tl:{default:0}:received:<sid>` | string | an inbound message's answer, JSON | `record_inbound` | the same |
-//! | `tl:{default:0}:out:<id>` | hash | `outbound`, `state` (JSON), `rank` | `create_outbound`, `resolve_outbound` | the same, `outbound` |
-//! | `tl:{default:0}:tasks` | sorted set | task -> when it is due | `record_status`, `plan`, `claim_tasks` | `claim_tasks` |
+//! | `tl:{default:0}:out:<id>` | hash | `outbound`, `state` (JSON), `rank`, and until it is resolved `content` (sealed) | `step_outbound`, `resolve_outbound` | the same, `outbounds` |
+//! | `tl:{default:0}:queue:<flow>` | sorted set | message id -> when to look at it | `step_outbound`, `claim`, `dequeue` | `claim`, `due_flows` |
+//! | `tl:{default:0}:flows` | set | every flow that has ever had a message | `step_outbound` | `due_flows` |
+//! | `tl:{default:0}:last:<person>` | string | when the person was last sent to, for as long as that matters | `step_outbound` | the same |
+//! | `tl:{default:0}:pace:<sender>` | string | until when its time to send is given away | `reserve_pace` | the same |
+//! | `tl:{default:0}:history` | stream | an entry per message, by id or SID | `step_outbound`, `record_status` | `history` |
+//! | `tl:{default:0}:history:<person>` | sorted set | the same per recipient, in the order of the text | `step_outbound`, `record_status` | `history` |
+//! | `tl:{default:0}:tasks` | sorted set | task -> when it is due | `record_status`, `plan`, `claim` | `claim` |
+//! | `tl:{default:0}:count:<time>` | hash | counter -> count in the minute `m…` or hour `h…`; ends by itself | `record_status`, `change_consent`, `record_inbound` | `counts` |
+//! | `tl:{default:0}:doc:<kind>:<name>` | string | a document | `change_document` | `document` |
+//! | `tl:{default:0}:docs:<kind>` | sorted set | the names of a kind that is listed | `change_document` | `documents` |
+//! | `tl:{default:0}:counter:<name>` | string | a counter; ends by itself | `count` | the same |
 //! | `tl:ping` | string | written to see whether Redis takes writes | `ping` | nobody |
 //! | `tl:partitions` | string | partitions per organization | the first start | every later one |
 //!
-//! What stands between braces is the hash tag: all keys that one script touches share a slot of a cluster. A
-//! message's keys are in the partition of its SID, so is the task to ask for it; inbound, consent and outbound in that of the person's number.
+//! What stands between braces is the hash tag: all keys that one script touches share a slot of a cluster. A message's
+//! keys are in the partition of its SID, so is the task to ask for it; everything about a person, with the messages asked
+//! for and their queue, in that of the person's number; documents and counters in that of their name. What belongs to
+//! the installation is kept for an organization called `*`, which no other can be called.
 //!
 //! Messages share hashes: `<xyz>` is the last three digits of the SID. A message then costs a field of some 70 bytes
 //! instead of a key of some 200, and Redis keeps hashes of up to 512 such fields as packed lists.
 
 use crate::{
-    domain::{MessageId, Organization, Stream, Task},
+    domain::{Flow, MessageId, Organization, Stream, Task, UnixMs, stats::Unit},
+    store::Kind,
     twilio::MessageSid,
 };
 
@@ -89,10 +104,6 @@ impl Keys {
         self.key(organization, partition, &format!("msg:{}", sid[sid.len() - 3..].to_ascii_lowercase()))
     }
 
-    pub(super) fn consent(&self, organization: &Organization, person: &str) -> String {
-        self.key(organization, self.partition(person), &format!("consent:{person}"))
-    }
-
     pub(super) fn received(&self, organization: &Organization, person: &str, sid: &MessageSid) -> String {
         self.key(organization, self.partition(person), &format!("received:{sid}"))
     }
@@ -101,6 +112,58 @@ impl Keys {
     pub(super) fn outbound(&self, organization: &Organization, id: &MessageId) -> Option<String> {
         let partition = id.partition();
         (partition < self.partitions).then(|| self.key(organization, partition, &format!("out:{id}")))
+    }
+
+    /// A key of `person`: `kind` is `consent`, `changes`, `last` or `history`.
+    pub(super) fn of_person(&self, organization: &Organization, kind: &str, person: &str) -> String {
+        self.key(organization, self.partition(person), &format!("{kind}:{person}"))
+    }
+
+    pub(super) fn persons(&self, organization: &Organization, partition: Partition) -> String {
+        self.key(organization, partition, "persons")
+    }
+
+    pub(super) fn history(&self, organization: &Organization, partition: Partition) -> String {
+        self.key(organization, partition, "history")
+    }
+
+    pub(super) fn flows(&self, organization: &Organization, partition: Partition) -> String {
+        self.key(organization, partition, "flows")
+    }
+
+    pub(super) fn queue(&self, organization: &Organization, partition: Partition, flow: &Flow) -> String {
+        self.key(organization, partition, &format!("queue:{flow}"))
+    }
+
+    pub(super) fn pace(&self, organization: &Organization, sender: &str) -> String {
+        self.key(organization, self.partition(sender), &format!("pace:{sender}"))
+    }
+
+    /// The counts of the time that begins at `start`.
+    pub(super) fn counts(
+        &self,
+        organization: &Organization,
+        partition: Partition,
+        unit: Unit,
+        start: UnixMs,
+    ) -> String {
+        let letter = match unit {
+            Unit::Minute => 'm',
+            Unit::Hour => 'h',
+        };
+        self.key(organization, partition, &format!("count:{letter}{}", start / unit.ms()))
+    }
+
+    pub(super) fn document(&self, organization: &Organization, kind: Kind, name: &str) -> String {
+        self.key(organization, self.partition(name), &format!("doc:{}:{name}", kind.as_str()))
+    }
+
+    pub(super) fn documents(&self, organization: &Organization, partition: Partition, kind: Kind) -> String {
+        self.key(organization, partition, &format!("docs:{}", kind.as_str()))
+    }
+
+    pub(super) fn counter(&self, organization: &Organization, name: &str) -> String {
+        self.key(organization, self.partition(name), &format!("counter:{name}"))
     }
 
     fn key(&self, organization: &Organization, partition: Partition, rest: &str) -> String {

@@ -23,9 +23,13 @@ macro_rules! script {
 script!(RECORD_STATUS, "lua/record_status.lua");
 script!(RECORD_INBOUND, "lua/record_inbound.lua");
 script!(CHANGE_CONSENT, "lua/change_consent.lua");
-script!(CREATE_OUTBOUND, "lua/create_outbound.lua");
-script!(CLAIM_TASKS, "lua/claim_tasks.lua");
+script!(CLAIM, "lua/claim.lua");
+script!(STEP_OUTBOUND, "lua/step_outbound.lua");
 script!(RESOLVE_OUTBOUND, "lua/resolve_outbound.lua");
+script!(DEQUEUE, "lua/dequeue.lua");
+script!(RESERVE_PACE, "lua/reserve_pace.lua");
+script!(CHANGE_DOCUMENT, "lua/change_document.lua");
+script!(COUNT, "lua/count.lua");
 
 impl Script {
     fn new(source: &'static str) -> Self {

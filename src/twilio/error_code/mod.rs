@@ -120,6 +120,15 @@ impl ErrorCode {
         matches!(self.0, 21610 | 63014 | 63033)
     }
 
+    /// Whether the code says that a person cannot be reached over WhatsApp, or not by such a message just now, so that
+    /// another channel may do: no account there, a block, the sandbox not joined (63015), the window closed (63016), or
+    /// Meta's choice not to deliver (63049).
+    pub fn is_unreachable_on_whatsapp(self) -> bool {
+        let of_whatsapp = (63_000..64_000).contains(&self.0);
+        let about_recipient = matches!(self.class(), Class::Recipient | Class::OptOut);
+        of_whatsapp && (about_recipient || matches!(self.0, 63_015 | 63_016 | 63_049))
+    }
+
     fn row(self) -> Option<&'static Row> {
         let after = TABLE.partition_point(|row| *row.codes.start() <= self.0);
         TABLE[..after].last().filter(|row| row.codes.contains(&self.0))

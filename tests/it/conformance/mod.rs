@@ -2,6 +2,7 @@
 
 mod embedded;
 mod model;
+mod outbox;
 mod redis;
 mod suite;
 
@@ -20,8 +21,18 @@ macro_rules! conformance {
             organizations_are_apart
             an_inbound_message_is_stored_once_with_its_first_answer
             a_decision_on_old_consent_writes_nothing
-            a_send_is_stored_only_on_the_consent_it_was_decided_on
+            a_gate_asks_for_consent
+            a_cooldown_is_kept_per_person
             what_became_of_a_send_only_gets_surer
+            a_resolved_message_loses_its_content
+            of_equal_steps_at_once_one_is_taken
+            a_message_that_waits_is_claimed_by_one_at_a_time
+            a_sender_s_time_is_given_away_once
+            a_message_is_entered_in_the_history_once
+            every_change_of_consent_is_listed
+            everything_is_counted
+            a_document_is_changed_by_who_knows_it
+            counters_count_up_to_their_end
             a_message_is_to_be_asked_for_until_it_is_at_its_end
             a_task_is_claimed_by_one_at_a_time
             a_task_is_planned_once_and_anew_only_while_it_is_to_be_done

@@ -1,6 +1,6 @@
 //! Random histories, run against a store and against a model that is too simple to be wrong.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use textledger::{
@@ -10,11 +10,11 @@ use textledger::{
         delivery::Recorded,
         event::InboundEntry,
     },
-    store::{ConsentUpdate, InboundRecorded, KnownConsent, OutboundCreated, Store},
+    store::{ConsentUpdate, Gate, InboundRecorded, KnownConsent, Passed, Store},
     twilio::{Address, Channel},
 };
 
-use super::suite::{Harness, sid, status};
+use super::suite::{Harness, being_sent, sid, status};
 
 /// Statuses in the order of the contract: a later one moves a message, one on the same line does not.
 const RANKS: [&[&str]; 7] = [
@@ -139,10 +139,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let person = 0..PEOPLE.len();
     let state = prop::sample::select(vec![ConsentState::OptedIn, ConsentState::OptedOut]);
     let became = prop::sample::select(vec![
-        OutboundState::Sending,
-        OutboundState::Unknown,
-        OutboundState::Refused { reason: "no".to_owned(), twilio_code: None },
-        OutboundState::Accepted { message_sid: sid("9") },
+        OutboundState::Sending { since: 2, tries: 1 },
+        OutboundState::Unknown { since: 1, tries: 1, looks: 0 },
+        OutboundState::Canceled { at: 3 },
+        OutboundState::Accepted { at: 4, message_sid: sid("9") },
     ]);
     let late = prop::bool::weighted(0.3);
     let step = prop_oneof![
@@ -244,18 +244,18 @@ async fn take(
         }
         Step::Send { person, number, late } => {
             let version = known(person, late).await.version;
-            let created = store
-                .create_outbound(organization, &outbound(store, person, number), &version)
-                .await
-                .unwrap();
+            let new = being_sent(&outbound(store, person, number));
+            let gate = Gate { consent: version, cooldown: Duration::ZERO, now: 1 };
+            let created = store.create_outbound(organization, &new, Some(&gate)).await.unwrap();
             let free = !people.sends.contains_key(&(person, number));
-            let expected = match free && is_current(people, person, late) {
-                true => OutboundCreated::Created,
-                false => OutboundCreated::Conflict,
+            let expected = match (free, is_current(people, person, late)) {
+                (true, true) => Passed::Yes,
+                (true, false) => Passed::ConsentChanged,
+                (false, _) => Passed::StateChanged,
             };
             assert_eq!(created, expected, "{step:?}");
-            if created == OutboundCreated::Created {
-                people.sends.insert((person, number), OutboundState::Sending);
+            if created == Passed::Yes {
+                people.sends.insert((person, number), new.state);
             }
         }
         Step::Resolve { person, number, state } => {
@@ -267,7 +267,7 @@ async fn take(
             }
             let stored = store.outbound(organization, &outbound.id).await.unwrap();
             assert_eq!(
-                stored.map(|(_, state)| state),
+                stored.map(|stored| stored.state),
                 people.sends.get(&(person, number)).cloned(),
                 "{step:?}"
             );
@@ -288,7 +288,7 @@ fn update(person: usize, basis: &KnownConsent, to: ConsentState, number: usize) 
         sid: None,
         at: 1,
     };
-    ConsentUpdate { expected: basis.version.clone(), consent, entry }
+    ConsentUpdate { expected: basis.version.clone(), consent, entry, evidence: None, actor: None }
 }
 
 fn outbound(store: &Arc<dyn Store>, person: usize, number: u8) -> Outbound {
@@ -303,6 +303,9 @@ fn outbound(store: &Arc<dyn Store>, person: usize, number: u8) -> Outbound {
         media: 0,
         category: None,
         user_id: None,
+        batch: None,
+        status_callback: None,
+        fallback: None,
         created_at: 1,
     }
 }

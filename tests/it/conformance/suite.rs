@@ -5,19 +5,26 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use textledger::{
     domain::{
-        Consent, Event, EventId, MessageId, Organization, Outbound, OutboundState, Source, StatusChange,
-        Stream, Task,
+        Consent, Event, EventId, HistoryId, MessageId, Organization, Outbound, OutboundState, Source,
+        StatusChange, Stream, Task,
         consent::{Answer, ConsentChannel, ConsentEntry, ConsentSource, ConsentState},
         delivery::Recorded,
         event::InboundEntry,
     },
-    store::{ConsentUpdate, ConsentVersion, InboundRecorded, OutboundCreated, Store},
+    store::{ConsentUpdate, ConsentVersion, InboundRecorded, Kind, NewOutbound, Store},
     twilio::{Address, Channel, MessageSid, MessageStatus},
 };
 use tokio::task::JoinSet;
 
 pub use super::model::{
     random_histories_of_consent_agree_with_the_model, random_histories_of_statuses_agree_with_the_model,
+};
+pub use super::outbox::{
+    a_cooldown_is_kept_per_person, a_document_is_changed_by_who_knows_it, a_gate_asks_for_consent,
+    a_message_is_entered_in_the_history_once, a_message_that_waits_is_claimed_by_one_at_a_time,
+    a_resolved_message_loses_its_content, a_sender_s_time_is_given_away_once, counters_count_up_to_their_end,
+    every_change_of_consent_is_listed, everything_is_counted, of_equal_steps_at_once_one_is_taken,
+    what_became_of_a_send_only_gets_surer,
 };
 
 /// Makes the store under test, and makes it again on the same data.
@@ -36,9 +43,9 @@ pub trait Harness: Sync {
 const HISTORIES: u32 = 24;
 
 /// When everything here happens.
-const AT: u64 = 1_764_000_000_000;
+pub const AT: u64 = 1_764_000_000_000;
 
-const PERSON: &str = "+14155550100";
+pub const PERSON: &str = "+14155550100";
 
 /// The message SID that ends in `tail`, which is of hexadecimal digits.
 pub fn sid(tail: &str) -> MessageSid {
@@ -63,7 +70,7 @@ pub fn status(tail: &str, status: &str) -> StatusChange {
     }
 }
 
-fn organization() -> Organization {
+pub fn organization() -> Organization {
     Organization::default()
 }
 
@@ -80,7 +87,7 @@ fn inbound(tail: &str) -> InboundEntry {
     }
 }
 
-fn opt_out(expected: ConsentVersion) -> ConsentUpdate {
+pub fn opt_out(expected: ConsentVersion) -> ConsentUpdate {
     let mut consent = Consent::default();
     consent.sms.state = ConsentState::OptedOut;
     let entry = ConsentEntry {
@@ -91,10 +98,10 @@ fn opt_out(expected: ConsentVersion) -> ConsentUpdate {
         sid: Some(sid("5")),
         at: AT,
     };
-    ConsentUpdate { expected, consent, entry }
+    ConsentUpdate { expected, consent, entry, evidence: None, actor: None }
 }
 
-fn outbound(store: &dyn Store, number: u128) -> Outbound {
+pub fn outbound(store: &dyn Store, number: u128) -> Outbound {
     Outbound {
         id: MessageId::new(store.partition(PERSON), number),
         to: Address::parse(PERSON).unwrap(),
@@ -105,7 +112,20 @@ fn outbound(store: &dyn Store, number: u128) -> Outbound {
         media: 0,
         category: Some("general".to_owned()),
         user_id: None,
+        batch: None,
+        status_callback: None,
+        fallback: None,
         created_at: AT,
+    }
+}
+
+/// `outbound`, about to be handed to Twilio.
+pub fn being_sent(outbound: &Outbound) -> NewOutbound {
+    NewOutbound {
+        outbound: outbound.clone(),
+        state: OutboundState::Sending { since: AT, tries: 1 },
+        content: Some("sealed".to_owned()),
+        due: AT + 30_000,
     }
 }
 
@@ -359,51 +379,6 @@ pub async fn a_decision_on_old_consent_writes_nothing(harness: &dyn Harness) {
     assert_eq!(stored, InboundRecorded::Stored);
 }
 
-pub async fn a_send_is_stored_only_on_the_consent_it_was_decided_on(harness: &dyn Harness) {
-    let store = harness.open().await;
-    let first = outbound(store.as_ref(), 1);
-    let version = store.consent(&organization(), PERSON).await.unwrap().version;
-    let created = store.create_outbound(&organization(), &first, &version).await.unwrap();
-    assert_eq!(created, OutboundCreated::Created);
-    assert_eq!(
-        store.outbound(&organization(), &first.id).await.unwrap(),
-        Some((first.clone(), OutboundState::Sending))
-    );
-    let taken = store.create_outbound(&organization(), &first, &version).await.unwrap();
-    assert_eq!(taken, OutboundCreated::Conflict);
-    store.change_consent(&organization(), opt_out(version.clone())).await.unwrap();
-    let second = outbound(store.as_ref(), 2);
-    let stale = store.create_outbound(&organization(), &second, &version).await.unwrap();
-    assert_eq!(stale, OutboundCreated::Conflict);
-    assert_eq!(store.outbound(&organization(), &second.id).await.unwrap(), None);
-}
-
-pub async fn what_became_of_a_send_only_gets_surer(harness: &dyn Harness) {
-    let store = harness.open().await;
-    let sent = outbound(store.as_ref(), 1);
-    let version = ConsentVersion::default();
-    store.create_outbound(&organization(), &sent, &version).await.unwrap();
-    let refused = OutboundState::Refused { reason: "no".to_owned(), twilio_code: Some(21_211) };
-    let accepted = OutboundState::Accepted { message_sid: sid("1") };
-    let steps = [
-        (OutboundState::Unknown, OutboundState::Unknown),
-        (OutboundState::Sending, OutboundState::Unknown),
-        (refused.clone(), refused.clone()),
-        (accepted.clone(), accepted.clone()),
-        (refused, accepted.clone()),
-        (OutboundState::Unknown, accepted.clone()),
-        (OutboundState::Accepted { message_sid: sid("2") }, accepted),
-    ];
-    for (told, kept) in steps {
-        store.resolve_outbound(&organization(), &sent.id, &told).await.unwrap();
-        let (_, state) = store.outbound(&organization(), &sent.id).await.unwrap().unwrap();
-        assert_eq!(state, kept, "after {told:?}");
-    }
-    let unknown = MessageId::new(0, 99);
-    store.resolve_outbound(&organization(), &unknown, &OutboundState::Unknown).await.unwrap();
-    assert_eq!(store.outbound(&organization(), &unknown).await.unwrap(), None);
-}
-
 /// Long before and long after everything is due.
 const SOON: u64 = AT + 899_999;
 const DUE: u64 = AT + 900_000;
@@ -539,7 +514,9 @@ pub async fn of_equal_callbacks_at_once_one_moves_the_message(harness: &dyn Harn
 pub async fn everything_is_there_after_opening_again(harness: &dyn Harness) {
     let store = harness.open().await;
     let sent = outbound(store.as_ref(), 1);
-    store.create_outbound(&organization(), &sent, &ConsentVersion::default()).await.unwrap();
+    store.create_outbound(&organization(), &being_sent(&sent), None).await.unwrap();
+    let settings = (Kind::Settings, "default");
+    store.change_document(&organization(), settings.0, settings.1, None, Some("{}"), None).await.unwrap();
     store.record_status(&organization(), status("1", "sent")).await.unwrap();
     let update = opt_out(ConsentVersion::default());
     store.record_inbound(&organization(), inbound("2"), Some(update), Answer::OptedOut).await.unwrap();
@@ -548,6 +525,9 @@ pub async fn everything_is_there_after_opening_again(harness: &dyn Harness) {
             store.message(&organization(), &sid("1")).await.unwrap(),
             store.consent(&organization(), PERSON).await.unwrap(),
             store.outbound(&organization(), &sent.id).await.unwrap(),
+            store.document(&organization(), settings.0, settings.1).await.unwrap(),
+            store.history(&organization(), None, HistoryId::END, 10).await.unwrap(),
+            store.due_flows(&organization(), u64::MAX >> 12).await.unwrap(),
             all_events(store.as_ref(), &organization()).await,
         )
     };
@@ -556,5 +536,5 @@ pub async fn everything_is_there_after_opening_again(harness: &dyn Harness) {
     assert_eq!(look(store.clone()).await, before);
     store.ping().await.unwrap();
     store.record_status(&organization(), status("1", "delivered")).await.unwrap();
-    assert_eq!(all_events(store.as_ref(), &organization()).await.len(), before.3.len() + 1);
+    assert_eq!(all_events(store.as_ref(), &organization()).await.len(), before.6.len() + 1);
 }

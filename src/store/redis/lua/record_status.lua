@@ -4,6 +4,9 @@
 -- KEYS[2]  stream  <prefix>:{<organization>:<partition>}:deliveries
 -- KEYS[3]  hash    <prefix>:{<organization>:<partition>}:raw          entry -> unknown parameters
 -- KEYS[4]  sorted set <prefix>:{<organization>:<partition>}:tasks    task -> when it is due, milliseconds since 1970
+-- KEYS[5]  stream  <prefix>:{<organization>:<partition>}:history
+-- KEYS[6]  hash    <prefix>:{<organization>:<partition>}:count:<minute>    counter -> count
+-- KEYS[7]  hash    <prefix>:{<organization>:<partition>}:count:<hour>      counter -> count
 --
 -- ARGV[1]  message SID
 -- ARGV[2]  our own id, empty if not known
@@ -21,9 +24,14 @@
 -- ARGV[14] milliseconds since 1970
 -- ARGV[15] when to ask for the message if this is the first of it, milliseconds since 1970; empty for never
 -- ARGV[16] 1 if a message with this status is at its end, 0 if not
+-- ARGV[17] when the minute's counts end, milliseconds since 1970
+-- ARGV[18] when the hour's counts end, milliseconds since 1970
+-- ARGV[19] the counter of the time since the message's first status, to which its quarters of doublings of a
+--          millisecond are added; empty if it is not counted
+-- ARGV[20…] the counters of a message that moves to this status
 --
 -- Returns 0: recorded before, nothing written. 1: the message moved. 2: recorded, the message stays.
--- 4 more: the record had no id before and has ARGV[2] now.
+-- 4 more: the record had no id before and has ARGV[2] now. 8 more: the message was entered in the history.
 local record = redis.call('HGET', KEYS[1], ARGV[1])
 local rank, status, id, seen = 0, '', '', ''
 if record then
@@ -62,5 +70,21 @@ elseif not record and ARGV[15] ~= '' and ARGV[16] == '0' then
 end
 if ARGV[6] ~= '' then
   redis.call('HSET', KEYS[3], entry, ARGV[6])
+end
+if not record and id == '' then
+  redis.call('XADD', KEYS[5], '*', 'm', ARGV[1])
+  result = result + 8
+end
+if moves then
+  for counts, ends in pairs({ [6] = ARGV[17], [7] = ARGV[18] }) do
+    for counter = 20, #ARGV do
+      redis.call('HINCRBY', KEYS[counts], ARGV[counter], 1)
+    end
+    if ARGV[19] ~= '' and first then
+      local step = math.floor(4 * math.log(math.max(tonumber(ms) - tonumber(first, 16), 1)) / math.log(2))
+      redis.call('HINCRBY', KEYS[counts], ARGV[19] .. ' ' .. string.format('%d', step), 1)
+    end
+    redis.call('PEXPIREAT', KEYS[counts], ends)
+  end
 end
 return result

@@ -1,0 +1,475 @@
+//! One text to many: a batch is accepted whole, leaves from the queue at its senders' pace, and tells how far it is.
+//!
+//! The messages of a batch are stored first, with the times at which they may leave, and the batch last: it holds what
+//! Twilio is to be given, so that nothing leaves before all is stored, and what a crash broke off never leaves.
+//!
+//! How far a batch is follows from its messages alone, whenever it is asked for: there is no count that could be wrong.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::{StreamExt, TryStreamExt};
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    App,
+    content::Content,
+    query::Message,
+    send::{self, SendError, waiting_status},
+};
+use crate::{
+    domain::{BatchId, Hold, MessageId, Organization, Outbound, OutboundState, UnixMs, consent::OptedOut},
+    store::{self, Kind, NewOutbound, Passed, Step, StoredOutbound, outbox::OUTBOUNDS_MAX},
+    twilio::{Address, Channel, MessagingServiceSid},
+};
+
+/// The most recipients of one batch.
+pub const RECIPIENTS_MAX: usize = 10_000;
+
+/// Messages that are stored in one go.
+const STORED_AT_ONCE: usize = OUTBOUNDS_MAX;
+
+/// Goes that are under way at a time.
+const GOES: usize = 4;
+
+/// How long a batch is kept after the last of it may have left.
+const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Batches whose content is held in memory, so that it is not opened for each message.
+const OPENED_MAX: usize = 64;
+
+/// What to send, and to whom. `Debug` is left out: it holds a message's text.
+#[derive(Clone)]
+pub struct Bulk {
+    /// Each recipient once, in order; all on one channel.
+    pub to: Vec<Address>,
+    /// On which channel.
+    pub channel: Channel,
+    /// The sender.
+    pub from: Option<Address>,
+    /// The messaging service that chooses the sender.
+    pub messaging_service_sid: Option<MessagingServiceSid>,
+    /// What Twilio is given.
+    pub content: Content,
+    /// Not before this.
+    pub send_at: Option<UnixMs>,
+    /// What it is about.
+    pub category: Option<String>,
+    /// The caller's user it is for.
+    pub user_id: Option<String>,
+    /// The id that the batch gets: that of an earlier try of the same request.
+    pub id: Option<BatchId>,
+}
+
+/// What became of a bulk.
+#[derive(Debug, Clone)]
+pub struct Accepted {
+    /// The batch.
+    pub id: BatchId,
+    /// How many recipients were accepted.
+    pub accepted: usize,
+    /// Those that were not: by whom they must not be sent to.
+    pub opted_out: Vec<(Address, OptedOut)>,
+}
+
+/// A batch as it is stored.
+#[derive(Serialize, Deserialize)]
+struct Batch {
+    /// How many were accepted.
+    total: usize,
+    /// When it was asked for.
+    created_at: UnixMs,
+    /// When it was called off.
+    canceled_at: Option<UnixMs>,
+    /// What Twilio is to be given, sealed.
+    content: String,
+}
+
+/// Whether a batch goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BatchState {
+    /// Something is still to be done.
+    Running,
+    /// Nothing is left to be done on our side.
+    Done,
+    /// Called off.
+    Canceled,
+}
+
+/// How far a batch is.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    /// The batch.
+    pub id: BatchId,
+    /// Whether it goes on.
+    pub state: BatchState,
+    /// How many were accepted.
+    pub total: usize,
+    /// Messages by where they are: `waiting`, `scheduled`, `held`, `sending`, `unknown`, `refused`, `canceled`, and
+    /// Twilio's statuses.
+    pub counts: BTreeMap<String, usize>,
+    /// When the first of it came to its end on our side.
+    pub started_at: Option<UnixMs>,
+    /// When the last did.
+    pub finished_at: Option<UnixMs>,
+    /// Messages per second, from the first to the last that came to its end.
+    pub rate_per_s: Option<f64>,
+    /// When the last will have left, at that rate.
+    pub estimated_finish_at: Option<UnixMs>,
+}
+
+impl App {
+    /// A new batch's id.
+    pub fn new_batch_id(&self) -> BatchId {
+        BatchId::new(rand::rng().random())
+    }
+
+    /// Accepts a batch: when this returns, it is stored, and leaves by itself.
+    pub async fn send_bulk(&self, organization: &Organization, bulk: Bulk) -> Result<Accepted, SendError> {
+        if !self.is_clear() {
+            return Err(SendError::CatchingUp);
+        }
+        let account = self.accounts().of(organization).ok_or(SendError::NotConfigured)?;
+        let (from, messaging_service_sid) =
+            send::sender(&account, bulk.channel, bulk.from, bulk.messaging_service_sid)?;
+        let id = bulk.id.unwrap_or_else(|| self.new_batch_id());
+        let (to, opted_out) = self.who_may_be_sent_to(organization, bulk.channel, bulk.to).await?;
+        let now = self.now_ms();
+        let template = Outbound {
+            id: MessageId::new(0, 0),
+            to: Address::new(bulk.channel, "+10000000").expect("a constant address"),
+            from,
+            messaging_service_sid,
+            body_length: bulk.content.body_length(),
+            segments: bulk.content.segments(),
+            media: bulk.content.media_url.len(),
+            category: bulk.category,
+            user_id: bulk.user_id,
+            batch: Some(id.clone()),
+            status_callback: None,
+            fallback: None,
+            created_at: now,
+        };
+        // Each recipient's turn comes when the sender's pace allows it. So batches that wait for one sender take turns:
+        // the first message of a later one is due before the last of an earlier one.
+        let (first, reason) = match bulk.send_at.filter(|&at| at > now) {
+            Some(at) => (at, Hold::Scheduled),
+            None => (now, Hold::Turn),
+        };
+        let spacing = self.settings().limits.time_of(&template.flow().sender, template.segments);
+        let spacing_us = spacing.as_micros() as UnixMs;
+        let due = |index: usize| first + index as UnixMs * spacing_us / 1_000;
+        let new: Vec<NewOutbound> = to
+            .into_iter()
+            .enumerate()
+            .map(|(index, to)| NewOutbound {
+                state: OutboundState::Waiting { until: due(index), reason, tries: 0 },
+                due: due(index),
+                content: None,
+                outbound: Outbound { id: self.new_id(&to), to, ..template.clone() },
+            })
+            .collect();
+        let kept = KEPT + Duration::from_millis(due(new.len()).saturating_sub(now));
+        for (part, new) in new.chunks(STORED_AT_ONCE).enumerate() {
+            let ids: Vec<MessageId> = new.iter().map(|new| new.outbound.id).collect();
+            let ids = serde_json::to_string(&ids).expect("ids are texts");
+            self.put(organization, Kind::Members, &part_name(&id, part), &ids, kept).await?;
+        }
+        futures_util::stream::iter(0..new.chunks(STORED_AT_ONCE).len())
+            .map(|part| {
+                let new = new.chunks(STORED_AT_ONCE).nth(part).unwrap_or_default();
+                self.store().enqueue(organization, new)
+            })
+            .buffer_unordered(GOES)
+            .try_collect::<()>()
+            .await?;
+        let batch = Batch {
+            total: new.len(),
+            created_at: now,
+            canceled_at: None,
+            content: bulk.content.seal_for_batch(&id, &self.keys),
+        };
+        self.put(organization, Kind::Batch, id.as_str(), &encode(&batch), kept).await?;
+        self.dispatch_wanted.notify_one();
+        Ok(Accepted { id, accepted: new.len(), opted_out })
+    }
+
+    /// Parts the recipients by consent: those who may be sent to, and those who must not, by whom.
+    async fn who_may_be_sent_to(
+        &self,
+        organization: &Organization,
+        channel: Channel,
+        recipients: Vec<Address>,
+    ) -> Result<(Vec<Address>, Vec<(Address, OptedOut)>), store::Error> {
+        let (mut may, mut must_not) = (Vec::with_capacity(recipients.len()), Vec::new());
+        for some in recipients.chunks(store::PAGE_MAX) {
+            let persons: Vec<&str> = some.iter().map(Address::bare).collect();
+            let known = self.store().consents(organization, &persons).await?;
+            for (recipient, known) in some.iter().zip(known) {
+                match known.consent.refusal(channel) {
+                    None => may.push(recipient.clone()),
+                    Some(by) => must_not.push((recipient.clone(), by)),
+                }
+            }
+        }
+        Ok((may, must_not))
+    }
+
+    /// Puts a new document; one that is there already is of an earlier try and stays.
+    async fn put(
+        &self,
+        organization: &Organization,
+        kind: Kind,
+        name: &str,
+        text: &str,
+        kept: Duration,
+    ) -> Result<(), store::Error> {
+        self.store().change_document(organization, kind, name, None, Some(text), Some(kept)).await.map(drop)
+    }
+
+    async fn batch(&self, organization: &Organization, id: &BatchId) -> Result<Option<Batch>, store::Error> {
+        let Some(text) = self.store().document(organization, Kind::Batch, id.as_str()).await? else {
+            return Ok(None);
+        };
+        read(id, &text).map(Some)
+    }
+
+    /// What Twilio is to be given with each message of the batch; `None` if the batch was not accepted.
+    pub(super) async fn content_of_batch(
+        &self,
+        organization: &Organization,
+        id: &BatchId,
+    ) -> Result<Option<Arc<Content>>, store::Error> {
+        if let Some(content) = self.opened.get(id) {
+            return Ok(Some(content));
+        }
+        let Some(batch) = self.batch(organization, id).await? else { return Ok(None) };
+        let content = Arc::new(Content::open_for_batch(id, &batch.content, &self.keys)?);
+        self.opened.put(id.clone(), content.clone());
+        Ok(Some(content))
+    }
+
+    /// How far a batch is; `None` if there is no such batch.
+    pub async fn progress(
+        &self,
+        organization: &Organization,
+        id: &BatchId,
+    ) -> Result<Option<Progress>, store::Error> {
+        let Some(batch) = self.batch(organization, id).await? else { return Ok(None) };
+        let mut counts = BTreeMap::new();
+        let (mut first, mut last, mut resolved) = (None, None, 0_usize);
+        for part in 0..parts(&batch) {
+            for message in self.part(organization, id, part).await? {
+                *counts.entry(message.status).or_default() += 1;
+                if let Some(at) = message.resolved_at {
+                    resolved += 1;
+                    first = Some(first.map_or(at, |first: UnixMs| first.min(at)));
+                    last = last.max(Some(at));
+                }
+            }
+        }
+        let is_done = resolved == batch.total;
+        let state = match (batch.canceled_at, is_done) {
+            (Some(_), _) => BatchState::Canceled,
+            (None, true) => BatchState::Done,
+            (None, false) => BatchState::Running,
+        };
+        // The first ends no interval.
+        let took_ms = last.zip(first).map(|(last, first)| last - first).filter(|&ms| ms > 0);
+        let rate_per_s =
+            took_ms.map(|ms| (resolved - 1) as f64 * 1_000.0 / ms as f64).filter(|&rate| rate > 0.0);
+        let left = batch.total - resolved;
+        let estimate = |rate: f64| self.now_ms() + (left as f64 * 1_000.0 / rate) as UnixMs;
+        Ok(Some(Progress {
+            id: id.clone(),
+            state,
+            total: batch.total,
+            counts,
+            started_at: first,
+            finished_at: last.filter(|_| is_done).or((batch.total == 0).then_some(batch.created_at)),
+            rate_per_s,
+            estimated_finish_at: rate_per_s.filter(|_| !is_done).map(estimate),
+        }))
+    }
+
+    /// The messages of a batch from the `skip`th on, in the order in which they were asked for, at most `limit` of them;
+    /// `None` if there is no such batch.
+    pub async fn batch_messages(
+        &self,
+        organization: &Organization,
+        id: &BatchId,
+        skip: usize,
+        limit: usize,
+    ) -> Result<Option<Vec<Message>>, store::Error> {
+        let Some(batch) = self.batch(organization, id).await? else { return Ok(None) };
+        let mut messages = Vec::new();
+        for part in skip / STORED_AT_ONCE..parts(&batch) {
+            let ids = self.members(organization, id, part).await?;
+            let skipped = skip.saturating_sub(part * STORED_AT_ONCE);
+            let wanted: Vec<MessageId> = ids.into_iter().skip(skipped).take(limit - messages.len()).collect();
+            messages.extend(self.messages_by_id(organization, &wanted).await?.into_iter().flatten());
+            if messages.len() >= limit {
+                break;
+            }
+        }
+        Ok(Some(messages))
+    }
+
+    /// Calls off what has not left; `None` if there is no such batch.
+    pub async fn cancel_batch(
+        &self,
+        organization: &Organization,
+        id: &BatchId,
+    ) -> Result<Option<Progress>, store::Error> {
+        loop {
+            let Some(text) = self.store().document(organization, Kind::Batch, id.as_str()).await? else {
+                return Ok(None);
+            };
+            let batch: Batch = read(id, &text)?;
+            let mut left = false;
+            for part in 0..parts(&batch) {
+                left |= self.cancel_part(organization, id, part).await?;
+            }
+            // A batch of which nothing was left to call off is done, not canceled.
+            if !left || batch.canceled_at.is_some() {
+                break;
+            }
+            let canceled = encode(&Batch { canceled_at: Some(self.now_ms()), ..batch });
+            let (before, after) = (Some(text.as_str()), Some(canceled.as_str()));
+            if self
+                .store()
+                .change_document(organization, Kind::Batch, id.as_str(), before, after, Some(KEPT))
+                .await?
+            {
+                break;
+            }
+        }
+        self.progress(organization, id).await
+    }
+
+    /// Calls off what has not left of one part; whether there was anything.
+    async fn cancel_part(
+        &self,
+        organization: &Organization,
+        id: &BatchId,
+        part: usize,
+    ) -> Result<bool, store::Error> {
+        let ids = self.members(organization, id, part).await?;
+        let stored = self.store().outbounds(organization, &ids).await?;
+        let waiting = |stored: &StoredOutbound| matches!(stored.state, OutboundState::Waiting { .. });
+        let waiting: Vec<StoredOutbound> = stored.into_iter().flatten().filter(waiting).collect();
+        let at = self.now_ms();
+        let canceled = futures_util::stream::iter(waiting)
+            .map(|StoredOutbound { outbound, state, .. }| async move {
+                let step = Step { from: state, to: OutboundState::Canceled { at }, due: None, gate: None };
+                self.store().step_outbound(organization, &outbound, &step).await
+            })
+            .buffer_unordered(CANCELED_AT_ONCE)
+            .try_fold(false, |any, passed| std::future::ready(Ok(any || passed == Passed::Yes)));
+        canceled.await
+    }
+
+    async fn members(
+        &self,
+        organization: &Organization,
+        id: &BatchId,
+        part: usize,
+    ) -> Result<Vec<MessageId>, store::Error> {
+        match self.store().document(organization, Kind::Members, &part_name(id, part)).await? {
+            Some(text) => read(id, &text),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Where each message of a part is.
+    async fn part(
+        &self,
+        organization: &Organization,
+        id: &BatchId,
+        part: usize,
+    ) -> Result<Vec<Standing>, store::Error> {
+        let ids = self.members(organization, id, part).await?;
+        let stored = self.store().outbounds(organization, &ids).await?;
+        let sids: Vec<_> = stored
+            .iter()
+            .flatten()
+            .filter_map(|stored| match &stored.state {
+                OutboundState::Accepted { message_sid, .. } => Some(message_sid.clone()),
+                _ => None,
+            })
+            .collect();
+        let mut deliveries = self.store().deliveries(organization, &sids).await?.into_iter();
+        let standing = |stored: StoredOutbound| {
+            let resolved_at = stored.state.resolved_at();
+            let status = match &stored.state {
+                OutboundState::Waiting { reason, .. } => waiting_status(*reason).to_owned(),
+                OutboundState::Sending { .. } => "sending".to_owned(),
+                OutboundState::Unknown { .. } => "unknown".to_owned(),
+                OutboundState::Refused { .. } => "refused".to_owned(),
+                OutboundState::Canceled { .. } => "canceled".to_owned(),
+                OutboundState::Accepted { .. } => {
+                    let delivery = deliveries.next().flatten();
+                    let status = delivery.and_then(|delivery| delivery.status);
+                    status.map_or_else(|| "queued".to_owned(), |status| status.to_string())
+                }
+            };
+            Standing { status, resolved_at }
+        };
+        Ok(stored.into_iter().flatten().map(standing).collect())
+    }
+}
+
+/// Messages that are called off at the same time.
+const CANCELED_AT_ONCE: usize = 64;
+
+/// Where a message of a batch is.
+struct Standing {
+    status: String,
+    resolved_at: Option<UnixMs>,
+}
+
+/// The same recipients, each once.
+pub fn each_once(recipients: Vec<Address>) -> Vec<Address> {
+    let mut seen = HashSet::with_capacity(recipients.len());
+    recipients.into_iter().filter(|recipient| seen.insert(recipient.clone())).collect()
+}
+
+fn parts(batch: &Batch) -> usize {
+    batch.total.div_ceil(STORED_AT_ONCE)
+}
+
+fn part_name(id: &BatchId, part: usize) -> String {
+    format!("{id}.{part}")
+}
+
+fn encode(batch: &Batch) -> String {
+    serde_json::to_string(batch).expect("a batch has string keys")
+}
+
+fn read<T: serde::de::DeserializeOwned>(id: &BatchId, text: &str) -> Result<T, store::Error> {
+    serde_json::from_str(text).map_err(|error| store::Error::Unreadable(format!("batch {id}: {error}")))
+}
+
+/// What is held in memory of batches that leave: opened content, of the last [`OPENED_MAX`] of them.
+#[derive(Default)]
+pub(super) struct Opened(std::sync::Mutex<Vec<(BatchId, Arc<Content>)>>);
+
+impl Opened {
+    fn get(&self, id: &BatchId) -> Option<Arc<Content>> {
+        let opened = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        opened.iter().find(|(known, _)| known == id).map(|(_, content)| content.clone())
+    }
+
+    fn put(&self, id: BatchId, content: Arc<Content>) {
+        let mut opened = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if opened.len() == OPENED_MAX {
+            opened.remove(0);
+        }
+        opened.push((id, content));
+    }
+}

@@ -1,0 +1,609 @@
+//! Takes messages that wait, one by one, to their end.
+//!
+//! A claimed message is in one of three states. One that waits is taken through its gate (consent, quiet hours, the
+//! recipient's pause, the day's limit) and handed to Twilio. One that is being sent has lost its process, and one that is
+//! unknown has lost Twilio's answer: in both cases Twilio is asked whether it has the message, twice, before it is sent
+//! again. Every step compares what is stored with what it was decided on, so that two who come to the same message do
+//! not both act, and a callback that proves acceptance in between wins.
+
+use std::{sync::Arc, time::Duration};
+
+use rand::RngExt;
+
+use super::{App, DECISIONS_MAX, accounts::Account, contended, content::Content};
+use crate::{
+    domain::{
+        Delivery, Flow, HistoryId, Hold, MessageId, MessageRef, Organization, Outbound, OutboundState,
+        Source, StatusChange, UnixMs,
+        consent::{ConsentChannel, ConsentEntry, ConsentSource, ConsentState},
+        delivery,
+        message::Fallback,
+    },
+    store::{self, Gate, Passed, Step, StoredOutbound, outbox::OUTBOUNDS_MAX},
+    twilio::{
+        MessageSid, MessageStatus,
+        client::{self, Outcome},
+        resource::{self, ListMessages, MessagePage},
+    },
+};
+
+/// After how long a message that is being sent must have lost its process: more than a call to Twilio can take, with all
+/// its tries.
+pub const LOST_AFTER: Duration = Duration::from_secs(30);
+
+/// How long a claimed message is left alone: longer than everything that is done with one.
+pub const CLAIM_TIME: Duration = Duration::from_secs(60);
+
+/// How often a message is handed to Twilio before it is given up.
+const TRIES_MAX: u32 = 12;
+
+/// The first pause before a message that Twilio did not process is tried again; each further one may be twice as long.
+const RETRY_DELAY_MIN: Duration = Duration::from_secs(1);
+
+/// The longest such pause.
+const RETRY_DELAY_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// How often Twilio is asked for a message that it may have before it is sent again.
+const LOOKS_MIN: u32 = 2;
+
+/// How long it takes from one such question to the next: Twilio may list a message later than it takes it.
+pub const LOOK_DELAY: Duration = Duration::from_secs(10);
+
+/// When a message is looked at again whose account is missing, or whose credentials are rejected.
+const UNUSABLE_DELAY: Duration = Duration::from_secs(60);
+
+/// Pages of a recipient's messages that are looked through.
+const PAGES_MAX: usize = 20;
+
+/// How far Twilio's clock may be behind ours: a message created so long before the call began may be the one.
+const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5);
+
+/// The last messages to a person among which those are sought that wait.
+const WAITING_LOOKED_THROUGH_MAX: usize = OUTBOUNDS_MAX;
+
+/// How long a message may wait for the batch that it belongs to: its acceptance was broken off.
+const BATCH_MISSING_MAX: Duration = Duration::from_secs(10 * 60);
+
+/// A message that is handed to Twilio.
+pub(super) struct Call<'a> {
+    /// Through whom.
+    pub(super) account: &'a Account,
+    /// What was asked for.
+    pub(super) outbound: &'a Outbound,
+    /// What Twilio is given.
+    pub(super) content: &'a Content,
+}
+
+/// What became of a claimed message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dispatched {
+    /// Twilio was called with it.
+    Called,
+    /// Nothing left; it waits, is resolved, or somebody else has it.
+    Kept,
+    /// Twilio wants to be left alone for so long.
+    Busy(Duration),
+}
+
+impl App {
+    /// The flows of `organization` in which messages are due.
+    pub async fn due_flows(&self, organization: &Organization) -> Result<Vec<Flow>, store::Error> {
+        self.store.due_flows(organization, self.now_ms()).await
+    }
+
+    /// Takes up to `limit` messages of `flow` that are due. Nobody else gets them for [`CLAIM_TIME`].
+    pub async fn claim_due(
+        &self,
+        organization: &Organization,
+        flow: &Flow,
+        limit: usize,
+    ) -> Result<Vec<StoredOutbound>, store::Error> {
+        let now = self.now_ms();
+        let until = now + CLAIM_TIME.as_millis() as UnixMs;
+        let ids = self.store.claim_outbounds(organization, flow, now, until, limit).await?;
+        let mut claimed = Vec::with_capacity(ids.len());
+        for (id, stored) in ids.iter().zip(self.store.outbounds(organization, &ids).await?) {
+            match stored {
+                Some(stored) if !stored.state.is_resolved() => claimed.push(stored),
+                _ => self.store.dequeue(organization, flow, id).await?,
+            }
+        }
+        Ok(claimed)
+    }
+
+    /// When messages of `segments` may leave through `sender`, one behind the other: when the first of them may.
+    pub async fn reserve_pace(
+        &self,
+        organization: &Organization,
+        sender: &str,
+        segments: u32,
+    ) -> Result<UnixMs, store::Error> {
+        let cost = match segments {
+            0 => Duration::ZERO,
+            segments => self.settings.limits.time_of(sender, segments),
+        };
+        self.store.reserve_pace(organization, sender, self.now_ms(), cost).await
+    }
+
+    /// Does what is to be done next with a claimed message.
+    pub async fn dispatch(
+        &self,
+        organization: &Organization,
+        stored: &StoredOutbound,
+    ) -> Result<Dispatched, store::Error> {
+        let outbound = &stored.outbound;
+        let Some(account) = self.accounts.of(organization) else {
+            return self.postpone(organization, stored, UNUSABLE_DELAY).await;
+        };
+        let Some(content) = self.content_of(organization, stored).await? else {
+            return self.without_content(organization, stored).await;
+        };
+        let call = Call { account: &account, outbound, content: &content };
+        match stored.state {
+            OutboundState::Waiting { reason, tries, .. } => {
+                self.leave(&call, &stored.state, reason, tries).await
+            }
+            OutboundState::Sending { since, tries } => {
+                let unknown = OutboundState::Unknown { since, tries, looks: 0 };
+                self.look(&call, &stored.state, unknown).await
+            }
+            OutboundState::Unknown { .. } => self.look(&call, &stored.state, stored.state.clone()).await,
+            OutboundState::Canceled { .. }
+            | OutboundState::Refused { .. }
+            | OutboundState::Accepted { .. } => {
+                self.store.dequeue(organization, &outbound.flow(), &outbound.id).await?;
+                Ok(Dispatched::Kept)
+            }
+        }
+    }
+
+    /// What Twilio is to be given; `None` if that is nowhere (any more).
+    async fn content_of(
+        &self,
+        organization: &Organization,
+        stored: &StoredOutbound,
+    ) -> Result<Option<Arc<Content>>, store::Error> {
+        match (&stored.content, &stored.outbound.batch) {
+            (Some(sealed), _) => {
+                Content::open_for(&stored.outbound.id, sealed, &self.keys).map(Arc::new).map(Some)
+            }
+            (None, Some(batch)) => self.content_of_batch(organization, batch).await,
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// A message whose batch is not there: its acceptance is still under way, or was broken off.
+    async fn without_content(
+        &self,
+        organization: &Organization,
+        stored: &StoredOutbound,
+    ) -> Result<Dispatched, store::Error> {
+        let waited = self.now_ms().saturating_sub(stored.outbound.created_at);
+        if u128::from(waited) < BATCH_MISSING_MAX.as_millis() {
+            return self.postpone(organization, stored, UNUSABLE_DELAY).await;
+        }
+        let reason = "it was never accepted: its batch was broken off";
+        let to = self.refusal("not_accepted", reason, None);
+        self.step(organization, stored, &stored.state, to, None).await?;
+        Ok(Dispatched::Kept)
+    }
+
+    /// Looks at the message again after `delay`, and changes nothing about it.
+    async fn postpone(
+        &self,
+        organization: &Organization,
+        stored: &StoredOutbound,
+        delay: Duration,
+    ) -> Result<Dispatched, store::Error> {
+        let due = self.now_ms() + delay.as_millis() as UnixMs;
+        self.step(organization, stored, &stored.state, stored.state.clone(), Some(due)).await?;
+        Ok(Dispatched::Kept)
+    }
+
+    async fn step(
+        &self,
+        organization: &Organization,
+        stored: &StoredOutbound,
+        from: &OutboundState,
+        to: OutboundState,
+        due: Option<UnixMs>,
+    ) -> Result<Passed, store::Error> {
+        let step = Step { from: from.clone(), to, due, gate: None };
+        self.store.step_outbound(organization, &stored.outbound, &step).await
+    }
+
+    /// Takes a message that waits through its gate, and hands it to Twilio.
+    async fn leave(
+        &self,
+        call: &Call<'_>,
+        state: &OutboundState,
+        reason: Hold,
+        tries: u32,
+    ) -> Result<Dispatched, store::Error> {
+        let (organization, outbound) = (&call.account.organization, call.outbound);
+        let channel = outbound.to.channel();
+        let limits = &self.settings.limits;
+        // An opt-out may be in the spool.
+        if !self.intake.is_clear() {
+            return Ok(Dispatched::Kept);
+        }
+        if reason == Hold::Fallback
+            && let Some(step) = self.fallback_step(organization, outbound, state).await?
+        {
+            self.store.step_outbound(organization, outbound, &step).await?;
+            return Ok(Dispatched::Kept);
+        }
+        let mut counted = reason == Hold::Retry;
+        for _ in 0..DECISIONS_MAX {
+            let now = self.now_ms();
+            let known = self.store.consent(organization, outbound.to.bare()).await?;
+            let mut gate = None;
+            let (to, due) = if known.consent.refusal(channel).is_some() {
+                (self.refusal("recipient_opted_out", "the recipient has opted out", None), None)
+            } else if let Some((until, reason)) = limits.hold(outbound, now) {
+                (OutboundState::Waiting { until, reason, tries }, Some(until))
+            } else if !counted && !self.count_of_the_day(organization).await? {
+                (self.refusal("daily_limit_reached", "the limit of messages per day is reached", None), None)
+            } else {
+                counted = true;
+                // A message that is tried again has had its turn with the recipient.
+                let cooldown = if reason == Hold::Retry { Duration::ZERO } else { limits.cooldown(outbound) };
+                gate = Some(Gate { consent: known.version, cooldown, now });
+                let sending = OutboundState::Sending { since: now, tries: tries + 1 };
+                (sending, Some(now + LOST_AFTER.as_millis() as UnixMs))
+            };
+            let leaves = gate.is_some();
+            let step = Step { from: state.clone(), to, due, gate };
+            match self.store.step_outbound(organization, outbound, &step).await? {
+                Passed::Yes if leaves => return self.call_once(call, step.to).await,
+                Passed::Yes | Passed::StateChanged => return Ok(Dispatched::Kept),
+                Passed::CoolingDown { until } => {
+                    let to = OutboundState::Waiting { until, reason: Hold::Cooldown, tries };
+                    let step = Step { from: state.clone(), to, due: Some(until), gate: None };
+                    self.store.step_outbound(organization, outbound, &step).await?;
+                    return Ok(Dispatched::Kept);
+                }
+                Passed::ConsentChanged => {}
+            }
+        }
+        Err(contended())
+    }
+
+    /// Calls Twilio once, and stores what became of it: a message that Twilio did not process waits to be tried again.
+    async fn call_once(&self, call: &Call<'_>, sending: OutboundState) -> Result<Dispatched, store::Error> {
+        let result = self.call_twilio(call).await;
+        let tries = match sending {
+            OutboundState::Sending { tries, .. } => tries,
+            _ => 0,
+        };
+        match &result {
+            Err(error) if self.is_tried_again(error) && tries < TRIES_MAX => {
+                let delay = error.retry_after().unwrap_or_else(|| retry_delay(tries));
+                let until = self.now_ms() + delay.as_millis() as UnixMs;
+                let to = OutboundState::Waiting { until, reason: Hold::Retry, tries };
+                let step = Step { from: sending, to, due: Some(until), gate: None };
+                self.store.step_outbound(&call.account.organization, call.outbound, &step).await?;
+                Ok(Dispatched::Busy(delay.min(RETRY_DELAY_MIN * 2)))
+            }
+            _ => {
+                self.store_outcome(call, &sending, &result).await?;
+                Ok(Dispatched::Called)
+            }
+        }
+    }
+
+    /// Whether a message whose call ended in `error` is tried again without asking: Twilio has not processed it, and
+    /// may another time.
+    fn is_tried_again(&self, error: &client::Error) -> bool {
+        error.outcome() == Outcome::NotProcessed || matches!(error, client::Error::CredentialsRejected(_))
+    }
+
+    /// Hands a message to Twilio.
+    pub(super) async fn call_twilio(&self, call: &Call<'_>) -> Result<resource::Message, client::Error> {
+        let create = call.content.call(call.outbound, self.status_callback_url(call.outbound));
+        self.twilio.create_message(&call.account.credentials, &create).await
+    }
+
+    /// The URL by which a callback finds its message, and what goes with it.
+    fn status_callback_url(&self, outbound: &Outbound) -> String {
+        let overrides = &self.settings.callback_overrides;
+        let fragment = if overrides.is_empty() { String::new() } else { format!("#{overrides}") };
+        let batch = outbound.batch.as_ref().map(|batch| format!("&batch={batch}")).unwrap_or_default();
+        let relay = if outbound.status_callback.is_some() { "&relay=1" } else { "" };
+        let (public_url, id) = (&self.settings.public_url, outbound.id);
+        format!("{public_url}/webhooks/twilio/status?id={id}{batch}{relay}{fragment}")
+    }
+
+    /// Stores what became of a call that is not made again, for a message that is stored as `sending`.
+    pub(super) async fn store_outcome(
+        &self,
+        call: &Call<'_>,
+        sending: &OutboundState,
+        result: &Result<resource::Message, client::Error>,
+    ) -> Result<(), store::Error> {
+        let (organization, outbound) = (&call.account.organization, call.outbound);
+        let (to, due) = match result {
+            Ok(message) => {
+                self.record_status(organization, self.accepted(outbound, message, Source::Api)).await?;
+                (OutboundState::Accepted { at: self.now_ms(), message_sid: message.sid.clone() }, None)
+            }
+            Err(error) if error.outcome() == Outcome::Ambiguous => {
+                let (since, tries) = match sending {
+                    OutboundState::Sending { since, tries } => (*since, *tries),
+                    _ => (self.now_ms(), 1),
+                };
+                let due = self.now_ms() + LOOK_DELAY.as_millis() as UnixMs;
+                (OutboundState::Unknown { since, tries, looks: 0 }, Some(due))
+            }
+            Err(error) => (self.refusal(code_of(error), &error.to_string(), error.twilio_code()), None),
+        };
+        let step = Step { from: sending.clone(), to: to.clone(), due, gate: None };
+        if self.store.step_outbound(organization, outbound, &step).await? == Passed::StateChanged {
+            // A callback was faster, and what it proved stays; but nobody has to look at it again.
+            self.store.dequeue(organization, &outbound.flow(), &outbound.id).await?;
+        }
+        if let Err(error) = result
+            && let Some(source) = error.twilio_code().and_then(ConsentSource::of_error)
+        {
+            self.opt_out_by_error(organization, &outbound.to, source, None).await?;
+        }
+        Ok(())
+    }
+
+    /// What Twilio's own word of a message says of ours.
+    fn accepted(&self, outbound: &Outbound, message: &resource::Message, source: Source) -> StatusChange {
+        let from = message.from.as_ref().or(outbound.from.as_ref());
+        StatusChange {
+            sid: message.sid.clone(),
+            id: Some(outbound.id),
+            status: message.status.clone().unwrap_or(MessageStatus::Queued),
+            error_code: message.error_code.filter(|&code| code != 0),
+            channel: outbound.to.channel(),
+            to: outbound.to.bare().to_owned(),
+            from: from.map(|from| from.bare().to_owned()).unwrap_or_default(),
+            batch: outbound.batch.as_ref().map(ToString::to_string),
+            source,
+            at: self.now_ms(),
+            ask_at: self.first_asked_at(self.now_ms()),
+            raw: Vec::new(),
+        }
+    }
+
+    pub(super) fn refusal(&self, code: &str, reason: &str, twilio_code: Option<u32>) -> OutboundState {
+        OutboundState::Refused {
+            at: self.now_ms(),
+            code: code.to_owned(),
+            reason: reason.to_owned(),
+            twilio_code,
+        }
+    }
+
+    /// Asks Twilio whether it has a message whose answer was lost. `unknown` is what is known of it.
+    async fn look(
+        &self,
+        call: &Call<'_>,
+        from: &OutboundState,
+        unknown: OutboundState,
+    ) -> Result<Dispatched, store::Error> {
+        let (organization, outbound) = (&call.account.organization, call.outbound);
+        let OutboundState::Unknown { since, tries, looks } = unknown else { return Ok(Dispatched::Kept) };
+        let now = self.now_ms();
+        let found = match self.find(call, since).await? {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(%organization, id = %outbound.id, %error, "Twilio could not be asked for a message");
+                let delay = match error {
+                    client::Error::CredentialsRejected(_) => UNUSABLE_DELAY,
+                    ref error => error.retry_after().unwrap_or(LOOK_DELAY),
+                };
+                let to = OutboundState::Unknown { since, tries, looks };
+                let due = Some(now + delay.as_millis() as UnixMs);
+                let step = Step { from: from.clone(), to, due, gate: None };
+                self.store.step_outbound(organization, outbound, &step).await?;
+                return Ok(Dispatched::Busy(delay.min(RETRY_DELAY_MIN * 2)));
+            }
+        };
+        let (to, due) = match found {
+            Some(message_sid) => (OutboundState::Accepted { at: now, message_sid }, None),
+            None if looks + 1 < LOOKS_MIN => {
+                let due = now + LOOK_DELAY.as_millis() as UnixMs;
+                (OutboundState::Unknown { since, tries, looks: looks + 1 }, Some(due))
+            }
+            None if tries >= TRIES_MAX => {
+                let reason = "Twilio never answered, and does not have the message";
+                (self.refusal("twilio_unreachable", reason, None), None)
+            }
+            None => (OutboundState::Waiting { until: now, reason: Hold::Retry, tries }, Some(now)),
+        };
+        tracing::info!(%organization, id = %outbound.id, state = ?to, "asked Twilio for a message whose answer was lost");
+        let step = Step { from: from.clone(), to, due, gate: None };
+        self.store.step_outbound(organization, outbound, &step).await?;
+        Ok(Dispatched::Kept)
+    }
+
+    /// Looks for the message among those to its recipient since the call began, and records what is found: that it is
+    /// the one is settled by the store, where a SID has one id.
+    async fn find(
+        &self,
+        call: &Call<'_>,
+        since: UnixMs,
+    ) -> Result<Result<Option<MessageSid>, client::Error>, store::Error> {
+        let (organization, credentials) = (&call.account.organization, &call.account.credentials);
+        let oldest = since.saturating_sub(CLOCK_SKEW_MAX.as_millis() as UnixMs);
+        let list = ListMessages { to: Some(call.outbound.to.clone()), ..ListMessages::default() };
+        let mut page: Option<MessagePage> = None;
+        for _ in 0..PAGES_MAX {
+            let next = match &page {
+                None => self.twilio.list_messages(credentials, &list).await.map(Some),
+                Some(page) => self.twilio.next_page(credentials, page).await,
+            };
+            let next = match next {
+                Ok(Some(next)) => next,
+                Ok(None) => return Ok(Ok(None)),
+                Err(error) => return Ok(Err(error)),
+            };
+            for message in &next.messages {
+                let created = message.date_created.map(|at| at.as_millisecond());
+                // Twilio's times are whole seconds, the part behind is cut off.
+                if created.is_some_and(|ms| ms + 1_000 <= oldest as i64) {
+                    return Ok(Ok(None));
+                }
+                if is_like(message, call) && self.claim_sid(organization, call.outbound, message).await? {
+                    return Ok(Ok(Some(message.sid.clone())));
+                }
+            }
+            page = Some(next);
+        }
+        Ok(Ok(None))
+    }
+
+    /// Whether `message`, which Twilio has, is ours: it is unless it is another's.
+    async fn claim_sid(
+        &self,
+        organization: &Organization,
+        outbound: &Outbound,
+        message: &resource::Message,
+    ) -> Result<bool, store::Error> {
+        let owner = |known: Vec<Option<Delivery>>| {
+            known.into_iter().flatten().next().and_then(|delivery| delivery.id)
+        };
+        let sids = [message.sid.clone()];
+        match owner(self.store.deliveries(organization, &sids).await?) {
+            Some(id) => Ok(id == outbound.id),
+            None => {
+                self.record_status(organization, self.accepted(outbound, message, Source::Poll)).await?;
+                Ok(owner(self.store.deliveries(organization, &sids).await?) == Some(outbound.id))
+            }
+        }
+    }
+
+    /// Refuses what waits for a person who has just opted out, so that nobody finds it waiting. That nothing leaves is
+    /// not up to this: every message asks for consent at its gate.
+    pub(super) async fn refuse_waiting_after(&self, organization: &Organization, entry: &ConsentEntry) {
+        if entry.state == ConsentState::OptedOut
+            && let Err(error) = self.refuse_waiting(organization, entry).await
+        {
+            tracing::warn!(%organization, %error, "what waits for a person who opted out is refused later");
+        }
+    }
+
+    async fn refuse_waiting(
+        &self,
+        organization: &Organization,
+        entry: &ConsentEntry,
+    ) -> Result<(), store::Error> {
+        let recent = self
+            .store
+            .history(organization, Some(&entry.phone), HistoryId::END, WAITING_LOOKED_THROUGH_MAX)
+            .await?;
+        let ids: Vec<MessageId> = recent
+            .into_iter()
+            .filter_map(|(_, message)| match message {
+                MessageRef::Id(id) => Some(id),
+                MessageRef::Sid(_) => None,
+            })
+            .collect();
+        for stored in self.store.outbounds(organization, &ids).await?.into_iter().flatten() {
+            let channel = ConsentChannel::from(stored.outbound.to.channel());
+            let silenced = entry.channel == ConsentChannel::All || entry.channel == channel;
+            if silenced && matches!(stored.state, OutboundState::Waiting { .. }) {
+                let to = self.refusal("recipient_opted_out", "the recipient has opted out", None);
+                self.step(organization, &stored, &stored.state, to, None).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is to be done with the second of a pair instead of sending it; `None` if it is to be sent.
+    async fn fallback_step(
+        &self,
+        organization: &Organization,
+        outbound: &Outbound,
+        state: &OutboundState,
+    ) -> Result<Option<Step>, store::Error> {
+        let Some(Fallback::Second { first, after_ms }) = outbound.fallback else { return Ok(None) };
+        let Some(first) = self.store.outbound(organization, &first).await? else { return Ok(None) };
+        let step = |to, due| Some(Step { from: state.clone(), to, due, gate: None });
+        let now = self.now_ms();
+        Ok(match first.state {
+            // It has not left yet: its time to arrive has not begun.
+            OutboundState::Waiting { .. } => {
+                let until = now + after_ms.max(1_000);
+                step(OutboundState::Waiting { until, reason: Hold::Fallback, tries: 0 }, Some(until))
+            }
+            OutboundState::Canceled { .. } => step(OutboundState::Canceled { at: now }, None),
+            OutboundState::Accepted { at, message_sid } => {
+                let known = self.store.deliveries(organization, &[message_sid]).await?.pop().flatten();
+                let status = known.and_then(|delivery| delivery.status);
+                let arrived = status
+                    .as_ref()
+                    .is_some_and(|status| matches!(status, MessageStatus::Delivered | MessageStatus::Read));
+                let failed = status.as_ref().is_some_and(delivery::is_final) && !arrived;
+                if arrived {
+                    step(OutboundState::Canceled { at: now }, None)
+                } else if !failed && at + after_ms > now {
+                    let until = at + after_ms;
+                    step(OutboundState::Waiting { until, reason: Hold::Fallback, tries: 0 }, Some(until))
+                } else {
+                    None
+                }
+            }
+            OutboundState::Refused { .. } | OutboundState::Sending { .. } | OutboundState::Unknown { .. } => {
+                None
+            }
+        })
+    }
+
+    /// The first of a pair has failed with an error that means "cannot be reached there": the second's time has come.
+    pub(super) async fn hurry_fallback(
+        &self,
+        organization: &Organization,
+        first: &MessageId,
+    ) -> Result<(), store::Error> {
+        let Some(first) = self.store.outbound(organization, first).await? else { return Ok(()) };
+        let Some(Fallback::First { second }) = first.outbound.fallback else { return Ok(()) };
+        let Some(second) = self.store.outbound(organization, &second).await? else { return Ok(()) };
+        if let OutboundState::Waiting { reason: Hold::Fallback, tries, .. } = second.state {
+            let until = self.now_ms();
+            let to = OutboundState::Waiting { until, reason: Hold::Fallback, tries };
+            let step = Step { from: second.state, to, due: Some(until), gate: None };
+            self.store.step_outbound(organization, &second.outbound, &step).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether `message` at Twilio may be the one that `call` handed over: nothing that both tell is different.
+fn is_like(message: &resource::Message, call: &Call<'_>) -> bool {
+    let (outbound, content) = (call.outbound, call.content);
+    let outgoing = message.direction.as_deref().is_none_or(|direction| direction != "inbound");
+    let to = message.to.as_ref().is_none_or(|to| *to == outbound.to);
+    let from = match (&message.from, &outbound.from) {
+        (Some(theirs), Some(ours)) => theirs == ours,
+        _ => true,
+    };
+    // A template is rendered by Twilio, and a trial account's text gets a notice in front.
+    let body = match (&message.body, &content.body) {
+        (Some(theirs), Some(ours)) if content.content_sid.is_none() => {
+            theirs.trim_end().ends_with(ours.trim_end())
+        }
+        _ => true,
+    };
+    outgoing && to && from && body
+}
+
+/// How long a pause may be before the next try: full jitter over a doubling delay.
+fn retry_delay(tries: u32) -> Duration {
+    let delay = RETRY_DELAY_MIN.saturating_mul(1 << tries.min(16)).min(RETRY_DELAY_MAX);
+    delay.mul_f64(rand::rng().random_range(0.5..1.0))
+}
+
+/// The stable code of a refusal of Twilio's, or of a failure to reach it.
+fn code_of(error: &client::Error) -> &'static str {
+    match error {
+        client::Error::Unreachable { .. } => "twilio_unreachable",
+        client::Error::RateLimited(_) => "rate_limited_by_twilio",
+        client::Error::CredentialsRejected(_) => "twilio_credentials_rejected",
+        _ => "twilio_refused",
+    }
+}

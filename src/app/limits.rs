@@ -1,0 +1,79 @@
+//! What holds a message back, or turns it away, beside consent: quiet hours, a pause between two messages to one person,
+//! a day's limit. Asked at the moment of the call, for every way in which a message can leave.
+
+use std::time::Duration;
+
+use super::App;
+use crate::{
+    domain::{Hold, Organization, Outbound, UnixMs, pace::Pace, quiet_hours::QuietHours},
+    store,
+};
+
+/// How long a day's count is kept.
+const COUNT_KEPT: Duration = Duration::from_secs(2 * 24 * 60 * 60);
+
+/// At how much of the day's limit a warning is given, in hundredths.
+const WARNING_PERCENT: u64 = 80;
+
+/// Milliseconds of a day.
+const DAY_MS: UnixMs = 24 * 60 * 60 * 1_000;
+
+/// The longest a message is held for its recipient's pause; one that would have to wait longer is refused.
+pub const COOLDOWN_HELD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The limits of an installation.
+#[derive(Debug, Clone, Default)]
+pub struct Limits {
+    /// The least time between two messages to one recipient.
+    pub cooldown: Duration,
+    /// When nothing is sent, in the recipient's local time.
+    pub quiet_hours: Option<QuietHours>,
+    /// Messages per organization and day (UTC).
+    pub per_day: Option<u64>,
+    /// Segments per second and sender, of messages that wait in the queue.
+    pub pace: Pace,
+}
+
+impl Limits {
+    /// Until when, and why, `outbound` is held at `now`; the pause between two messages is asked for in the store.
+    pub(super) fn hold(&self, outbound: &Outbound, now: UnixMs) -> Option<(UnixMs, Hold)> {
+        if outbound.is_emergency() {
+            return None;
+        }
+        let until = self.quiet_hours.as_ref()?.until(outbound.to.bare(), now)?;
+        Some((until, Hold::QuietHours))
+    }
+
+    /// The least time between two messages to the recipient of `outbound`.
+    pub(super) fn cooldown(&self, outbound: &Outbound) -> Duration {
+        if outbound.is_emergency() { Duration::ZERO } else { self.cooldown }
+    }
+
+    /// The time that `segments` take at the pace of `sender`.
+    pub fn time_of(&self, sender: &str, segments: u32) -> Duration {
+        self.pace.per_segment(sender) * segments.max(1)
+    }
+}
+
+impl App {
+    /// Counts one message of the day; whether the day's limit allows it.
+    pub(super) async fn count_of_the_day(&self, organization: &Organization) -> Result<bool, store::Error> {
+        let Some(max) = self.settings.limits.per_day else { return Ok(true) };
+        let day = self.now_ms() / DAY_MS;
+        let name = format!("messages of day {day}");
+        let Some(count) = self.store.count(organization, &name, max, COUNT_KEPT).await? else {
+            return Ok(false);
+        };
+        if count == (max * WARNING_PERCENT).div_ceil(100) {
+            tracing::warn!(
+                event = "daily_limit_warning",
+                %organization,
+                count,
+                limit = max,
+                "{WARNING_PERCENT} % of the day's messages are sent: raise TEXTLEDGER_DAILY_LIMIT, or send less"
+            );
+            self.metrics.daily_limit_warning();
+        }
+        Ok(true)
+    }
+}

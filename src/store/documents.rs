@@ -1,0 +1,97 @@
+//! Small texts under names, changed by comparing, and counters: what the verbs keep that is neither a message nor a
+//! consent. What a text means is its owner's business.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::Error;
+use crate::domain::Organization;
+
+/// The most documents that one call of [`Documents::documents`] returns.
+pub const DOCUMENTS_MAX: usize = 500;
+
+/// What kind of document it is; names are unique within a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Settings of the organization of that name; of the installation.
+    Settings,
+    /// Which organization the account of that SID belongs to; of the installation.
+    Account,
+    /// Counts the changes of settings; of the installation.
+    Revision,
+    /// Preferences of the user of that name.
+    Preferences,
+    /// A request with an `Idempotency-Key`, and its answer.
+    Request,
+    /// What a batch is about.
+    Batch,
+    /// The messages of a batch, some at a time.
+    Members,
+    /// A status that is to be told to the caller's own URL.
+    Relay,
+}
+
+impl Kind {
+    /// The word in keys.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Settings => "settings",
+            Kind::Account => "account",
+            Kind::Revision => "revision",
+            Kind::Preferences => "preferences",
+            Kind::Request => "request",
+            Kind::Batch => "batch",
+            Kind::Members => "members",
+            Kind::Relay => "relay",
+        }
+    }
+
+    /// Whether documents of this kind are listed: what is not needs no list to be kept.
+    pub fn is_listed(self) -> bool {
+        matches!(self, Kind::Settings | Kind::Preferences | Kind::Batch)
+    }
+}
+
+/// See the [module](self), and the store's promises.
+#[async_trait]
+pub trait Documents {
+    /// The document `name`.
+    async fn document(
+        &self,
+        organization: &Organization,
+        kind: Kind,
+        name: &str,
+    ) -> Result<Option<String>, Error>;
+
+    /// Puts `after` in the place of `before`, `None` standing for no document, and keeps it for `keep` or for ever.
+    /// Returns whether `before` was there; if not, nothing is written.
+    async fn change_document(
+        &self,
+        organization: &Organization,
+        kind: Kind,
+        name: &str,
+        before: Option<&str>,
+        after: Option<&str>,
+        keep: Option<Duration>,
+    ) -> Result<bool, Error>;
+
+    /// The documents of a kind that is listed, by name, behind `after`, at most `limit` and [`DOCUMENTS_MAX`] of them.
+    async fn documents(
+        &self,
+        organization: &Organization,
+        kind: Kind,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, String)>, Error>;
+
+    /// Adds one to the counter `name`, unless it is at `max` already, and returns it. A counter begins at zero and ends
+    /// `keep` after its first count.
+    async fn count(
+        &self,
+        organization: &Organization,
+        name: &str,
+        max: u64,
+        keep: Duration,
+    ) -> Result<Option<u64>, Error>;
+}

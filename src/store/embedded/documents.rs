@@ -1,0 +1,182 @@
+//! Documents and counters, in the embedded store.
+
+use std::{ops::Bound, time::Duration};
+
+use async_trait::async_trait;
+use redb::ReadableTable;
+
+use super::{DOCUMENTS, EmbeddedStore, Tables, unavailable};
+use crate::{
+    domain::{Organization, UnixMs},
+    store::{
+        Error,
+        documents::{DOCUMENTS_MAX, Documents, Kind},
+    },
+};
+
+/// The end of what is kept for ever.
+pub(super) const FOR_EVER: u64 = u64::MAX;
+
+/// The kind under which counters are kept.
+const COUNTER: &str = "counter";
+
+/// Documents that are let go of, because they have ended, with each one that is written.
+const DROPPED_MAX: usize = 4;
+
+impl Tables<'_> {
+    /// The text, and when it ends; `None` if it has ended.
+    fn document(
+        &self,
+        organization: &str,
+        kind: &str,
+        name: &str,
+    ) -> Result<Option<(UnixMs, String)>, Error> {
+        let stored = self.documents.get((organization, kind, name)).map_err(unavailable)?;
+        let stored = stored.map(|stored| (stored.value().0, stored.value().1.to_owned()));
+        Ok(stored.filter(|(until, _)| *until > self.now_ms))
+    }
+
+    fn put_document(
+        &mut self,
+        organization: &str,
+        kind: &str,
+        name: &str,
+        after: Option<(UnixMs, &str)>,
+    ) -> Result<(), Error> {
+        let key = (organization, kind, name);
+        let before = match after {
+            Some(after) => self.documents.insert(key, after).map_err(unavailable)?,
+            None => self.documents.remove(key).map_err(unavailable)?,
+        };
+        let ended = before.map(|before| before.value().0);
+        if let Some(until) = ended.filter(|until| *until != FOR_EVER) {
+            self.ending.remove((until, organization, kind, name)).map_err(unavailable)?;
+        }
+        if let Some((until, _)) = after.filter(|(until, _)| *until != FOR_EVER) {
+            self.ending.insert((until, organization, kind, name), ()).map_err(unavailable)?;
+            self.drop_ended()?;
+        }
+        Ok(())
+    }
+
+    fn drop_ended(&mut self) -> Result<(), Error> {
+        for _ in 0..DROPPED_MAX {
+            let first = self.ending.first().map_err(unavailable)?;
+            let Some((until, organization, kind, name)) = first.map(|(key, _)| {
+                let (until, organization, kind, name) = key.value();
+                (until, organization.to_owned(), kind.to_owned(), name.to_owned())
+            }) else {
+                break;
+            };
+            if until > self.now_ms {
+                break;
+            }
+            let key = (organization.as_str(), kind.as_str(), name.as_str());
+            self.ending.remove((until, key.0, key.1, key.2)).map_err(unavailable)?;
+            self.documents.remove(key).map_err(unavailable)?;
+        }
+        Ok(())
+    }
+}
+
+fn end(now_ms: UnixMs, keep: Option<Duration>) -> UnixMs {
+    keep.map_or(FOR_EVER, |keep| now_ms + keep.as_millis() as UnixMs)
+}
+
+#[async_trait]
+impl Documents for EmbeddedStore {
+    async fn document(
+        &self,
+        organization: &Organization,
+        kind: Kind,
+        name: &str,
+    ) -> Result<Option<String>, Error> {
+        let (organization, name, now) = (organization.clone(), name.to_owned(), self.clock.now_ms());
+        self.read(move |transaction| {
+            let documents = transaction.open_table(DOCUMENTS).map_err(unavailable)?;
+            let key = (organization.as_str(), kind.as_str(), name.as_str());
+            let stored = documents.get(key).map_err(unavailable)?;
+            let stored = stored.map(|stored| (stored.value().0, stored.value().1.to_owned()));
+            Ok(stored.filter(|(until, _)| *until > now).map(|(_, text)| text))
+        })
+        .await
+    }
+
+    async fn change_document(
+        &self,
+        organization: &Organization,
+        kind: Kind,
+        name: &str,
+        before: Option<&str>,
+        after: Option<&str>,
+        keep: Option<Duration>,
+    ) -> Result<bool, Error> {
+        let (organization, name) = (organization.clone(), name.to_owned());
+        let (before, after) = (before.map(str::to_owned), after.map(str::to_owned));
+        self.write(move |tables| {
+            let (organization, kind) = (organization.as_str(), kind.as_str());
+            let stored = tables.document(organization, kind, &name)?.map(|(_, text)| text);
+            if stored != before {
+                return Ok(false);
+            }
+            let until = end(tables.now_ms, keep);
+            tables.put_document(organization, kind, &name, after.as_deref().map(|after| (until, after)))?;
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn documents(
+        &self,
+        organization: &Organization,
+        kind: Kind,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, String)>, Error> {
+        let (organization, after, now) = (organization.clone(), after.to_owned(), self.clock.now_ms());
+        self.read(move |transaction| {
+            let documents = transaction.open_table(DOCUMENTS).map_err(unavailable)?;
+            let (organization, kind) = (organization.as_str(), kind.as_str());
+            let range = (Bound::Excluded((organization, kind, after.as_str())), Bound::Unbounded);
+            let mut found = Vec::new();
+            for row in documents.range::<(&str, &str, &str)>(range).map_err(unavailable)? {
+                let (key, stored) = row.map_err(unavailable)?;
+                let (of, of_kind, name) = key.value();
+                if (of, of_kind) != (organization, kind) || found.len() == limit.min(DOCUMENTS_MAX) {
+                    break;
+                }
+                let (until, text) = stored.value();
+                if until > now {
+                    found.push((name.to_owned(), text.to_owned()));
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn count(
+        &self,
+        organization: &Organization,
+        name: &str,
+        max: u64,
+        keep: Duration,
+    ) -> Result<Option<u64>, Error> {
+        let (organization, name) = (organization.clone(), name.to_owned());
+        self.write(move |tables| {
+            let organization = organization.as_str();
+            let stored = tables.document(organization, COUNTER, &name)?;
+            let (until, count) = match &stored {
+                Some((until, text)) => (*until, text.parse().unwrap_or(0)),
+                None => (end(tables.now_ms, Some(keep)), 0),
+            };
+            if count >= max {
+                return Ok(None);
+            }
+            let count: u64 = count + 1;
+            tables.put_document(organization, COUNTER, &name, Some((until, &count.to_string())))?;
+            Ok(Some(count))
+        })
+        .await
+    }
+}

@@ -1,0 +1,346 @@
+//! Messages on their way out, in the embedded store.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redb::ReadableTable;
+use serde::{Deserialize, Serialize};
+
+use super::{EmbeddedStore, HISTORY, HISTORY_OF, OUTBOUND, QUEUE, Tables, unavailable};
+use crate::{
+    domain::{Flow, HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, UnixMs},
+    store::{
+        Error, Gate, NewOutbound, Outbox, Passed, Step, StoredOutbound, decode, encode, outbox::OUTBOUNDS_MAX,
+    },
+};
+
+/// A message as its row holds it.
+#[derive(Serialize, Deserialize)]
+struct Row {
+    outbound: Outbound,
+    state: OutboundState,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    content: Option<String>,
+}
+
+/// The name in [`super::PACE`] of the time at which a person was last sent to.
+fn last_sent(person: &str) -> String {
+    format!("person {person}")
+}
+
+impl Tables<'_> {
+    fn row(&self, organization: &str, id: &MessageId) -> Result<Option<Row>, Error> {
+        let stored = self.outbound.get((organization, id.as_str())).map_err(unavailable)?;
+        stored.map(|stored| decode("an outbound message", stored.value())).transpose()
+    }
+
+    /// Stores a message; a resolved one without its content.
+    fn put_row(&mut self, organization: &str, mut row: Row) -> Result<(), Error> {
+        if row.state.is_resolved() {
+            row.content = None;
+        }
+        self.outbound
+            .insert((organization, row.outbound.id.as_str()), encode(&row).as_bytes())
+            .map_err(unavailable)?;
+        Ok(())
+    }
+
+    /// What `gate` says to a message to `person`. One that passes has been sent to at that moment.
+    fn pass(&mut self, organization: &str, person: &str, gate: &Gate) -> Result<Passed, Error> {
+        if self.consent(organization, person)?.version != gate.consent {
+            return Ok(Passed::ConsentChanged);
+        }
+        if gate.cooldown.is_zero() {
+            return Ok(Passed::Yes);
+        }
+        let name = last_sent(person);
+        let key = (organization, name.as_str());
+        let last = self.pace.get(key).map_err(unavailable)?.map(|last| last.value());
+        let until = last.map_or(0, |last| last + gate.cooldown.as_millis() as UnixMs);
+        if until > gate.now {
+            return Ok(Passed::CoolingDown { until });
+        }
+        self.pace.insert(key, gate.now).map_err(unavailable)?;
+        Ok(Passed::Yes)
+    }
+
+    /// Says when `id` is to be looked at, if at all.
+    fn queue(
+        &mut self,
+        organization: &str,
+        flow: &Flow,
+        id: &MessageId,
+        due: Option<UnixMs>,
+    ) -> Result<(), Error> {
+        let flow = flow.to_string();
+        let key = (organization, id.as_str());
+        let before = match due {
+            Some(due) => self.queued.insert(key, due).map_err(unavailable)?,
+            None => self.queued.remove(key).map_err(unavailable)?,
+        };
+        let before = before.map(|before| before.value());
+        if let Some(before) = before {
+            self.queue.remove((organization, flow.as_str(), before, id.as_str())).map_err(unavailable)?;
+        }
+        if let Some(due) = due {
+            self.queue.insert((organization, flow.as_str(), due, id.as_str()), ()).map_err(unavailable)?;
+        }
+        Ok(())
+    }
+
+    /// Enters a message to `person` in the history, behind the newest one.
+    pub(super) fn enter(
+        &mut self,
+        organization: &str,
+        person: &str,
+        message: &MessageRef,
+    ) -> Result<(), Error> {
+        let newest = self.history.range((organization, 0, 0)..=(organization, u64::MAX, u64::MAX));
+        let newest = newest.map_err(unavailable)?.next_back().transpose().map_err(unavailable)?;
+        let (ms, seq) = newest.map_or((0, 0), |(key, _)| (key.value().1, key.value().2));
+        let (ms, seq) = if self.now_ms > ms { (self.now_ms, 0) } else { (ms, seq + 1) };
+        let name = message.to_string();
+        self.history.insert((organization, ms, seq), name.as_str()).map_err(unavailable)?;
+        self.history_of.insert((organization, person, ms, seq), name.as_str()).map_err(unavailable)?;
+        Ok(())
+    }
+
+    fn create(&mut self, organization: &str, new: NewOutbound) -> Result<(), Error> {
+        let NewOutbound { outbound, state, content, due } = new;
+        self.enter(organization, outbound.to.bare(), &MessageRef::Id(outbound.id))?;
+        if !state.is_resolved() {
+            self.queue(organization, &outbound.flow(), &outbound.id, Some(due))?;
+        }
+        self.put_row(organization, Row { outbound, state, content })
+    }
+}
+
+#[async_trait]
+impl Outbox for EmbeddedStore {
+    async fn create_outbound(
+        &self,
+        organization: &Organization,
+        new: &NewOutbound,
+        gate: Option<&Gate>,
+    ) -> Result<Passed, Error> {
+        let (organization, new, gate) = (organization.clone(), new.clone(), gate.cloned());
+        self.write(move |tables| {
+            let organization = organization.as_str();
+            if tables.row(organization, &new.outbound.id)?.is_some() {
+                return Ok(Passed::StateChanged);
+            }
+            if let Some(gate) = &gate {
+                let passed = tables.pass(organization, new.outbound.to.bare(), gate)?;
+                if passed != Passed::Yes {
+                    return Ok(passed);
+                }
+            }
+            tables.create(organization, new)?;
+            Ok(Passed::Yes)
+        })
+        .await
+    }
+
+    async fn enqueue(&self, organization: &Organization, new: &[NewOutbound]) -> Result<(), Error> {
+        let (organization, new) = (organization.clone(), new.to_vec());
+        self.write(move |tables| {
+            for new in new {
+                if tables.row(organization.as_str(), &new.outbound.id)?.is_none() {
+                    tables.create(organization.as_str(), new)?;
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn step_outbound(
+        &self,
+        organization: &Organization,
+        outbound: &Outbound,
+        step: &Step,
+    ) -> Result<Passed, Error> {
+        let (organization, id, step) = (organization.clone(), outbound.id, step.clone());
+        self.write(move |tables| {
+            let organization = organization.as_str();
+            let Some(row) = tables.row(organization, &id)? else { return Ok(Passed::StateChanged) };
+            if row.state != step.from {
+                return Ok(Passed::StateChanged);
+            }
+            if let Some(gate) = &step.gate {
+                let passed = tables.pass(organization, row.outbound.to.bare(), gate)?;
+                if passed != Passed::Yes {
+                    return Ok(passed);
+                }
+            }
+            tables.queue(organization, &row.outbound.flow(), &id, step.due)?;
+            tables.put_row(organization, Row { state: step.to, ..row })?;
+            Ok(Passed::Yes)
+        })
+        .await
+    }
+
+    async fn resolve_outbound(
+        &self,
+        organization: &Organization,
+        id: &MessageId,
+        state: &OutboundState,
+    ) -> Result<(), Error> {
+        let (organization, id, state) = (organization.clone(), *id, state.clone());
+        self.write(move |tables| {
+            if let Some(row) = tables.row(organization.as_str(), &id)?
+                && state.rank() > row.state.rank()
+            {
+                tables.put_row(organization.as_str(), Row { state, ..row })?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn outbounds(
+        &self,
+        organization: &Organization,
+        ids: &[MessageId],
+    ) -> Result<Vec<Option<StoredOutbound>>, Error> {
+        let organization = organization.clone();
+        let ids: Vec<MessageId> = ids.iter().take(OUTBOUNDS_MAX).copied().collect();
+        self.read(move |transaction| {
+            let table = transaction.open_table(OUTBOUND).map_err(unavailable)?;
+            let stored = |id: &MessageId| {
+                let stored = table.get((organization.as_str(), id.as_str())).map_err(unavailable)?;
+                let row: Option<Row> =
+                    stored.map(|stored| decode("an outbound message", stored.value())).transpose()?;
+                let stored = |Row { outbound, state, content }| StoredOutbound { outbound, state, content };
+                Ok(row.map(stored))
+            };
+            ids.iter().map(stored).collect()
+        })
+        .await
+    }
+
+    async fn due_flows(&self, organization: &Organization, now: UnixMs) -> Result<Vec<Flow>, Error> {
+        let organization = organization.clone();
+        self.read(move |transaction| {
+            let table = transaction.open_table(QUEUE).map_err(unavailable)?;
+            let organization = organization.as_str();
+            let (mut flows, mut from) = (Vec::new(), String::new());
+            // The first of each flow tells; then the next flow is sought.
+            while let Some(row) =
+                table.range((organization, from.as_str(), 0, "")..).map_err(unavailable)?.next()
+            {
+                let (key, _) = row.map_err(unavailable)?;
+                let (of, flow, due, _) = key.value();
+                if of != organization {
+                    break;
+                }
+                if due <= now {
+                    flows.push(Flow::from(flow));
+                }
+                from = format!("{flow}\0");
+            }
+            flows.sort_by_key(|flow| !flow.urgent);
+            Ok(flows)
+        })
+        .await
+    }
+
+    async fn claim_outbounds(
+        &self,
+        organization: &Organization,
+        flow: &Flow,
+        now: UnixMs,
+        until: UnixMs,
+        limit: usize,
+    ) -> Result<Vec<MessageId>, Error> {
+        let (organization, flow) = (organization.clone(), flow.clone());
+        self.write(move |tables| {
+            let (organization, name) = (organization.as_str(), flow.to_string());
+            let range = (organization, name.as_str(), 0, "")..(organization, name.as_str(), now + 1, "");
+            let due = tables.queue.range(range).map_err(unavailable)?.take(limit.min(OUTBOUNDS_MAX));
+            let claimed = due.map(|row| {
+                let (key, _) = row.map_err(unavailable)?;
+                let id = key.value().3;
+                id.parse().map_err(|_| Error::Unreadable(format!("the id of a message that waits: {id:?}")))
+            });
+            let claimed: Vec<MessageId> = claimed.collect::<Result<_, Error>>()?;
+            for id in &claimed {
+                tables.queue(organization, &flow, id, Some(until))?;
+            }
+            Ok(claimed)
+        })
+        .await
+    }
+
+    async fn dequeue(&self, organization: &Organization, flow: &Flow, id: &MessageId) -> Result<(), Error> {
+        let (organization, flow, id) = (organization.clone(), flow.clone(), *id);
+        self.write(move |tables| match tables.row(organization.as_str(), &id)? {
+            Some(row) if !row.state.is_resolved() => Ok(()),
+            _ => tables.queue(organization.as_str(), &flow, &id, None),
+        })
+        .await
+    }
+
+    async fn reserve_pace(
+        &self,
+        organization: &Organization,
+        sender: &str,
+        now: UnixMs,
+        cost: Duration,
+    ) -> Result<UnixMs, Error> {
+        let (organization, sender) = (organization.clone(), sender.to_owned());
+        self.write(move |tables| {
+            let key = (organization.as_str(), sender.as_str());
+            let given = tables.pace.get(key).map_err(unavailable)?.map_or(0, |given| given.value());
+            let start = given.max(now * 1_000);
+            if !cost.is_zero() {
+                tables.pace.insert(key, start + cost.as_micros() as u64).map_err(unavailable)?;
+            }
+            Ok(start / 1_000)
+        })
+        .await
+    }
+
+    async fn history(
+        &self,
+        organization: &Organization,
+        person: Option<&str>,
+        before: HistoryId,
+        limit: usize,
+    ) -> Result<Vec<(HistoryId, MessageRef)>, Error> {
+        let (organization, person) = (organization.clone(), person.map(str::to_owned));
+        let limit = limit.min(OUTBOUNDS_MAX);
+        let entry = |ms: u64, seq: u64, name: &str| {
+            let message =
+                name.parse().map_err(|_| Error::Unreadable(format!("a message's name: {name:?}")))?;
+            Ok((HistoryId { ms, seq, partition: 0 }, message))
+        };
+        self.read(move |transaction| {
+            let of = organization.as_str();
+            // A place in a later partition is behind everything of its instant here.
+            let end = if before.partition > 0 { before.seq.saturating_add(1) } else { before.seq };
+            match person.as_deref() {
+                None => {
+                    let table = transaction.open_table(HISTORY).map_err(unavailable)?;
+                    let rows = table.range((of, 0, 0)..(of, before.ms, end)).map_err(unavailable)?;
+                    let rows = rows.rev().take(limit).map(|row| {
+                        let (key, name) = row.map_err(unavailable)?;
+                        entry(key.value().1, key.value().2, name.value())
+                    });
+                    rows.collect()
+                }
+                Some(person) => {
+                    let table = transaction.open_table(HISTORY_OF).map_err(unavailable)?;
+                    let range = (of, person, 0, 0)..(of, person, before.ms, end);
+                    let rows = table.range(range).map_err(unavailable)?;
+                    let rows = rows.rev().take(limit).map(|row| {
+                        let (key, name) = row.map_err(unavailable)?;
+                        entry(key.value().2, key.value().3, name.value())
+                    });
+                    rows.collect()
+                }
+            }
+        })
+        .await
+    }
+}

@@ -1,0 +1,166 @@
+//! Messages on their way out: what was asked for, the queue that it waits in, and the order in which it was asked for.
+//!
+//! A message that is not resolved is always in the queue of its [`Flow`]: with the time at which somebody has to look
+//! at it next. For one that waits that is the time at which it may leave; for one that is being sent, the time at which
+//! the process that sends it must have failed. So nothing is forgotten by a crash, and no other list is kept.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{ConsentVersion, Error};
+use crate::domain::{Flow, HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, UnixMs};
+
+/// The most messages that one call of [`Outbox::enqueue`], [`Outbox::outbounds`] or [`Outbox::history`] handles.
+pub const OUTBOUNDS_MAX: usize = 500;
+
+/// A message to be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewOutbound {
+    /// What was asked for.
+    pub outbound: Outbound,
+    /// Where it stands.
+    pub state: OutboundState,
+    /// What Twilio is to be given, sealed; `None` if its batch holds that.
+    pub content: Option<String>,
+    /// When somebody has to look at it.
+    pub due: UnixMs,
+}
+
+/// What a message has to pass at the moment at which it begins to leave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gate {
+    /// The recipient's consent that the send was decided on.
+    pub consent: ConsentVersion,
+    /// The least time between two messages to the recipient; zero for any.
+    pub cooldown: Duration,
+    /// The moment.
+    pub now: UnixMs,
+}
+
+/// What became of a message at its gate, or of a step from one state to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passed {
+    /// It is stored.
+    Yes,
+    /// Another state than the expected one is stored, or the id is taken; nothing was written.
+    StateChanged,
+    /// Consent has changed since it was asked for; nothing was written.
+    ConsentChanged,
+    /// The recipient was sent to too short a time ago; nothing was written.
+    CoolingDown {
+        /// Until when.
+        until: UnixMs,
+    },
+}
+
+/// A step of one message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// The state that it is decided on.
+    pub from: OutboundState,
+    /// The state afterwards.
+    pub to: OutboundState,
+    /// When somebody has to look at it next; `None` if nobody has to.
+    pub due: Option<UnixMs>,
+    /// What has to be passed.
+    pub gate: Option<Gate>,
+}
+
+/// A message as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredOutbound {
+    /// What was asked for.
+    pub outbound: Outbound,
+    /// Where it stands.
+    pub state: OutboundState,
+    /// What Twilio is to be given, sealed; gone once the message is resolved.
+    pub content: Option<String>,
+}
+
+/// See the [module](self), and the store's promises.
+#[async_trait]
+pub trait Outbox {
+    /// Stores a message, puts it into its queue unless it is resolved, and enters it in the history, if it passes
+    /// `gate`. Never gives [`Passed::Yes`] for an id twice.
+    async fn create_outbound(
+        &self,
+        organization: &Organization,
+        new: &NewOutbound,
+        gate: Option<&Gate>,
+    ) -> Result<Passed, Error>;
+
+    /// Stores up to [`OUTBOUNDS_MAX`] messages as [`Outbox::create_outbound`] does without a gate. Each of them is
+    /// stored whole or not at all; of several, an error may leave some.
+    async fn enqueue(&self, organization: &Organization, new: &[NewOutbound]) -> Result<(), Error>;
+
+    /// Takes `outbound` from one state to another. A resolved message loses its content.
+    async fn step_outbound(
+        &self,
+        organization: &Organization,
+        outbound: &Outbound,
+        step: &Step,
+    ) -> Result<Passed, Error>;
+
+    /// Stores what is known of the message `id` from elsewhere. A state of lower or equal rank changes nothing, an
+    /// unknown id neither. The queue is left as it is.
+    async fn resolve_outbound(
+        &self,
+        organization: &Organization,
+        id: &MessageId,
+        state: &OutboundState,
+    ) -> Result<(), Error>;
+
+    /// The messages asked for under `ids`, in their order, at most [`OUTBOUNDS_MAX`] of them.
+    async fn outbounds(
+        &self,
+        organization: &Organization,
+        ids: &[MessageId],
+    ) -> Result<Vec<Option<StoredOutbound>>, Error>;
+
+    /// The message asked for under `id`.
+    async fn outbound(
+        &self,
+        organization: &Organization,
+        id: &MessageId,
+    ) -> Result<Option<StoredOutbound>, Error> {
+        Ok(self.outbounds(organization, &[*id]).await?.pop().flatten())
+    }
+
+    /// The flows in which messages are due at `now`, the urgent ones first.
+    async fn due_flows(&self, organization: &Organization, now: UnixMs) -> Result<Vec<Flow>, Error>;
+
+    /// Takes messages of `flow` that are due at `now`, at most `limit` of them, the longest due first. Until `until`
+    /// nobody else gets them; then they are due again, unless a step has said otherwise.
+    async fn claim_outbounds(
+        &self,
+        organization: &Organization,
+        flow: &Flow,
+        now: UnixMs,
+        until: UnixMs,
+        limit: usize,
+    ) -> Result<Vec<MessageId>, Error>;
+
+    /// Takes the message `id`, of which nothing is stored or which is resolved, out of the queue of `flow`.
+    async fn dequeue(&self, organization: &Organization, flow: &Flow, id: &MessageId) -> Result<(), Error>;
+
+    /// Gives `sender` `cost` of time to send in, behind all that it has been given before: returns when it begins, which
+    /// is `now` at the earliest. A cost of zero only asks.
+    async fn reserve_pace(
+        &self,
+        organization: &Organization,
+        sender: &str,
+        now: UnixMs,
+        cost: Duration,
+    ) -> Result<UnixMs, Error>;
+
+    /// The messages before `before`, newest first, those to `person` or all, at most `limit` and [`OUTBOUNDS_MAX`] of
+    /// them. What it costs does not depend on how many are stored.
+    async fn history(
+        &self,
+        organization: &Organization,
+        person: Option<&str>,
+        before: HistoryId,
+        limit: usize,
+    ) -> Result<Vec<(HistoryId, MessageRef)>, Error>;
+}

@@ -1,0 +1,303 @@
+//! Messages on their way out, in Redis.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::try_join_all;
+use rand::RngExt;
+use redis::Value;
+
+use super::{RedisStore, read, scripts, stream};
+use crate::{
+    domain::{
+        Flow, HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, StatusChange, UnixMs,
+    },
+    store::{
+        Error, Gate, NewOutbound, Outbox, Passed, Step, StoredOutbound, decode, encode, outbox::OUTBOUNDS_MAX,
+    },
+};
+
+/// The lowest rank of a state in which nothing is left to be done.
+const RESOLVED_RANK: u8 = 3;
+
+/// How long a sender's pace is remembered after it has passed.
+const PACE_KEPT: Duration = Duration::from_secs(60);
+
+/// A new message's part of `step_outbound.lua`'s arguments.
+#[derive(Default)]
+struct New {
+    outbound: String,
+    content: String,
+}
+
+impl RedisStore {
+    /// Runs `step_outbound.lua`; `from` is `None` for a new message.
+    #[allow(clippy::too_many_arguments, reason = "they are the script's")]
+    async fn step(
+        &self,
+        organization: &Organization,
+        outbound: &Outbound,
+        from: Option<&OutboundState>,
+        to: &OutboundState,
+        due: Option<UnixMs>,
+        gate: Option<&Gate>,
+        new: New,
+    ) -> Result<Passed, Error> {
+        let Some(key) = self.keys.outbound(organization, &outbound.id) else {
+            return Ok(Passed::StateChanged);
+        };
+        let (partition, person, flow) = (outbound.id.partition(), outbound.to.bare(), outbound.flow());
+        let keys = [
+            key,
+            self.keys.queue(organization, partition, &flow),
+            self.keys.of_person(organization, "consent", person),
+            self.keys.of_person(organization, "last", person),
+            self.keys.flows(organization, partition),
+            self.keys.history(organization, partition),
+            self.keys.of_person(organization, "history", person),
+        ];
+        let (consent, now, cooldown) = match gate {
+            Some(gate) => {
+                (gate.consent.0.clone(), gate.now.to_string(), gate.cooldown.as_millis().to_string())
+            }
+            None => Default::default(),
+        };
+        let arguments = [
+            from.map(encode).unwrap_or_default(),
+            encode(to),
+            to.rank().to_string(),
+            u8::from(to.is_resolved()).to_string(),
+            outbound.id.to_string(),
+            due.filter(|_| !to.is_resolved()).map(|due| due.to_string()).unwrap_or_default(),
+            consent,
+            now,
+            cooldown,
+            new.outbound,
+            new.content,
+            flow.to_string(),
+        ];
+        let answer: i64 = read(self.write(&scripts::STEP_OUTBOUND, &keys, &arguments).await?)?;
+        Ok(match answer {
+            1 => Passed::Yes,
+            0 => Passed::StateChanged,
+            -1 => Passed::ConsentChanged,
+            until => Passed::CoolingDown { until: until.unsigned_abs() },
+        })
+    }
+
+    /// Enters a message that was sent elsewhere among its recipient's.
+    pub(super) async fn enter_for_person(
+        &self,
+        organization: &Organization,
+        change: &StatusChange,
+    ) -> Result<(), Error> {
+        // The recipient's partition may be another than the message's, so that the place is not that in the whole
+        // history: the digits of the SID stand for the sequence.
+        let sid = change.sid.as_str();
+        let place = HistoryId { ms: change.at, seq: u64::from(crc(sid)), partition: 0 };
+        let mut command = redis::cmd("ZADD");
+        command.arg(self.keys.of_person(organization, "history", &change.to)).arg(0);
+        command.arg(format!("{}{sid}", place_text(place)));
+        self.get::<Value>(&command).await.map(drop)
+    }
+}
+
+fn crc(text: &str) -> u16 {
+    crc16::State::<crc16::XMODEM>::calculate(text.as_bytes())
+}
+
+/// A place among a recipient's messages: texts are ordered as the places are.
+fn place_text(place: HistoryId) -> String {
+    format!("{:011x}{:05x}:", place.ms, place.seq)
+}
+
+/// Reads what stands in a recipient's history.
+fn entry_of_person(member: &str, partition: u16) -> Option<(HistoryId, MessageRef)> {
+    let (place, message) = member.split_once(':')?;
+    let (ms, seq) = place.split_at_checked(11)?;
+    let ms = UnixMs::from_str_radix(ms, 16).ok()?;
+    let seq = u64::from_str_radix(seq, 16).ok()?;
+    Some((HistoryId { ms, seq, partition }, message.parse().ok()?))
+}
+
+#[async_trait]
+impl Outbox for RedisStore {
+    async fn create_outbound(
+        &self,
+        organization: &Organization,
+        new: &NewOutbound,
+        gate: Option<&Gate>,
+    ) -> Result<Passed, Error> {
+        let stored =
+            New { outbound: encode(&new.outbound), content: new.content.clone().unwrap_or_default() };
+        self.step(organization, &new.outbound, None, &new.state, Some(new.due), gate, stored).await
+    }
+
+    async fn enqueue(&self, organization: &Organization, new: &[NewOutbound]) -> Result<(), Error> {
+        let created = new.iter().map(|new| self.create_outbound(organization, new, None));
+        try_join_all(created).await.map(drop)
+    }
+
+    async fn step_outbound(
+        &self,
+        organization: &Organization,
+        outbound: &Outbound,
+        step: &Step,
+    ) -> Result<Passed, Error> {
+        let Step { from, to, due, gate } = step;
+        self.step(organization, outbound, Some(from), to, *due, gate.as_ref(), New::default()).await
+    }
+
+    async fn resolve_outbound(
+        &self,
+        organization: &Organization,
+        id: &MessageId,
+        state: &OutboundState,
+    ) -> Result<(), Error> {
+        let Some(key) = self.keys.outbound(organization, id) else { return Ok(()) };
+        let resolved = u8::from(state.is_resolved()).to_string();
+        let arguments = [encode(state), state.rank().to_string(), resolved];
+        self.write(&scripts::RESOLVE_OUTBOUND, &[key], &arguments).await.map(drop)
+    }
+
+    async fn outbounds(
+        &self,
+        organization: &Organization,
+        ids: &[MessageId],
+    ) -> Result<Vec<Option<StoredOutbound>>, Error> {
+        let stored = ids.iter().take(OUTBOUNDS_MAX).map(|id| async move {
+            let Some(key) = self.keys.outbound(organization, id) else { return Ok(None) };
+            let mut command = redis::cmd("HMGET");
+            command.arg(key).arg("outbound").arg("state").arg("content");
+            let (outbound, state, content): (Option<String>, Option<String>, Option<String>) =
+                self.get(&command).await?;
+            let (Some(outbound), Some(state)) = (outbound, state) else { return Ok(None) };
+            Ok::<_, Error>(Some(StoredOutbound {
+                outbound: decode("an outbound message", outbound.as_bytes())?,
+                state: decode("an outbound message's state", state.as_bytes())?,
+                content,
+            }))
+        });
+        try_join_all(stored).await
+    }
+
+    async fn due_flows(&self, organization: &Organization, now: UnixMs) -> Result<Vec<Flow>, Error> {
+        let partitions = self.keys.partition_numbers().map(|partition| async move {
+            let mut command = redis::cmd("SMEMBERS");
+            command.arg(self.keys.flows(organization, partition));
+            let names: Vec<String> = self.get(&command).await?;
+            let due = names.into_iter().map(|name| async move {
+                let flow = Flow::from(name.as_str());
+                let mut command = redis::cmd("ZRANGEBYSCORE");
+                command.arg(self.keys.queue(organization, partition, &flow)).arg("-inf").arg(now);
+                command.arg("LIMIT").arg(0).arg(1);
+                let due: Vec<String> = self.get(&command).await?;
+                Ok::<_, Error>((!due.is_empty()).then_some(flow))
+            });
+            try_join_all(due).await
+        });
+        let mut flows: Vec<Flow> = try_join_all(partitions).await?.into_iter().flatten().flatten().collect();
+        flows.sort_unstable_by(|a, b| (!a.urgent, &a.sender).cmp(&(!b.urgent, &b.sender)));
+        flows.dedup();
+        Ok(flows)
+    }
+
+    async fn claim_outbounds(
+        &self,
+        organization: &Organization,
+        flow: &Flow,
+        now: UnixMs,
+        until: UnixMs,
+        limit: usize,
+    ) -> Result<Vec<MessageId>, Error> {
+        let limit = limit.min(OUTBOUNDS_MAX);
+        let partitions = self.keys.partition_numbers().end;
+        // Each partition has its turn to be the first.
+        let first: u16 = rand::rng().random_range(0..partitions);
+        let share = (2 * limit).div_ceil(usize::from(partitions));
+        let mut claimed = Vec::new();
+        for partition in (first..partitions).chain(0..first) {
+            let wanted = share.min(limit - claimed.len());
+            if wanted == 0 {
+                break;
+            }
+            let keys = [self.keys.queue(organization, partition, flow)];
+            let arguments = [now.to_string(), until.to_string(), wanted.to_string()];
+            let due: Vec<(String, f64)> = read(self.write(&scripts::CLAIM, &keys, &arguments).await?)?;
+            for (id, _) in due {
+                let unreadable = || Error::Unreadable(format!("the id of a message that waits: {id:?}"));
+                claimed.push(id.parse().map_err(|_| unreadable())?);
+            }
+        }
+        Ok(claimed)
+    }
+
+    async fn dequeue(&self, organization: &Organization, flow: &Flow, id: &MessageId) -> Result<(), Error> {
+        let Some(key) = self.keys.outbound(organization, id) else { return Ok(()) };
+        let keys = [key, self.keys.queue(organization, id.partition(), flow)];
+        let arguments = [id.to_string(), RESOLVED_RANK.to_string()];
+        self.write(&scripts::DEQUEUE, &keys, &arguments).await.map(drop)
+    }
+
+    async fn reserve_pace(
+        &self,
+        organization: &Organization,
+        sender: &str,
+        now: UnixMs,
+        cost: Duration,
+    ) -> Result<UnixMs, Error> {
+        let keys = [self.keys.pace(organization, sender)];
+        let arguments =
+            [(now * 1_000).to_string(), cost.as_micros().to_string(), PACE_KEPT.as_millis().to_string()];
+        let start: u64 = read(self.write(&scripts::RESERVE_PACE, &keys, &arguments).await?)?;
+        Ok(start / 1_000)
+    }
+
+    async fn history(
+        &self,
+        organization: &Organization,
+        person: Option<&str>,
+        before: HistoryId,
+        limit: usize,
+    ) -> Result<Vec<(HistoryId, MessageRef)>, Error> {
+        let limit = limit.min(OUTBOUNDS_MAX);
+        if before == HistoryId::at(0) {
+            return Ok(Vec::new());
+        }
+        if let Some(person) = person {
+            let end = match before {
+                HistoryId::END => "+".to_owned(),
+                before => format!("({}", place_text(before)),
+            };
+            let mut command = redis::cmd("ZREVRANGEBYLEX");
+            command.arg(self.keys.of_person(organization, "history", person));
+            command.arg(end).arg("-").arg("LIMIT").arg(0).arg(limit);
+            let members: Vec<String> = self.get(&command).await?;
+            let partition = self.keys.partition(person);
+            let entries = members.iter().map(|member| {
+                entry_of_person(member, partition)
+                    .ok_or_else(|| Error::Unreadable(format!("a place in a history: {member:?}")))
+            });
+            return entries.collect();
+        }
+        let partitions = self.keys.partition_numbers().map(|partition| async move {
+            let exclusive = if before.partition > partition { "" } else { "(" };
+            let mut command = redis::cmd("XREVRANGE");
+            command.arg(self.keys.history(organization, partition));
+            command.arg(format!("{exclusive}{}-{}", before.ms, before.seq)).arg("-");
+            command.arg("COUNT").arg(limit);
+            let answer = self.get::<Value>(&command).await?;
+            let entries = stream::entries(answer)?.into_iter().map(|(id, fields)| {
+                let (ms, seq) = stream::entry_id(&id)?;
+                let message = fields.first().and_then(|(_, message)| message.parse().ok());
+                let message = message.ok_or_else(|| Error::Unreadable(format!("entry {id} of a history")))?;
+                Ok::<_, Error>((HistoryId { ms, seq, partition }, message))
+            });
+            entries.collect::<Result<Vec<_>, _>>()
+        });
+        let mut entries = try_join_all(partitions).await?.concat();
+        entries.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
+        entries.truncate(limit);
+        Ok(entries)
+    }
+}

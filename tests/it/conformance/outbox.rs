@@ -1,0 +1,410 @@
+//! The promises of `store::outbox` and `store::documents`, and of what is counted and listed.
+
+use std::{
+    collections::HashSet,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use textledger::{
+    domain::{
+        Flow, HistoryId, Hold, MessageId, MessageRef, Organization, Outbound, OutboundState, StatusChange,
+        consent::{ConsentChannel, ConsentState},
+        stats::{Counter, Counts, Unit},
+    },
+    store::{ConsentVersion, Gate, Kind, NewOutbound, Passed, Step, Store},
+    twilio::Address,
+};
+use tokio::task::JoinSet;
+
+use super::suite::{AT, Harness, PERSON, being_sent, opt_out, organization, outbound, sid, status};
+
+/// `outbound`, which waits until `until`.
+fn that_waits(outbound: Outbound, until: u64) -> NewOutbound {
+    let state = OutboundState::Waiting { until, reason: Hold::Turn, tries: 0 };
+    NewOutbound { outbound, state, content: Some("sealed".to_owned()), due: until }
+}
+
+fn gate(consent: ConsentVersion, cooldown_s: u64, now: u64) -> Gate {
+    Gate { consent, cooldown: Duration::from_secs(cooldown_s), now }
+}
+
+fn to(store: &dyn Store, person: &str, number: u128) -> Outbound {
+    Outbound {
+        id: MessageId::new(store.partition(person), number),
+        to: Address::parse(person).unwrap(),
+        ..outbound(store, number)
+    }
+}
+
+pub async fn a_gate_asks_for_consent(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let first = being_sent(&outbound(store.as_ref(), 1));
+    let version = store.consent(&organization(), PERSON).await.unwrap().version;
+    let pass = gate(version.clone(), 0, AT);
+    let created = store.create_outbound(&organization(), &first, Some(&pass)).await.unwrap();
+    assert_eq!(created, Passed::Yes);
+    let stored = store.outbound(&organization(), &first.outbound.id).await.unwrap().unwrap();
+    assert_eq!((stored.outbound, stored.state), (first.outbound.clone(), first.state.clone()));
+    assert_eq!(stored.content.as_deref(), Some("sealed"));
+    let taken = store.create_outbound(&organization(), &first, Some(&pass)).await.unwrap();
+    assert_eq!(taken, Passed::StateChanged);
+    let waits = that_waits(outbound(store.as_ref(), 3), AT);
+    store.enqueue(&organization(), std::slice::from_ref(&waits)).await.unwrap();
+
+    store.change_consent(&organization(), opt_out(version)).await.unwrap();
+    let second = being_sent(&outbound(store.as_ref(), 2));
+    let stale = store.create_outbound(&organization(), &second, Some(&pass)).await.unwrap();
+    assert_eq!(stale, Passed::ConsentChanged);
+    assert_eq!(store.outbound(&organization(), &second.outbound.id).await.unwrap(), None);
+    let step = Step {
+        from: waits.state.clone(),
+        to: OutboundState::Sending { since: AT, tries: 1 },
+        due: Some(AT),
+        gate: Some(pass),
+    };
+    let stale = store.step_outbound(&organization(), &waits.outbound, &step).await.unwrap();
+    assert_eq!(stale, Passed::ConsentChanged);
+    let still = store.outbound(&organization(), &waits.outbound.id).await.unwrap().unwrap();
+    assert_eq!(still.state, waits.state);
+}
+
+pub async fn a_cooldown_is_kept_per_person(harness: &dyn Harness) {
+    let store = harness.open().await;
+    // The time is kept by a clock that runs on, so it has to be the present one.
+    let now = now_ms();
+    let create = async |person: &str, number: u128, at: u64| {
+        let new = being_sent(&to(store.as_ref(), person, number));
+        let version = store.consent(&organization(), person).await.unwrap().version;
+        store.create_outbound(&organization(), &new, Some(&gate(version, 60, at))).await.unwrap()
+    };
+    assert_eq!(create(PERSON, 1, now).await, Passed::Yes);
+    assert_eq!(create(PERSON, 2, now + 1_000).await, Passed::CoolingDown { until: now + 60_000 });
+    assert_eq!(create("+14155550199", 3, now + 1_000).await, Passed::Yes);
+    assert_eq!(create(PERSON, 4, now + 60_000).await, Passed::Yes);
+}
+
+pub async fn what_became_of_a_send_only_gets_surer(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let sent = outbound(store.as_ref(), 1);
+    store.create_outbound(&organization(), &being_sent(&sent), None).await.unwrap();
+    let unknown = OutboundState::Unknown { since: AT, tries: 1, looks: 0 };
+    let refused = OutboundState::Refused {
+        at: AT,
+        code: "twilio_refused".to_owned(),
+        reason: "no".to_owned(),
+        twilio_code: Some(21_211),
+    };
+    let accepted = OutboundState::Accepted { at: AT, message_sid: sid("1") };
+    let steps = [
+        (unknown.clone(), unknown.clone()),
+        (OutboundState::Sending { since: AT, tries: 2 }, unknown.clone()),
+        (refused.clone(), refused.clone()),
+        (accepted.clone(), accepted.clone()),
+        (refused, accepted.clone()),
+        (unknown.clone(), accepted.clone()),
+        (OutboundState::Accepted { at: AT, message_sid: sid("2") }, accepted),
+    ];
+    for (told, kept) in steps {
+        store.resolve_outbound(&organization(), &sent.id, &told).await.unwrap();
+        let stored = store.outbound(&organization(), &sent.id).await.unwrap().unwrap();
+        assert_eq!(stored.state, kept, "after {told:?}");
+    }
+    let nobody_s = MessageId::new(0, 99);
+    store.resolve_outbound(&organization(), &nobody_s, &unknown).await.unwrap();
+    assert_eq!(store.outbound(&organization(), &nobody_s).await.unwrap(), None);
+}
+
+pub async fn a_resolved_message_loses_its_content(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let accepted = OutboundState::Accepted { at: AT, message_sid: sid("1") };
+    let content = async |number: u128| {
+        let id = outbound(store.as_ref(), number).id;
+        store.outbound(&organization(), &id).await.unwrap().unwrap().content
+    };
+    for number in 1..=3 {
+        store
+            .create_outbound(&organization(), &being_sent(&outbound(store.as_ref(), number)), None)
+            .await
+            .unwrap();
+    }
+    let told = outbound(store.as_ref(), 1);
+    store.resolve_outbound(&organization(), &told.id, &accepted).await.unwrap();
+    let stepped = being_sent(&outbound(store.as_ref(), 2));
+    let step = Step { from: stepped.state, to: accepted, due: None, gate: None };
+    assert_eq!(store.step_outbound(&organization(), &stepped.outbound, &step).await.unwrap(), Passed::Yes);
+    assert_eq!((content(1).await, content(2).await), (None, None));
+    assert_eq!(content(3).await.as_deref(), Some("sealed"));
+}
+
+pub async fn of_equal_steps_at_once_one_is_taken(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let waits = that_waits(outbound(store.as_ref(), 1), AT);
+    store.enqueue(&organization(), std::slice::from_ref(&waits)).await.unwrap();
+    let mut steps = JoinSet::new();
+    for tries in 1..=16 {
+        let (store, waits) = (store.clone(), waits.clone());
+        steps.spawn(async move {
+            let to = OutboundState::Sending { since: AT, tries };
+            let step = Step { from: waits.state, to, due: Some(AT), gate: None };
+            store.step_outbound(&organization(), &waits.outbound, &step).await.unwrap()
+        });
+    }
+    let taken = steps.join_all().await.into_iter().filter(|passed| *passed == Passed::Yes).count();
+    assert_eq!(taken, 1);
+}
+
+pub async fn a_message_that_waits_is_claimed_by_one_at_a_time(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let flow = outbound(store.as_ref(), 0).flow();
+    let waiting: Vec<NewOutbound> = (0..40_u64)
+        .map(|number| {
+            that_waits(to(store.as_ref(), &format!("+141555502{number:02}"), number.into()), AT + number)
+        })
+        .collect();
+    store.enqueue(&organization(), &waiting).await.unwrap();
+    // Again, as after an answer that was lost: nothing is there twice.
+    store.enqueue(&organization(), &waiting).await.unwrap();
+    let urgent = Outbound { category: Some("emergency".to_owned()), ..outbound(store.as_ref(), 99) };
+    store.create_outbound(&organization(), &that_waits(urgent.clone(), AT), None).await.unwrap();
+
+    assert_eq!(store.due_flows(&organization(), AT - 1).await.unwrap(), []);
+    assert_eq!(store.due_flows(&organization(), AT).await.unwrap(), [urgent.flow(), flow.clone()]);
+    let claim = async |flow: Flow, now: u64, until: u64, limit: usize| {
+        store.claim_outbounds(&organization(), &flow, now, until, limit).await.unwrap()
+    };
+    assert_eq!(claim(urgent.flow(), AT, AT + 1_000, 10).await, [urgent.id]);
+    assert_eq!(claim(flow.clone(), AT - 1, AT + 1_000, 10).await, []);
+    let mut claims = JoinSet::new();
+    for _ in 0..8 {
+        let (store, flow) = (store.clone(), flow.clone());
+        claims.spawn(async move {
+            let mut ids: Vec<MessageId> = Vec::new();
+            loop {
+                let claimed =
+                    store.claim_outbounds(&organization(), &flow, AT + 19, AT + 1_000, 3).await.unwrap();
+                if claimed.is_empty() {
+                    return ids;
+                }
+                ids.extend(claimed);
+            }
+        });
+    }
+    let claimed: Vec<MessageId> = claims.join_all().await.concat();
+    let due: HashSet<MessageId> = waiting[..20].iter().map(|new| new.outbound.id).collect();
+    assert_eq!((claimed.len(), claimed.into_iter().collect::<HashSet<_>>()), (20, due));
+
+    // One is resolved, one is put off; the others are due again when the claim is over.
+    let [resolved, put_off] = [&waiting[0], &waiting[1]];
+    let accepted = OutboundState::Accepted { at: AT, message_sid: sid("1") };
+    store.resolve_outbound(&organization(), &resolved.outbound.id, &accepted).await.unwrap();
+    for new in [resolved, put_off] {
+        store.dequeue(&organization(), &flow, &new.outbound.id).await.unwrap();
+    }
+    let later = OutboundState::Waiting { until: AT + 5_000, reason: Hold::QuietHours, tries: 0 };
+    let step = Step { from: put_off.state.clone(), to: later, due: Some(AT + 5_000), gate: None };
+    store.step_outbound(&organization(), &put_off.outbound, &step).await.unwrap();
+    let mut again = Vec::new();
+    loop {
+        let claimed = claim(flow.clone(), AT + 1_000, AT + 9_000, 7).await;
+        if claimed.is_empty() {
+            break;
+        }
+        again.extend(claimed);
+    }
+    assert_eq!(again.len(), 38);
+    assert!(!again.contains(&resolved.outbound.id) && !again.contains(&put_off.outbound.id));
+    assert_eq!(claim(flow, AT + 5_000, AT + 9_000, 7).await, [put_off.outbound.id]);
+}
+
+pub async fn a_sender_s_time_is_given_away_once(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let reserve = async |sender: &str, now: u64, cost_ms: u64| {
+        let cost = Duration::from_millis(cost_ms);
+        store.reserve_pace(&organization(), sender, now, cost).await.unwrap()
+    };
+    let now = now_ms();
+    assert_eq!(reserve("+15005550006", now, 0).await, now);
+    assert_eq!(reserve("+15005550006", now, 1_000).await, now);
+    assert_eq!(reserve("+15005550006", now, 500).await, now + 1_000);
+    assert_eq!(reserve("+15005550006", now + 100, 0).await, now + 1_500);
+    assert_eq!(reserve("whatsapp:+15005550006", now, 0).await, now);
+    assert_eq!(reserve("+15005550006", now + 9_000, 1).await, now + 9_000);
+    let mut given = JoinSet::new();
+    for _ in 0..20 {
+        let store = store.clone();
+        let cost = Duration::from_millis(10);
+        given.spawn(async move { store.reserve_pace(&organization(), "MG1", now, cost).await.unwrap() });
+    }
+    let mut given = given.join_all().await;
+    given.sort_unstable();
+    assert_eq!(given, (0..20).map(|place| now + 10 * place).collect::<Vec<_>>());
+}
+
+pub async fn a_message_is_entered_in_the_history_once(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let mut names = Vec::new();
+    for number in 0..7_u64 {
+        let person = format!("+1415555020{}", number % 2);
+        let new = that_waits(to(store.as_ref(), &person, number.into()), AT);
+        store.create_outbound(&organization(), &new, None).await.unwrap();
+        names.push(MessageRef::Id(new.outbound.id));
+    }
+    let of_ours = outbound(store.as_ref(), 50);
+    store.create_outbound(&organization(), &being_sent(&of_ours), None).await.unwrap();
+    names.push(MessageRef::Id(of_ours.id));
+    let with_id = |status| StatusChange { id: Some(of_ours.id), ..status };
+    store.record_status(&organization(), with_id(status("a", "sent"))).await.unwrap();
+    // Another's, twice.
+    store.record_status(&organization(), status("b", "sent")).await.unwrap();
+    store.record_status(&organization(), status("b", "delivered")).await.unwrap();
+    names.push(MessageRef::Sid(sid("b")));
+
+    let mut before = HistoryId::END;
+    let mut found = Vec::new();
+    loop {
+        let page = store.history(&organization(), None, before, 2).await.unwrap();
+        let Some((last, _)) = page.last() else { break };
+        assert!(page.iter().all(|(place, _)| *place < before), "{page:?}");
+        before = *last;
+        found.extend(page.into_iter().map(|(_, name)| name));
+    }
+    found.reverse();
+    let all: HashSet<MessageRef> = names.iter().cloned().collect();
+    assert_eq!((found.len(), found.into_iter().collect::<HashSet<_>>()), (names.len(), all));
+
+    let mut before = HistoryId::END;
+    let mut found = Vec::new();
+    loop {
+        let page = store.history(&organization(), Some("+14155550200"), before, 1).await.unwrap();
+        let Some((last, name)) = page.last() else { break };
+        (before, _) = (*last, found.push(name.clone()));
+    }
+    assert_eq!(found, [6, 4, 2, 0].map(|number: usize| names[number].clone()));
+    let theirs = store.history(&organization(), Some(PERSON), HistoryId::END, 9).await.unwrap();
+    let theirs: HashSet<MessageRef> = theirs.into_iter().map(|(_, name)| name).collect();
+    assert_eq!(theirs, names[7..].iter().cloned().collect());
+    assert_eq!(store.history(&organization(), None, HistoryId::at(0), 9).await.unwrap(), []);
+}
+
+pub async fn every_change_of_consent_is_listed(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let version = async || store.consent(&organization(), PERSON).await.unwrap().version;
+    for (number, evidence) in ["paper form", "phone call", "letter"].into_iter().enumerate() {
+        let mut update = opt_out(version().await);
+        update.consent.sms.at = Some(AT + number as u64);
+        (update.evidence, update.actor) = (Some(evidence.to_owned()), Some("ada".to_owned()));
+        assert!(store.change_consent(&organization(), update).await.unwrap());
+    }
+    let mut review = opt_out(version().await);
+    review.entry.state = ConsentState::Review;
+    assert!(store.change_consent(&organization(), review).await.unwrap());
+    let listed = async |skip, limit| {
+        let changes = store.consent_changes(&organization(), PERSON, skip, limit).await.unwrap();
+        changes.into_iter().map(|change| change.evidence.unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(0, 10).await, ["paper form", "phone call", "letter"]);
+    assert_eq!(listed(1, 1).await, ["phone call"]);
+    assert_eq!(listed(3, 1).await, Vec::<String>::new());
+    let change = store.consent_changes(&organization(), PERSON, 0, 1).await.unwrap().remove(0);
+    assert_eq!((change.entry.channel, change.actor.as_deref()), (ConsentChannel::Sms, Some("ada")));
+
+    for person in ["+14155550300", "+14155550200"] {
+        let mut update = opt_out(ConsentVersion::default());
+        update.entry.phone = person.to_owned();
+        assert!(store.change_consent(&organization(), update).await.unwrap());
+    }
+    let persons = async |after: &str, limit| store.persons(&organization(), after, limit).await.unwrap();
+    assert_eq!(persons("", 10).await, [PERSON, "+14155550200", "+14155550300"]);
+    assert_eq!(persons(PERSON, 1).await, ["+14155550200"]);
+    assert_eq!(persons("+14155550300", 9).await, Vec::<String>::new());
+}
+
+pub async fn everything_is_counted(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let at = now_ms();
+    let told = |tail: &str, name: &str| StatusChange { at, ..status(tail, name) };
+    for (tail, name) in
+        [("1", "sent"), ("1", "delivered"), ("1", "delivered"), ("2", "sent"), ("2", "queued")]
+    {
+        store.record_status(&organization(), told(tail, name)).await.unwrap();
+    }
+    let failed = StatusChange { error_code: Some(30_003), ..told("2", "undelivered") };
+    store.record_status(&organization(), failed).await.unwrap();
+    let mut update = opt_out(ConsentVersion::default());
+    update.entry.at = at;
+    store.change_consent(&organization(), update).await.unwrap();
+    let status = |status: &str| Counter::Status { status: status.to_owned(), channel: "sms".to_owned() };
+    for unit in Unit::ALL {
+        let start = unit.start(at);
+        let counted = store.counts(&organization(), unit, start, start + unit.ms()).await.unwrap();
+        let [(counted_at, counts)] = <[(u64, Counts); 1]>::try_from(counted).unwrap();
+        let count = |counter| counts.get(&counter).copied().unwrap_or(0);
+        assert_eq!(counted_at, start);
+        assert_eq!((count(status("sent")), count(status("delivered")), count(status("queued"))), (2, 1, 0));
+        assert_eq!((count(status("undelivered")), count(Counter::Error(30_003))), (1, 1));
+        assert_eq!((count(Counter::OptOut), count(Counter::OptIn)), (1, 0));
+        let delivered = counts.keys().filter(|counter| matches!(counter, Counter::Delivered(_))).count();
+        assert_eq!(delivered, 1);
+    }
+    assert_eq!(store.counts(&organization(), Unit::Minute, 0, 60_000).await.unwrap(), []);
+}
+
+pub async fn a_document_is_changed_by_who_knows_it(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let change = async |name: &str, before: Option<&str>, after: Option<&str>, keep: Option<Duration>| {
+        store.change_document(&organization(), Kind::Preferences, name, before, after, keep).await.unwrap()
+    };
+    let read = async |name: &str| store.document(&organization(), Kind::Preferences, name).await.unwrap();
+    assert!(change("ada", None, Some("1"), None).await);
+    assert!(!change("ada", None, Some("2"), None).await);
+    assert!(!change("ada", Some("0"), Some("2"), None).await);
+    assert!(change("ada", Some("1"), Some("2"), None).await);
+    assert_eq!(read("ada").await.as_deref(), Some("2"));
+    // An empty text is one.
+    assert!(change("ben", None, Some(""), None).await && !change("ben", None, Some("x"), None).await);
+    assert_eq!(read("ben").await.as_deref(), Some(""));
+    for name in ["cyd", "dot"] {
+        assert!(change(name, None, Some(name), None).await);
+    }
+    assert!(change("cyd", Some("cyd"), None, None).await);
+    let listed = store.documents(&organization(), Kind::Preferences, "ada", 9).await.unwrap();
+    assert_eq!(listed, [("ben".to_owned(), String::new()), ("dot".to_owned(), "dot".to_owned())]);
+    let all = store.documents(&organization(), Kind::Preferences, "", 1).await.unwrap();
+    assert_eq!(all, [("ada".to_owned(), "2".to_owned())]);
+    assert_eq!(store.document(&organization(), Kind::Batch, "ada").await.unwrap(), None);
+    let elsewhere = Organization::installation();
+    assert_eq!(store.document(&elsewhere, Kind::Preferences, "ada").await.unwrap(), None);
+
+    let put = async |name: &str, keep_ms: u64| {
+        let keep = Some(Duration::from_millis(keep_ms));
+        store.change_document(&organization(), Kind::Request, name, None, Some("kept"), keep).await.unwrap()
+    };
+    assert!(put("short", 1).await && put("long", 3_600_000).await);
+    crate::support::eventually("the document ends", async || {
+        store.document(&organization(), Kind::Request, "short").await.unwrap().is_none().then_some(())
+    })
+    .await;
+    assert!(put("short", 3_600_000).await);
+    assert_eq!(
+        store.document(&organization(), Kind::Request, "long").await.unwrap().as_deref(),
+        Some("kept")
+    );
+}
+
+pub async fn counters_count_up_to_their_end(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let mut counts = JoinSet::new();
+    for _ in 0..12 {
+        let store = store.clone();
+        let keep = Duration::from_secs(3_600);
+        counts.spawn(async move { store.count(&organization(), "day", 10, keep).await.unwrap() });
+    }
+    let counts = counts.join_all().await;
+    let mut counted: Vec<u64> = counts.iter().copied().flatten().collect();
+    counted.sort_unstable();
+    assert_eq!((counted, counts.len()), ((1..=10).collect(), 12));
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
+}
