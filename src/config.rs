@@ -17,16 +17,21 @@ use std::{
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    domain::{consent::OptOutScope, message::PARTITIONS_MAX},
+    domain::{
+        consent::OptOutScope,
+        message::PARTITIONS_MAX,
+        pace::{InvalidPace, Pace},
+    },
     http::auth::{ApiKey, Role},
     phone::Region,
+    sealing::MasterKeys,
     twilio::keyword::{FurtherWords, Keywords},
 };
 
 pub use self::account::TwilioAccount;
 
 /// Every setting, and whether this version uses it. One that it does not use yet is accepted with a warning.
-const NAMES: [(&str, bool); 42] = [
+const NAMES: [(&str, bool); 44] = [
     ("TEXTLEDGER_LISTEN", true),
     ("TEXTLEDGER_PUBLIC_URL", true),
     ("TEXTLEDGER_STORE", true),
@@ -34,7 +39,7 @@ const NAMES: [(&str, bool); 42] = [
     ("TEXTLEDGER_KEY_PREFIX", true),
     ("TEXTLEDGER_PARTITIONS", true),
     ("TEXTLEDGER_REPLICAS_ACK", true),
-    ("TEXTLEDGER_MASTER_KEY", false),
+    ("TEXTLEDGER_MASTER_KEY", true),
     ("TEXTLEDGER_JWT_SECRET", true),
     ("TEXTLEDGER_JWKS_FILE", true),
     ("TEXTLEDGER_API_KEYS", true),
@@ -58,10 +63,12 @@ const NAMES: [(&str, bool); 42] = [
     ("TEXTLEDGER_OPT_OUT_REPLY", true),
     ("TEXTLEDGER_OPT_IN_REPLY", true),
     ("TEXTLEDGER_HELP_REPLY", true),
-    ("TEXTLEDGER_RECIPIENT_COOLDOWN", false),
+    ("TEXTLEDGER_RECIPIENT_COOLDOWN", true),
     ("TEXTLEDGER_QUIET_HOURS", false),
-    ("TEXTLEDGER_DAILY_LIMIT", false),
-    ("TEXTLEDGER_MPS", false),
+    ("TEXTLEDGER_DAILY_LIMIT", true),
+    ("TEXTLEDGER_MPS", true),
+    ("TEXTLEDGER_API_RATE", true),
+    ("TEXTLEDGER_RELAY_PRIVATE", true),
     ("TEXTLEDGER_SPOOL_DIR", true),
     ("TEXTLEDGER_SPOOL_MAX", true),
     ("TEXTLEDGER_RECONCILE_AFTER", true),
@@ -108,6 +115,8 @@ pub struct Config {
     pub partitions: u16,
     /// Replicas of Redis that must hold a write before it is acknowledged.
     pub replicas_ack: u16,
+    /// What seals credentials and texts in the store, if given.
+    pub master_keys: Option<MasterKeys>,
     /// What signs and verifies tokens, if given.
     pub jwt_secret: Option<SecretString>,
     /// Public keys of the platform that issues tokens.
@@ -138,6 +147,16 @@ pub struct Config {
     pub spool_max: u64,
     /// How long after its first status a message without a final one is asked for at Twilio.
     pub reconcile_after: Vec<Duration>,
+    /// The least time between two messages to one recipient.
+    pub cooldown: Duration,
+    /// Messages per organization and day.
+    pub daily_limit: Option<u64>,
+    /// Segments per second and sender.
+    pub pace: Pace,
+    /// Requests per second and caller on the application's side.
+    pub api_rate: u32,
+    /// Whether callers' own StatusCallback URLs may be loopback or private addresses.
+    pub relay_private: bool,
     /// Settings that are given and not used by this version.
     pub unused: Vec<&'static str>,
 }
@@ -244,6 +263,7 @@ impl Reader {
             data_dir,
             key_prefix: self.key_prefix(),
             replicas_ack: self.replicas_ack(on_cluster),
+            master_keys: self.master_keys(),
             jwt_secret: self.jwt_secret(),
             jwks_file: self.text("TEXTLEDGER_JWKS_FILE").map(PathBuf::from),
             api_keys: self.api_keys(),
@@ -262,6 +282,11 @@ impl Reader {
             spool_dir: self.text("TEXTLEDGER_SPOOL_DIR").unwrap_or_else(|| "./spool".to_owned()).into(),
             spool_max: self.spool_max(),
             reconcile_after: self.reconcile_after(),
+            cooldown: self.cooldown(),
+            daily_limit: self.daily_limit(),
+            pace: self.pace(),
+            api_rate: self.api_rate(),
+            relay_private: self.switch("TEXTLEDGER_RELAY_PRIVATE"),
             unused,
         }
     }
@@ -458,6 +483,46 @@ impl Reader {
         })
     }
 
+    fn master_keys(&mut self) -> Option<MasterKeys> {
+        let keys = MasterKeys::parse(self.values.get("TEXTLEDGER_MASTER_KEY")?);
+        if keys.is_err() {
+            let wanted = "one key or more of 32 bytes in base64, as openssl rand -base64 32 prints, with commas between";
+            self.fault("TEXTLEDGER_MASTER_KEY", wanted);
+        }
+        keys.ok()
+    }
+
+    fn cooldown(&mut self) -> Duration {
+        let text = self.text("TEXTLEDGER_RECIPIENT_COOLDOWN").unwrap_or_else(|| "0s".to_owned());
+        duration(&text).unwrap_or_else(|| {
+            self.fault("TEXTLEDGER_RECIPIENT_COOLDOWN", "a time such as 90s or 10m, or 0s for none");
+            Duration::ZERO
+        })
+    }
+
+    fn daily_limit(&mut self) -> Option<u64> {
+        let wanted = "a whole number of messages, from 1 on";
+        let limit = self.parsed("TEXTLEDGER_DAILY_LIMIT", wanted);
+        if limit == Some(0) {
+            self.fault("TEXTLEDGER_DAILY_LIMIT", wanted);
+        }
+        limit
+    }
+
+    fn pace(&mut self) -> Pace {
+        let wanted = InvalidPace.to_string();
+        self.parsed("TEXTLEDGER_MPS", &wanted).unwrap_or_default()
+    }
+
+    fn api_rate(&mut self) -> u32 {
+        let wanted = "requests per second and caller, from 1 to 1000000";
+        let rate = self.parsed("TEXTLEDGER_API_RATE", wanted).unwrap_or(API_RATE_DEFAULT);
+        if !(1..=1_000_000).contains(&rate) {
+            self.fault("TEXTLEDGER_API_RATE", wanted);
+        }
+        rate
+    }
+
     fn workers(&mut self) -> usize {
         let wanted = "a number of threads from 1 to 256";
         let default = std::thread::available_parallelism().map_or(1, usize::from);
@@ -502,6 +567,9 @@ pub fn duration(text: &str) -> Option<Duration> {
     let number: u64 = text[..text.len() - 1].parse().ok()?;
     Some(Duration::from_secs(number.checked_mul(unit_s)?))
 }
+
+/// Requests per second and caller that the application's side takes, unless another number is set.
+const API_RATE_DEFAULT: u32 = 100;
 
 /// The shortest secret that signs tokens, in bytes.
 pub const JWT_SECRET_BYTES_MIN: usize = 32;

@@ -12,6 +12,7 @@ use std::{
 
 use actix_web::{dev::ServerHandle, web};
 use anyhow::{Context, anyhow};
+use base64::Engine;
 use rand::Rng;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
@@ -25,7 +26,7 @@ use crate::{
         limits::Limits,
     },
     clock::{Clock, SystemClock},
-    config::{Config, Store as StoreConfig},
+    config::{Config, Invalid, Store as StoreConfig},
     http::{self, State, auth::Authenticator, public_url::PublicUrl, refusals::Refusals},
     metrics::Metrics,
     sealing::MasterKeys,
@@ -44,6 +45,9 @@ const TASKS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The file that holds a created token secret, in the data folder.
 const JWT_SECRET_FILE: &str = "jwt_secret";
+
+/// The file that holds a created master key, in the data folder.
+const MASTER_KEY_FILE: &str = "master_key";
 
 /// The file in the spool's folder that names the store that was reached last.
 const REACHED_FILE: &str = "reached";
@@ -73,6 +77,7 @@ impl Service {
         let address = listener.local_addr()?;
         let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
         let secret = jwt_secret(&config)?;
+        let master_keys = master_keys(&config)?;
         let jwks = match &config.jwks_file {
             Some(path) => Some(
                 fs::read_to_string(path)
@@ -96,11 +101,16 @@ impl Service {
                 keywords: config.keywords.clone(),
                 default_region: config.default_region,
                 reconcile_after: config.reconcile_after.clone(),
-                limits: Limits::default(),
+                limits: Limits {
+                    cooldown: config.cooldown,
+                    quiet_hours: None,
+                    per_day: config.daily_limit,
+                    pace: config.pace.clone(),
+                },
             },
             clock,
             metrics: Arc::new(Metrics::new()),
-            keys: MasterKeys::default(),
+            keys: master_keys,
         }));
         find_store(&config, &app).await?;
         let state = web::Data::new(State {
@@ -229,16 +239,44 @@ fn accounts(config: &Config) -> Vec<Account> {
     accounts.collect()
 }
 
-/// The secret that signs tokens: the configured one, or the one in the data folder, which is created there, for its
-/// owner alone, if there is none.
+/// The secret that signs tokens: the configured one, or the one in the data folder, which is created there if there is
+/// none.
 pub fn jwt_secret(config: &Config) -> anyhow::Result<SecretString> {
-    if let Some(secret) = &config.jwt_secret {
-        return Ok(secret.clone());
+    match &config.jwt_secret {
+        Some(secret) => Ok(secret.clone()),
+        None => {
+            created_secret(config, JWT_SECRET_FILE, "TEXTLEDGER_JWT_SECRET", |random| hex::encode(random))
+        }
     }
-    let path = config.data_dir.join(JWT_SECRET_FILE);
-    let mend = || {
-        format!("cannot keep a secret in {}: set TEXTLEDGER_JWT_SECRET, or make it writable", path.display())
-    };
+}
+
+/// The keys that seal what is secret in the store: the configured ones, or with the embedded store the one in the data
+/// folder, which is created there if there is none. Redis is shared, and so must the keys be: there is no default.
+pub fn master_keys(config: &Config) -> anyhow::Result<MasterKeys> {
+    if let Some(keys) = &config.master_keys {
+        return Ok(keys.clone());
+    }
+    if let StoreConfig::Redis(_) = config.store {
+        let fault = "TEXTLEDGER_MASTER_KEY must be given with Redis: 32 bytes in base64, as openssl rand -base64 32 \
+                     prints, the same for every process";
+        return Err(Invalid(vec![fault.to_owned()]).into());
+    }
+    let encode = |random| base64::engine::general_purpose::STANDARD.encode(random);
+    let text = created_secret(config, MASTER_KEY_FILE, "TEXTLEDGER_MASTER_KEY", encode)?;
+    MasterKeys::parse(text.expose_secret())
+        .with_context(|| format!("{}", config.data_dir.join(MASTER_KEY_FILE).display()))
+}
+
+/// The secret in `file` of the data folder; 32 random bytes, written by `encode`, for its owner alone, if there is none.
+/// `name` is the setting by which it can be given instead.
+fn created_secret(
+    config: &Config,
+    file: &str,
+    name: &str,
+    encode: impl FnOnce([u8; 32]) -> String,
+) -> anyhow::Result<SecretString> {
+    let path = config.data_dir.join(file);
+    let mend = || format!("cannot keep a secret in {}: set {name}, or make it writable", path.display());
     fs::create_dir_all(&config.data_dir).with_context(mend)?;
     if let Some(secret) = read_secret(&path).with_context(mend)? {
         return Ok(secret);
@@ -247,9 +285,10 @@ pub fn jwt_secret(config: &Config) -> anyhow::Result<SecretString> {
     rand::rng().fill_bytes(&mut random);
     // Written aside and linked into place, so that of two processes both take the one that was first and whole.
     let draft = path.with_extension(std::process::id().to_string());
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-    file.write_all(hex::encode(random).as_bytes()).with_context(mend)?;
-    file.sync_all().with_context(mend)?;
+    let mut written =
+        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    written.write_all(encode(random).as_bytes()).with_context(mend)?;
+    written.sync_all().with_context(mend)?;
     let linked = fs::hard_link(&draft, &path);
     fs::remove_file(&draft).with_context(mend)?;
     match linked {

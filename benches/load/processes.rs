@@ -14,6 +14,9 @@ use textledger::http::auth::{self, Claims, Role};
 
 use crate::requests::{ACCOUNT_SID, AUTH_TOKEN, PUBLIC_URL};
 
+/// Of nought bytes.
+const MASTER_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
 const JWT_SECRET: &str = "a secret of the benchmarks, long enough";
 
 /// Clock ticks a second in `/proc`, which Linux has at 100 on every machine.
@@ -92,6 +95,7 @@ impl Service {
             ("TEXTLEDGER_PUBLIC_URL", PUBLIC_URL),
             ("TEXTLEDGER_STORE", store),
             ("TEXTLEDGER_JWT_SECRET", JWT_SECRET),
+            ("TEXTLEDGER_MASTER_KEY", MASTER_KEY),
             ("TWILIO_ACCOUNT_SID", ACCOUNT_SID),
             ("TWILIO_AUTH_TOKEN", AUTH_TOKEN),
         ]);

@@ -14,6 +14,7 @@ use std::{
 use futures_util::{StreamExt, TryStreamExt};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::{
     App,
@@ -22,7 +23,7 @@ use super::{
     send::{self, SendError, waiting_status},
 };
 use crate::{
-    domain::{BatchId, Hold, MessageId, Organization, Outbound, OutboundState, UnixMs, consent::OptedOut},
+    domain::{BatchId, Hold, MessageId, Organization, Outbound, OutboundState, UnixMs},
     store::{self, Kind, NewOutbound, Passed, Step, StoredOutbound, outbox::OUTBOUNDS_MAX},
     twilio::{Address, Channel, MessagingServiceSid},
 };
@@ -72,8 +73,8 @@ pub struct Accepted {
     pub id: BatchId,
     /// How many recipients were accepted.
     pub accepted: usize,
-    /// Those that were not: by whom they must not be sent to.
-    pub opted_out: Vec<(Address, OptedOut)>,
+    /// Those that were not, for they have opted out.
+    pub opted_out: Vec<Address>,
 }
 
 /// A batch as it is stored.
@@ -85,6 +86,8 @@ struct Batch {
     created_at: UnixMs,
     /// When it was called off.
     canceled_at: Option<UnixMs>,
+    /// Those who were not accepted, for they have opted out.
+    opted_out: Vec<Address>,
     /// What Twilio is to be given, sealed.
     content: String,
 }
@@ -138,6 +141,9 @@ impl App {
         let (from, messaging_service_sid) =
             send::sender(&account, bulk.channel, bulk.from, bulk.messaging_service_sid)?;
         let id = bulk.id.unwrap_or_else(|| self.new_batch_id());
+        if let Some(batch) = self.batch(organization, &id).await? {
+            return Ok(Accepted { id, accepted: batch.total, opted_out: batch.opted_out });
+        }
         let (to, opted_out) = self.who_may_be_sent_to(organization, bulk.channel, bulk.to).await?;
         let now = self.now_ms();
         let template = Outbound {
@@ -171,7 +177,7 @@ impl App {
                 state: OutboundState::Waiting { until: due(index), reason, tries: 0 },
                 due: due(index),
                 content: None,
-                outbound: Outbound { id: self.new_id(&to), to, ..template.clone() },
+                outbound: Outbound { id: self.member_id(&id, &to), to, ..template.clone() },
             })
             .collect();
         let kept = KEPT + Duration::from_millis(due(new.len()).saturating_sub(now));
@@ -192,6 +198,7 @@ impl App {
             total: new.len(),
             created_at: now,
             canceled_at: None,
+            opted_out: opted_out.clone(),
             content: bulk.content.seal_for_batch(&id, &self.keys),
         };
         self.put(organization, Kind::Batch, id.as_str(), &encode(&batch), kept).await?;
@@ -199,13 +206,21 @@ impl App {
         Ok(Accepted { id, accepted: new.len(), opted_out })
     }
 
-    /// Parts the recipients by consent: those who may be sent to, and those who must not, by whom.
+    /// The id of a batch's message to `to`: always the same, so that a batch whose acceptance was broken off is accepted
+    /// again without a double.
+    fn member_id(&self, id: &BatchId, to: &Address) -> MessageId {
+        let digest = Sha256::digest(format!("{id} {}", to.to_twilio()));
+        let random = u128::from_be_bytes(digest[..16].try_into().expect("a digest has 32 bytes"));
+        MessageId::new(self.store().partition(to.bare()), random)
+    }
+
+    /// Parts the recipients by consent: those who may be sent to, and those who must not.
     async fn who_may_be_sent_to(
         &self,
         organization: &Organization,
         channel: Channel,
         recipients: Vec<Address>,
-    ) -> Result<(Vec<Address>, Vec<(Address, OptedOut)>), store::Error> {
+    ) -> Result<(Vec<Address>, Vec<Address>), store::Error> {
         let (mut may, mut must_not) = (Vec::with_capacity(recipients.len()), Vec::new());
         for some in recipients.chunks(store::PAGE_MAX) {
             let persons: Vec<&str> = some.iter().map(Address::bare).collect();
@@ -213,14 +228,14 @@ impl App {
             for (recipient, known) in some.iter().zip(known) {
                 match known.consent.refusal(channel) {
                     None => may.push(recipient.clone()),
-                    Some(by) => must_not.push((recipient.clone(), by)),
+                    Some(_) => must_not.push(recipient.clone()),
                 }
             }
         }
         Ok((may, must_not))
     }
 
-    /// Puts a new document; one that is there already is of an earlier try and stays.
+    /// Puts a document in the place of what an earlier try has put there.
     async fn put(
         &self,
         organization: &Organization,
@@ -229,7 +244,9 @@ impl App {
         text: &str,
         kept: Duration,
     ) -> Result<(), store::Error> {
-        self.store().change_document(organization, kind, name, None, Some(text), Some(kept)).await.map(drop)
+        let before = self.store().document(organization, kind, name).await?;
+        let before = before.as_deref();
+        self.store().change_document(organization, kind, name, before, Some(text), Some(kept)).await.map(drop)
     }
 
     async fn batch(&self, organization: &Organization, id: &BatchId) -> Result<Option<Batch>, store::Error> {

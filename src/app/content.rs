@@ -3,6 +3,7 @@
 //! It waits sealed beside its message, or once for a whole batch, and is gone from the store when the message is
 //! resolved: a text is nobody's business any longer than it takes to send it.
 
+use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -86,6 +87,7 @@ impl Content {
         let unreadable = |error: String| store::Error::Unreadable(format!("{context}: {error}"));
         let text = keys.open(context, sealed).map_err(|error| unreadable(error.to_string()))?;
         // The message of a fault may hold a part of the text: only its place is told.
-        serde_json::from_slice(&text).map_err(|error| unreadable(format!("column {}", error.column())))
+        serde_json::from_slice(text.expose_secret())
+            .map_err(|error| unreadable(format!("column {}", error.column())))
     }
 }

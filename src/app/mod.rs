@@ -5,6 +5,7 @@ pub mod accounts;
 pub mod bulk;
 pub mod content;
 pub mod dispatch;
+pub mod idempotency;
 pub mod intake;
 pub mod lanes;
 pub mod limits;

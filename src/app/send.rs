@@ -17,6 +17,7 @@ use super::{
     content::Content,
     dispatch::{Call, LOST_AFTER},
     limits::COOLDOWN_HELD_MAX,
+    query,
 };
 use crate::{
     domain::{Hold, MessageId, Organization, Outbound, OutboundState, UnixMs, consent::OptedOut},
@@ -58,7 +59,7 @@ pub struct Send {
     pub user_id: Option<String>,
     /// Where the caller wants to be told of each status, by Twilio's own rules.
     pub status_callback: Option<String>,
-    /// The id that the message gets if it is free: that of an earlier try of the same request.
+    /// The id that the message gets, if it is settled already: then an earlier try of the same request may have stored it.
     pub id: Option<MessageId>,
 }
 
@@ -83,6 +84,25 @@ pub struct Sent {
     pub held: Option<(UnixMs, Hold)>,
     /// Twilio's own answer, if it gave one.
     pub resource: Option<Box<resource::Message>>,
+}
+
+impl Sent {
+    /// What became of a message to `to` that an earlier try of the same request has stored.
+    fn of(message: query::Message, to: Address) -> Self {
+        let from = message.from.as_deref().and_then(|from| Address::new(message.channel, from).ok());
+        let outbound = message.outbound.as_ref();
+        Self {
+            id: message.id.expect("a message that is asked for by its id has it"),
+            message_sid: message.message_sid,
+            to,
+            from,
+            status: message.status,
+            segments: outbound.map_or(0, |outbound| outbound.segments),
+            created_at: outbound.map_or(0, |outbound| outbound.created_at),
+            held: message.held,
+            resource: None,
+        }
+    }
 }
 
 /// Why a message was not sent.
@@ -136,6 +156,11 @@ impl App {
     pub async fn send(&self, organization: &Organization, send: Send) -> Result<Sent, SendError> {
         if !self.intake.is_clear() {
             return Err(SendError::CatchingUp);
+        }
+        if let Some(id) = &send.id
+            && let Some(message) = self.message_by_id(organization, id).await?
+        {
+            return Ok(Sent::of(message, send.to));
         }
         let account = self.accounts.of(organization).ok_or(SendError::NotConfigured)?;
         let (from, messaging_service_sid) =

@@ -3,11 +3,13 @@
 use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header::CONTENT_TYPE, web};
 use futures_util::future::LocalBoxFuture;
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 use super::{
     problem::{Code, FieldError, Problem},
     verification::BODY_TIME_MAX,
 };
+use crate::domain::UnixMs;
 
 /// The longest body of the application's side, in bytes.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -20,6 +22,12 @@ pub struct Fields {
 }
 
 impl Fields {
+    /// Equal exactly for equal bodies, however they are spaced and in which order their fields come.
+    pub fn fingerprint(&self) -> String {
+        let text = serde_json::to_string(&self.object).expect("a JSON value is JSON");
+        hex::encode(Sha256::digest(text))
+    }
+
     /// Reports that `field` is wrong.
     pub fn fault(&mut self, field: &str, detail: impl Into<String>) {
         self.errors.push(FieldError { field: field.to_owned(), detail: detail.into() });
@@ -86,6 +94,19 @@ impl Fields {
             self.fault(field, format!("must be a whole number from {} to {}", range.start(), range.end()));
         }
         number
+    }
+
+    /// A time in RFC 3339.
+    pub fn take_time(&mut self, field: &str) -> Option<UnixMs> {
+        let time = self.take(field, |text| {
+            text.parse::<jiff::Timestamp>()
+                .map_err(|_| "must be a time in RFC 3339, such as 2026-01-31T09:00:00Z")
+        })?;
+        let ms = UnixMs::try_from(time.as_millisecond()).ok();
+        if ms.is_none() {
+            self.fault(field, "must not be before 1970");
+        }
+        ms
     }
 
     /// A text or an object, as the text of that object.

@@ -1,142 +1,91 @@
-//! Sending, and what became of it.
+//! What became of messages: one, or those of the history.
 
-use actix_web::{HttpResponse, http::StatusCode, web};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{
     State,
     auth::{Caller, Right},
-    fields::Fields,
-    problem::Problem,
+    problem::{FieldError, Problem},
     time,
 };
 use crate::{
-    app::{content::Content, query::Message, send::Send},
-    domain::{BatchId, MessageId},
+    app::query::{Filter, Message},
+    domain::{BatchId, HistoryId, MessageId, UnixMs},
     phone,
-    twilio::{
-        Address, Channel, MessageSid, MessageStatus, MessagingServiceSid, error_code::ErrorCode, segments,
-        sid::ContentSid,
-    },
+    twilio::{Channel, MessageSid, MessageStatus, error_code::ErrorCode},
 };
 
-/// The most media files with one message. Source: <https://www.twilio.com/docs/messaging/api/message-resource>.
-const MEDIA_MAX: usize = 10;
+/// Messages in a page, unless the caller asks for fewer or more.
+const LIMIT_DEFAULT: usize = 50;
 
-/// The longest a message may wait at Twilio, in seconds.
-const VALIDITY_PERIOD_S_MAX: u32 = 36_000;
+/// The most messages in a page.
+pub const LIMIT_MAX: usize = 500;
 
-/// `POST /api/sms/send`.
-pub async fn send(state: web::Data<State>, caller: Caller, fields: Fields) -> Result<HttpResponse, Problem> {
-    send_over(Channel::Sms, state, caller, fields).await
+/// The query of `GET /api/sms/messages`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Query {
+    status: Option<String>,
+    to: Option<String>,
+    channel: Option<String>,
+    since: Option<String>,
+    until: Option<String>,
+    limit: Option<usize>,
+    cursor: Option<String>,
 }
 
-/// `POST /api/sms/whatsapp/send`.
-pub async fn send_whatsapp(
+/// `GET /api/sms/messages`: the history, newest first.
+pub async fn history(
     state: web::Data<State>,
     caller: Caller,
-    fields: Fields,
+    request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    send_over(Channel::Whatsapp, state, caller, fields).await
+    caller.require(Right::Read)?;
+    let query = web::Query::<Query>::from_query(request.query_string());
+    let query = query.map_err(|error| fault("query", error.to_string()))?.into_inner();
+    let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
+    if !(1..=LIMIT_MAX).contains(&limit) {
+        return Err(fault("limit", format!("must be a whole number from 1 to {LIMIT_MAX}")));
+    }
+    let region = state.app.settings().default_region;
+    let filter = Filter {
+        status: query.status,
+        to: query.to.as_deref().map(|to| person(to, region)),
+        channel: query.channel.as_deref().map(channel).transpose()?,
+        since: query.since.as_deref().map(|at| read_time("since", at)).transpose()?,
+        until: query.until.as_deref().map(|at| read_time("until", at)).transpose()?,
+    };
+    let cursor = query.cursor.as_deref().map(str::parse::<HistoryId>).transpose();
+    let cursor = cursor.map_err(|error| fault("cursor", error.to_string()))?;
+    let (messages, next) = state.app.history(&caller.organization, &filter, cursor, limit).await?;
+    let messages: Vec<Value> = messages.iter().map(|message| message_json(message).into()).collect();
+    let next_cursor = next.map(|next| next.to_string());
+    Ok(HttpResponse::Ok().json(json!({ "messages": messages, "next_cursor": next_cursor })))
 }
 
-async fn send_over(
-    channel: Channel,
-    state: web::Data<State>,
-    caller: Caller,
-    fields: Fields,
-) -> Result<HttpResponse, Problem> {
-    caller.require(Right::Send)?;
-    let send = read_send(channel, fields, state.app.settings().default_region)?;
-    let (to, media) = (send.to.to_string(), send.content.media_url.len());
-    // A caller that hangs up must not stop a call to Twilio half-way.
-    let result = {
-        let (state, organization) = (state.clone(), caller.organization.clone());
-        actix_web::rt::spawn(async move { state.app.send(&organization, send).await }).await
-    };
-    let result = result.expect("sending does not panic and is not aborted");
-    match &result {
-        Ok(sent) => tracing::info!(
-            organization = %caller.organization, id = %sent.id, to, media,
-            message_sid = sent.message_sid.as_ref().map(tracing::field::display), status = sent.status,
-            segments = sent.segments, "message sent"
-        ),
-        Err(error) => {
-            tracing::warn!(organization = %caller.organization, to, media, %error, "message not sent")
-        }
-    }
-    let sent = result?;
-    let status = if sent.message_sid.is_some() { StatusCode::CREATED } else { StatusCode::ACCEPTED };
-    Ok(HttpResponse::build(status).json(json!({
-        "id": sent.id,
-        "message_sid": sent.message_sid,
-        "to": sent.to.bare(),
-        "from": sent.from.as_ref().map(Address::bare),
-        "channel": channel,
-        "status": sent.status,
-        "segments": sent.segments,
-        "created_at": time(sent.created_at),
-    })))
+pub(super) fn fault(field: &str, detail: impl Into<String>) -> Problem {
+    Problem::invalid_fields(vec![FieldError { field: field.to_owned(), detail: detail.into() }])
 }
 
-/// Reads a send, reporting every fault at once; a number that is none has a problem of its own.
-fn read_send(channel: Channel, mut fields: Fields, region: Option<phone::Region>) -> Result<Send, Problem> {
-    let to = fields.require_text("to_number");
-    let number = |text: &str| {
-        let typed = text.strip_prefix("whatsapp:").filter(|_| channel == Channel::Whatsapp);
-        phone::normalize(typed.unwrap_or(text), region)
-    };
-    let from = fields.take("from_number", |text| sender(channel, text));
-    let content_sid = fields.take("content_sid", ContentSid::parse);
-    let content_variables = fields.take_json("content_variables");
-    let media_url = fields.take_texts("media_url", MEDIA_MAX);
-    let body = fields.take_text("message").filter(|body| !body.is_empty());
-    if body.is_none() && content_sid.is_none() && media_url.is_empty() {
-        fields.fault("message", "must be given, unless media_url or content_sid is");
-    }
-    let length = body.as_deref().map_or(0, |body| body.chars().count());
-    if length > segments::BODY_CHARACTERS_MAX {
-        let max = segments::BODY_CHARACTERS_MAX;
-        fields.fault("message", format!("has {length} characters, of at most {max}"));
-    }
-    if content_variables.is_some() && content_sid.is_none() {
-        fields.fault("content_variables", "needs content_sid");
-    }
-    if media_url.iter().any(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
-        fields.fault("media_url", "must hold URLs that start with https://");
-    }
-    let send = Send {
-        // Replaced below; a faulty number is reported after the other fields.
-        to: Address::new(channel, "+10000000").expect("a constant address"),
-        from,
-        messaging_service_sid: fields.take("messaging_service_sid", MessagingServiceSid::parse),
-        content: Content {
-            body,
-            media_url,
-            content_sid,
-            content_variables,
-            validity_period_s: fields.take_number("validity_period", 1..=VALIDITY_PERIOD_S_MAX),
-        },
-        send_at: None,
-        category: fields.take_text("category"),
-        user_id: fields.take_text("user_id"),
-        status_callback: None,
-        id: None,
-    };
-    fields.finish()?;
-    let to = number(&to).map_err(Problem::invalid_phone_number)?;
-    let to = Address::new(channel, &to).expect("an E.164 number is an address");
-    Ok(Send { to, ..send })
+/// A recipient as the history names it: a number in E.164, else the address as it was given.
+fn person(typed: &str, region: Option<phone::Region>) -> String {
+    // A form-encoded query turns a `+` that is not escaped into a blank.
+    let bare = typed.strip_prefix("whatsapp:").unwrap_or(typed);
+    let plus = bare.strip_prefix(' ').map(|digits| format!("+{digits}"));
+    let bare = plus.as_deref().unwrap_or(bare);
+    phone::normalize(bare, region).unwrap_or_else(|_| bare.to_owned())
 }
 
-/// A sender: a number, or over SMS a short code or an alphanumeric name too.
-fn sender(channel: Channel, text: &str) -> Result<Address, String> {
-    let bare = text.strip_prefix("whatsapp:").filter(|_| channel == Channel::Whatsapp).unwrap_or(text);
-    let address = Address::new(channel, bare.trim()).map_err(|error| error.to_string())?;
-    if address.bare().starts_with('+') && !address.is_e164() {
-        return Err("is not a number in E.164 form, such as +15005550006".to_owned());
-    }
-    Ok(address)
+fn channel(text: &str) -> Result<Channel, Problem> {
+    Channel::parse(text).ok_or_else(|| fault("channel", "must be sms, whatsapp or rcs"))
+}
+
+fn read_time(field: &str, text: &str) -> Result<UnixMs, Problem> {
+    let time = text.parse::<jiff::Timestamp>().ok();
+    time.and_then(|time| UnixMs::try_from(time.as_millisecond()).ok())
+        .ok_or_else(|| fault(field, "must be a time in RFC 3339, such as 2026-01-31T09:00:00Z"))
 }
 
 /// `GET /api/sms/message-status/{message_sid}`, by Twilio's SID or our id.
@@ -170,7 +119,7 @@ pub async fn message_status(
 }
 
 /// A message as the API shows it.
-fn message_json(message: &Message) -> Map<String, Value> {
+pub(super) fn message_json(message: &Message) -> Map<String, Value> {
     let time_of = |status: &MessageStatus| message.timeline.time_of(status).map(time);
     let mut times = Map::new();
     for entry in &message.timeline.0 {
@@ -184,6 +133,11 @@ fn message_json(message: &Message) -> Map<String, Value> {
             "meaning": described.map(|described| described.meaning),
             "mend": described.map(|described| described.mend),
         })
+    });
+    // What we refused ourselves has no code of Twilio's.
+    let error = error.or_else(|| {
+        let (code, reason) = message.refusal.as_ref()?;
+        Some(json!({ "code": Value::Null, "title": code, "meaning": reason, "mend": Value::Null }))
     });
     let outbound = message.outbound.as_ref();
     let json = json!({
@@ -199,6 +153,8 @@ fn message_json(message: &Message) -> Map<String, Value> {
         "times": times,
         "sent_at": time_of(&MessageStatus::Sent),
         "delivered_at": time_of(&MessageStatus::Delivered),
+        "held_until": message.held.map(|(until, _)| time(until)),
+        "reason": message.held.map(|(_, reason)| reason),
         "segments": outbound.map(|outbound| outbound.segments),
         "user_id": outbound.and_then(|outbound| outbound.user_id.as_deref()),
         "category": outbound.and_then(|outbound| outbound.category.as_deref()),

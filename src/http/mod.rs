@@ -1,14 +1,17 @@
 //! The doors: HTTP for the application, for Twilio and for people. No rules live here.
 
 pub mod auth;
+mod batches;
 mod dashboard;
 mod events;
 mod fields;
 mod health;
+mod idempotency;
 mod messages;
 mod problem;
 pub mod public_url;
 pub mod refusals;
+mod send;
 pub mod server;
 mod signed_events;
 mod signed_form;
@@ -49,8 +52,17 @@ pub fn routes(config: &mut web::ServiceConfig, prefix: &str) {
         .service(page("/healthz").route(web::get().to(health::healthz)))
         .service(page("/readyz").route(web::get().to(health::readyz)))
         .service(page("/metrics").route(web::get().to(health::metrics)))
-        .service(page("/api/sms/send").route(web::post().to(messages::send)))
-        .service(page("/api/sms/whatsapp/send").route(web::post().to(messages::send_whatsapp)))
+        .service(page("/api/sms/send").route(web::post().to(send::send)))
+        .service(page("/api/sms/whatsapp/send").route(web::post().to(send::send_whatsapp)))
+        .service(page("/api/sms/send-bulk").route(web::post().to(send::send_bulk)))
+        .service(page("/api/sms/whatsapp/send-bulk").route(web::post().to(send::send_bulk_whatsapp)))
+        .service(
+            page("/api/sms/batches/{batch_id}")
+                .route(web::get().to(batches::progress))
+                .route(web::delete().to(batches::cancel)),
+        )
+        .service(page("/api/sms/batches/{batch_id}/messages").route(web::get().to(batches::list)))
+        .service(page("/api/sms/messages").route(web::get().to(messages::history)))
         .service(page("/api/sms/message-status/{message_sid}").route(web::get().to(messages::message_status)))
         .service(page("/api/sms/events").route(web::get().to(events::events)))
         .service(page("/api/sms/webhook-refusals").route(web::get().to(refusals::list)));

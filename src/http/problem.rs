@@ -67,12 +67,16 @@ codes! {
     TwilioNotConfigured = "twilio_not_configured", 409, "Twilio is not configured";
     /// The person does not want messages.
     RecipientOptedOut = "recipient_opted_out", 409, "The recipient has opted out";
+    /// The first request with this `Idempotency-Key` is not done yet.
+    IdempotencyInProgress = "idempotency_in_progress", 409, "An equal request is being done";
     /// The body is too long.
     PayloadTooLarge = "payload_too_large", 413, "The body is too long";
     /// Another content type is meant.
     UnsupportedMediaType = "unsupported_media_type", 415, "The content type is not supported";
     /// Fields are missing, unknown or wrong.
     ValidationFailed = "validation_failed", 422, "The request has invalid fields";
+    /// The `Idempotency-Key` belongs to another body.
+    IdempotencyKeyReused = "idempotency_key_reused", 422, "The idempotency key was used for another request";
     /// No phone number.
     InvalidPhoneNumber = "invalid_phone_number", 422, "This is not a phone number";
     /// 21608.

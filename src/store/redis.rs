@@ -334,16 +334,18 @@ fn counts_end(unit: Unit, at: UnixMs) -> String {
     (unit.start(at) + unit.kept_ms()).to_string()
 }
 
-/// The arguments of `change_consent.lua`.
-fn consent_arguments(update: ConsentUpdate) -> Vec<String> {
-    let change = update.change().map(|change| encode(&change)).unwrap_or_default();
-    let counter = Counter::of_consent(&update.entry).map(|counter| counter.name()).unwrap_or_default();
-    let ends = Unit::ALL.map(|unit| counts_end(unit, update.entry.at));
-    let mut arguments =
-        vec![update.expected.0, encode(&update.consent), update.entry.phone.clone(), change, counter];
-    arguments.extend(ends);
-    arguments.extend(flat_fields(&Event::Consent(update.entry)));
-    arguments
+/// The arguments of a change of consent, without the entry's fields and values.
+fn consent_arguments(update: &ConsentUpdate) -> [String; 7] {
+    let [minute_ends, hour_ends] = Unit::ALL.map(|unit| counts_end(unit, update.entry.at));
+    [
+        update.expected.0.clone(),
+        encode(&update.consent),
+        update.entry.phone.clone(),
+        update.change().map(|change| encode(&change)).unwrap_or_default(),
+        Counter::of_consent(&update.entry).map(|counter| counter.name()).unwrap_or_default(),
+        minute_ends,
+        hour_ends,
+    ]
 }
 
 #[async_trait]
@@ -450,9 +452,15 @@ impl Store for RedisStore {
         ];
         keys.extend(self.consent_keys(organization, &person, at));
         let inbound = flat_fields(&Event::Inbound(entry));
-        let mut arguments = vec![encode(&answer), inbound.len().to_string()];
+        let (changes, change, consents) = match consent {
+            Some(update) => ("1", consent_arguments(&update), flat_fields(&Event::Consent(update.entry))),
+            None => ("0", Default::default(), Vec::new()),
+        };
+        let mut arguments = vec![encode(&answer), changes.to_owned()];
+        arguments.extend(change);
+        arguments.push(inbound.len().to_string());
         arguments.extend(inbound);
-        arguments.extend(consent.into_iter().flat_map(consent_arguments));
+        arguments.extend(consents);
         let stored: String = read(self.write(&scripts::RECORD_INBOUND, &keys, &arguments).await?)?;
         Ok(match stored.as_str() {
             "1" => InboundRecorded::Stored,
@@ -522,7 +530,9 @@ impl Store for RedisStore {
         update: ConsentUpdate,
     ) -> Result<bool, Error> {
         let keys = self.consent_keys(organization, &update.entry.phone, update.entry.at);
-        read(self.write(&scripts::CHANGE_CONSENT, &keys, &consent_arguments(update)).await?)
+        let mut arguments = consent_arguments(&update).to_vec();
+        arguments.extend(flat_fields(&Event::Consent(update.entry)));
+        read(self.write(&scripts::CHANGE_CONSENT, &keys, &arguments).await?)
     }
 
     fn partition(&self, person: &str) -> u16 {

@@ -27,17 +27,21 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("spool", &[]),
     // What keeps state, what the service does, what drives it.
     ("store", &["clock", "domain", "twilio"]),
-    ("app", &["clock", "domain", "metrics", "phone", "spool", "store", "twilio"]),
+    ("sealing", &[]),
+    ("app", &["clock", "domain", "metrics", "phone", "sealing", "spool", "store", "twilio"]),
     ("worker", &["app", "clock", "domain", "store"]),
     (
         "http",
         &["app", "config::Replies", "domain", "metrics", "phone", "spool::Size", "store", "twilio", "worker"],
     ),
     // What puts it together.
-    ("config", &["domain", "http::auth", "phone", "twilio"]),
+    ("config", &["domain", "http::auth", "phone", "sealing", "twilio"]),
     (
         "startup",
-        &["app", "clock", "config", "domain", "http", "metrics", "spool", "store", "twilio", "worker"],
+        &[
+            "app", "clock", "config", "domain", "http", "metrics", "sealing", "spool", "store", "twilio",
+            "worker",
+        ],
     ),
     ("commands", &["clock", "config", "domain", "http::auth", "simulator", "startup", "telemetry", "twilio"]),
 ];

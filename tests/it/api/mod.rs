@@ -1,6 +1,7 @@
 //! The service through its port, on both stores.
 
 mod access;
+mod bulk;
 mod event_streams;
 mod events;
 mod keys;

@@ -1,5 +1,6 @@
 //! What goes wrong around the service, and what must hold all the same.
 
+mod bulk;
 mod lost_callbacks;
 mod overload;
 mod store_away;

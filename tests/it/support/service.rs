@@ -29,6 +29,9 @@ pub const PERSON: &str = "+14155550100";
 /// By which Twilio is told to reach the service; nothing listens there.
 pub const PUBLIC_URL: &str = "https://sms.example.com/textledger";
 
+/// Of nought bytes.
+pub const MASTER_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
 const JWT_SECRET: &str = "a secret of the tests, long enough";
 
 /// Long after these tests.
@@ -71,6 +74,7 @@ impl TestService {
             ("TEXTLEDGER_STORE".to_owned(), store),
             ("TEXTLEDGER_KEY_PREFIX".to_owned(), prefix),
             ("TEXTLEDGER_JWT_SECRET".to_owned(), JWT_SECRET.to_owned()),
+            ("TEXTLEDGER_MASTER_KEY".to_owned(), MASTER_KEY.to_owned()),
             ("TEXTLEDGER_LOG".to_owned(), "debug".to_owned()),
             ("TWILIO_ACCOUNT_SID".to_owned(), ACCOUNT_SID.to_owned()),
             ("TWILIO_AUTH_TOKEN".to_owned(), AUTH_TOKEN.to_owned()),

@@ -76,15 +76,16 @@ if not record and id == '' then
   result = result + 8
 end
 if moves then
-  for counts, ends in pairs({ [6] = ARGV[17], [7] = ARGV[18] }) do
-    for counter = 20, #ARGV do
-      redis.call('HINCRBY', KEYS[counts], ARGV[counter], 1)
-    end
-    if ARGV[19] ~= '' and first then
-      local step = math.floor(4 * math.log(math.max(tonumber(ms) - tonumber(first, 16), 1)) / math.log(2))
-      redis.call('HINCRBY', KEYS[counts], ARGV[19] .. ' ' .. string.format('%d', step), 1)
-    end
-    redis.call('PEXPIREAT', KEYS[counts], ends)
+  local counters = { unpack(ARGV, 20) }
+  if ARGV[19] ~= '' and first then
+    local step = math.floor(4 * math.log(math.max(tonumber(ms) - tonumber(first, 16), 1)) / math.log(2))
+    table.insert(counters, ARGV[19] .. ' ' .. string.format('%d', step))
   end
+  for _, counter in ipairs(counters) do
+    redis.call('HINCRBY', KEYS[6], counter, 1)
+    redis.call('HINCRBY', KEYS[7], counter, 1)
+  end
+  redis.call('PEXPIREAT', KEYS[6], ARGV[17])
+  redis.call('PEXPIREAT', KEYS[7], ARGV[18])
 end
 return result

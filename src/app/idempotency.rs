@@ -1,0 +1,166 @@
+//! A request with an `Idempotency-Key` is done once: its repetitions get the first answer again.
+//!
+//! What is stored before the work begins holds a seed, of which the ids of everything that the request sends are made.
+//! So a repetition after a crash in the middle finds what the first try has stored, and goes on from there.
+
+use std::time::Duration;
+
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::App;
+use crate::{
+    domain::{BatchId, MessageId, Organization, UnixMs},
+    store::{self, Kind},
+    twilio::Address,
+};
+
+/// How long an answer is kept.
+const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long a repetition waits for the first request to end.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// How often it looks.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// After how long a request must have lost its process: more than any takes.
+const LOST_AFTER: Duration = Duration::from_secs(60);
+
+/// A request that is to be done once.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Whose.
+    pub organization: Organization,
+    /// Who makes it.
+    pub caller: String,
+    /// Where.
+    pub route: &'static str,
+    /// The key that the caller gave it.
+    pub key: String,
+    /// Of its body: equal exactly if that is.
+    pub fingerprint: String,
+}
+
+/// What is to be done with a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Turn {
+    /// To do it: it is the first, or the first was broken off.
+    First(Seed),
+    /// To give the first answer again.
+    Answered(Answer),
+    /// To refuse it: the key was used with another body.
+    OtherBody,
+    /// To refuse it for now: the first is still being done.
+    InProgress,
+}
+
+/// Of what the ids of a request's messages are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seed(u128);
+
+/// What was answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The JSON.
+    pub body: String,
+}
+
+/// A request as it is stored.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    fingerprint: String,
+    seed: Seed,
+    /// When the work on it began.
+    since: UnixMs,
+    answer: Option<Answer>,
+}
+
+impl Seed {
+    /// The id of the message to `to`; `what` tells several messages of a request to one person apart.
+    pub fn message_id(self, app: &App, to: &Address, what: &str) -> MessageId {
+        let digest = Sha256::digest(format!("{:032x} {what} {}", self.0, to.to_twilio()));
+        let random = u128::from_be_bytes(digest[..16].try_into().expect("a digest has 32 bytes"));
+        MessageId::new(app.store().partition(to.bare()), random)
+    }
+
+    /// The id of the request's batch.
+    pub fn batch_id(self) -> BatchId {
+        BatchId::new(self.0)
+    }
+}
+
+impl Request {
+    /// Under which the request is stored: of a caller, and a route, a key is another.
+    fn name(&self) -> String {
+        let parts = [self.caller.as_str(), self.route, self.key.as_str()];
+        let mut digest = Sha256::new();
+        for part in parts {
+            digest.update(part.len().to_be_bytes());
+            digest.update(part);
+        }
+        hex::encode(digest.finalize())
+    }
+}
+
+impl App {
+    /// What is to be done with `request`; waits for an equal one that is being done.
+    pub async fn begin_request(&self, request: &Request) -> Result<Turn, store::Error> {
+        let (organization, name) = (&request.organization, request.name());
+        let give_up = tokio::time::Instant::now() + WAIT_MAX;
+        loop {
+            let now = self.now_ms();
+            let before = self.store.document(organization, Kind::Request, &name).await?;
+            let seed = match before.as_deref().map(read).transpose()? {
+                None => Seed(rand::rng().random()),
+                Some(stored) if stored.fingerprint != request.fingerprint => return Ok(Turn::OtherBody),
+                Some(Stored { answer: Some(answer), .. }) => return Ok(Turn::Answered(answer)),
+                Some(stored) if u128::from(now.saturating_sub(stored.since)) > LOST_AFTER.as_millis() => {
+                    stored.seed
+                }
+                Some(_) if tokio::time::Instant::now() >= give_up => return Ok(Turn::InProgress),
+                Some(_) => {
+                    tokio::time::sleep(LOOK_INTERVAL).await;
+                    continue;
+                }
+            };
+            let begun = Stored { fingerprint: request.fingerprint.clone(), seed, since: now, answer: None };
+            let (before, after) = (before.as_deref(), Some(write(&begun)));
+            let kind = Kind::Request;
+            if self
+                .store
+                .change_document(organization, kind, &name, before, after.as_deref(), Some(KEPT))
+                .await?
+            {
+                return Ok(Turn::First(seed));
+            }
+        }
+    }
+
+    /// Stores what was answered to `request`; `None` if nothing was done, so that the key is free again.
+    pub async fn end_request(&self, request: &Request, answer: Option<Answer>) -> Result<(), store::Error> {
+        let (organization, name, kind) = (&request.organization, request.name(), Kind::Request);
+        let Some(before) = self.store.document(organization, kind, &name).await? else { return Ok(()) };
+        let after = match answer {
+            Some(answer) => Some(write(&Stored { answer: Some(answer), ..read(&before)? })),
+            None => None,
+        };
+        // If somebody else has taken the request over in the meantime, theirs is the answer.
+        let after = after.as_deref();
+        self.store
+            .change_document(organization, kind, &name, Some(&before), after, Some(KEPT))
+            .await
+            .map(drop)
+    }
+}
+
+fn write(stored: &Stored) -> String {
+    serde_json::to_string(stored).expect("a request has string keys")
+}
+
+fn read(text: &str) -> Result<Stored, store::Error> {
+    serde_json::from_str(text).map_err(|error| store::Error::Unreadable(format!("a request: {error}")))
+}

@@ -1,0 +1,125 @@
+//! `Idempotency-Key`: a POST that sends is done once, however often it is made.
+
+use std::future::{Ready, ready};
+
+use actix_web::{FromRequest, HttpRequest, HttpResponse, dev::Payload, http::StatusCode, web};
+
+use super::{
+    State,
+    auth::Caller,
+    problem::{Code, FieldError, Problem},
+};
+use crate::app::idempotency::{Answer, Request, Seed, Turn};
+
+/// The header.
+pub const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
+
+/// The longest key, in characters.
+pub const KEY_CHARACTERS_MAX: usize = 255;
+
+/// The key of a request, if it has one.
+#[derive(Debug, Clone)]
+pub struct IdempotencyKey(Option<String>);
+
+impl FromRequest for IdempotencyKey {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let Some(value) = request.headers().get(IDEMPOTENCY_KEY) else { return ready(Ok(Self(None))) };
+        let visible = |key: &&str| {
+            (1..=KEY_CHARACTERS_MAX).contains(&key.len())
+                && key.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+        };
+        ready(match value.to_str().ok().filter(visible) {
+            Some(key) => Ok(Self(Some(key.to_owned()))),
+            None => Err(Problem::invalid_fields(vec![FieldError {
+                field: IDEMPOTENCY_KEY.to_owned(),
+                detail: format!("must be 1 to {KEY_CHARACTERS_MAX} visible ASCII characters"),
+            }])),
+        })
+    }
+}
+
+/// What a request that sends has come to.
+pub struct Outcome {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The JSON.
+    pub body: String,
+}
+
+impl Outcome {
+    /// `body` as JSON.
+    pub fn new(status: StatusCode, body: &impl serde::Serialize) -> Self {
+        let body = serde_json::to_string(body).expect("answers have string keys and no failing serializer");
+        Self { status, body }
+    }
+}
+
+/// Does `work` once per key; without a key, at once. A caller that hangs up does not stop it half-way.
+///
+/// `fingerprint` is that of the body, `route` names what is asked for. What failed may be tried again under its key: in
+/// that case nothing was sent.
+pub async fn once<W, F>(
+    state: web::Data<State>,
+    caller: &Caller,
+    route: &'static str,
+    key: IdempotencyKey,
+    fingerprint: String,
+    work: W,
+) -> Result<HttpResponse, Problem>
+where
+    W: FnOnce(Option<Seed>) -> F + 'static,
+    F: Future<Output = Result<Outcome, Problem>> + 'static,
+{
+    let Some(key) = key.0 else {
+        let outcome = actix_web::rt::spawn(work(None)).await;
+        return outcome.expect("the work does not panic and is not aborted").map(answer);
+    };
+    let request = Request {
+        organization: caller.organization.clone(),
+        caller: caller.user.clone(),
+        route,
+        key,
+        fingerprint,
+    };
+    let seed = match state.app.begin_request(&request).await? {
+        Turn::First(seed) => seed,
+        Turn::Answered(Answer { status, body }) => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+            return Ok(answer(Outcome { status, body }));
+        }
+        Turn::OtherBody => {
+            return Err(Problem::new(
+                Code::IdempotencyKeyReused,
+                "this key was used with another body",
+                "give every request a key of its own, and repeat one with the same body",
+            ));
+        }
+        Turn::InProgress => {
+            return Err(Problem::new(
+                Code::IdempotencyInProgress,
+                "the first request with this key is still being done",
+                "repeat the request in some seconds, with the same key",
+            ));
+        }
+    };
+    let done = actix_web::rt::spawn(async move {
+        let outcome = work(Some(seed)).await;
+        let kept = outcome
+            .as_ref()
+            .ok()
+            .map(|outcome| Answer { status: outcome.status.as_u16(), body: outcome.body.clone() });
+        if let Err(error) = state.app.end_request(&request, kept).await {
+            // A repetition finds what was sent by the ids that were settled at the beginning.
+            tracing::error!(%error, "the answer to a request with a key could not be stored");
+        }
+        outcome
+    });
+    done.await.expect("the work does not panic and is not aborted").map(answer)
+}
+
+fn answer(outcome: Outcome) -> HttpResponse {
+    HttpResponse::build(outcome.status).content_type("application/json").body(outcome.body)
+}
