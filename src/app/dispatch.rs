@@ -31,8 +31,9 @@ use crate::{
 /// its tries.
 pub const LOST_AFTER: Duration = Duration::from_secs(30);
 
-/// How long a claimed message is left alone: longer than everything that is done with one.
-pub const CLAIM_TIME: Duration = Duration::from_secs(60);
+/// How long a claimed message is left alone. If what is done with it takes longer, somebody else may come to it too, and
+/// the steps of one of the two are not taken.
+pub const CLAIM_TIME: Duration = Duration::from_secs(15);
 
 /// How often a message is handed to Twilio before it is given up.
 const TRIES_MAX: u32 = 12;

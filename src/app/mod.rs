@@ -3,6 +3,8 @@
 
 pub mod accounts;
 pub mod bulk;
+pub mod consent;
+pub mod consent_csv;
 pub mod content;
 pub mod dispatch;
 pub mod idempotency;

@@ -65,6 +65,20 @@ impl Fields {
         read(&text).map_err(|error| self.fault(field, error.to_string())).ok()
     }
 
+    /// The text `field` as `read` understands it; it must be there.
+    pub fn require<T, E: std::fmt::Display>(
+        &mut self,
+        field: &str,
+        read: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let errors = self.errors.len();
+        let taken = self.take(field, read);
+        if taken.is_none() && self.errors.len() == errors {
+            self.fault(field, "must be given");
+        }
+        taken
+    }
+
     /// The texts `field`: one text, or a list of at most `max`.
     pub fn take_texts(&mut self, field: &str, max: usize) -> Vec<String> {
         let texts = match self.object.remove(field) {

@@ -2,6 +2,7 @@
 
 pub mod auth;
 mod batches;
+mod consent;
 mod dashboard;
 mod events;
 mod fields;
@@ -64,6 +65,11 @@ pub fn routes(config: &mut web::ServiceConfig, prefix: &str) {
         .service(page("/api/sms/batches/{batch_id}/messages").route(web::get().to(batches::list)))
         .service(page("/api/sms/messages").route(web::get().to(messages::history)))
         .service(page("/api/sms/message-status/{message_sid}").route(web::get().to(messages::message_status)))
+        .service(page("/api/sms/consent").route(web::post().to(consent::record)))
+        .service(page("/api/sms/consent/export").route(web::get().to(consent::export)))
+        .service(page("/api/sms/consent/import").route(web::post().to(consent::import)))
+        .service(page("/api/sms/consent/{phone}").route(web::get().to(consent::consent)))
+        .service(page("/api/sms/consent/{phone}/history").route(web::get().to(consent::history)))
         .service(page("/api/sms/events").route(web::get().to(events::events)))
         .service(page("/api/sms/webhook-refusals").route(web::get().to(refusals::list)));
     for prefix in if prefix.is_empty() { vec![""] } else { vec!["", prefix] } {

@@ -16,6 +16,9 @@ crate::api::on_both_stores! {
 /// Fast enough for a test, slow enough to be killed in the middle.
 const PACE: (&str, &str) = ("TEXTLEDGER_MPS", "60");
 
+/// Callbacks that found the service killed are asked for soon.
+const SOON: (&str, &str) = ("TEXTLEDGER_RECONCILE_AFTER", "3s,6s,12s,20s");
+
 /// How long a message may take that has to be asked for: its process was killed, its answer lost, its turn limited.
 const DEADLINE: std::time::Duration = std::time::Duration::from_secs(180);
 
@@ -62,7 +65,7 @@ async fn is_done(world: &World, service: &TestService, id: &str) {
 }
 
 async fn of_a_bulk_that_is_killed_five_times_everybody_gets_one(on: On) {
-    let mut world = World::start_with(on, &[PACE]).await;
+    let mut world = World::start_with(on, &[PACE, SOON]).await;
     world.fault(json!({ "accept_then_drop_response": 0.05, "rate_limit": 0.1, "seed": 11 })).await;
     let id = send_bulk(&world.service).await;
     for kill in 1..=5 {

@@ -1,0 +1,243 @@
+//! Consent as others record it: the application, an administrator, a file.
+//!
+//! It is our side only. Twilio's own block stays as it is, since nobody but the person can lift it.
+
+use std::collections::BTreeMap;
+
+use futures_util::{StreamExt, TryStreamExt};
+
+use super::{App, DECISIONS_MAX, contended};
+use crate::{
+    domain::{
+        Consent, Organization, UnixMs,
+        consent::{ChannelConsent, ConsentChange, ConsentChannel, ConsentSource, ConsentState},
+    },
+    store::{self, ConsentUpdate, PAGE_MAX},
+};
+
+/// Persons whose lines of a file are applied at the same time.
+const PERSONS_AT_ONCE: usize = 64;
+
+/// Someone's record of a person's wish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The person: a number in E.164.
+    pub phone: String,
+    /// Which channel.
+    pub channel: ConsentChannel,
+    /// What they wish.
+    pub state: ConsentState,
+    /// How it came to us.
+    pub source: ConsentSource,
+    /// What shows it.
+    pub evidence: Option<String>,
+    /// When they said so, if that is known.
+    pub at: Option<UnixMs>,
+}
+
+/// What an import has come to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Imported {
+    /// Records that changed something.
+    pub applied: usize,
+    /// Records that changed nothing: known already, or older than what is known.
+    pub unchanged: usize,
+}
+
+/// A line of an export.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exported {
+    /// The person.
+    pub phone: String,
+    /// `sms` or `whatsapp`.
+    pub channel: ConsentChannel,
+    /// What is known there.
+    pub known: ChannelConsent,
+    /// What shows it.
+    pub evidence: Option<String>,
+}
+
+impl App {
+    /// What is known of `phone`.
+    pub async fn consent(&self, organization: &Organization, phone: &str) -> Result<Consent, store::Error> {
+        Ok(self.store().consent(organization, phone).await?.consent)
+    }
+
+    /// The changes of `phone`'s consent, oldest first, without the first `skip`, at most `limit` of them.
+    pub async fn consent_changes(
+        &self,
+        organization: &Organization,
+        phone: &str,
+        skip: usize,
+        limit: usize,
+    ) -> Result<Vec<ConsentChange>, store::Error> {
+        self.store().consent_changes(organization, phone, skip, limit).await
+    }
+
+    /// Records a wish, whatever was known before. What waits for a person who opts out is refused.
+    pub async fn record_consent(
+        &self,
+        organization: &Organization,
+        record: &Record,
+        actor: &str,
+    ) -> Result<Consent, store::Error> {
+        let (consent, _) = self.apply_record(organization, record, actor, |_| true).await?;
+        Ok(consent)
+    }
+
+    /// Applies the records of a file, those of one person in their order. A record that is older than what is known, or
+    /// says nothing new, changes nothing; so a file can be imported twice. One without a time does not undo what the
+    /// person said.
+    pub async fn import_consent(
+        &self,
+        organization: &Organization,
+        records: Vec<Record>,
+        actor: &str,
+    ) -> Result<Imported, store::Error> {
+        let mut persons: BTreeMap<String, Vec<Record>> = BTreeMap::new();
+        for record in records {
+            persons.entry(record.phone.clone()).or_default().push(record);
+        }
+        futures_util::stream::iter(persons.into_values())
+            .map(|records| async move {
+                let mut imported = Imported::default();
+                for record in records {
+                    let is_news = |consent: &Consent| is_news(consent, &record);
+                    let (_, changed) = self.apply_record(organization, &record, actor, is_news).await?;
+                    imported.applied += usize::from(changed);
+                    imported.unchanged += usize::from(!changed);
+                }
+                Ok::<_, store::Error>(imported)
+            })
+            .buffer_unordered(PERSONS_AT_ONCE)
+            .try_fold(Imported::default(), |sum, some| {
+                std::future::ready(Ok(Imported {
+                    applied: sum.applied + some.applied,
+                    unchanged: sum.unchanged + some.unchanged,
+                }))
+            })
+            .await
+    }
+
+    /// Applies `record` if `is_wanted` says so of what is known; whether it did.
+    async fn apply_record(
+        &self,
+        organization: &Organization,
+        record: &Record,
+        actor: &str,
+        is_wanted: impl Fn(&Consent) -> bool,
+    ) -> Result<(Consent, bool), store::Error> {
+        for _ in 0..DECISIONS_MAX {
+            let known = self.store().consent(organization, &record.phone).await?;
+            if !is_wanted(&known.consent) {
+                return Ok((known.consent, false));
+            }
+            let at = record.at.unwrap_or_else(|| self.now_ms());
+            let (consent, entry) =
+                known.consent.recorded(&record.phone, record.channel, record.state, record.source, at);
+            let update = ConsentUpdate {
+                expected: known.version,
+                consent: consent.clone(),
+                entry: entry.clone(),
+                evidence: record.evidence.clone(),
+                actor: Some(actor.to_owned()),
+            };
+            if self.store().change_consent(organization, update).await? {
+                self.refuse_waiting_after(organization, &entry).await;
+                return Ok((consent, true));
+            }
+        }
+        Err(contended())
+    }
+
+    /// A page of everybody's consent behind `after`, and where the next one begins.
+    pub async fn export_consent(
+        &self,
+        organization: &Organization,
+        after: &str,
+    ) -> Result<(Vec<Exported>, Option<String>), store::Error> {
+        let persons = self.store().persons(organization, after, PAGE_MAX).await?;
+        let numbers: Vec<&str> = persons.iter().map(String::as_str).collect();
+        let known = self.store().consents(organization, &numbers).await?;
+        let mut lines = Vec::new();
+        for (phone, known) in persons.iter().zip(known) {
+            let channels = [
+                (ConsentChannel::Sms, known.consent.sms),
+                (ConsentChannel::Whatsapp, known.consent.whatsapp),
+            ];
+            if channels.iter().all(|(_, known)| known.state == ConsentState::Unknown) {
+                continue;
+            }
+            let changes = self.store().consent_changes(organization, phone, 0, PAGE_MAX).await?;
+            for (channel, known) in channels {
+                if known.state == ConsentState::Unknown {
+                    continue;
+                }
+                let is_of = |change: &&ConsentChange| {
+                    let reaches =
+                        change.entry.channel == channel || change.entry.channel == ConsentChannel::All;
+                    reaches && Some(change.entry.at) == known.at && change.entry.state == known.state
+                };
+                let evidence = changes.iter().rev().find(is_of).and_then(|change| change.evidence.clone());
+                lines.push(Exported { phone: phone.clone(), channel, known, evidence });
+            }
+        }
+        let next = (persons.len() == PAGE_MAX).then(|| persons.last().cloned()).flatten();
+        Ok((lines, next))
+    }
+}
+
+/// Whether `record` says something that is not known yet, and not known better.
+fn is_news(consent: &Consent, record: &Record) -> bool {
+    let known = [(ConsentChannel::Sms, &consent.sms), (ConsentChannel::Whatsapp, &consent.whatsapp)];
+    let reached =
+        |channel: ConsentChannel| record.channel == ConsentChannel::All || record.channel == channel;
+    known.into_iter().any(|(channel, known)| {
+        reached(channel)
+            && match (record.at, known.at) {
+                (Some(at), Some(known_at)) => at > known_at,
+                (_, None) => known.state != record.state,
+                (None, Some(_)) => {
+                    let by_person = known.source.is_some_and(ConsentSource::is_the_persons);
+                    known.state != record.state && !(by_person && known.state == ConsentState::OptedOut)
+                }
+            }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_news_only_if_it_is_later_or_undoes_nothing_the_person_said() {
+        let known = |state, source, at| {
+            let mut consent = Consent::default();
+            consent.sms = ChannelConsent { state, source: Some(source), at: Some(at), ..consent.sms };
+            consent
+        };
+        let record = |state, at| Record {
+            phone: "+14155550100".to_owned(),
+            channel: ConsentChannel::Sms,
+            state,
+            source: ConsentSource::Import,
+            evidence: None,
+            at,
+        };
+        use ConsentState::{OptedIn, OptedOut};
+        let stopped = known(OptedOut, ConsentSource::Keyword, 100);
+        for (consent, record, expected) in [
+            (Consent::default(), record(OptedIn, None), true),
+            (Consent::default(), record(OptedIn, Some(1)), true),
+            (stopped.clone(), record(OptedIn, Some(99)), false),
+            (stopped.clone(), record(OptedIn, Some(100)), false),
+            (stopped.clone(), record(OptedIn, Some(101)), true),
+            (stopped.clone(), record(OptedIn, None), false),
+            (stopped, record(OptedOut, None), false),
+            (known(OptedOut, ConsentSource::Import, 100), record(OptedIn, None), true),
+            (known(OptedIn, ConsentSource::Keyword, 100), record(OptedOut, None), true),
+        ] {
+            assert_eq!(is_news(&consent, &record), expected, "{record:?} after {:?}", consent.sms);
+        }
+    }
+}

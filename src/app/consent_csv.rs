@@ -1,0 +1,179 @@
+//! Consent as a CSV file: `phone_number,channel,state,source,at,evidence`, found by the names in the header.
+
+use csv::{ReaderBuilder, StringRecord, WriterBuilder};
+use jiff::Timestamp;
+
+use super::consent::{Exported, Record};
+use crate::{
+    domain::{
+        UnixMs,
+        consent::{ConsentChannel, ConsentSource, ConsentState},
+    },
+    phone::{self, Region},
+};
+
+/// The columns, in the order in which they are written.
+pub const COLUMNS: [&str; 6] = ["phone_number", "channel", "state", "source", "at", "evidence"];
+
+/// The longest evidence, in characters.
+pub const EVIDENCE_CHARACTERS_MAX: usize = 1_000;
+
+/// Bad lines that are told one by one; all are counted.
+pub const FAULTS_MAX: usize = 1_000;
+
+/// What is wrong with a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The line; the header is line 1.
+    pub line: u64,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
+/// What a file says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Read {
+    /// The good lines, in their order.
+    pub records: Vec<Record>,
+    /// The first [`FAULTS_MAX`] bad lines.
+    pub faults: Vec<Fault>,
+    /// All bad lines.
+    pub faulty: usize,
+}
+
+/// A file that cannot be read at all.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidFile {
+    /// It has no header, or one without a column that is needed.
+    #[error("line 1 must name the columns phone_number, channel and state: {0} is missing")]
+    Column(&'static str),
+    /// A column has a name that is not known.
+    #[error("line 1 names a column that is not known: {0:?}")]
+    Unknown(String),
+}
+
+/// Reads a file. Numbers without `+` are of `region`.
+pub fn read(text: &[u8], region: Option<Region>) -> Result<Read, InvalidFile> {
+    let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text);
+    let mut reader = ReaderBuilder::new().flexible(true).from_reader(text);
+    let header = reader.headers().cloned().unwrap_or_default();
+    let mut places = [None; COLUMNS.len()];
+    for (place, name) in header.iter().enumerate() {
+        let name = name.trim().to_ascii_lowercase();
+        match COLUMNS.iter().position(|column| *column == name) {
+            Some(column) => places[column] = Some(place),
+            None => return Err(InvalidFile::Unknown(name.chars().take(64).collect())),
+        }
+    }
+    if let Some(column) = (0..3).find(|&column| places[column].is_none()) {
+        return Err(InvalidFile::Column(COLUMNS[column]));
+    }
+    let mut read = Read::default();
+    for row in reader.into_records() {
+        let (line, record) = match row {
+            Ok(row) => (row.position().map_or(0, csv::Position::line), record(&row, &places, region)),
+            Err(error) => {
+                let line = error.position().map_or(0, csv::Position::line);
+                (line, Err("is not CSV in UTF-8".to_owned()))
+            }
+        };
+        match record {
+            Ok(record) => read.records.push(record),
+            Err(detail) => {
+                read.faulty += 1;
+                if read.faults.len() < FAULTS_MAX {
+                    read.faults.push(Fault { line, detail });
+                }
+            }
+        }
+    }
+    Ok(read)
+}
+
+fn record(
+    row: &StringRecord,
+    places: &[Option<usize>; COLUMNS.len()],
+    region: Option<Region>,
+) -> Result<Record, String> {
+    let text = |column: usize| places[column].and_then(|place| row.get(place)).unwrap_or_default().trim();
+    let phone = phone::normalize(text(0), region).map_err(|error| format!("phone_number: {error}"))?;
+    let channel = ConsentChannel::parse(text(1)).ok_or("channel: must be sms, whatsapp or all")?;
+    let state = ConsentState::parse(text(2))
+        .filter(|state| matches!(state, ConsentState::OptedIn | ConsentState::OptedOut))
+        .ok_or("state: must be opted_in or opted_out")?;
+    let at = match text(4) {
+        "" => None,
+        at => {
+            let time = at.parse::<Timestamp>().ok();
+            let ms = time.and_then(|time| UnixMs::try_from(time.as_millisecond()).ok());
+            Some(ms.ok_or("at: must be a time in RFC 3339, such as 2026-01-31T09:00:00Z")?)
+        }
+    };
+    let evidence = text(5);
+    if evidence.chars().count() > EVIDENCE_CHARACTERS_MAX {
+        return Err(format!("evidence: must have at most {EVIDENCE_CHARACTERS_MAX} characters"));
+    }
+    let evidence = Some(evidence.to_owned()).filter(|evidence| !evidence.is_empty());
+    Ok(Record { phone, channel, state, source: ConsentSource::Import, evidence, at })
+}
+
+/// The header of a file.
+pub fn header() -> String {
+    format!("{}\n", COLUMNS.join(","))
+}
+
+/// Lines of a file.
+pub fn write(lines: &[Exported]) -> String {
+    let mut writer = WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+    for line in lines {
+        let at = line.known.at.map(time).unwrap_or_default();
+        let source = line.known.source.map(ConsentSource::as_str).unwrap_or_default();
+        let fields = [
+            line.phone.as_str(),
+            line.channel.as_str(),
+            line.known.state.as_str(),
+            source,
+            &at,
+            line.evidence.as_deref().unwrap_or_default(),
+        ];
+        writer.write_record(fields).expect("a Vec takes everything that is written");
+    }
+    let bytes = writer.into_inner().expect("a Vec takes everything that is written");
+    String::from_utf8(bytes).expect("texts are written")
+}
+
+fn time(at: UnixMs) -> String {
+    let time = i64::try_from(at).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    format!("{:.3}", time.unwrap_or(Timestamp::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_by_its_header_and_bad_lines_are_told_by_number() {
+        let file = "\u{feff}state,channel,phone_number,at,evidence\n\
+                    opted_out,sms,+1 (415) 555-0100,2026-01-31T09:00:00Z,\"said \"\"no\"\", twice\"\n\
+                    opted_in,fax,+14155550101,,\n\
+                    maybe,sms,+14155550101,,\n\
+                    opted_in,all,12,,\n\
+                    opted_in,all,+14155550102,tomorrow,\n\
+                    opted_in,all,+14155550103\n";
+        let read = read(file.as_bytes(), None).unwrap();
+        let good: Vec<_> =
+            read.records.iter().map(|record| (record.phone.as_str(), record.channel)).collect();
+        assert_eq!(good, [("+14155550100", ConsentChannel::Sms), ("+14155550103", ConsentChannel::All)]);
+        assert_eq!(read.records[0].evidence.as_deref(), Some("said \"no\", twice"));
+        assert_eq!(read.records[0].at, Some(1_769_850_000_000));
+        let lines: Vec<u64> = read.faults.iter().map(|fault| fault.line).collect();
+        assert_eq!((lines, read.faulty), (vec![3, 4, 5, 6], 4));
+    }
+
+    #[test]
+    fn a_file_without_its_columns_is_refused() {
+        assert_eq!(read(b"", None), Err(InvalidFile::Column("phone_number")));
+        assert_eq!(read(b"phone_number,channel\n", None), Err(InvalidFile::Column("state")));
+        assert!(matches!(read(b"phone_number,channel,state,colour\n", None), Err(InvalidFile::Unknown(_))));
+    }
+}

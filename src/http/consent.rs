@@ -1,0 +1,295 @@
+//! Consent: what is known of a person, how it came about, and what others record of it.
+
+use std::time::Duration;
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{CONTENT_DISPOSITION, CONTENT_TYPE},
+    web,
+};
+use bytes::Bytes;
+use futures_util::stream;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    State,
+    auth::{Caller, Right},
+    fields::{Fields, too_large},
+    messages::{self, fault},
+    problem::{Code, Problem},
+    time,
+};
+use crate::{
+    app::{
+        consent::{Exported, Record},
+        consent_csv::{self, EVIDENCE_CHARACTERS_MAX},
+    },
+    domain::{
+        Consent,
+        consent::{ChannelConsent, ConsentChange, ConsentChannel, ConsentSource, ConsentState},
+    },
+    phone,
+    twilio::{MessageSid, address::mask},
+};
+
+/// The largest file that is imported at once, in bytes: some 200,000 lines.
+pub const IMPORT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How long the body of an import may take.
+const IMPORT_TIME_MAX: Duration = Duration::from_secs(120);
+
+/// Changes in a page, unless the caller asks for fewer or more.
+const LIMIT_DEFAULT: usize = 100;
+
+/// A person's consent as the API shows it.
+#[derive(Debug, Serialize)]
+struct Shown {
+    phone_number: String,
+    channels: Channels,
+}
+
+#[derive(Debug, Serialize)]
+struct Channels {
+    sms: Channel,
+    whatsapp: Channel,
+}
+
+#[derive(Debug, Serialize)]
+struct Channel {
+    state: ConsentState,
+    twilio_block: bool,
+    source: Option<ConsentSource>,
+    at: Option<String>,
+    message_sid: Option<MessageSid>,
+}
+
+impl Shown {
+    fn of(phone_number: String, consent: Consent) -> Self {
+        let channel = |known: ChannelConsent| Channel {
+            state: known.state,
+            twilio_block: known.twilio_block,
+            source: known.source,
+            at: known.at.map(time),
+            message_sid: known.message_sid,
+        };
+        let channels = Channels { sms: channel(consent.sms), whatsapp: channel(consent.whatsapp) };
+        Self { phone_number, channels }
+    }
+}
+
+/// A change as the API shows it.
+#[derive(Debug, Serialize)]
+struct Change {
+    at: String,
+    channel: ConsentChannel,
+    state: ConsentState,
+    source: ConsentSource,
+    message_sid: Option<MessageSid>,
+    evidence: Option<String>,
+    actor: Option<String>,
+}
+
+impl From<ConsentChange> for Change {
+    fn from(ConsentChange { entry, evidence, actor }: ConsentChange) -> Self {
+        Self {
+            at: time(entry.at),
+            channel: entry.channel,
+            state: entry.state,
+            source: entry.source,
+            message_sid: entry.sid,
+            evidence,
+            actor,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Changes {
+    changes: Vec<Change>,
+    next_cursor: Option<String>,
+}
+
+/// `GET /api/sms/consent/{phone}`.
+pub async fn consent(
+    state: web::Data<State>,
+    caller: Caller,
+    phone: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    caller.require(Right::Read)?;
+    let phone = number(&state, &phone)?;
+    let consent = state.app.consent(&caller.organization, &phone).await?;
+    Ok(HttpResponse::Ok().json(Shown::of(phone, consent)))
+}
+
+/// The query of `GET /api/sms/consent/{phone}/history`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Query {
+    cursor: Option<usize>,
+    limit: Option<usize>,
+}
+
+/// `GET /api/sms/consent/{phone}/history`: all changes, oldest first, never rewritten.
+pub async fn history(
+    state: web::Data<State>,
+    caller: Caller,
+    phone: web::Path<String>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    caller.require(Right::Read)?;
+    let phone = number(&state, &phone)?;
+    let query = web::Query::<Query>::from_query(request.query_string());
+    let query = query.map_err(|error| fault("query", error.to_string()))?.into_inner();
+    let (skip, limit) = (query.cursor.unwrap_or(0), query.limit.unwrap_or(LIMIT_DEFAULT));
+    if !(1..messages::LIMIT_MAX).contains(&limit) {
+        let max = messages::LIMIT_MAX - 1;
+        return Err(fault("limit", format!("must be a whole number from 1 to {max}")));
+    }
+    // One more than wanted tells whether there is a next page.
+    let mut changes = state.app.consent_changes(&caller.organization, &phone, skip, limit + 1).await?;
+    let next_cursor = (changes.len() > limit).then(|| (skip + limit).to_string());
+    changes.truncate(limit);
+    let changes = changes.into_iter().map(Change::from).collect();
+    Ok(HttpResponse::Ok().json(Changes { changes, next_cursor }))
+}
+
+/// `POST /api/sms/consent`: records a person's wish.
+pub async fn record(
+    state: web::Data<State>,
+    caller: Caller,
+    mut fields: Fields,
+) -> Result<HttpResponse, Problem> {
+    caller.require(Right::Send)?;
+    let typed = fields.require_text("phone_number");
+    let channel =
+        fields.require("channel", |text| ConsentChannel::parse(text).ok_or("must be sms, whatsapp or all"));
+    let wish = fields.require("state", |text| {
+        ConsentState::parse(text)
+            .filter(|state| matches!(state, ConsentState::OptedIn | ConsentState::OptedOut))
+            .ok_or("must be opted_in or opted_out")
+    });
+    let source = fields.take("source", |text| {
+        ConsentSource::parse(text)
+            .filter(|source| !source.is_the_persons() || *source == ConsentSource::Link)
+            .ok_or("must be api, import, preferences or link")
+    });
+    let evidence = fields.take_text("evidence").filter(|evidence| !evidence.is_empty());
+    if evidence.as_deref().is_some_and(|evidence| evidence.chars().count() > EVIDENCE_CHARACTERS_MAX) {
+        fields.fault("evidence", format!("must have at most {EVIDENCE_CHARACTERS_MAX} characters"));
+    }
+    fields.finish()?;
+    let (Some(channel), Some(wish)) = (channel, wish) else { unreachable!("a missing field is a fault") };
+    let phone = number(&state, &typed)?;
+    let source = source.unwrap_or(ConsentSource::Api);
+    let record = Record { phone: phone.clone(), channel, state: wish, source, evidence, at: None };
+    let consent = state.app.record_consent(&caller.organization, &record, &caller.user).await?;
+    tracing::info!(
+        event = "audit", action = "consent.recorded", organization = %caller.organization, actor = caller.user,
+        phone = mask(&phone), channel = channel.as_str(), state = wish.as_str(), source = source.as_str(),
+        "consent recorded"
+    );
+    Ok(HttpResponse::Ok().json(Shown::of(phone, consent)))
+}
+
+/// `GET /api/sms/consent/export`: everybody's consent as CSV.
+pub async fn export(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Problem> {
+    caller.require(Right::Administer)?;
+    tracing::info!(
+        event = "audit", action = "consent.exported", organization = %caller.organization, actor = caller.user,
+        "consent exported"
+    );
+    // The first page is read before anything is answered: a store that is away is a 503 and no broken file.
+    let first = state.app.export_consent(&caller.organization, "").await?;
+    let begun = stream::once(async { Ok::<_, Broken>(Bytes::from(consent_csv::header())) });
+    let pages = stream::try_unfold(Some(Page::Read(first)), move |page| {
+        let (state, organization) = (state.clone(), caller.organization.clone());
+        async move {
+            let (lines, next) = match page {
+                None => return Ok(None),
+                Some(Page::Read(page)) => page,
+                Some(Page::After(after)) => {
+                    let page = state.app.export_consent(&organization, &after).await;
+                    page.map_err(|error| {
+                        tracing::error!(%error, "an export broke off");
+                        Broken
+                    })?
+                }
+            };
+            Ok(Some((Bytes::from(consent_csv::write(&lines)), next.map(Page::After))))
+        }
+    });
+    Ok(HttpResponse::Ok()
+        .content_type("text/csv; charset=utf-8; header=present")
+        .insert_header((CONTENT_DISPOSITION, "attachment; filename=\"consent.csv\""))
+        .streaming(futures_util::StreamExt::chain(begun, pages)))
+}
+
+/// A page of an export: read already, or to be read.
+enum Page {
+    Read((Vec<Exported>, Option<String>)),
+    After(String),
+}
+
+/// What ends a file that breaks off: the connection, so that nobody takes it for whole.
+#[derive(Debug, thiserror::Error)]
+#[error("the store failed in the middle of an answer")]
+struct Broken;
+
+/// A bad line of an import.
+#[derive(Debug, Serialize)]
+struct BadLine {
+    line: u64,
+    detail: String,
+}
+
+/// What an import has come to.
+#[derive(Debug, Serialize)]
+struct Imported {
+    imported: usize,
+    unchanged: usize,
+    rejected: usize,
+    errors: Vec<BadLine>,
+}
+
+/// `POST /api/sms/consent/import`: applies the good lines of a CSV file, and tells the bad ones.
+pub async fn import(
+    state: web::Data<State>,
+    caller: Caller,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    caller.require(Right::Administer)?;
+    let essence = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = essence.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("text/csv") {
+        let mend = "send Content-Type: text/csv";
+        return Err(Problem::new(Code::UnsupportedMediaType, "the body is not declared as CSV", mend));
+    }
+    let unreadable = || Problem::new(Code::BadRequest, "the body could not be read", "send it again");
+    let body = tokio::time::timeout(IMPORT_TIME_MAX, payload.to_bytes_limited(IMPORT_BYTES_MAX)).await;
+    let body = body.map_err(|_| {
+        let detail = format!("the body took longer than {} s", IMPORT_TIME_MAX.as_secs());
+        Problem::new(Code::RequestTimeout, detail, "send it again, or in parts")
+    })?;
+    let body = body.map_err(|_| too_large(IMPORT_BYTES_MAX))?.map_err(|_| unreadable())?;
+    let region = state.app.settings().default_region;
+    let read = consent_csv::read(&body, region).map_err(|error| fault("body", error.to_string()))?;
+    let done = state.app.import_consent(&caller.organization, read.records, &caller.user).await?;
+    tracing::info!(
+        event = "audit", action = "consent.imported", organization = %caller.organization, actor = caller.user,
+        imported = done.applied, unchanged = done.unchanged, rejected = read.faulty, "consent imported"
+    );
+    let errors = read.faults.into_iter().map(|fault| BadLine { line: fault.line, detail: fault.detail });
+    Ok(HttpResponse::Ok().json(Imported {
+        imported: done.applied,
+        unchanged: done.unchanged,
+        rejected: read.faulty,
+        errors: errors.collect(),
+    }))
+}
+
+/// A number of the path or of a field.
+fn number(state: &State, typed: &str) -> Result<String, Problem> {
+    let bare = typed.strip_prefix("whatsapp:").unwrap_or(typed);
+    phone::normalize(bare, state.app.settings().default_region).map_err(Problem::invalid_phone_number)
+}
