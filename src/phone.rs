@@ -65,6 +65,37 @@ pub fn normalize(typed: &str, region: Option<Region>) -> Result<String, InvalidP
     if is_e164(&number) { Ok(number) } else { Err(not_of_region) }
 }
 
+/// What a number tells of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Described {
+    /// Its country, by the ISO 3166 code; `None` for a number of no country.
+    pub country: Option<String>,
+    /// The country's calling code.
+    pub calling_code: Option<u16>,
+    /// As it is written in its country.
+    pub national_format: Option<String>,
+    /// What kind of line it is, if the number tells.
+    pub kind: Option<String>,
+    /// Whether it is a number that its country has given out, as far as the plan of numbers tells.
+    pub is_valid: bool,
+}
+
+/// What `number`, in E.164, tells of itself.
+pub fn describe(number: &str) -> Described {
+    let Ok(parsed) = phonenumber::parse(None, number) else { return Described::default() };
+    let kind = match parsed.number_type(&phonenumber::metadata::DATABASE) {
+        phonenumber::Type::Unknown => None,
+        kind => serde_json::to_value(kind).ok().and_then(|kind| kind.as_str().map(str::to_owned)),
+    };
+    Described {
+        country: parsed.country().id().map(|country| country.as_ref().to_owned()),
+        calling_code: Some(parsed.country().code()),
+        national_format: Some(parsed.format().mode(phonenumber::Mode::National).to_string()),
+        kind,
+        is_valid: phonenumber::is_valid(&parsed),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,18 +11,21 @@ pub mod idempotency;
 pub mod intake;
 pub mod lanes;
 pub mod limits;
+pub mod notify;
+pub mod preferences;
 pub mod query;
 pub mod reconcile;
 pub mod record_inbound;
 mod record_status;
 pub mod send;
+pub mod stats;
 
 use std::{sync::Arc, time::Duration};
 
 use rand::RngExt;
 use tokio::sync::Notify;
 
-use self::{accounts::Accounts, intake::Intake, limits::Limits};
+use self::{accounts::Accounts, intake::Intake, limits::Limits, send::SendError};
 use crate::{
     clock::Clock,
     domain::{
@@ -34,7 +37,7 @@ use crate::{
     sealing::MasterKeys,
     spool::{Size, Spool},
     store::{self, ConsentUpdate, Store},
-    twilio::{Address, MessageSid, client::Client, keyword::Keywords},
+    twilio::{Address, MessageSid, client::Client, keyword::Keywords, resource::Line},
 };
 
 /// How often an operation is decided again when consent changes under it.
@@ -148,6 +151,12 @@ impl App {
     /// Milliseconds since 1970.
     pub fn now_ms(&self) -> UnixMs {
         self.clock.now_ms()
+    }
+
+    /// What Twilio knows of the line of `number`, in E.164.
+    pub async fn look_up(&self, organization: &Organization, number: &str) -> Result<Line, SendError> {
+        let account = self.accounts.of(organization).ok_or(SendError::NotConfigured)?;
+        self.twilio.look_up(&account.credentials, number).await.map_err(SendError::Twilio)
     }
 
     fn new_id(&self, recipient: &Address) -> MessageId {

@@ -99,6 +99,51 @@ impl Fields {
         })
     }
 
+    /// The text `field`; `Some(None)` if it is null, `None` if it is not there.
+    pub fn take_nullable_text(&mut self, field: &str) -> Option<Option<String>> {
+        match self.object.get(field)? {
+            Value::Null => {
+                self.object.remove(field);
+                Some(None)
+            }
+            _ => self.take_text(field).map(Some),
+        }
+    }
+
+    /// The switch `field`: true or false.
+    pub fn take_switch(&mut self, field: &str) -> Option<bool> {
+        let value = self.object.remove(field).filter(|value| !value.is_null())?;
+        let switch = value.as_bool();
+        if switch.is_none() {
+            self.fault(field, "must be true or false");
+        }
+        switch
+    }
+
+    /// The object `field`, to be read in its turn; its faults are added by [`Fields::add_faults_of`].
+    pub fn take_object(&mut self, field: &str) -> Option<Fields> {
+        match self.object.remove(field)? {
+            Value::Null => None,
+            Value::Object(object) => Some(Fields { object, errors: Vec::new() }),
+            _ => {
+                self.fault(field, "must be an object");
+                None
+            }
+        }
+    }
+
+    /// Adds what is wrong with the object `field`, with every field of it that nobody took.
+    pub fn add_faults_of(&mut self, field: &str, inner: Fields) {
+        let faults = inner.into_faults().into_iter();
+        self.errors
+            .extend(faults.map(|fault| FieldError { field: format!("{field}.{}", fault.field), ..fault }));
+    }
+
+    /// Whether something is wrong so far.
+    pub fn has_faults(&self) -> bool {
+        !self.errors.is_empty()
+    }
+
     /// The whole number `field`, within `range`.
     pub fn take_number(&mut self, field: &str, range: std::ops::RangeInclusive<u32>) -> Option<u32> {
         let value = self.object.remove(field).filter(|value| !value.is_null())?;
@@ -138,14 +183,19 @@ impl Fields {
     }
 
     /// Reports what was wrong, and every field that was not taken.
-    pub fn finish(mut self) -> Result<(), Problem> {
+    pub fn finish(self) -> Result<(), Problem> {
+        let errors = self.into_faults();
+        if errors.is_empty() { Ok(()) } else { Err(Problem::invalid_fields(errors)) }
+    }
+
+    fn into_faults(mut self) -> Vec<FieldError> {
         let unknown = self.object.keys().map(|field| FieldError {
             // A name is the caller's own text; a long one is not repeated.
             field: field.chars().take(64).collect(),
             detail: "is not a field of this request".to_owned(),
         });
         self.errors.extend(unknown);
-        if self.errors.is_empty() { Ok(()) } else { Err(Problem::invalid_fields(self.errors)) }
+        self.errors
     }
 }
 

@@ -8,7 +8,10 @@ mod events;
 mod fields;
 mod health;
 mod idempotency;
+mod lookup;
 mod messages;
+mod notify;
+mod preferences;
 mod problem;
 pub mod public_url;
 pub mod refusals;
@@ -16,6 +19,7 @@ mod send;
 pub mod server;
 mod signed_events;
 mod signed_form;
+mod stats;
 mod verification;
 mod webhooks;
 
@@ -63,6 +67,19 @@ pub fn routes(config: &mut web::ServiceConfig, prefix: &str) {
                 .route(web::delete().to(batches::cancel)),
         )
         .service(page("/api/sms/batches/{batch_id}/messages").route(web::get().to(batches::list)))
+        .service(page("/api/sms/notify").route(web::post().to(notify::notify)))
+        .service(
+            page("/api/sms/preferences")
+                .route(web::get().to(preferences::own))
+                .route(web::put().to(preferences::change_own)),
+        )
+        .service(
+            page("/api/sms/preferences/{user_id}")
+                .route(web::get().to(preferences::of_user))
+                .route(web::put().to(preferences::change_of_user)),
+        )
+        .service(page("/api/sms/stats").route(web::get().to(stats::stats)))
+        .service(page("/api/sms/lookup/{phone}").route(web::get().to(lookup::lookup)))
         .service(page("/api/sms/messages").route(web::get().to(messages::history)))
         .service(page("/api/sms/message-status/{message_sid}").route(web::get().to(messages::message_status)))
         .service(page("/api/sms/consent").route(web::post().to(consent::record)))

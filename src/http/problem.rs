@@ -226,6 +226,23 @@ impl From<store::Error> for Problem {
     }
 }
 
+/// 409 for a person who must not be sent to.
+pub fn opted_out(by: OptedOut, channel: Channel) -> Problem {
+    let detail = match by {
+        OptedOut::ByPerson => format!("the recipient has opted out of {channel}"),
+        OptedOut::ByTwilio => format!("Twilio blocks {channel} messages to the recipient, who sent STOP"),
+    };
+    let mend = match (by, channel) {
+        (OptedOut::ByPerson, Channel::Whatsapp) => {
+            "do not send; the recipient can opt in again by writing START"
+        }
+        _ => {
+            "do not send; the recipient must text START to the sender, since nobody else can lift Twilio's block"
+        }
+    };
+    Problem::new(Code::RecipientOptedOut, detail, mend)
+}
+
 impl From<SendError> for Problem {
     fn from(error: SendError) -> Self {
         let detail = error.to_string();
@@ -239,27 +256,16 @@ impl From<SendError> for Problem {
                 Code::TwilioNotConfigured,
                 detail,
                 match channel {
-                    Channel::Whatsapp => "set TWILIO_WHATSAPP_NUMBER, or name from_number or messaging_service_sid",
+                    Channel::Whatsapp => {
+                        "set TWILIO_WHATSAPP_NUMBER, or name from_number or messaging_service_sid"
+                    }
                     Channel::Sms | Channel::Rcs => {
                         "set TWILIO_PHONE_NUMBER or TWILIO_MESSAGING_SERVICE_SID, or name from_number or \
                          messaging_service_sid"
                     }
                 },
             ),
-            SendError::OptedOut { by, channel, twilio_code } => Self::new(
-                Code::RecipientOptedOut,
-                match by {
-                    OptedOut::ByPerson => format!("the recipient has opted out of {channel}"),
-                    OptedOut::ByTwilio => format!("Twilio blocks {channel} messages to the recipient, who sent STOP"),
-                },
-                match (by, channel) {
-                    (OptedOut::ByPerson, Channel::Whatsapp) => {
-                        "do not send; the recipient can opt in again by writing START"
-                    }
-                    _ => "do not send; the recipient must text START to the sender, since nobody else can lift Twilio's block",
-                },
-            )
-            .twilio(twilio_code),
+            SendError::OptedOut { by, channel, twilio_code } => opted_out(by, channel).twilio(twilio_code),
             SendError::DailyLimit => Self::new(
                 Code::DailyLimitReached,
                 detail,

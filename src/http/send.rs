@@ -227,6 +227,21 @@ fn read_send(
 
 fn read_options(channel: Channel, fields: &mut Fields, now: UnixMs) -> Options {
     let from = fields.take("from_number", |text| sender(channel, text));
+    Options {
+        from,
+        messaging_service_sid: fields.take("messaging_service_sid", MessagingServiceSid::parse),
+        content: Content {
+            validity_period_s: fields.take_number("validity_period", 1..=VALIDITY_PERIOD_S_MAX),
+            ..read_content(fields)
+        },
+        send_at: read_send_at(fields, now),
+        category: read_name(fields, "category"),
+        user_id: read_name(fields, "user_id"),
+    }
+}
+
+/// Reads what is to be sent: a text, media, a template.
+pub(super) fn read_content(fields: &mut Fields) -> Content {
     let content_sid = fields.take("content_sid", ContentSid::parse);
     let content_variables = fields.take_json("content_variables");
     let media_url = fields.take_texts("media_url", MEDIA_MAX);
@@ -245,20 +260,7 @@ fn read_options(channel: Channel, fields: &mut Fields, now: UnixMs) -> Options {
     if media_url.iter().any(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
         fields.fault("media_url", "must hold URLs that start with https://");
     }
-    Options {
-        from,
-        messaging_service_sid: fields.take("messaging_service_sid", MessagingServiceSid::parse),
-        content: Content {
-            body,
-            media_url,
-            content_sid,
-            content_variables,
-            validity_period_s: fields.take_number("validity_period", 1..=VALIDITY_PERIOD_S_MAX),
-        },
-        send_at: read_send_at(fields, now),
-        category: read_name(fields, "category"),
-        user_id: read_name(fields, "user_id"),
-    }
+    Content { body, media_url, content_sid, content_variables, validity_period_s: None }
 }
 
 /// When the message is to leave: a time that has just passed is now, an older one a mistake.

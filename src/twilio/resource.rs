@@ -117,6 +117,37 @@ impl ListMessages {
     }
 }
 
+/// What Twilio knows of a number's line. Source: <https://www.twilio.com/docs/lookup/v2-api/line-type-intelligence>.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Line {
+    /// `mobile`, `landline`, `fixedVoip`, `nonFixedVoip`, `tollFree` and so on.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// Who runs it.
+    pub carrier_name: Option<String>,
+    /// The country of a mobile network.
+    pub mobile_country_code: Option<String>,
+    /// The mobile network.
+    pub mobile_network_code: Option<String>,
+    /// Why Twilio does not know.
+    pub error_code: Option<u32>,
+}
+
+impl Line {
+    /// Reads the answer of Lookup v2.
+    pub fn from_json(json: &Value) -> Option<Self> {
+        text(json, "phone_number")?;
+        let line = &json["line_type_intelligence"];
+        Some(Self {
+            kind: owned_text(line, "type"),
+            carrier_name: owned_text(line, "carrier_name"),
+            mobile_country_code: owned_text(line, "mobile_country_code"),
+            mobile_network_code: owned_text(line, "mobile_network_code"),
+            error_code: number(line, "error_code"),
+        })
+    }
+}
+
 /// A message as Twilio has it. `Debug` shows neither the text nor whole numbers.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Message {

@@ -1,0 +1,181 @@
+//! Tells users something, on the channels that they want and that are allowed.
+//!
+//! What is queued here obeys everything that holds for any message at the moment at which it leaves. With a fallback, a
+//! user who is reached over WhatsApp gets an SMS only if the WhatsApp message does not arrive: the SMS is stored at once
+//! as the second of a pair, and [`super::dispatch`] sends it or calls it off, so that there is never more than one.
+
+use std::time::Duration;
+
+use super::{
+    App,
+    accounts::Account,
+    content::Content,
+    idempotency::Seed,
+    preferences::Preferences,
+    send::{self, SendError},
+};
+use crate::{
+    domain::{
+        Hold, MessageId, Organization, Outbound, OutboundState, UnixMs, consent::OptedOut, message::Fallback,
+    },
+    store::{NewOutbound, outbox::OUTBOUNDS_MAX},
+    twilio::{Address, Channel},
+};
+
+/// The most users of one call.
+pub const USERS_MAX: usize = 1_000;
+
+/// What to tell, and to whom. `Debug` is left out: it holds a message's text.
+#[derive(Clone)]
+pub struct Notify {
+    /// Each user once, in order.
+    pub user_ids: Vec<String>,
+    /// What Twilio is given for SMS.
+    pub content: Content,
+    /// What Twilio is given for WhatsApp.
+    pub whatsapp_content: Content,
+    /// What it is about.
+    pub category: String,
+    /// How long a WhatsApp message may take to arrive before an SMS follows.
+    pub fallback_after: Option<Duration>,
+    /// Of what the ids are made: that of an earlier try of the same request.
+    pub seed: Option<Seed>,
+}
+
+/// What became of one user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notified {
+    /// The user.
+    pub user_id: String,
+    /// What is in the queue: the channel, our id, and whether it leaves only if the other does not arrive.
+    pub queued: Vec<(Channel, MessageId, bool)>,
+    /// What is not, and why.
+    pub skipped: Vec<(Channel, Skipped)>,
+}
+
+/// Why a user is not told on a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Skipped {
+    /// Nobody has told us their number.
+    NoPhoneNumber,
+    /// They have turned the channel off, or not on.
+    ChannelDisabled,
+    /// The person must not be sent to.
+    OptedOut(OptedOut),
+    /// No sender is configured.
+    NoSender,
+}
+
+impl App {
+    /// Puts a message for each user and channel into the queue that they want and may be sent to on.
+    pub async fn notify(
+        &self,
+        organization: &Organization,
+        notify: &Notify,
+    ) -> Result<Vec<Notified>, SendError> {
+        if !self.is_clear() {
+            return Err(SendError::CatchingUp);
+        }
+        let account = self.accounts().of(organization).ok_or(SendError::NotConfigured)?;
+        let (mut notified, mut queued) = (Vec::with_capacity(notify.user_ids.len()), Vec::new());
+        for user in &notify.user_ids {
+            let preferences = self.preferences(organization, user).await?;
+            let (told, new) = self.messages_for(&account, notify, &preferences);
+            notified.push(told);
+            queued.extend(new);
+        }
+        for some in queued.chunks(OUTBOUNDS_MAX) {
+            self.store().enqueue(organization, some).await?;
+        }
+        self.dispatch_wanted.notify_one();
+        Ok(notified)
+    }
+
+    /// What one user is to get, and why not more.
+    fn messages_for(
+        &self,
+        account: &Account,
+        notify: &Notify,
+        preferences: &Preferences,
+    ) -> (Notified, Vec<NewOutbound>) {
+        let user_id = preferences.user_id.clone();
+        let mut notified = Notified { user_id, queued: Vec::new(), skipped: Vec::new() };
+        let mut allowed = Vec::new();
+        for (channel, is_enabled) in
+            [(Channel::Whatsapp, preferences.whatsapp_enabled), (Channel::Sms, preferences.sms_enabled)]
+        {
+            match self.outbound_for(account, notify, preferences, channel, is_enabled) {
+                Ok(outbound) => allowed.push(outbound),
+                Err(reason) => notified.skipped.push((channel, reason)),
+            }
+        }
+        let mut due = [self.now_ms(); 2];
+        let mut reasons = [Hold::Turn; 2];
+        if let (Some(after), [whatsapp, sms]) = (notify.fallback_after, &mut allowed[..]) {
+            let after_ms = after.as_millis() as UnixMs;
+            whatsapp.fallback = Some(Fallback::First { second: sms.id });
+            sms.fallback = Some(Fallback::Second { first: whatsapp.id, after_ms });
+            due[1] += after_ms;
+            reasons[1] = Hold::Fallback;
+        }
+        let mut new = Vec::with_capacity(allowed.len());
+        for (outbound, (due, reason)) in allowed.into_iter().zip(due.into_iter().zip(reasons)) {
+            let channel = outbound.to.channel();
+            let content = match channel {
+                Channel::Whatsapp => &notify.whatsapp_content,
+                Channel::Sms | Channel::Rcs => &notify.content,
+            };
+            notified.queued.push((channel, outbound.id, reason == Hold::Fallback));
+            new.push(NewOutbound {
+                state: OutboundState::Waiting { until: due, reason, tries: 0 },
+                content: Some(content.seal_for(&outbound.id, &self.keys)),
+                due,
+                outbound,
+            });
+        }
+        (notified, new)
+    }
+
+    fn outbound_for(
+        &self,
+        account: &Account,
+        notify: &Notify,
+        preferences: &Preferences,
+        channel: Channel,
+        is_enabled: bool,
+    ) -> Result<Outbound, Skipped> {
+        let phone = preferences.phone_number.as_deref().ok_or(Skipped::NoPhoneNumber)?;
+        if let Some(by) = preferences.consent.refusal(channel) {
+            return Err(Skipped::OptedOut(by));
+        }
+        if !is_enabled {
+            return Err(Skipped::ChannelDisabled);
+        }
+        let (from, messaging_service_sid) =
+            send::sender(account, channel, None, None).map_err(|_| Skipped::NoSender)?;
+        let to = Address::new(channel, phone).map_err(|_| Skipped::NoPhoneNumber)?;
+        let content = match channel {
+            Channel::Whatsapp => &notify.whatsapp_content,
+            Channel::Sms | Channel::Rcs => &notify.content,
+        };
+        let user = &preferences.user_id;
+        Ok(Outbound {
+            id: match notify.seed {
+                Some(seed) => seed.message_id(self, &to, user),
+                None => self.new_id(&to),
+            },
+            from,
+            messaging_service_sid,
+            body_length: content.body_length(),
+            segments: content.segments(),
+            media: content.media_url.len(),
+            category: Some(notify.category.clone()),
+            user_id: Some(user.clone()),
+            batch: None,
+            status_callback: None,
+            fallback: None,
+            created_at: self.now_ms(),
+            to,
+        })
+    }
+}

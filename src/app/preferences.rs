@@ -1,0 +1,239 @@
+//! What each user wants, on which number: the toggles of an account page, and the person's own STOP and START.
+//!
+//! A STOP is never written into anybody's preferences. What counts for a channel follows from the two whenever it is
+//! asked for: the later of the user's toggle and the word that came from the phone. So neither can miss the other.
+
+use serde::{Deserialize, Serialize};
+
+use super::{App, DECISIONS_MAX, consent::Record, contended};
+use crate::{
+    domain::{
+        Consent, Organization, UnixMs,
+        consent::{ChannelConsent, ConsentChannel, ConsentSource, ConsentState, OptedOut},
+    },
+    store::{self, Kind},
+    twilio::Channel,
+};
+
+/// A user's preferences as they are stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Stored {
+    phone_number: Option<String>,
+    sms: Toggle,
+    whatsapp: Toggle,
+    updated_at: Option<UnixMs>,
+}
+
+/// A choice, and when it was made; nobody has chosen if that is missing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Toggle {
+    enabled: bool,
+    at: Option<UnixMs>,
+}
+
+/// A user's preferences.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preferences {
+    /// The user.
+    pub user_id: String,
+    /// Their number, in E.164.
+    pub phone_number: Option<String>,
+    /// Whether they get SMS; unless they chose, they do.
+    pub sms_enabled: bool,
+    /// Whether they get WhatsApp messages; unless they chose, they do not.
+    pub whatsapp_enabled: bool,
+    /// What is known of the number's consent.
+    pub consent: Consent,
+    /// When they were last changed here.
+    pub updated_at: Option<UnixMs>,
+}
+
+/// A change of preferences; what is `None` stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Another number, in E.164, or none.
+    pub phone_number: Option<Option<String>>,
+    /// SMS on or off.
+    pub sms_enabled: Option<bool>,
+    /// WhatsApp on or off.
+    pub whatsapp_enabled: Option<bool>,
+}
+
+/// Why preferences were not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// The person has opted out of the channel from their phone, and only they can take that back.
+    #[error("the recipient has opted out")]
+    OptedOut {
+        /// Who refuses.
+        by: OptedOut,
+        /// On which channel.
+        channel: Channel,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+impl Toggle {
+    /// What counts: this, or the person's own word if that is later.
+    fn with(self, default: bool, known: &ChannelConsent) -> bool {
+        let chosen = if self.at.is_some() { self.enabled } else { default };
+        let is_later = known.at > self.at;
+        match (known.state, known.source) {
+            (ConsentState::OptedOut, _) => false,
+            (ConsentState::OptedIn, Some(source)) if source.is_the_persons() && is_later => true,
+            _ => chosen,
+        }
+    }
+}
+
+impl Stored {
+    fn preferences(self, user_id: &str, consent: Consent) -> Preferences {
+        Preferences {
+            user_id: user_id.to_owned(),
+            sms_enabled: self.sms.with(true, &consent.sms),
+            whatsapp_enabled: self.whatsapp.with(false, &consent.whatsapp),
+            phone_number: self.phone_number,
+            consent,
+            updated_at: self.updated_at,
+        }
+    }
+}
+
+impl App {
+    /// The preferences of `user`; those of one who never chose are the defaults.
+    pub async fn preferences(
+        &self,
+        organization: &Organization,
+        user: &str,
+    ) -> Result<Preferences, store::Error> {
+        let (_, stored) = self.stored_preferences(organization, user).await?;
+        let consent = self.consent_of(organization, stored.phone_number.as_deref()).await?;
+        Ok(stored.preferences(user, consent))
+    }
+
+    /// Changes the preferences of `user`. Turning a channel off is an opt-out of its number; turning it on takes such an
+    /// opt-out back, but never the person's own.
+    pub async fn change_preferences(
+        &self,
+        organization: &Organization,
+        user: &str,
+        change: &Change,
+        actor: &str,
+    ) -> Result<Preferences, ChangeError> {
+        for _ in 0..DECISIONS_MAX {
+            let (before, mut stored) = self.stored_preferences(organization, user).await?;
+            if let Some(phone_number) = &change.phone_number {
+                stored.phone_number.clone_from(phone_number);
+            }
+            let consent = self.consent_of(organization, stored.phone_number.as_deref()).await?;
+            let (now, mut records) = (self.now_ms(), Vec::new());
+            let wishes = [
+                (change.sms_enabled, &mut stored.sms, Channel::Sms, ConsentChannel::Sms),
+                (change.whatsapp_enabled, &mut stored.whatsapp, Channel::Whatsapp, ConsentChannel::Whatsapp),
+            ];
+            for (wanted, toggle, channel, consent_channel) in wishes {
+                let Some(enabled) = wanted else { continue };
+                let known = consent.on(channel);
+                if enabled && let Some(by) = refused_for_good(known) {
+                    return Err(ChangeError::OptedOut { by, channel });
+                }
+                *toggle = Toggle { enabled, at: Some(now) };
+                let is_opted_out = known.state == ConsentState::OptedOut;
+                if stored.phone_number.is_some() && enabled == is_opted_out {
+                    let state = if enabled { ConsentState::OptedIn } else { ConsentState::OptedOut };
+                    records.push((consent_channel, state));
+                }
+            }
+            stored.updated_at = Some(now);
+            let text = serde_json::to_string(&stored).expect("preferences have string keys");
+            let (kind, before) = (Kind::Preferences, before.as_deref());
+            if !self.store().change_document(organization, kind, user, before, Some(&text), None).await? {
+                continue;
+            }
+            for (channel, state) in records {
+                let record = Record {
+                    phone: stored.phone_number.clone().unwrap_or_default(),
+                    channel,
+                    state,
+                    source: ConsentSource::Preferences,
+                    evidence: None,
+                    at: None,
+                };
+                self.record_consent(organization, &record, actor).await?;
+            }
+            return Ok(self.preferences(organization, user).await?);
+        }
+        Err(contended().into())
+    }
+
+    /// The text that is stored, and what it says.
+    async fn stored_preferences(
+        &self,
+        organization: &Organization,
+        user: &str,
+    ) -> Result<(Option<String>, Stored), store::Error> {
+        let text = self.store().document(organization, Kind::Preferences, user).await?;
+        let stored = match &text {
+            Some(text) => serde_json::from_str(text)
+                .map_err(|error| store::Error::Unreadable(format!("preferences: {error}")))?,
+            None => Stored::default(),
+        };
+        Ok((text, stored))
+    }
+
+    async fn consent_of(
+        &self,
+        organization: &Organization,
+        phone: Option<&str>,
+    ) -> Result<Consent, store::Error> {
+        match phone {
+            Some(phone) => self.consent(organization, phone).await,
+            None => Ok(Consent::default()),
+        }
+    }
+}
+
+/// Why turning the channel on would not help, if it would not.
+fn refused_for_good(known: &ChannelConsent) -> Option<OptedOut> {
+    match (known.state, known.source) {
+        (ConsentState::OptedOut, Some(source)) if source.is_the_persons() => Some(OptedOut::ByPerson),
+        _ if known.twilio_block => Some(OptedOut::ByTwilio),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn an_opt_out_always_wins_and_else_the_later_word_does(
+            chosen: bool,
+            default: bool,
+            chosen_at in prop::option::of(0..4_u64),
+            state in 0..3_usize,
+            said_at in prop::option::of(0..4_u64),
+        ) {
+            let toggle = Toggle { enabled: chosen, at: chosen_at };
+            let state = [ConsentState::Unknown, ConsentState::OptedIn, ConsentState::OptedOut][state];
+            let known = ChannelConsent {
+                state,
+                source: Some(ConsentSource::Keyword),
+                at: said_at,
+                ..ChannelConsent::default()
+            };
+            let enabled = toggle.with(default, &known);
+            let own = if chosen_at.is_some() { chosen } else { default };
+            match state {
+                ConsentState::OptedOut => prop_assert!(!enabled),
+                ConsentState::OptedIn if said_at > chosen_at => prop_assert!(enabled),
+                _ => prop_assert_eq!(enabled, own),
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What a number is, without asking anybody; or, for money, with Twilio's word on its line.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    State,
+    auth::{Caller, Right},
+    messages::fault,
+    problem::Problem,
+};
+use crate::{
+    phone::{self, Described},
+    twilio::resource::Line,
+};
+
+/// The query of `GET /api/sms/lookup/{phone}`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Query {
+    #[serde(default)]
+    carrier: bool,
+}
+
+/// A number as the API shows it.
+#[derive(Debug, Serialize)]
+struct Shown {
+    phone_number: String,
+    national_format: Option<String>,
+    country: Option<String>,
+    calling_code: Option<u16>,
+    /// `mobile`, `landline`, `fixed_or_mobile`, `toll_free` and so on, by the number alone; by Twilio with `carrier`.
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    valid: bool,
+    carrier: Option<Line>,
+}
+
+/// `GET /api/sms/lookup/{phone}`.
+pub async fn lookup(
+    state: web::Data<State>,
+    caller: Caller,
+    typed: web::Path<String>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    caller.require(Right::Read)?;
+    let query = web::Query::<Query>::from_query(request.query_string());
+    let query = query.map_err(|error| fault("query", error.to_string()))?.into_inner();
+    let region = state.app.settings().default_region;
+    let number = phone::normalize(&typed, region).map_err(Problem::invalid_phone_number)?;
+    let Described { country, calling_code, national_format, kind, is_valid } = phone::describe(&number);
+    let carrier = if query.carrier {
+        // Twilio bills every question.
+        caller.require(Right::Send)?;
+        Some(state.app.look_up(&caller.organization, &number).await?)
+    } else {
+        None
+    };
+    let kind = carrier.as_ref().and_then(|line| line.kind.clone()).or(kind);
+    Ok(HttpResponse::Ok().json(Shown {
+        phone_number: number,
+        national_format,
+        country,
+        calling_code,
+        kind,
+        valid: is_valid,
+        carrier,
+    }))
+}

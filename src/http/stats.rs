@@ -1,0 +1,144 @@
+//! What happened lately, in numbers.
+
+use std::collections::BTreeMap;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use jiff::{Span, SpanRelativeTo};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    State,
+    auth::{Caller, Right},
+    messages::fault,
+    problem::Problem,
+    time,
+};
+use crate::{
+    app::stats::{Stats, unit_of},
+    domain::UnixMs,
+    twilio::error_code::ErrorCode,
+};
+
+/// The window, unless the caller asks for another.
+const WINDOW_DEFAULT: &str = "1h";
+
+/// The longest window, in milliseconds: 30 days.
+const WINDOW_MS_MAX: UnixMs = 30 * 24 * 60 * 60 * 1_000;
+
+/// The most parts of a window.
+const BUCKETS_MAX: UnixMs = 1_500;
+
+/// Parts of a window, unless the caller asks for others: as many as a chart shows well.
+const BUCKETS_DEFAULT: UnixMs = 60;
+
+/// The query of `GET /api/sms/stats`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Query {
+    window: Option<String>,
+    bucket: Option<String>,
+}
+
+/// The numbers as the API shows them.
+#[derive(Debug, Serialize)]
+struct Shown {
+    from: String,
+    until: String,
+    /// Seconds of a part, with an `s` behind.
+    bucket: String,
+    totals: BTreeMap<String, u64>,
+    delivery_rate: Option<f64>,
+    opt_outs: u64,
+    opt_ins: u64,
+    time_to_delivery_ms: TimeToDelivery,
+    series: Vec<Part>,
+    errors: Vec<CountedError>,
+    channels: BTreeMap<String, BTreeMap<String, u64>>,
+}
+
+#[derive(Debug, Serialize)]
+struct TimeToDelivery {
+    p50: Option<u64>,
+    p95: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Part {
+    at: String,
+    counts: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct CountedError {
+    code: u32,
+    count: u64,
+    meaning: Option<&'static str>,
+    mend: Option<&'static str>,
+}
+
+impl Shown {
+    fn of(stats: Stats, bucket_ms: UnixMs) -> Self {
+        let errors = stats.errors.into_iter().map(|(code, count)| {
+            let described = ErrorCode::new(code).describe();
+            CountedError {
+                code,
+                count,
+                meaning: described.map(|described| described.meaning),
+                mend: described.map(|described| described.mend),
+            }
+        });
+        let series = stats.series.into_iter().map(|(at, counts)| Part { at: time(at), counts });
+        Self {
+            from: time(stats.from),
+            until: time(stats.until),
+            bucket: format!("{}s", bucket_ms / 1_000),
+            totals: stats.totals,
+            delivery_rate: stats.delivery_rate,
+            opt_outs: stats.opt_outs,
+            opt_ins: stats.opt_ins,
+            time_to_delivery_ms: TimeToDelivery { p50: stats.p50_ms, p95: stats.p95_ms },
+            series: series.collect(),
+            errors: errors.collect(),
+            channels: stats.channels,
+        }
+    }
+}
+
+/// `GET /api/sms/stats`.
+pub async fn stats(
+    state: web::Data<State>,
+    caller: Caller,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    caller.require(Right::Read)?;
+    let query = web::Query::<Query>::from_query(request.query_string());
+    let query = query.map_err(|error| fault("query", error.to_string()))?.into_inner();
+    let window_ms = read_ms("window", query.window.as_deref().unwrap_or(WINDOW_DEFAULT))?;
+    let unit_ms = unit_of(window_ms).ms();
+    if !(unit_ms..=WINDOW_MS_MAX).contains(&window_ms) {
+        return Err(fault("window", "must be a time from 1m to 30d, such as 1h"));
+    }
+    let bucket_ms = match &query.bucket {
+        Some(bucket) => read_ms("bucket", bucket)?,
+        None => window_ms.div_ceil(BUCKETS_DEFAULT).div_ceil(unit_ms) * unit_ms,
+    };
+    if bucket_ms == 0 || bucket_ms % unit_ms != 0 || bucket_ms > window_ms {
+        let unit = if unit_ms == 60_000 { "minutes" } else { "hours" };
+        return Err(fault("bucket", format!("must be whole {unit}, and no longer than the window")));
+    }
+    if window_ms.div_ceil(bucket_ms) > BUCKETS_MAX {
+        return Err(fault("bucket", format!("must part the window into at most {BUCKETS_MAX}")));
+    }
+    let stats = state.app.stats(&caller.organization, window_ms, bucket_ms).await?;
+    Ok(HttpResponse::Ok().json(Shown::of(stats, bucket_ms)))
+}
+
+/// A time such as `90s`, `15m`, `1h`, `7d`.
+fn read_ms(field: &str, text: &str) -> Result<UnixMs, Problem> {
+    let span = text.parse::<Span>().ok();
+    let ms =
+        span.and_then(|span| span.total((jiff::Unit::Millisecond, SpanRelativeTo::days_are_24_hours())).ok());
+    ms.filter(|ms| (0.0..=WINDOW_MS_MAX as f64 * 2.0).contains(ms))
+        .map(|ms| ms as UnixMs)
+        .ok_or_else(|| fault(field, "must be a time such as 15m, 1h or 7d"))
+}
