@@ -5,6 +5,7 @@ mod bulk;
 mod event_streams;
 mod events;
 mod keys;
+mod people;
 mod sending;
 mod webhooks;
 
