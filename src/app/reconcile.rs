@@ -10,10 +10,10 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use rand::RngExt;
 
-use super::{App, accounts::Account};
+use super::{App, accounts::Account, send::SendError};
 use crate::{
     domain::{
-        Organization, Source, StatusChange, Task, UnixMs,
+        MessageRef, Organization, Source, StatusChange, Task, UnixMs,
         delivery::{self, Recorded},
         task::next_ask,
     },
@@ -140,6 +140,25 @@ impl App {
         self.metrics.poll(result);
         self.store.plan_anew(organization, task, again).await?;
         Ok(pause)
+    }
+
+    /// Asks Twilio what became of one message, and records it. A message that Twilio does not have is left as it is.
+    pub async fn refresh(&self, organization: &Organization, name: &MessageRef) -> Result<(), SendError> {
+        let account = self.accounts.of(organization).ok_or(SendError::NotConfigured)?;
+        let sid = match name {
+            MessageRef::Sid(sid) => Some(sid.clone()),
+            MessageRef::Id(id) => {
+                let message = self.message_by_id(organization, id).await?;
+                message.and_then(|message| message.message_sid)
+            }
+        };
+        let Some(sid) = sid else { return Ok(()) };
+        match self.twilio.fetch_message(&account.credentials, &sid).await {
+            Ok(Some(message)) => drop(self.record_polled(organization, &message).await?),
+            Ok(None) => {}
+            Err(error) => return Err(SendError::Twilio(error)),
+        }
+        Ok(())
     }
 
     /// Lists the messages of `organization` since the listing before the one that was due at `due_at`, which the caller

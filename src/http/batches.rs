@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     State,
     auth::{Caller, Right},
-    messages::{self, fault, message_json},
+    messages::{self, Page, Shown, fault},
+    openapi::{self, ReadProblems},
     problem::Problem,
     time,
 };
@@ -25,14 +26,20 @@ const LIMIT_DEFAULT: usize = 100;
 const STATES: [&str; 6] = ["waiting", "held", "sending", "unknown", "refused", "canceled"];
 
 /// A batch as the API shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Batch {
+    #[schema(value_type = String, example = "b00000000000000000abc")]
     batch_id: BatchId,
+    #[schema(value_type = openapi::BatchState)]
     state: BatchState,
+    /// Messages that were accepted.
     total: usize,
+    /// Messages by where they are: `waiting`, `scheduled`, `held`, `sending`, `unknown`, `refused`, `canceled`, and
+    /// Twilio's statuses.
     counts: BTreeMap<String, usize>,
     started_at: Option<String>,
     finished_at: Option<String>,
+    /// Messages per second so far.
     rate_per_s: Option<f64>,
     estimated_finish_at: Option<String>,
 }
@@ -57,7 +64,12 @@ impl From<Progress> for Batch {
     }
 }
 
-/// `GET /api/sms/batches/{batch_id}`.
+/// How far a batch is.
+#[utoipa::path(
+    get, path = "/api/sms/batches/{batch_id}", tag = openapi::TAG, operation_id = "getBatch",
+    params(("batch_id" = String, Path, description = "the batch")),
+    responses(ReadProblems, (status = 200, body = Batch, description = "how far it is")),
+)]
 pub async fn progress(
     state: web::Data<State>,
     caller: Caller,
@@ -68,7 +80,12 @@ pub async fn progress(
     Ok(HttpResponse::Ok().json(Batch::from(progress.ok_or_else(not_found)?)))
 }
 
-/// `DELETE /api/sms/batches/{batch_id}`: calls off what has not left.
+/// Calls off what has not left of a batch.
+#[utoipa::path(
+    delete, path = "/api/sms/batches/{batch_id}", tag = openapi::TAG, operation_id = "cancelBatch",
+    params(("batch_id" = String, Path, description = "the batch")),
+    responses(ReadProblems, (status = 200, body = Batch, description = "what has become of it")),
+)]
 pub async fn cancel(
     state: web::Data<State>,
     caller: Caller,
@@ -83,14 +100,24 @@ pub async fn cancel(
 }
 
 /// The query of `GET /api/sms/batches/{batch_id}/messages`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct Query {
-    cursor: Option<usize>,
+    /// `next_cursor` of the page before.
+    #[param(maximum = 10000)]
+    cursor: Option<u32>,
+    /// Messages in a page.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<usize>,
 }
 
-/// `GET /api/sms/batches/{batch_id}/messages`: each recipient, in the order of the request.
+/// Each recipient of a batch, in the order of the request.
+#[utoipa::path(
+    get, path = "/api/sms/batches/{batch_id}/messages", tag = openapi::TAG, operation_id = "listBatchMessages",
+    params(("batch_id" = String, Path, description = "the batch"), Query),
+    responses(ReadProblems, (status = 200, body = Page, description = "messages, in the order of the request")),
+)]
 pub async fn list(
     state: web::Data<State>,
     caller: Caller,
@@ -101,7 +128,7 @@ pub async fn list(
     let id = read_id(&id)?;
     let query = web::Query::<Query>::from_query(request.query_string());
     let query = query.map_err(|error| fault("query", error.to_string()))?.into_inner();
-    let (skip, limit) = (query.cursor.unwrap_or(0), query.limit.unwrap_or(LIMIT_DEFAULT));
+    let (skip, limit) = (query.cursor.unwrap_or(0) as usize, query.limit.unwrap_or(LIMIT_DEFAULT));
     if !(1..=messages::LIMIT_MAX).contains(&limit) {
         let max = messages::LIMIT_MAX;
         return Err(fault("limit", format!("must be a whole number from 1 to {max}")));
@@ -110,8 +137,8 @@ pub async fn list(
     let found = state.app.batch_messages(&caller.organization, &id, skip, limit + 1).await?;
     let found = found.ok_or_else(not_found)?;
     let next_cursor = (found.len() > limit).then(|| (skip + limit).to_string());
-    let found: Vec<Value> = found.iter().take(limit).map(|message| message_json(message).into()).collect();
-    Ok(HttpResponse::Ok().json(json!({ "messages": found, "next_cursor": next_cursor })))
+    let messages = found.iter().take(limit).map(Shown::from).collect();
+    Ok(HttpResponse::Ok().json(Page { messages, next_cursor }))
 }
 
 fn read_id(text: &str) -> Result<BatchId, Problem> {

@@ -10,12 +10,14 @@ use actix_web::{
 use bytes::Bytes;
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     State,
     auth::{Caller, Right},
     fields::{Fields, too_large},
     messages::{self, fault},
+    openapi::{self, ReadProblems, WriteProblems},
     problem::{Code, Problem},
     time,
 };
@@ -42,24 +44,31 @@ const IMPORT_TIME_MAX: Duration = Duration::from_secs(120);
 const LIMIT_DEFAULT: usize = 100;
 
 /// A person's consent as the API shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Consent)]
 struct Shown {
     phone_number: String,
     channels: Channels,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ConsentChannels)]
 struct Channels {
     sms: Channel,
     whatsapp: Channel,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ChannelConsent)]
 struct Channel {
+    #[schema(value_type = openapi::ConsentState)]
     state: ConsentState,
+    /// Whether Twilio refuses to send until the person texts START.
     twilio_block: bool,
+    #[schema(value_type = Option<String>, example = "keyword")]
     source: Option<ConsentSource>,
     at: Option<String>,
+    #[schema(value_type = Option<String>)]
     message_sid: Option<MessageSid>,
 }
 
@@ -78,12 +87,17 @@ impl Shown {
 }
 
 /// A change as the API shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ConsentChange)]
 struct Change {
     at: String,
+    #[schema(value_type = openapi::ConsentChannel)]
     channel: ConsentChannel,
+    #[schema(value_type = openapi::ConsentState)]
     state: ConsentState,
+    #[schema(value_type = String, example = "keyword")]
     source: ConsentSource,
+    #[schema(value_type = Option<String>)]
     message_sid: Option<MessageSid>,
     evidence: Option<String>,
     actor: Option<String>,
@@ -103,13 +117,19 @@ impl From<ConsentChange> for Change {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ConsentHistory)]
 struct Changes {
     changes: Vec<Change>,
     next_cursor: Option<String>,
 }
 
-/// `GET /api/sms/consent/{phone}`.
+/// A person's consent per channel.
+#[utoipa::path(
+    get, path = "/api/sms/consent/{phone}", tag = openapi::TAG, operation_id = "getConsent",
+    params(("phone" = String, Path, description = "a number in E.164, or of the default region", example = "+14155552671")),
+    responses(ReadProblems, (status = 200, body = Shown, description = "what is known")),
+)]
 pub async fn consent(
     state: web::Data<State>,
     caller: Caller,
@@ -122,14 +142,23 @@ pub async fn consent(
 }
 
 /// The query of `GET /api/sms/consent/{phone}/history`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct Query {
-    cursor: Option<usize>,
+    /// `next_cursor` of the page before.
+    cursor: Option<u32>,
+    /// Changes in a page.
+    #[param(minimum = 1, maximum = 499)]
     limit: Option<usize>,
 }
 
-/// `GET /api/sms/consent/{phone}/history`: all changes, oldest first, never rewritten.
+/// Every change of a person's consent, oldest first, never rewritten.
+#[utoipa::path(
+    get, path = "/api/sms/consent/{phone}/history", tag = openapi::TAG, operation_id = "getConsentHistory",
+    params(("phone" = String, Path, description = "a number in E.164, or of the default region", example = "+14155552671"), Query),
+    responses(ReadProblems, (status = 200, body = Changes, description = "the changes")),
+)]
 pub async fn history(
     state: web::Data<State>,
     caller: Caller,
@@ -140,7 +169,7 @@ pub async fn history(
     let phone = number(&state, &phone)?;
     let query = web::Query::<Query>::from_query(request.query_string());
     let query = query.map_err(|error| fault("query", error.to_string()))?.into_inner();
-    let (skip, limit) = (query.cursor.unwrap_or(0), query.limit.unwrap_or(LIMIT_DEFAULT));
+    let (skip, limit) = (query.cursor.unwrap_or(0) as usize, query.limit.unwrap_or(LIMIT_DEFAULT));
     if !(1..messages::LIMIT_MAX).contains(&limit) {
         let max = messages::LIMIT_MAX - 1;
         return Err(fault("limit", format!("must be a whole number from 1 to {max}")));
@@ -153,7 +182,12 @@ pub async fn history(
     Ok(HttpResponse::Ok().json(Changes { changes, next_cursor }))
 }
 
-/// `POST /api/sms/consent`: records a person's wish.
+/// Records a person's wish. It is our side only: Twilio's own block is lifted by the person alone.
+#[utoipa::path(
+    post, path = "/api/sms/consent", tag = openapi::TAG, operation_id = "recordConsent",
+    request_body = openapi::ConsentRequest,
+    responses(WriteProblems, (status = 200, body = Shown, description = "what is known now")),
+)]
 pub async fn record(
     state: web::Data<State>,
     caller: Caller,
@@ -191,7 +225,11 @@ pub async fn record(
     Ok(HttpResponse::Ok().json(Shown::of(phone, consent)))
 }
 
-/// `GET /api/sms/consent/export`: everybody's consent as CSV.
+/// Everybody's consent as CSV.
+#[utoipa::path(
+    get, path = "/api/sms/consent/export", tag = openapi::TAG, operation_id = "exportConsent",
+    responses(ReadProblems, (status = 200, body = String, content_type = "text/csv", description = "a line per person and channel")),
+)]
 pub async fn export(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Problem> {
     caller.require(Right::Administer)?;
     tracing::info!(
@@ -236,14 +274,16 @@ enum Page {
 struct Broken;
 
 /// A bad line of an import.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ImportError)]
 struct BadLine {
     line: u64,
     detail: String,
 }
 
 /// What an import has come to.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ConsentImported)]
 struct Imported {
     imported: usize,
     unchanged: usize,
@@ -251,7 +291,12 @@ struct Imported {
     errors: Vec<BadLine>,
 }
 
-/// `POST /api/sms/consent/import`: applies the good lines of a CSV file, and tells the bad ones.
+/// Applies the good lines of a CSV file, and tells the bad ones by number.
+#[utoipa::path(
+    post, path = "/api/sms/consent/import", tag = openapi::TAG, operation_id = "importConsent",
+    request_body(content = String, content_type = "text/csv", description = "columns phone_number, channel, state, source, at, evidence; the first three are needed"),
+    responses(WriteProblems, (status = 200, body = Imported, description = "what came of it")),
+)]
 pub async fn import(
     state: web::Data<State>,
     caller: Caller,

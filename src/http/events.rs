@@ -8,20 +8,26 @@ use actix_web::{
     web,
 };
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::sync::{broadcast::error::RecvError, mpsc};
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     State,
     auth::{Caller, Right},
+    openapi::{self, ReadProblems},
     problem::{FieldError, Problem},
     time,
 };
 use crate::{
-    domain::{Event, EventId, Organization},
+    domain::{
+        Event, EventId, MessageId, Organization, Source,
+        consent::{ConsentChannel, ConsentSource, ConsentState},
+    },
     store,
+    twilio::{Channel, MessageSid},
 };
 
 /// Events in a page, unless the caller asks for fewer or more.
@@ -43,16 +49,26 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 const LAST_EVENT_ID: &str = "Last-Event-ID";
 
 /// The query of `GET /api/sms/events`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct Query {
+    /// `next_cursor`, or an `event_id`: what came after it.
     cursor: Option<String>,
+    /// Events in a page.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<usize>,
+    /// `start` begins at the oldest event that is kept.
+    #[param(value_type = Option<openapi::From>)]
     from: Option<String>,
+    /// Only events of this type.
     #[serde(rename = "type")]
     kind: Option<String>,
+    /// Only events of this message.
     message_sid: Option<String>,
+    /// Only events of this batch.
     batch_id: Option<String>,
+    /// Only events of messages to this number.
     to: Option<String>,
 }
 
@@ -64,7 +80,11 @@ struct Filter {
     to: Option<String>,
 }
 
-/// `GET /api/sms/events`.
+/// The streams, as a page of JSON, or with `Accept: text/event-stream` live as server-sent events.
+#[utoipa::path(
+    get, path = "/api/sms/events", tag = openapi::TAG, operation_id = "listEvents", params(Query),
+    responses(ReadProblems, (status = 200, body = Page, description = "events, oldest first")),
+)]
 pub async fn events(
     state: web::Data<State>,
     caller: Caller,
@@ -128,12 +148,12 @@ async fn page(
             }
             after = id;
             if filter.passes(&event) {
-                events.push(event_json(id, &event));
+                events.push(Shown::of(id, &event));
             }
         }
     }
     let next_cursor = more.then(|| after.to_string());
-    Ok(HttpResponse::Ok().json(json!({ "events": events, "next_cursor": next_cursor })))
+    Ok(HttpResponse::Ok().json(Page { events, next_cursor }))
 }
 
 /// Answers with a stream that first tells what came after `after`, then what comes.
@@ -207,7 +227,8 @@ async fn tell(socket: &mpsc::Sender<Bytes>, filter: &Filter, id: EventId, event:
     if !filter.passes(event) {
         return Some(());
     }
-    let text = format!("event: {}\nid: {id}\ndata: {}\n\n", event.kind(), event_json(id, event));
+    let data = serde_json::to_string(&Shown::of(id, event)).expect("an event has string keys");
+    let text = format!("event: {}\nid: {id}\ndata: {data}\n\n", event.kind());
     socket.send(Bytes::from(text)).await.ok()
 }
 
@@ -231,26 +252,115 @@ impl Filter {
 }
 
 /// An event as the API shows it: the stream's fields, typed.
-fn event_json(id: EventId, event: &Event) -> Value {
-    let id = id.to_string();
-    match event {
-        Event::Delivery(entry) => json!({
-            "event_id": id, "type": event.kind(), "sid": entry.sid, "id": entry.id, "status": entry.status,
-            "previous": entry.previous, "late": entry.late, "channel": entry.channel, "to": entry.to,
-            "from": Some(&entry.from).filter(|from| !from.is_empty()), "error_code": entry.error_code,
-            "batch": entry.batch, "source": entry.source, "at": time(entry.at),
-            "raw": (!entry.raw.is_empty()).then(|| raw_json(&entry.raw)),
-        }),
-        Event::Inbound(entry) => json!({
-            "event_id": id, "type": event.kind(), "sid": entry.sid, "channel": entry.channel, "from": entry.from,
-            "to": entry.to, "body_length": entry.body_length,
-            "keyword": Some(&entry.keyword).filter(|word| !word.is_empty()), "media": entry.media,
-            "at": time(entry.at),
-        }),
-        Event::Consent(entry) => json!({
-            "event_id": id, "type": event.kind(), "phone": entry.phone, "channel": entry.channel,
-            "state": entry.state, "source": entry.source, "sid": entry.sid, "at": time(entry.at),
-        }),
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(tag = "type", rename_all = "lowercase")]
+#[schema(as = Event)]
+enum Shown {
+    /// A message's status changed.
+    Delivery {
+        event_id: String,
+        #[schema(value_type = String)]
+        sid: MessageSid,
+        #[schema(value_type = Option<String>)]
+        id: Option<MessageId>,
+        status: String,
+        previous: Option<String>,
+        /// The message did not move.
+        late: bool,
+        #[schema(value_type = openapi::Channel)]
+        channel: Channel,
+        to: String,
+        from: Option<String>,
+        error_code: Option<u32>,
+        batch: Option<String>,
+        #[schema(value_type = openapi::StatusSource)]
+        source: Source,
+        at: String,
+        /// Parameters of Twilio's that are not known by name.
+        #[schema(value_type = Option<Object>)]
+        raw: Option<Value>,
+    },
+    /// A message was received.
+    Inbound {
+        event_id: String,
+        #[schema(value_type = String)]
+        sid: MessageSid,
+        #[schema(value_type = openapi::Channel)]
+        channel: Channel,
+        from: String,
+        to: String,
+        /// Characters of text; the text itself is not kept.
+        body_length: usize,
+        keyword: Option<String>,
+        media: u32,
+        at: String,
+    },
+    /// A person opted out or in, or asks for review.
+    Consent {
+        event_id: String,
+        phone: String,
+        #[schema(value_type = openapi::ConsentChannel)]
+        channel: ConsentChannel,
+        #[schema(value_type = openapi::ConsentEventState)]
+        state: ConsentState,
+        #[schema(value_type = String, example = "keyword")]
+        source: ConsentSource,
+        #[schema(value_type = Option<String>)]
+        sid: Option<MessageSid>,
+        at: String,
+    },
+}
+
+/// A page of events, oldest first.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Events)]
+struct Page {
+    events: Vec<Shown>,
+    /// Null at the end.
+    next_cursor: Option<String>,
+}
+
+impl Shown {
+    fn of(id: EventId, event: &Event) -> Self {
+        let event_id = id.to_string();
+        match event {
+            Event::Delivery(entry) => Shown::Delivery {
+                event_id,
+                sid: entry.sid.clone(),
+                id: entry.id,
+                status: entry.status.to_string(),
+                previous: entry.previous.as_ref().map(ToString::to_string),
+                late: entry.late,
+                channel: entry.channel,
+                to: entry.to.clone(),
+                from: Some(entry.from.clone()).filter(|from| !from.is_empty()),
+                error_code: entry.error_code,
+                batch: entry.batch.clone(),
+                source: entry.source,
+                at: time(entry.at),
+                raw: (!entry.raw.is_empty()).then(|| raw_json(&entry.raw)),
+            },
+            Event::Inbound(entry) => Shown::Inbound {
+                event_id,
+                sid: entry.sid.clone(),
+                channel: entry.channel,
+                from: entry.from.clone(),
+                to: entry.to.clone(),
+                body_length: entry.body_length,
+                keyword: Some(entry.keyword.clone()).filter(|word| !word.is_empty()),
+                media: entry.media,
+                at: time(entry.at),
+            },
+            Event::Consent(entry) => Shown::Consent {
+                event_id,
+                phone: entry.phone.clone(),
+                channel: entry.channel,
+                state: entry.state,
+                source: entry.source,
+                sid: entry.sid.clone(),
+                at: time(entry.at),
+            },
+        }
     }
 }
 

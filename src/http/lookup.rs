@@ -2,11 +2,13 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     State,
     auth::{Caller, Right},
     messages::fault,
+    openapi::{self, ReadProblems, TwilioProblems},
     problem::Problem,
 };
 use crate::{
@@ -15,15 +17,18 @@ use crate::{
 };
 
 /// The query of `GET /api/sms/lookup/{phone}`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct Query {
+    /// Asks Twilio Lookup, which it bills.
     #[serde(default)]
     carrier: bool,
 }
 
 /// A number as the API shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Number)]
 struct Shown {
     phone_number: String,
     national_format: Option<String>,
@@ -33,10 +38,16 @@ struct Shown {
     #[serde(rename = "type")]
     kind: Option<String>,
     valid: bool,
+    #[schema(value_type = Option<openapi::Line>)]
     carrier: Option<Line>,
 }
 
-/// `GET /api/sms/lookup/{phone}`.
+/// A number's normal form, country and type.
+#[utoipa::path(
+    get, path = "/api/sms/lookup/{phone}", tag = openapi::TAG, operation_id = "lookUp",
+    params(("phone" = String, Path, description = "a number in E.164, or of the default region", example = "+14155552671"), Query),
+    responses(ReadProblems, TwilioProblems, (status = 200, body = Shown, description = "what it is")),
+)]
 pub async fn lookup(
     state: web::Data<State>,
     caller: Caller,

@@ -11,6 +11,7 @@ mod idempotency;
 mod lookup;
 mod messages;
 mod notify;
+mod openapi;
 mod preferences;
 mod problem;
 pub mod public_url;
@@ -89,6 +90,8 @@ pub fn routes(config: &mut web::ServiceConfig, prefix: &str) {
         .service(page("/api/sms/consent/{phone}/history").route(web::get().to(consent::history)))
         .service(page("/api/sms/events").route(web::get().to(events::events)))
         .service(page("/api/sms/webhook-refusals").route(web::get().to(refusals::list)));
+    config.service(page("/api/openapi.json").route(web::get().to(openapi::document)));
+    openapi::page(config);
     for prefix in if prefix.is_empty() { vec![""] } else { vec!["", prefix] } {
         config
             .service(

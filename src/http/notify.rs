@@ -4,12 +4,14 @@ use std::{collections::HashSet, time::Duration};
 
 use actix_web::{HttpResponse, http::StatusCode, web};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     State,
     auth::{Caller, Right},
     fields::Fields,
     idempotency::{IdempotencyKey, Outcome, once},
+    openapi::{self, IdempotencyHeader, SendProblems},
     problem::{Code, Problem},
     send::read_content,
 };
@@ -33,34 +35,46 @@ pub const CATEGORIES: [&str; 6] = [
 const FALLBACK_S_MAX: u32 = 86_400;
 
 /// What became of each user.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Notified)]
 struct Results {
     results: Vec<OfUser>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NotifiedUser)]
 struct OfUser {
     user_id: String,
     queued: Vec<Queued>,
     skipped: Vec<NotSent>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NotifyQueued)]
 struct Queued {
+    #[schema(value_type = openapi::Channel)]
     channel: Channel,
+    #[schema(value_type = String)]
     id: MessageId,
     /// It leaves only if the other does not arrive.
     fallback: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NotifySkipped)]
 struct NotSent {
+    #[schema(value_type = openapi::Channel)]
     channel: Channel,
     code: &'static str,
     detail: &'static str,
 }
 
-/// `POST /api/sms/notify`.
+/// Tells users something, on the channels that their preferences and consent allow.
+#[utoipa::path(
+    post, path = "/api/sms/notify", tag = openapi::TAG, operation_id = "notify", params(IdempotencyHeader),
+    request_body = openapi::NotifyRequest,
+    responses(SendProblems, (status = 202, body = Results, description = "what is queued for each user, and what not")),
+)]
 pub async fn notify(
     state: web::Data<State>,
     caller: Caller,

@@ -2,11 +2,13 @@
 
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     State,
     auth::{Caller, Right},
     fields::Fields,
+    openapi::{self, ReadProblems, WriteProblems},
     problem::{Problem, opted_out},
     time,
 };
@@ -20,7 +22,8 @@ use crate::{
 const USER_CHARACTERS_MAX: usize = 255;
 
 /// Preferences as the API shows them.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Preferences)]
 struct Shown {
     user_id: String,
     phone_number: Option<String>,
@@ -31,9 +34,12 @@ struct Shown {
 }
 
 /// What is known of the number's consent: why a channel may be off although nobody turned it off here.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PreferencesConsent)]
 struct Consents {
+    #[schema(value_type = openapi::ConsentState)]
     sms: ConsentState,
+    #[schema(value_type = openapi::ConsentState)]
     whatsapp: ConsentState,
 }
 
@@ -53,12 +59,21 @@ impl From<Preferences> for Shown {
     }
 }
 
-/// `GET /api/sms/preferences`: the caller's own.
+/// The caller's own preferences.
+#[utoipa::path(
+    get, path = "/api/sms/preferences", tag = openapi::TAG, operation_id = "getOwnPreferences",
+    responses(ReadProblems, (status = 200, body = Shown, description = "the preferences")),
+)]
 pub async fn own(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Problem> {
     show(&state, &caller, &caller.user).await
 }
 
-/// `GET /api/sms/preferences/{user_id}`.
+/// The preferences of a user.
+#[utoipa::path(
+    get, path = "/api/sms/preferences/{user_id}", tag = openapi::TAG, operation_id = "getPreferences",
+    params(("user_id" = String, Path, description = "the user")),
+    responses(ReadProblems, (status = 200, body = Shown, description = "the preferences")),
+)]
 pub async fn of_user(
     state: web::Data<State>,
     caller: Caller,
@@ -68,7 +83,12 @@ pub async fn of_user(
     show(&state, &caller, &user).await
 }
 
-/// `PUT /api/sms/preferences`: the caller's own.
+/// Changes the caller's own preferences; what is left out stays.
+#[utoipa::path(
+    put, path = "/api/sms/preferences", tag = openapi::TAG, operation_id = "changeOwnPreferences",
+    request_body = openapi::PreferencesRequest,
+    responses(WriteProblems, (status = 200, body = Shown, description = "the preferences")),
+)]
 pub async fn change_own(
     state: web::Data<State>,
     caller: Caller,
@@ -77,7 +97,13 @@ pub async fn change_own(
     change(&state, &caller, &caller.user, fields).await
 }
 
-/// `PUT /api/sms/preferences/{user_id}`.
+/// Changes the preferences of a user; what is left out stays.
+#[utoipa::path(
+    put, path = "/api/sms/preferences/{user_id}", tag = openapi::TAG, operation_id = "changePreferences",
+    params(("user_id" = String, Path, description = "the user")),
+    request_body = openapi::PreferencesRequest,
+    responses(WriteProblems, (status = 200, body = Shown, description = "the preferences")),
+)]
 pub async fn change_of_user(
     state: web::Data<State>,
     caller: Caller,

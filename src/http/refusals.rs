@@ -21,6 +21,7 @@ use tokio::{
 use super::{
     State,
     auth::{Caller, Right},
+    openapi::{self, ReadProblems},
     problem::Problem,
     public_url::PublicUrl,
     time,
@@ -210,7 +211,11 @@ fn explain(app: &App, refused: &RefusedRequest, public_url: &PublicUrl) -> Optio
     doctor::diagnose(&request, &keys)
 }
 
-/// `GET /api/sms/webhook-refusals`: the last refusals, newest first.
+/// The last webhooks whose signature was refused, newest first, each with what to change.
+#[utoipa::path(
+    get, path = "/api/sms/webhook-refusals", tag = openapi::TAG, operation_id = "listWebhookRefusals",
+    responses(ReadProblems, (status = 200, body = openapi::Refusals, description = "the last refusals")),
+)]
 pub async fn list(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Problem> {
     caller.require(Right::Administer)?;
     let kept = {

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use actix_web::{HttpResponse, http::StatusCode, web};
 use serde::Serialize;
-use serde_json::json;
+use utoipa::ToSchema;
 
 use super::{
     State,
     auth::{Caller, Right},
     fields::Fields,
     idempotency::{IdempotencyKey, Outcome, once},
+    openapi::{self, IdempotencyHeader, SendProblems},
     problem::{Code, Problem},
     time,
 };
@@ -20,9 +21,9 @@ use crate::{
         content::Content,
         send::{SCHEDULE_MAX, SCHEDULE_PAST_MAX, Send},
     },
-    domain::UnixMs,
+    domain::{BatchId, Hold, MessageId, UnixMs},
     phone,
-    twilio::{Address, Channel, MessagingServiceSid, segments, sid::ContentSid},
+    twilio::{Address, Channel, MessageSid, MessagingServiceSid, segments, sid::ContentSid},
 };
 
 /// The most media files with one message. Source: <https://www.twilio.com/docs/messaging/api/message-resource>.
@@ -34,7 +35,13 @@ const VALIDITY_PERIOD_S_MAX: u32 = 36_000;
 /// The longest category, and the longest user id, in characters.
 const NAME_CHARACTERS_MAX: usize = 255;
 
-/// `POST /api/sms/send`.
+/// Sends an SMS or MMS.
+#[utoipa::path(
+    post, path = "/api/sms/send", tag = openapi::TAG, operation_id = "sendSms", params(IdempotencyHeader),
+    request_body = openapi::SendRequest,
+    responses(SendProblems, (status = 201, body = Sent, description = "Twilio has it"),
+        (status = 202, body = Sent, description = "it waits, or Twilio's answer was lost")),
+)]
 pub async fn send(
     state: web::Data<State>,
     caller: Caller,
@@ -44,7 +51,13 @@ pub async fn send(
     send_over(Channel::Sms, "send", state, caller, key, fields).await
 }
 
-/// `POST /api/sms/whatsapp/send`.
+/// Sends a message over WhatsApp.
+#[utoipa::path(
+    post, path = "/api/sms/whatsapp/send", tag = openapi::TAG, operation_id = "sendWhatsapp", params(IdempotencyHeader),
+    request_body = openapi::SendRequest,
+    responses(SendProblems, (status = 201, body = Sent, description = "Twilio has it"),
+        (status = 202, body = Sent, description = "it waits, or Twilio's answer was lost")),
+)]
 pub async fn send_whatsapp(
     state: web::Data<State>,
     caller: Caller,
@@ -54,7 +67,12 @@ pub async fn send_whatsapp(
     send_over(Channel::Whatsapp, "whatsapp/send", state, caller, key, fields).await
 }
 
-/// `POST /api/sms/send-bulk`.
+/// Sends one SMS or MMS to many.
+#[utoipa::path(
+    post, path = "/api/sms/send-bulk", tag = openapi::TAG, operation_id = "sendBulkSms", params(IdempotencyHeader),
+    request_body = openapi::BulkRequest,
+    responses(SendProblems, (status = 202, body = BulkAccepted, description = "it leaves from the queue")),
+)]
 pub async fn send_bulk(
     state: web::Data<State>,
     caller: Caller,
@@ -64,7 +82,12 @@ pub async fn send_bulk(
     send_bulk_over(Channel::Sms, "send-bulk", state, caller, key, fields).await
 }
 
-/// `POST /api/sms/whatsapp/send-bulk`.
+/// Sends one message to many over WhatsApp.
+#[utoipa::path(
+    post, path = "/api/sms/whatsapp/send-bulk", tag = openapi::TAG, operation_id = "sendBulkWhatsapp", params(IdempotencyHeader),
+    request_body = openapi::BulkRequest,
+    responses(SendProblems, (status = 202, body = BulkAccepted, description = "it leaves from the queue")),
+)]
 pub async fn send_bulk_whatsapp(
     state: web::Data<State>,
     caller: Caller,
@@ -100,27 +123,63 @@ async fn send_over(
         }
         let sent = result?;
         let status = if sent.message_sid.is_some() { StatusCode::CREATED } else { StatusCode::ACCEPTED };
-        let body = json!({
-            "id": sent.id,
-            "message_sid": sent.message_sid,
-            "to": sent.to.bare(),
-            "from": sent.from.as_ref().map(Address::bare),
-            "channel": channel,
-            "status": sent.status,
-            "held_until": sent.held.map(|(until, _)| time(until)),
-            "reason": sent.held.map(|(_, reason)| reason),
-            "segments": sent.segments,
-            "created_at": time(sent.created_at),
-        });
+        let body = Sent {
+            id: sent.id,
+            message_sid: sent.message_sid,
+            to: sent.to.bare().to_owned(),
+            from: sent.from.map(|from| from.bare().to_owned()),
+            channel,
+            status: sent.status,
+            held_until: sent.held.map(|(until, _)| time(until)),
+            reason: sent.held.map(|(_, reason)| reason),
+            segments: sent.segments,
+            created_at: time(sent.created_at),
+        };
         Ok(Outcome::new(status, &body))
     })
     .await
 }
 
+/// A message that Twilio has, or will get.
+#[derive(Debug, Serialize, ToSchema)]
+struct Sent {
+    /// textledger's own id.
+    #[schema(value_type = String, example = "0000000000000abc")]
+    id: MessageId,
+    /// Null if the message waits, or Twilio's answer was lost.
+    #[schema(value_type = Option<String>, example = "SMaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")]
+    message_sid: Option<MessageSid>,
+    to: String,
+    from: Option<String>,
+    #[schema(value_type = openapi::Channel)]
+    channel: Channel,
+    /// Twilio's status; `scheduled`, `held` or `unknown` with 202.
+    #[schema(example = "queued")]
+    status: String,
+    held_until: Option<String>,
+    #[schema(value_type = Option<openapi::Reason>)]
+    reason: Option<Hold>,
+    /// As we count them: Twilio's own count decides the bill.
+    segments: u32,
+    created_at: String,
+}
+
+/// A batch that was accepted.
+#[derive(Debug, Serialize, ToSchema)]
+struct BulkAccepted {
+    #[schema(value_type = String, example = "b00000000000000000abc")]
+    batch_id: BatchId,
+    /// Recipients of the request, each once.
+    total: usize,
+    accepted: usize,
+    rejected: Vec<Rejected>,
+}
+
 /// A recipient that is not sent to.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Rejected {
     to_number: String,
+    /// `invalid_phone_number` or `recipient_opted_out`.
     code: &'static str,
     detail: String,
 }
@@ -180,12 +239,8 @@ async fn send_bulk_over(
             %organization, batch = %accepted.id, total, accepted = accepted.accepted, rejected = rejected.len(),
             "batch accepted"
         );
-        let body = json!({
-            "batch_id": accepted.id,
-            "total": total,
-            "accepted": accepted.accepted,
-            "rejected": rejected,
-        });
+        let (batch_id, accepted) = (accepted.id, accepted.accepted);
+        let body = BulkAccepted { batch_id, total, accepted, rejected };
         Ok(Outcome::new(StatusCode::ACCEPTED, &body))
     })
     .await

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use actix_web::{HttpRequest, HttpResponse, web};
 use jiff::{Span, SpanRelativeTo};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     State,
     auth::{Caller, Right},
     messages::fault,
+    openapi::{self, ReadProblems},
     problem::Problem,
     time,
 };
@@ -32,15 +34,21 @@ const BUCKETS_MAX: UnixMs = 1_500;
 const BUCKETS_DEFAULT: UnixMs = 60;
 
 /// The query of `GET /api/sms/stats`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct Query {
+    /// How far back: `15m`, `1h`, `7d`; up to `30d`.
+    #[param(example = "1h")]
     window: Option<String>,
+    /// The length of a part: whole minutes, for windows over a day whole hours.
+    #[param(example = "1m")]
     bucket: Option<String>,
 }
 
 /// The numbers as the API shows them.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Stats)]
 struct Shown {
     from: String,
     until: String,
@@ -56,19 +64,22 @@ struct Shown {
     channels: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = StatsTimeToDelivery)]
 struct TimeToDelivery {
     p50: Option<u64>,
     p95: Option<u64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = StatsPart)]
 struct Part {
     at: String,
     counts: BTreeMap<String, u64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = StatsError)]
 struct CountedError {
     code: u32,
     count: u64,
@@ -104,7 +115,11 @@ impl Shown {
     }
 }
 
-/// `GET /api/sms/stats`.
+/// What happened lately, in numbers.
+#[utoipa::path(
+    get, path = "/api/sms/stats", tag = openapi::TAG, operation_id = "getStats", params(Query),
+    responses(ReadProblems, (status = 200, body = Shown, description = "the numbers")),
+)]
 pub async fn stats(
     state: web::Data<State>,
     caller: Caller,

@@ -4,6 +4,7 @@ mod api;
 mod bad_input;
 mod commands;
 mod conformance;
+mod document;
 mod faults;
 mod sdk;
 mod signature;
