@@ -9,6 +9,7 @@ pub mod organization;
 pub mod pace;
 pub mod quiet_hours;
 pub mod stats;
+pub mod quiet_hours;
 pub mod task;
 
 pub use consent::Consent;
@@ -17,6 +18,7 @@ pub use event::{Event, EventId, Stream};
 pub use history::{HistoryId, MessageRef};
 pub use message::{BatchId, Flow, Hold, MessageId, Outbound, OutboundState};
 pub use organization::Organization;
+pub use quiet_hours::QuietHours;
 pub use task::Task;
 
 /// Milliseconds since 1970-01-01 00:00 UTC.
