@@ -21,6 +21,7 @@ use crate::{
         consent::OptOutScope,
         message::PARTITIONS_MAX,
         pace::{InvalidPace, Pace},
+        quiet_hours::{InvalidQuietHours, QuietHours},
     },
     http::auth::{ApiKey, Role},
     phone::Region,
@@ -64,7 +65,7 @@ const NAMES: [(&str, bool); 44] = [
     ("TEXTLEDGER_OPT_IN_REPLY", true),
     ("TEXTLEDGER_HELP_REPLY", true),
     ("TEXTLEDGER_RECIPIENT_COOLDOWN", true),
-    ("TEXTLEDGER_QUIET_HOURS", false),
+    ("TEXTLEDGER_QUIET_HOURS", true),
     ("TEXTLEDGER_DAILY_LIMIT", true),
     ("TEXTLEDGER_MPS", true),
     ("TEXTLEDGER_API_RATE", true),
@@ -149,6 +150,8 @@ pub struct Config {
     pub reconcile_after: Vec<Duration>,
     /// The least time between two messages to one recipient.
     pub cooldown: Duration,
+    /// When nothing is sent, by the recipient's clock.
+    pub quiet_hours: Option<QuietHours>,
     /// Messages per organization and day.
     pub daily_limit: Option<u64>,
     /// Segments per second and sender.
@@ -283,6 +286,7 @@ impl Reader {
             spool_max: self.spool_max(),
             reconcile_after: self.reconcile_after(),
             cooldown: self.cooldown(),
+            quiet_hours: self.parsed("TEXTLEDGER_QUIET_HOURS", &InvalidQuietHours.to_string()),
             daily_limit: self.daily_limit(),
             pace: self.pace(),
             api_rate: self.api_rate(),

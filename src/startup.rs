@@ -103,7 +103,7 @@ impl Service {
                 reconcile_after: config.reconcile_after.clone(),
                 limits: Limits {
                     cooldown: config.cooldown,
-                    quiet_hours: None,
+                    quiet_hours: config.quiet_hours,
                     per_day: config.daily_limit,
                     pace: config.pace.clone(),
                 },

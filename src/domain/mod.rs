@@ -9,7 +9,6 @@ pub mod organization;
 pub mod pace;
 pub mod quiet_hours;
 pub mod stats;
-pub mod quiet_hours;
 pub mod task;
 
 pub use consent::Consent;

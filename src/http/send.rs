@@ -23,6 +23,7 @@ use crate::{
     },
     domain::{BatchId, Hold, MessageId, UnixMs},
     phone,
+    public_host::check_media_url,
     twilio::{Address, Channel, MessageSid, MessagingServiceSid, segments, sid::ContentSid},
 };
 
@@ -312,8 +313,8 @@ pub(super) fn read_content(fields: &mut Fields) -> Content {
     if content_variables.is_some() && content_sid.is_none() {
         fields.fault("content_variables", "needs content_sid");
     }
-    if media_url.iter().any(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
-        fields.fault("media_url", "must hold URLs that start with https://");
+    if let Some(refusal) = media_url.iter().find_map(|url| check_media_url(url).err()) {
+        fields.fault("media_url", refusal.to_string());
     }
     Content { body, media_url, content_sid, content_variables, validity_period_s: None }
 }

@@ -21,7 +21,10 @@ async fn the_document_is_the_one_that_is_committed() {
         std::fs::write(&path, &served).unwrap();
     }
     let committed = std::fs::read_to_string(&path).unwrap();
-    assert!(served == committed, "openapi.json is not what is served: renew it by {WRITE}=1 cargo test document");
+    assert!(
+        served == committed,
+        "openapi.json is not what is served: renew it by {WRITE}=1 cargo test document"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -28,11 +28,23 @@ const ARROWS: &[(&str, &[&str])] = &[
     // What keeps state, what the service does, what drives it.
     ("store", &["clock", "domain", "twilio"]),
     ("sealing", &[]),
-    ("app", &["clock", "domain", "metrics", "phone", "sealing", "spool", "store", "twilio"]),
+    ("public_host", &[]),
+    ("app", &["clock", "domain", "metrics", "phone", "public_host", "sealing", "spool", "store", "twilio"]),
     ("worker", &["app", "clock", "domain", "store"]),
     (
         "http",
-        &["app", "config::Replies", "domain", "metrics", "phone", "spool::Size", "store", "twilio", "worker"],
+        &[
+            "app",
+            "config::Replies",
+            "domain",
+            "metrics",
+            "phone",
+            "public_host",
+            "spool::Size",
+            "store",
+            "twilio",
+            "worker",
+        ],
     ),
     // What puts it together.
     ("config", &["domain", "http::auth", "phone", "sealing", "twilio"]),
@@ -57,7 +69,7 @@ const GUARDED: &[(&str, &[&str])] = &[
 const LIBRARIES: &[(&str, &[&str])] = &[
     ("actix_web", &["http", "simulator", "startup"]),
     ("redb", &["store::embedded"]),
-    ("reqwest", &["twilio::client", "simulator", "commands::check", "commands::demo"]),
+    ("reqwest", &["twilio::client", "public_host", "simulator", "commands::check", "commands::demo"]),
 ];
 
 /// Macros that say "not done yet".

@@ -24,6 +24,7 @@ on_both_stores! {
     of_fifty_equal_requests_one_sends
     a_key_is_the_callers_the_routes_and_the_bodys
     a_person_is_left_alone_for_the_cooldown
+    quiet_hours_hold_all_but_emergencies
     the_day_s_limit_is_kept
     the_history_pages_and_filters
 }
@@ -300,6 +301,28 @@ async fn a_person_is_left_alone_for_the_cooldown(on: On) {
     assert_eq!(of_person[2].body, "two");
     let apart = of_person[2].date_created.duration_since(of_person[0].date_created);
     assert!(apart.as_millis() >= 1_900, "{apart}");
+}
+
+async fn quiet_hours_hold_all_but_emergencies(on: On) {
+    // The area code 415 is San Francisco's.
+    let there = jiff::Timestamp::now().in_tz("America/Los_Angeles").unwrap();
+    let clock = |hours: i64| (&there + jiff::Span::new().hours(hours)).strftime("%H:%M").to_string();
+    let window = format!("{}-{}", clock(-1), clock(2));
+    let world = World::start_with(on, &[FAST, ("TEXTLEDGER_QUIET_HOURS", &window)]).await;
+    let (status, held) = world.service.send(&person(1), "hello").await;
+    assert_eq!(
+        (status, &held["status"], &held["reason"]),
+        (202, &json!("held"), &json!("quiet_hours")),
+        "{window}"
+    );
+    let until: jiff::Timestamp = held["held_until"].as_str().unwrap().parse().unwrap();
+    assert_eq!(until.in_tz("America/Los_Angeles").unwrap().strftime("%H:%M").to_string(), clock(2));
+    let body = json!({ "phone_numbers": [person(2)], "message": "hello" });
+    let accepted = send_bulk(&world.service, body).await;
+    in_state(&world.service, &accepted, "held", 1).await;
+    let body = json!({ "to_number": person(1), "message": "fire", "category": "emergency" });
+    assert_eq!(answer(world.service.post(Role::Sender, "/api/sms/send", &body)).await.0, 201);
+    assert_eq!(world.twilio.messages().len(), 1);
 }
 
 async fn the_day_s_limit_is_kept(on: On) {
