@@ -8,6 +8,7 @@ pub mod domain;
 pub mod http;
 pub mod metrics;
 pub mod phone;
+pub mod public_host;
 pub mod sealing;
 pub mod simulator;
 pub mod spool;
