@@ -11,11 +11,13 @@ pub mod idempotency;
 pub mod intake;
 pub mod lanes;
 pub mod limits;
+pub mod pass;
 pub mod query;
 pub mod reconcile;
 pub mod record_inbound;
 mod record_status;
 pub mod send;
+pub mod stand_in;
 
 use std::{sync::Arc, time::Duration};
 
@@ -64,6 +66,8 @@ pub struct Settings {
     pub reconcile_after: Vec<Duration>,
     /// What holds a message back.
     pub limits: Limits,
+    /// Whether callers' own StatusCallback URLs may be of this machine or of an inner network.
+    pub relay_private: bool,
 }
 
 /// The service, without its doors.

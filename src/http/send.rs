@@ -254,6 +254,7 @@ fn read_options(channel: Channel, fields: &mut Fields, now: UnixMs) -> Options {
             content_sid,
             content_variables,
             validity_period_s: fields.take_number("validity_period", 1..=VALIDITY_PERIOD_S_MAX),
+            other: Vec::new(),
         },
         send_at: read_send_at(fields, now),
         category: read_name(fields, "category"),
