@@ -107,6 +107,7 @@ impl Service {
                     per_day: config.daily_limit,
                     pace: config.pace.clone(),
                 },
+                relay_private: config.relay_private,
             },
             clock,
             metrics: Arc::new(Metrics::new()),

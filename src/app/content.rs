@@ -26,6 +26,9 @@ pub struct Content {
     pub content_variables: Option<String>,
     /// Seconds the message may wait at Twilio.
     pub validity_period_s: Option<u32>,
+    /// Further parameters of Twilio's, by its names, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other: Vec<(String, String)>,
 }
 
 impl Content {
@@ -51,6 +54,7 @@ impl Content {
             content_variables: self.content_variables.clone(),
             validity_period_s: self.validity_period_s,
             status_callback: Some(status_callback),
+            other: self.other.clone(),
         }
     }
 

@@ -159,7 +159,7 @@ impl App {
     }
 
     /// What Twilio is to be given; `None` if that is nowhere (any more).
-    async fn content_of(
+    pub(super) async fn content_of(
         &self,
         organization: &Organization,
         stored: &StoredOutbound,

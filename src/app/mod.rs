@@ -12,12 +12,14 @@ pub mod intake;
 pub mod lanes;
 pub mod limits;
 pub mod notify;
+pub mod pass;
 pub mod preferences;
 pub mod query;
 pub mod reconcile;
 pub mod record_inbound;
 mod record_status;
 pub mod send;
+pub mod stand_in;
 pub mod stats;
 
 use std::{sync::Arc, time::Duration};
@@ -67,6 +69,8 @@ pub struct Settings {
     pub reconcile_after: Vec<Duration>,
     /// What holds a message back.
     pub limits: Limits,
+    /// Whether callers' own StatusCallback URLs may be of this machine or of an inner network.
+    pub relay_private: bool,
 }
 
 /// The service, without its doors.

@@ -237,7 +237,7 @@ impl App {
     }
 
     /// Records what Twilio has of a message; whether that was news.
-    async fn record_polled(
+    pub(super) async fn record_polled(
         &self,
         organization: &Organization,
         message: &resource::Message,

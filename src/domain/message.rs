@@ -31,13 +31,27 @@ impl MessageId {
     /// The id made of `partition`, below [`PARTITIONS_MAX`], and the lower 65 bits of `random`.
     pub fn new(partition: u16, random: u128) -> Self {
         debug_assert!(partition < PARTITIONS_MAX);
-        let mut bits = (u128::from(partition) << 65) | (random & ((1 << 65) - 1));
+        Self::of_bits((u128::from(partition) << 65) | (random & ((1 << 65) - 1)))
+    }
+
+    /// The id of which `bits` are the 80 bits; `None` if it is none.
+    pub fn from_bits(bits: u128) -> Option<Self> {
+        let id = Self::of_bits(bits);
+        (bits >> 80 == 0 && id.partition() < PARTITIONS_MAX).then_some(id)
+    }
+
+    fn of_bits(mut bits: u128) -> Self {
         let mut text = [0; 16];
         for place in text.iter_mut().rev() {
             *place = DIGITS[(bits & 31) as usize];
             bits >>= 5;
         }
         Self(text)
+    }
+
+    /// The id as its 80 bits.
+    pub fn to_bits(&self) -> u128 {
+        bits_of(&self.0)
     }
 
     /// The id as text.
@@ -47,11 +61,16 @@ impl MessageId {
 
     /// The partition of the recipient's data.
     pub fn partition(&self) -> u16 {
-        self.0[..3].iter().fold(0, |partition, digit| {
-            let value = DIGITS.iter().position(|d| d == digit).expect("an id holds only its own digits");
-            (partition << 5) | value as u16
-        })
+        bits_of(&self.0[..3]) as u16
     }
+}
+
+/// The bits that digits of an id stand for, five each.
+fn bits_of(digits: &[u8]) -> u128 {
+    digits.iter().fold(0, |bits, digit| {
+        let value = DIGITS.iter().position(|own| own == digit).expect("an id holds only its own digits");
+        (bits << 5) | value as u128
+    })
 }
 
 impl FromStr for MessageId {
@@ -364,6 +383,7 @@ mod tests {
             let id = MessageId::new(partition, random);
             assert_eq!(id.partition(), partition);
             assert_eq!(id.as_str().parse(), Ok(id));
+            assert_eq!(MessageId::from_bits(id.to_bits()), Some(id));
         }
         for wrong in ["", "0123456789abcde", "0123456789ABCDEF", "z123456789abcdef", "0123456789abcdéé"] {
             assert!(wrong.parse::<MessageId>().is_err(), "{wrong}");

@@ -8,6 +8,7 @@ pub mod message;
 pub mod organization;
 pub mod pace;
 pub mod quiet_hours;
+pub mod stand_in;
 pub mod stats;
 pub mod task;
 

@@ -154,7 +154,7 @@ impl Authenticator {
     }
 
     /// Who `bearer` is; `None` if nobody.
-    fn authenticate(&self, bearer: &str) -> Option<Caller> {
+    pub(super) fn authenticate(&self, bearer: &str) -> Option<Caller> {
         if let Some(key) = self.api_keys.iter().find(|key| key.matches(bearer)) {
             let organization = Organization::default();
             return Some(Caller { user: key.name.clone(), role: key.role, organization });

@@ -61,17 +61,18 @@ impl Outcome {
 ///
 /// `fingerprint` is that of the body, `route` names what is asked for. What failed may be tried again under its key: in
 /// that case nothing was sent.
-pub async fn once<W, F>(
+pub async fn once<W, F, E>(
     state: web::Data<State>,
     caller: &Caller,
     route: &'static str,
     key: IdempotencyKey,
     fingerprint: String,
     work: W,
-) -> Result<HttpResponse, Problem>
+) -> Result<HttpResponse, E>
 where
     W: FnOnce(Option<Seed>) -> F + 'static,
-    F: Future<Output = Result<Outcome, Problem>> + 'static,
+    F: Future<Output = Result<Outcome, E>> + 'static,
+    E: From<Problem> + 'static,
 {
     let Some(key) = key.0 else {
         let outcome = actix_web::rt::spawn(work(None)).await;
@@ -84,7 +85,7 @@ where
         key,
         fingerprint,
     };
-    let seed = match state.app.begin_request(&request).await? {
+    let seed = match state.app.begin_request(&request).await.map_err(Problem::from)? {
         Turn::First(seed) => seed,
         Turn::Answered(Answer { status, body }) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
@@ -95,14 +96,16 @@ where
                 Code::IdempotencyKeyReused,
                 "this key was used with another body",
                 "give every request a key of its own, and repeat one with the same body",
-            ));
+            )
+            .into());
         }
         Turn::InProgress => {
             return Err(Problem::new(
                 Code::IdempotencyInProgress,
                 "the first request with this key is still being done",
                 "repeat the request in some seconds, with the same key",
-            ));
+            )
+            .into());
         }
     };
     let done = actix_web::rt::spawn(async move {

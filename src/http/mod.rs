@@ -4,6 +4,7 @@ pub mod auth;
 mod batches;
 mod consent;
 mod dashboard;
+mod dropin;
 mod events;
 mod fields;
 mod health;
@@ -108,6 +109,7 @@ pub fn routes(config: &mut web::ServiceConfig, prefix: &str) {
                 page(&format!("{prefix}/webhooks/twilio/events")).route(web::post().to(webhooks::events)),
             );
     }
+    config.configure(dropin::routes);
     config.default_service(web::to(no_such_path));
 }
 

@@ -133,6 +133,11 @@ impl Problem {
         self.code
     }
 
+    /// What happened.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// 401.
     pub fn unauthorized() -> Self {
         Self::new(

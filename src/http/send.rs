@@ -316,7 +316,7 @@ pub(super) fn read_content(fields: &mut Fields) -> Content {
     if let Some(refusal) = media_url.iter().find_map(|url| check_media_url(url).err()) {
         fields.fault("media_url", refusal.to_string());
     }
-    Content { body, media_url, content_sid, content_variables, validity_period_s: None }
+    Content { body, media_url, content_sid, content_variables, validity_period_s: None, other: Vec::new() }
 }
 
 /// When the message is to leave: a time that has just passed is now, an older one a mistake.

@@ -8,13 +8,18 @@
 use std::{error::Error as _, fmt, time::Duration};
 
 use jiff::fmt::rfc2822;
-use reqwest::{RequestBuilder, Response, StatusCode, Url, header::HeaderMap, redirect};
+use reqwest::{
+    RequestBuilder, Response, StatusCode, Url,
+    header::{self, HeaderMap},
+    redirect,
+};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 
 use super::{
     AccountSid, Credentials, MessageSid,
     address::mask_numbers,
+    raw::Raw,
     resource::{self, Account, CreateMessage, Line, ListMessages, Message, MessagePage},
 };
 
@@ -24,6 +29,9 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest answer that is read, in bytes.
 pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// The largest answer to a [`Passed`] call that is read, in bytes: a page of a thousand messages, the most that Twilio
+/// lists at once, with every character of their texts escaped.
+pub const PASSED_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The longest wait that a `Retry-After` is believed, so that no answer can park a message for a day.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 /// The most of Twilio's own error text that is kept, in characters.
@@ -33,6 +41,7 @@ pub const ERROR_TEXT_CHARACTERS_MAX: usize = 500;
 /// is being closed is ambiguous.
 const CONNECTION_IDLE_MAX: Duration = Duration::from_secs(30);
 const CONNECTIONS_IDLE_MAX: usize = 64;
+const FORM_TYPE: &str = "application/x-www-form-urlencoded";
 const USER_AGENT: &str = concat!("textledger/", env!("CARGO_PKG_VERSION"));
 
 /// What an error code of Twilio's means for the credentials: "authentication error".
@@ -116,7 +125,30 @@ impl Client {
     ) -> Result<Message, Error> {
         let url = self.url(&messages_path(&credentials.account_sid));
         let answer = send(credentials, self.http.post(url).form(&message.to_form())).await?;
-        answer.read_message()
+        let message = answer.read_message()?;
+        Ok(Message { raw: Some(Raw(answer.json)), ..message })
+    }
+
+    /// Makes a call about messages for somebody else, and gives back what Twilio answers as it is: HTTP status and JSON,
+    /// null if there is none. After [`Outcome::Ambiguous`] it may have been made.
+    pub async fn pass(&self, credentials: &Credentials, call: &Passed<'_>) -> Result<(u16, Raw), Error> {
+        let path = match call.message {
+            Some(sid) => account_path(&credentials.account_sid, &format!("/Messages/{sid}.json")),
+            None => messages_path(&credentials.account_sid),
+        };
+        let mut url = self.url(&path);
+        if !call.query.is_empty() {
+            url = format!("{url}?{}", call.query);
+        }
+        let request = match &call.method {
+            Method::Get => self.http.get(url),
+            Method::Delete => self.http.delete(url),
+            Method::Post { form } => {
+                self.http.post(url).header(header::CONTENT_TYPE, FORM_TYPE).body(form.clone())
+            }
+        };
+        let answer = send_within(credentials, request, PASSED_ANSWER_BYTES_MAX).await?;
+        Ok((answer.http_status, Raw(answer.json)))
     }
 
     /// The message `sid`, or `None` if the account has no such message.
@@ -218,16 +250,48 @@ impl Answer {
     }
 }
 
+/// A call about messages that is made for somebody else. `Debug` is left out: the form may hold a text.
+pub struct Passed<'a> {
+    /// The message; `None` for all of them.
+    pub message: Option<&'a MessageSid>,
+    /// What is done with it.
+    pub method: Method,
+    /// The query, encoded.
+    pub query: &'a str,
+}
+
+/// What a [`Passed`] call does.
+pub enum Method {
+    /// Reads.
+    Get,
+    /// Changes.
+    Post {
+        /// The parameters, form-encoded.
+        form: String,
+    },
+    /// Deletes.
+    Delete,
+}
+
 /// Makes the call and sorts its end into an answer or an [`Error`].
 async fn send(credentials: &Credentials, request: RequestBuilder) -> Result<Answer, Error> {
+    send_within(credentials, request, ANSWER_BYTES_MAX).await
+}
+
+/// [`send`], for an answer of up to `bytes_max`.
+async fn send_within(
+    credentials: &Credentials,
+    request: RequestBuilder,
+    bytes_max: usize,
+) -> Result<Answer, Error> {
     let request =
         request.basic_auth(credentials.basic_user(), Some(credentials.basic_password().expose_secret()));
     let response = request.send().await.map_err(Error::from_transport)?;
 
     let status = response.status();
     let headers = response.headers().clone();
-    let request_id = header(&headers, "twilio-request-id").map(str::to_owned);
-    let body = read_body(response).await;
+    let request_id = header_text(&headers, "twilio-request-id").map(str::to_owned);
+    let body = read_body(response, bytes_max).await;
 
     if !status.is_success() {
         // The status has decided already: a body that is missing or broken only leaves the reason out.
@@ -236,6 +300,7 @@ async fn send(credentials: &Credentials, request: RequestBuilder) -> Result<Answ
     }
     let answer = Answer { json: Value::Null, http_status: status.as_u16(), request_id };
     match body {
+        Ok(_) if status == StatusCode::NO_CONTENT => Ok(answer),
         Ok(body) => match serde_json::from_slice(&body) {
             Ok(json) => Ok(Answer { json, ..answer }),
             Err(_) => Err(answer.unreadable("it is no JSON")),
@@ -250,10 +315,10 @@ enum BodyError {
     Transport(reqwest::Error),
 }
 
-async fn read_body(mut response: Response) -> Result<Vec<u8>, BodyError> {
+async fn read_body(mut response: Response, bytes_max: usize) -> Result<Vec<u8>, BodyError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(BodyError::Transport)? {
-        if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+        if body.len() + chunk.len() > bytes_max {
             return Err(BodyError::TooLong);
         }
         body.extend_from_slice(&chunk);
@@ -261,19 +326,19 @@ async fn read_body(mut response: Response) -> Result<Vec<u8>, BodyError> {
     Ok(body)
 }
 
-fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
 /// `Retry-After`, in seconds or as a date; the latter counts from the answer's own `Date`, not from our clock.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = header(headers, "retry-after")?.trim();
+    let text = header_text(headers, "retry-after")?.trim();
     let wait = match text.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => {
             let parser = rfc2822::DateTimeParser::new();
             let until = parser.parse_timestamp(text).ok()?;
-            let now = parser.parse_timestamp(header(headers, "date")?).ok()?;
+            let now = parser.parse_timestamp(header_text(headers, "date")?).ok()?;
             // A date in the past asks for no wait.
             Duration::try_from(until.duration_since(now)).unwrap_or_default()
         }
@@ -431,6 +496,8 @@ pub struct Refusal {
     pub message: Option<String>,
     /// Twilio's page about the error.
     pub more_info: Option<String>,
+    /// The whole of Twilio's JSON, for the one who asked; null if it gave none.
+    pub raw: Box<Raw>,
     /// `Retry-After`, [`RETRY_AFTER_MAX`] at most.
     pub retry_after: Option<Duration>,
     /// `Twilio-Request-Id`.
@@ -445,6 +512,7 @@ impl Refusal {
             code: resource::number(json, "code"),
             message: text("message"),
             more_info: text("more_info"),
+            raw: Box::new(Raw(json.clone())),
             retry_after: retry_after(headers),
             request_id,
         }

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::{
     AccountSid, Address, ContentSid, MessageSid, MessageStatus, MessagingServiceSid, address::mask_numbers,
+    raw::Raw,
 };
 
 /// The most messages asked for in one page: fifty of the largest fit in the client's bound on an answer.
@@ -39,6 +40,8 @@ pub struct CreateMessage {
     pub validity_period_s: Option<u32>,
     /// Where Twilio posts each change of status, up to 4000 characters, connection overrides (`#…`) included.
     pub status_callback: Option<String>,
+    /// Further parameters, by Twilio's names, in their order.
+    pub other: Vec<(String, String)>,
 }
 
 impl CreateMessage {
@@ -54,11 +57,12 @@ impl CreateMessage {
             content_variables: None,
             validity_period_s: None,
             status_callback: None,
+            other: Vec::new(),
         }
     }
 
     /// The message as the parameters of Twilio's form, `MediaUrl` once per URL.
-    pub fn to_form(&self) -> Vec<(&'static str, Cow<'_, str>)> {
+    pub fn to_form(&self) -> Vec<(&str, Cow<'_, str>)> {
         let mut form = vec![("To", Cow::Owned(self.to.to_twilio()))];
         let optional = [
             ("From", self.from.as_ref().map(|from| Cow::Owned(from.to_twilio()))),
@@ -71,6 +75,7 @@ impl CreateMessage {
         ];
         form.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
         form.extend(self.media_url.iter().map(|url| ("MediaUrl", Cow::Borrowed(url.as_str()))));
+        form.extend(self.other.iter().map(|(name, value)| (name.as_str(), Cow::Borrowed(value.as_str()))));
         form
     }
 }
@@ -185,6 +190,8 @@ pub struct Message {
     pub date_sent: Option<Timestamp>,
     /// When it last changed.
     pub date_updated: Option<Timestamp>,
+    /// The whole answer that it was read from, if that is to be handed on.
+    pub raw: Option<Raw>,
 }
 
 impl Message {
@@ -209,6 +216,7 @@ impl Message {
             date_created: date(json, "date_created"),
             date_sent: date(json, "date_sent"),
             date_updated: date(json, "date_updated"),
+            raw: None,
         })
     }
 }
@@ -357,6 +365,7 @@ mod tests {
             content_variables: Some(r#"{"1":"x"}"#.into()),
             validity_period_s: Some(60),
             status_callback: Some("https://b.example/?id=1#rc=5".into()),
+            other: vec![("SmartEncoded".into(), "true".into())],
         };
         let expected = [
             ("To", "whatsapp:+14155550100"),
@@ -369,6 +378,7 @@ mod tests {
             ("StatusCallback", "https://b.example/?id=1#rc=5"),
             ("MediaUrl", "https://a.example/1"),
             ("MediaUrl", "https://a.example/2"),
+            ("SmartEncoded", "true"),
         ];
         assert_eq!(create.to_form(), expected.map(|(name, value)| (name, Cow::from(value))));
     }

@@ -1,4 +1,5 @@
-//! Twilio's own libraries against the simulator, changed in nothing but the host. `scripts/test` installs them.
+//! Twilio's own libraries against the simulator, and against the service, changed in nothing but the host (and, for the
+//! service, the credentials). `scripts/test` installs them.
 
 use std::{path::PathBuf, process::Stdio};
 
@@ -7,24 +8,23 @@ use textledger::{
     twilio::AccountSid,
 };
 
-use crate::support::service::{ACCOUNT_SID, AUTH_TOKEN};
+use crate::support::{
+    service::{ACCOUNT_SID, AUTH_TOKEN, On, SENDER_KEY, VIEWER_KEY, api_keys},
+    twilio::World,
+};
 
 /// Where `scripts/test` puts the libraries.
-fn installed(path: &str) -> PathBuf {
+pub fn installed(path: &str) -> PathBuf {
     let installed = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/target/sdk")).join(path);
     assert!(installed.exists(), "{} is missing: run scripts/test, which installs it", installed.display());
     installed
 }
 
-/// Runs a script with the simulator's URL and its account behind `arguments`, and wants it to say that all went well.
-async fn run(program: PathBuf, script: &str, arguments: &[PathBuf]) {
-    let account = AccountSid::parse(ACCOUNT_SID).unwrap();
-    let config = Config { seed: Some(1), ..Config::new(account, AUTH_TOKEN.into()) };
-    let twilio = simulator::start(config).await.unwrap();
+/// Runs a script, and wants it to say that all went well.
+pub async fn run_script(program: PathBuf, script: &str, arguments: &[&str]) {
     let output = tokio::process::Command::new(program)
         .arg(PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sdk")).join(script))
         .args(arguments)
-        .args([&twilio.base_url(), ACCOUNT_SID, AUTH_TOKEN])
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output()
@@ -35,6 +35,30 @@ async fn run(program: PathBuf, script: &str, arguments: &[PathBuf]) {
     assert!(output.status.success() && said.trim_end().ends_with("ok"), "{said}{complained}");
 }
 
+/// The folder that node's `require` finds the library from.
+pub fn node_folder() -> String {
+    installed("node/node_modules/twilio").join("../..").display().to_string()
+}
+
+/// Runs a script with a simulator's URL and its account behind `arguments`.
+async fn run(program: PathBuf, script: &str, arguments: &[&str]) {
+    let account = AccountSid::parse(ACCOUNT_SID).unwrap();
+    let config = Config { seed: Some(1), ..Config::new(account, AUTH_TOKEN.into()) };
+    let twilio = simulator::start(config).await.unwrap();
+    let base_url = twilio.base_url();
+    let arguments = [arguments, &[&base_url, ACCOUNT_SID, AUTH_TOKEN]].concat();
+    run_script(program, script, &arguments).await;
+}
+
+/// Runs a script against a service with a simulator behind it: the URLs of both, the account, a sender's API key and a
+/// viewer's behind `arguments`.
+async fn run_through_service(program: PathBuf, script: &str, arguments: &[&str]) {
+    let world = World::start_with(On::Embedded, &[("TEXTLEDGER_API_KEYS", &api_keys())]).await;
+    let (service, twilio) = (world.service.url(""), world.twilio.base_url());
+    let further = [&service, &twilio, ACCOUNT_SID, AUTH_TOKEN, SENDER_KEY, VIEWER_KEY];
+    run_script(program, script, &[arguments, &further].concat()).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_library_for_python_can_not_tell_the_simulator_from_twilio() {
     run(installed("venv/bin/python"), "simulator.py", &[]).await;
@@ -42,6 +66,15 @@ async fn the_library_for_python_can_not_tell_the_simulator_from_twilio() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_library_for_node_can_not_tell_the_simulator_from_twilio() {
-    let folder = installed("node/node_modules/twilio").join("../..");
-    run(PathBuf::from("node"), "simulator.mjs", &[folder]).await;
+    run(PathBuf::from("node"), "simulator.mjs", &[&node_folder()]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_library_for_python_can_not_tell_the_service_from_twilio() {
+    run_through_service(installed("venv/bin/python"), "dropin.py", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_library_for_node_can_not_tell_the_service_from_twilio() {
+    run_through_service(PathBuf::from("node"), "dropin.mjs", &[&node_folder()]).await;
 }

@@ -10,6 +10,7 @@ use std::{
 use reqwest::{Client, RequestBuilder, Response, header::CONTENT_TYPE};
 use secrecy::SecretString;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use textledger::{
     domain::Organization,
     http::auth::{self, Claims, Role},
@@ -36,6 +37,16 @@ const JWT_SECRET: &str = "a secret of the tests, long enough";
 
 /// Long after these tests.
 const TOKEN_EXP_S: u64 = 4_000_000_000;
+
+/// An API key that may send, and one that may read, once [`api_keys`] is set.
+pub const SENDER_KEY: &str = "the sender's key";
+pub const VIEWER_KEY: &str = "the viewer's key";
+
+/// `TEXTLEDGER_API_KEYS` for both.
+pub fn api_keys() -> String {
+    let hash = |key: &str| hex::encode(Sha256::digest(key));
+    format!("app:sender:{},eyes:viewer:{}", hash(SENDER_KEY), hash(VIEWER_KEY))
+}
 
 /// Which store the service runs on.
 #[derive(Debug, Clone, Copy)]

@@ -1,0 +1,255 @@
+//! Twilio's API as an application that uses Twilio's own libraries knows it: it changes its base URL and its credentials,
+//! and nothing else. A send goes through ours and obeys consent, limits and idempotency; everything else goes on to
+//! Twilio, but for messages that Twilio does not have yet.
+//!
+//! Source: <https://www.twilio.com/docs/messaging/api/message-resource>.
+
+mod caller;
+mod errors;
+mod kept;
+mod params;
+
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
+use serde_json::json;
+
+use self::{caller::SdkCaller, errors::ApiError, params::FormBody};
+use super::{
+    State,
+    auth::Right,
+    idempotency::{IdempotencyKey, Outcome, once},
+    problem::Problem,
+};
+use crate::{
+    app::{
+        send::{Send, SendError, Sent},
+        stand_in::Kept,
+    },
+    domain::{MessageId, Organization, OutboundState, stand_in::stood_in_for},
+    twilio::{
+        AccountSid, MessageSid,
+        client::{Method, Passed},
+    },
+};
+
+/// The routes: one scope, so that whatever is not here is answered as Twilio answers it.
+pub fn routes(config: &mut web::ServiceConfig) {
+    let method_not_allowed = || web::to(async || Err::<HttpResponse, _>(ApiError::method_not_allowed()));
+    config.service(
+        web::scope("/2010-04-01")
+            .service(
+                web::resource("/Accounts/{account_sid}/Messages.json")
+                    .route(web::post().to(create))
+                    .route(web::get().to(list))
+                    .default_service(method_not_allowed()),
+            )
+            .service(
+                web::resource("/Accounts/{account_sid}/Messages/{message_sid}.json")
+                    .route(web::get().to(fetch))
+                    .route(web::post().to(update))
+                    .route(web::delete().to(delete))
+                    .default_service(method_not_allowed()),
+            )
+            .default_service(web::to(async |request: HttpRequest| {
+                Err::<HttpResponse, _>(ApiError::not_found(request.path()))
+            })),
+    );
+}
+
+/// `POST /2010-04-01/Accounts/{AccountSid}/Messages.json`: 201 if Twilio has the message, may have it, or will get it.
+async fn create(
+    state: web::Data<State>,
+    caller: SdkCaller,
+    key: Result<IdempotencyKey, Problem>,
+    body: FormBody,
+) -> Result<HttpResponse, ApiError> {
+    caller.require(Right::Send)?;
+    let fingerprint = body.fingerprint();
+    let settings = state.app.settings();
+    let mut send = params::read(&body.form(), settings, state.app.now_ms())?;
+    let SdkCaller { caller, account_sid } = caller;
+    let organization = caller.organization.clone();
+    once(state.clone(), &caller, "twilio/messages", key?, fingerprint, async move |seed| {
+        send.id = seed.map(|seed| seed.message_id(&state.app, &send.to, ""));
+        let sent = send_logged(&state, &organization, send).await?;
+        let resource = sent.resource.as_deref().and_then(|resource| resource.raw.as_ref());
+        match resource {
+            Some(raw) => Ok(Outcome::new(StatusCode::CREATED, &raw.0)),
+            None => Ok(Outcome::new(
+                StatusCode::CREATED,
+                &unnamed(&state, &organization, &account_sid, &sent).await,
+            )),
+        }
+    })
+    .await
+}
+
+async fn send_logged(state: &State, organization: &Organization, send: Send) -> Result<Sent, SendError> {
+    let (to, media) = (send.to.to_string(), send.content.media_url.len());
+    let result = state.app.send(organization, send).await;
+    match &result {
+        Ok(sent) => tracing::info!(
+            %organization, id = %sent.id, to, media,
+            message_sid = sent.message_sid.as_ref().map(tracing::field::display), status = sent.status,
+            segments = sent.segments, "message sent"
+        ),
+        Err(error) => tracing::warn!(%organization, to, media, %error, "message not sent"),
+    }
+    result
+}
+
+/// What the caller is shown of a message of which Twilio's own answer is not there. Nothing may fail here: the message is
+/// stored, and a caller that is told of a failure asks for it again.
+async fn unnamed(
+    state: &State,
+    organization: &Organization,
+    account_sid: &AccountSid,
+    sent: &Sent,
+) -> serde_json::Value {
+    let kept = match state.app.kept(organization, &sent.id).await {
+        Ok(kept) => kept,
+        Err(error) => {
+            tracing::error!(%organization, id = %sent.id, %error, "a message that was stored cannot be read");
+            None
+        }
+    };
+    match kept {
+        Some(kept) => {
+            let name = state.app.name_for_caller(organization, &kept).await;
+            kept::json(account_sid, &name, &kept)
+        }
+        None => kept::json_of_sent(account_sid, sent),
+    }
+}
+
+/// `GET …/Messages.json`: Twilio's own list. What waits in our queue is not in it.
+async fn list(
+    state: web::Data<State>,
+    caller: SdkCaller,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    caller.require(Right::Read)?;
+    pass(&state, &caller, Passed { message: None, method: Method::Get, query: request.query_string() }).await
+}
+
+/// `GET …/Messages/{Sid}.json`.
+async fn fetch(
+    state: web::Data<State>,
+    caller: SdkCaller,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    caller.require(Right::Read)?;
+    let found = find(&state, &caller, &request).await?;
+    if let Found::Ours { kept, sid } = &found
+        && !matches!(kept.state, OutboundState::Accepted { .. })
+    {
+        return Ok(HttpResponse::Ok().json(kept::json(&caller.account_sid, sid, kept)));
+    }
+    on(&state, &caller, &found, Method::Get, request.query_string()).await
+}
+
+/// `POST …/Messages/{Sid}.json`: calls off what waits; everything else is Twilio's to do.
+async fn update(
+    state: web::Data<State>,
+    caller: SdkCaller,
+    request: HttpRequest,
+    body: FormBody,
+) -> Result<HttpResponse, ApiError> {
+    caller.require(Right::Send)?;
+    let found = find(&state, &caller, &request).await?;
+    let form = body.form();
+    if let Found::Ours { kept, sid } = &found
+        && !matches!(kept.state, OutboundState::Accepted { .. })
+    {
+        let organization = &caller.caller.organization;
+        if form.get("Status").as_deref() != Some("canceled") {
+            return Err(ApiError::not_finished());
+        }
+        let id = kept.outbound.id;
+        if !state.app.call_off(organization, &id).await? {
+            return Err(ApiError::not_cancelable());
+        }
+        tracing::info!(%organization, %id, "message called off");
+        let state = OutboundState::Canceled { at: state.app.now_ms() };
+        let (outbound, content) = (kept.outbound.clone(), kept.content.clone());
+        let canceled = Kept { outbound, state, content };
+        return Ok(HttpResponse::Ok().json(kept::json(&caller.account_sid, sid, &canceled)));
+    }
+    on(&state, &caller, &found, Method::Post { form: form.encode() }, request.query_string()).await
+}
+
+/// `DELETE …/Messages/{Sid}.json`: Twilio forgets the message. Our own record of it stays.
+async fn delete(
+    state: web::Data<State>,
+    caller: SdkCaller,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    caller.require(Right::Send)?;
+    let found = find(&state, &caller, &request).await?;
+    if let Found::Ours { kept, .. } = &found
+        && !matches!(kept.state, OutboundState::Accepted { .. })
+    {
+        return Err(ApiError::not_finished());
+    }
+    on(&state, &caller, &found, Method::Delete, request.query_string()).await
+}
+
+/// Whose a message of a path is.
+enum Found {
+    /// Twilio's, by this SID.
+    Twilios(MessageSid),
+    /// One that was asked for here, by its stand-in.
+    Ours { kept: Box<Kept>, sid: MessageSid },
+}
+
+async fn find(state: &State, caller: &SdkCaller, request: &HttpRequest) -> Result<Found, ApiError> {
+    let sid = request.match_info().query("message_sid");
+    let sid = MessageSid::parse(sid).map_err(|_| ApiError::not_found(request.path()))?;
+    let id: Option<MessageId> = stood_in_for(&sid);
+    let kept = match id {
+        Some(id) => state.app.kept(&caller.caller.organization, &id).await?,
+        None => None,
+    };
+    Ok(match kept {
+        Some(kept) => Found::Ours { kept: Box::new(kept), sid },
+        None => Found::Twilios(sid),
+    })
+}
+
+/// Has Twilio do `method` with a message that it has. It keeps the name that the caller knows.
+async fn on(
+    state: &State,
+    caller: &SdkCaller,
+    found: &Found,
+    method: Method,
+    query: &str,
+) -> Result<HttpResponse, ApiError> {
+    let (sid, known_as) = match found {
+        Found::Twilios(sid) => (sid, sid),
+        Found::Ours { kept, sid: known_as } => match &kept.state {
+            OutboundState::Accepted { message_sid, .. } => (message_sid, known_as),
+            _ => (known_as, known_as),
+        },
+    };
+    let call = Passed { message: Some(sid), method, query };
+    let (status, mut raw) = state.app.pass(&caller.caller.organization, &call).await?;
+    if sid != known_as {
+        for name in ["sid", "uri"] {
+            if let Some(text) = raw.0.get(name).and_then(|text| text.as_str()) {
+                raw.0[name] = json!(text.replace(sid.as_str(), known_as.as_str()));
+            }
+        }
+    }
+    Ok(answer(status, &raw.0))
+}
+
+async fn pass(state: &State, caller: &SdkCaller, call: Passed<'_>) -> Result<HttpResponse, ApiError> {
+    let (status, raw) = state.app.pass(&caller.caller.organization, &call).await?;
+    Ok(answer(status, &raw.0))
+}
+
+/// Twilio's answer, handed on.
+fn answer(status: u16, json: &serde_json::Value) -> HttpResponse {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+    let mut response = HttpResponse::build(status);
+    if json.is_null() { response.finish() } else { response.json(json) }
+}

@@ -1,0 +1,263 @@
+//! Reads the parameters of a send as Twilio names them.
+//!
+//! What must be understood here is refused as Twilio refuses it. Everything else is Twilio's to check, unless the message
+//! is scheduled: then nobody would be told.
+//!
+//! Source: <https://www.twilio.com/docs/messaging/api/message-resource#create-a-message-resource>.
+
+use actix_web::{
+    FromRequest, HttpRequest,
+    dev::Payload,
+    web::{self, Bytes},
+};
+use futures_util::future::LocalBoxFuture;
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use super::errors::ApiError;
+use crate::{
+    app::{
+        Settings,
+        content::Content,
+        send::{SCHEDULE_MAX, SCHEDULE_PAST_MAX, Send},
+    },
+    domain::UnixMs,
+    http::{FORM_BYTES_MAX, verification::BODY_TIME_MAX},
+    phone,
+    public_host::{self, UrlRefusal},
+    twilio::{Address, Channel, ContentSid, Form, MessagingServiceSid, segments::BODY_CHARACTERS_MAX},
+};
+
+/// Parameters that are read here; all others go on to Twilio as they are.
+const READ: [&str; 11] = [
+    "Body",
+    "ContentSid",
+    "ContentVariables",
+    "From",
+    "MediaUrl",
+    "MessagingServiceSid",
+    "ScheduleType",
+    "SendAt",
+    "StatusCallback",
+    "To",
+    "ValidityPeriod",
+];
+
+/// The most media files with one message.
+const MEDIA_MAX: usize = 10;
+
+/// The longest that a message may wait at Twilio, in seconds.
+const VALIDITY_PERIOD_S_MAX: u32 = 36_000;
+
+/// Digits of a short code.
+const SHORT_CODE_DIGITS: std::ops::RangeInclusive<usize> = 3..=8;
+
+/// The body of a request: a form, as it came.
+pub struct FormBody(Bytes);
+
+impl FormBody {
+    /// The pairs.
+    pub fn form(&self) -> Form<'_> {
+        Form::parse(&self.0)
+    }
+
+    /// Equal exactly if the body is.
+    pub fn fingerprint(&self) -> String {
+        hex::encode(Sha256::digest(&self.0))
+    }
+}
+
+impl FromRequest for FormBody {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let body = web::Payload::from_request(request, payload);
+        Box::pin(async move {
+            let body = body.await.map_err(|_| ApiError::unreadable())?;
+            let body = tokio::time::timeout(BODY_TIME_MAX, body.to_bytes_limited(FORM_BYTES_MAX));
+            let body = body.await.map_err(|_| ApiError::too_slow())?.map_err(|_| ApiError::too_large())?;
+            body.map(Self).map_err(|_| ApiError::unreadable())
+        })
+    }
+}
+
+/// Reads a send that is asked for at `now`.
+pub fn read(form: &Form<'_>, settings: &Settings, now: UnixMs) -> Result<Send, ApiError> {
+    let parameters = Parameters(form);
+    let to = parameters.to(settings.default_region)?;
+    let messaging_service_sid = parameters.messaging_service_sid()?;
+    let from = parameters.from()?;
+    if from.is_none() && messaging_service_sid.is_none() {
+        // Twilio has no default, and whoever relies on ours would be refused there.
+        return Err(ApiError::bad_request(21603, "A 'From' phone number is required."));
+    }
+    let content = parameters.content()?;
+    let status_callback = parameters.status_callback(settings.relay_private)?;
+    let send_at = parameters.send_at(messaging_service_sid.is_some(), now)?;
+    if send_at.is_some() {
+        check_scheduled(&content, to.channel())?;
+    }
+    Ok(Send {
+        to,
+        from,
+        messaging_service_sid,
+        content,
+        send_at,
+        category: None,
+        user_id: None,
+        status_callback,
+        id: None,
+    })
+}
+
+/// The parameters of a request; an empty one counts as missing.
+struct Parameters<'a>(&'a Form<'a>);
+
+impl Parameters<'_> {
+    fn get(&self, name: &str) -> Option<String> {
+        self.0.get(name).map(|value| value.into_owned()).filter(|value| !value.is_empty())
+    }
+
+    fn to(&self, region: Option<phone::Region>) -> Result<Address, ApiError> {
+        let text =
+            self.get("To").ok_or_else(|| ApiError::bad_request(21604, "A 'To' phone number is required."))?;
+        let invalid = || ApiError::bad_request(21211, format!("Invalid 'To' Phone Number: {text}"));
+        let typed = Address::parse(text.trim()).map_err(|_| invalid())?;
+        let (channel, bare) = (typed.channel(), typed.bare());
+        if let Ok(number) = phone::normalize(bare, region) {
+            return Address::new(channel, &number).map_err(|_| invalid());
+        }
+        let is_known = match channel {
+            Channel::Sms => is_short_code(bare),
+            Channel::Whatsapp => is_whatsapp_user_id(bare),
+            Channel::Rcs => false,
+        };
+        if is_known { Ok(typed) } else { Err(invalid()) }
+    }
+
+    fn from(&self) -> Result<Option<Address>, ApiError> {
+        let Some(text) = self.get("From") else { return Ok(None) };
+        let reason = "is not a valid phone number, shortcode, or alphanumeric sender ID.";
+        let invalid = || ApiError::bad_request(21212, format!("The 'From' number {text} {reason}"));
+        let typed = Address::parse(text.trim()).map_err(|_| invalid())?;
+        if !typed.bare().starts_with('+') {
+            return Ok(Some(typed));
+        }
+        let number = phone::normalize(typed.bare(), None).map_err(|_| invalid())?;
+        Address::new(typed.channel(), &number).map(Some).map_err(|_| invalid())
+    }
+
+    fn messaging_service_sid(&self) -> Result<Option<MessagingServiceSid>, ApiError> {
+        let Some(text) = self.get("MessagingServiceSid") else { return Ok(None) };
+        let sid = MessagingServiceSid::parse(&text);
+        sid.map(Some).map_err(|_| ApiError::bad_request(21705, "The Messaging Service SID is invalid"))
+    }
+
+    fn content(&self) -> Result<Content, ApiError> {
+        let content_sid = self.get("ContentSid").map(|text| ContentSid::parse(&text)).transpose();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let pairs = || self.0.iter().map(|(name, value)| (text(name), text(value)));
+        Ok(Content {
+            body: self.get("Body"),
+            media_url: pairs()
+                .filter(|(name, url)| name == "MediaUrl" && !url.is_empty())
+                .map(|(_, url)| url)
+                .collect(),
+            content_sid: content_sid
+                .map_err(|_| ApiError::bad_request(21655, "The ContentSid is Invalid"))?,
+            content_variables: self.get("ContentVariables"),
+            validity_period_s: self.validity_period()?,
+            other: pairs().filter(|(name, _)| !READ.contains(&name.as_str())).collect(),
+        })
+    }
+
+    fn validity_period(&self) -> Result<Option<u32>, ApiError> {
+        let Some(text) = self.get("ValidityPeriod") else { return Ok(None) };
+        match text.parse() {
+            Ok(seconds) if (1..=VALIDITY_PERIOD_S_MAX).contains(&seconds) => Ok(Some(seconds)),
+            _ => {
+                let reason = format!("it must be 1 to {VALIDITY_PERIOD_S_MAX}");
+                let message = format!("The validity period {text} is invalid: {reason}");
+                Err(ApiError::bad_request(21624, message))
+            }
+        }
+    }
+
+    /// Where the caller wants to be told of each status. Twilio's own reach ends at the public internet too, and it says
+    /// so in the same way.
+    fn status_callback(&self, private: bool) -> Result<Option<String>, ApiError> {
+        let Some(url) = self.get("StatusCallback") else { return Ok(None) };
+        let refused = |reason: UrlRefusal| {
+            ApiError::bad_request(
+                21609,
+                format!("The StatusCallback URL {url} is not a valid URL: it {reason}"),
+            )
+        };
+        public_host::check_relay_url(&url, private).map_err(refused)?;
+        Ok(Some(url))
+    }
+
+    /// When to send. The bounds are wider than Twilio's, since the message waits here: at once to a year ahead.
+    fn send_at(&self, has_service: bool, now: UnixMs) -> Result<Option<UnixMs>, ApiError> {
+        let refuse = |code, reason: &str| Err(ApiError::bad_request(code, reason));
+        let (schedule_type, send_at) = (self.get("ScheduleType"), self.get("SendAt"));
+        let send_at = match (schedule_type.as_deref(), send_at) {
+            (None, None) => return Ok(None),
+            (Some("fixed"), None) => {
+                return refuse(35111, "SendAt parameter is required when ScheduleType is fixed");
+            }
+            (Some("fixed"), Some(send_at)) => send_at,
+            (_, _) => return refuse(35115, "ScheduleType must be fixed for a scheduled message"),
+        };
+        if !has_service {
+            return refuse(35118, "MessagingServiceSid is required to schedule a message");
+        }
+        let at = send_at.parse::<Timestamp>().ok();
+        let at = at.and_then(|at| UnixMs::try_from(at.as_millisecond()).ok());
+        let earliest = now.saturating_sub(SCHEDULE_PAST_MAX.as_millis() as UnixMs);
+        let latest = now + SCHEDULE_MAX.as_millis() as UnixMs;
+        match at.filter(|at| (earliest..=latest).contains(at)) {
+            Some(at) => Ok(Some(at)),
+            None => refuse(35114, "SendAt must be an ISO 8601 time from now to a year ahead"),
+        }
+    }
+}
+
+/// What Twilio would say at once of the content of a message that it is to get later.
+fn check_scheduled(content: &Content, channel: Channel) -> Result<(), ApiError> {
+    let refuse = |code, reason: &str| Err(ApiError::bad_request(code, reason));
+    if content.media_url.len() > MEDIA_MAX {
+        return refuse(21623, "Number of media files exceeds allowed limit");
+    }
+    if content.body_length() > BODY_CHARACTERS_MAX {
+        return refuse(21617, "The concatenated message body exceeds the 1600 character limit");
+    }
+    match (&content.content_sid, &content.content_variables) {
+        (None, Some(_)) => return refuse(21654, "The ContentSid is required with ContentVariables"),
+        (Some(_), Some(text)) if serde_json::from_str::<serde_json::Map<_, _>>(text).is_err() => {
+            return refuse(21656, "The ContentVariables Parameter is invalid");
+        }
+        (Some(_), _) => return Ok(()),
+        (None, None) => {}
+    }
+    let is_blank = content.body.as_deref().is_none_or(|body| body.trim().is_empty());
+    if is_blank && content.media_url.is_empty() {
+        return refuse(if channel == Channel::Sms { 21602 } else { 21619 }, "Message body is required.");
+    }
+    Ok(())
+}
+
+fn is_short_code(text: &str) -> bool {
+    SHORT_CODE_DIGITS.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether `text` is WhatsApp's name for a user whose number is not shown: `CO.899759302823042`.
+fn is_whatsapp_user_id(text: &str) -> bool {
+    text.split_once('.').is_some_and(|(country, id)| {
+        country.len() == 2
+            && country.bytes().all(|byte| byte.is_ascii_uppercase())
+            && !id.is_empty()
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.')
+    })
+}
