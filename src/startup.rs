@@ -27,7 +27,13 @@ use crate::{
     },
     clock::{Clock, SystemClock},
     config::{Config, Invalid, Store as StoreConfig},
-    http::{self, State, auth::Authenticator, public_url::PublicUrl, refusals::Refusals},
+    http::{
+        self, State,
+        auth::Authenticator,
+        public_url::PublicUrl,
+        rate_limit::{FORGET_INTERVAL, RateLimit},
+        refusals::Refusals,
+    },
     metrics::Metrics,
     sealing::MasterKeys,
     spool::Spool,
@@ -119,9 +125,19 @@ impl Service {
             public_url: PublicUrl::new(&public_url),
             refusals: Refusals::default(),
             authenticator,
+            rate_limit: RateLimit::new(config.api_rate),
             replies: config.replies.clone(),
             tailer: Tailer::new(store, tracker.clone(), stop.clone()),
             stop: stop.clone(),
+        });
+        spawn(&tracker, &stop, {
+            let state = state.clone();
+            async move {
+                loop {
+                    tokio::time::sleep(FORGET_INTERVAL).await;
+                    state.rate_limit.forget();
+                }
+            }
         });
         spawn(&tracker, &stop, replayer::run(app.clone()));
         spawn(&tracker, &stop, reconciler::run(app.clone()));

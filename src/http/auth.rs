@@ -228,7 +228,19 @@ impl FromRequest for Caller {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(authenticate(request).ok_or_else(Problem::unauthorized))
+        ready(known(request, authenticate(request)))
+    }
+}
+
+/// The caller, if there is one and they do not call too often.
+pub(super) fn known(request: &HttpRequest, caller: Option<Caller>) -> Result<Caller, Problem> {
+    let Some(state) = request.app_data::<web::Data<State>>() else { return Err(Problem::unauthorized()) };
+    match caller {
+        Some(caller) => state.rate_limit.count(&caller).map(|()| caller),
+        None => {
+            let peer = request.peer_addr().map(|peer| peer.ip());
+            state.rate_limit.count_unknown(peer).and(Err(Problem::unauthorized()))
+        }
     }
 }
 

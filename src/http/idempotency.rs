@@ -4,6 +4,8 @@ use std::future::{Ready, ready};
 
 use actix_web::{FromRequest, HttpRequest, HttpResponse, dev::Payload, http::StatusCode, web};
 
+use tracing::Instrument;
+
 use super::{
     State,
     auth::Caller,
@@ -75,7 +77,7 @@ where
     E: From<Problem> + 'static,
 {
     let Some(key) = key.0 else {
-        let outcome = actix_web::rt::spawn(work(None)).await;
+        let outcome = actix_web::rt::spawn(work(None).in_current_span()).await;
         return outcome.expect("the work does not panic and is not aborted").map(answer);
     };
     let request = Request {
@@ -108,7 +110,7 @@ where
             .into());
         }
     };
-    let done = actix_web::rt::spawn(async move {
+    let done = async move {
         let outcome = work(Some(seed)).await;
         let kept = outcome
             .as_ref()
@@ -119,7 +121,8 @@ where
             tracing::error!(%error, "the answer to a request with a key could not be stored");
         }
         outcome
-    });
+    };
+    let done = actix_web::rt::spawn(done.in_current_span());
     done.await.expect("the work does not panic and is not aborted").map(answer)
 }
 

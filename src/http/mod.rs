@@ -16,7 +16,9 @@ mod openapi;
 mod preferences;
 mod problem;
 pub mod public_url;
+pub mod rate_limit;
 pub mod refusals;
+mod request_id;
 mod send;
 pub mod server;
 mod signed_events;
@@ -27,11 +29,19 @@ mod webhooks;
 
 use std::sync::Arc;
 
-use actix_web::{HttpResponse, ResponseError, web};
+use actix_web::{
+    HttpResponse, ResponseError,
+    body::MessageBody,
+    dev::{ServiceFactory, ServiceRequest, ServiceResponse},
+    middleware::from_fn,
+    web,
+};
 use tokio_util::sync::CancellationToken;
 
 pub use self::signed_form::FORM_BYTES_MAX;
-use self::{auth::Authenticator, problem::Problem, public_url::PublicUrl, refusals::Refusals};
+use self::{
+    auth::Authenticator, problem::Problem, public_url::PublicUrl, rate_limit::RateLimit, refusals::Refusals,
+};
 use crate::{app::App, config::Replies, domain::UnixMs, worker::tailer::Tailer};
 
 /// What the handlers share.
@@ -44,6 +54,8 @@ pub struct State {
     pub refusals: Refusals,
     /// Who may call.
     pub authenticator: Authenticator,
+    /// How often.
+    pub rate_limit: RateLimit,
     /// What is said to people.
     pub replies: Replies,
     /// The live streams.
@@ -59,38 +71,38 @@ pub fn routes(config: &mut web::ServiceConfig, prefix: &str) {
         .service(page("/healthz").route(web::get().to(health::healthz)))
         .service(page("/readyz").route(web::get().to(health::readyz)))
         .service(page("/metrics").route(web::get().to(health::metrics)))
-        .service(page("/api/sms/send").route(web::post().to(send::send)))
-        .service(page("/api/sms/whatsapp/send").route(web::post().to(send::send_whatsapp)))
-        .service(page("/api/sms/send-bulk").route(web::post().to(send::send_bulk)))
-        .service(page("/api/sms/whatsapp/send-bulk").route(web::post().to(send::send_bulk_whatsapp)))
+        .service(api("/api/sms/send").route(web::post().to(send::send)))
+        .service(api("/api/sms/whatsapp/send").route(web::post().to(send::send_whatsapp)))
+        .service(api("/api/sms/send-bulk").route(web::post().to(send::send_bulk)))
+        .service(api("/api/sms/whatsapp/send-bulk").route(web::post().to(send::send_bulk_whatsapp)))
         .service(
-            page("/api/sms/batches/{batch_id}")
+            api("/api/sms/batches/{batch_id}")
                 .route(web::get().to(batches::progress))
                 .route(web::delete().to(batches::cancel)),
         )
-        .service(page("/api/sms/batches/{batch_id}/messages").route(web::get().to(batches::list)))
-        .service(page("/api/sms/notify").route(web::post().to(notify::notify)))
+        .service(api("/api/sms/batches/{batch_id}/messages").route(web::get().to(batches::list)))
+        .service(api("/api/sms/notify").route(web::post().to(notify::notify)))
         .service(
-            page("/api/sms/preferences")
+            api("/api/sms/preferences")
                 .route(web::get().to(preferences::own))
                 .route(web::put().to(preferences::change_own)),
         )
         .service(
-            page("/api/sms/preferences/{user_id}")
+            api("/api/sms/preferences/{user_id}")
                 .route(web::get().to(preferences::of_user))
                 .route(web::put().to(preferences::change_of_user)),
         )
-        .service(page("/api/sms/stats").route(web::get().to(stats::stats)))
-        .service(page("/api/sms/lookup/{phone}").route(web::get().to(lookup::lookup)))
-        .service(page("/api/sms/messages").route(web::get().to(messages::history)))
-        .service(page("/api/sms/message-status/{message_sid}").route(web::get().to(messages::message_status)))
-        .service(page("/api/sms/consent").route(web::post().to(consent::record)))
-        .service(page("/api/sms/consent/export").route(web::get().to(consent::export)))
-        .service(page("/api/sms/consent/import").route(web::post().to(consent::import)))
-        .service(page("/api/sms/consent/{phone}").route(web::get().to(consent::consent)))
-        .service(page("/api/sms/consent/{phone}/history").route(web::get().to(consent::history)))
-        .service(page("/api/sms/events").route(web::get().to(events::events)))
-        .service(page("/api/sms/webhook-refusals").route(web::get().to(refusals::list)));
+        .service(api("/api/sms/stats").route(web::get().to(stats::stats)))
+        .service(api("/api/sms/lookup/{phone}").route(web::get().to(lookup::lookup)))
+        .service(api("/api/sms/messages").route(web::get().to(messages::history)))
+        .service(api("/api/sms/message-status/{message_sid}").route(web::get().to(messages::message_status)))
+        .service(api("/api/sms/consent").route(web::post().to(consent::record)))
+        .service(api("/api/sms/consent/export").route(web::get().to(consent::export)))
+        .service(api("/api/sms/consent/import").route(web::post().to(consent::import)))
+        .service(api("/api/sms/consent/{phone}").route(web::get().to(consent::consent)))
+        .service(api("/api/sms/consent/{phone}/history").route(web::get().to(consent::history)))
+        .service(api("/api/sms/events").route(web::get().to(events::events)))
+        .service(api("/api/sms/webhook-refusals").route(web::get().to(refusals::list)));
     config.service(page("/api/openapi.json").route(web::get().to(openapi::document)));
     openapi::page(config);
     for prefix in if prefix.is_empty() { vec![""] } else { vec!["", prefix] } {
@@ -116,6 +128,21 @@ pub fn routes(config: &mut web::ServiceConfig, prefix: &str) {
 /// A path whose other methods are a problem of their own.
 fn page(path: &str) -> actix_web::Resource {
     web::resource(path).default_service(web::to(method_not_allowed))
+}
+
+/// A path of the application's side: its requests have ids.
+fn api(
+    path: &str,
+) -> actix_web::Resource<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody + use<>>,
+        Error = actix_web::Error,
+        InitError = (),
+    > + use<>,
+> {
+    page(path).wrap(from_fn(request_id::carry))
 }
 
 async fn no_such_path() -> HttpResponse {

@@ -97,6 +97,8 @@ codes! {
     DailyLimitReached = "daily_limit_reached", 429, "The limit of messages per day is reached";
     /// The recipient was sent to a short time ago.
     RecipientCoolingDown = "recipient_cooling_down", 429, "The recipient was sent to a short time ago";
+    /// Too many requests of one caller.
+    RateLimited = "rate_limited", 429, "Too many requests";
     /// 429, and for too long.
     RateLimitedByTwilio = "rate_limited_by_twilio", 503, "Twilio limits the rate of requests";
     /// No store.
@@ -110,6 +112,7 @@ pub struct Problem {
     detail: String,
     mend: String,
     twilio_code: Option<u32>,
+    retry_after_s: Option<u64>,
     errors: Vec<FieldError>,
 }
 
@@ -125,7 +128,14 @@ pub struct FieldError {
 impl Problem {
     /// A failure of kind `code`, with what happened and what to do about it.
     pub fn new(code: Code, detail: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), mend: mend.into(), twilio_code: None, errors: Vec::new() }
+        Self {
+            code,
+            detail: detail.into(),
+            mend: mend.into(),
+            twilio_code: None,
+            retry_after_s: None,
+            errors: Vec::new(),
+        }
     }
 
     /// The kind.
@@ -182,6 +192,11 @@ impl Problem {
         )
     }
 
+    /// The same, with the time after which it may be tried again, in whole seconds.
+    pub fn retry_after(self, wait: std::time::Duration) -> Self {
+        Self { retry_after_s: Some(wait.as_secs_f64().ceil().max(1.0) as u64), ..self }
+    }
+
     fn twilio(self, twilio_code: Option<u32>) -> Self {
         Self { twilio_code, ..self }
     }
@@ -214,6 +229,9 @@ impl ResponseError for Problem {
         let mut response = HttpResponse::build(self.status_code());
         if self.code == Code::Unauthorized {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+        }
+        if let Some(seconds) = self.retry_after_s {
+            response.insert_header((header::RETRY_AFTER, seconds));
         }
         response.content_type("application/problem+json").body(body.to_string())
     }

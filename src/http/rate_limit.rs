@@ -1,0 +1,91 @@
+//! How often a caller may call: by name once it is known who calls, else by address, so that keys cannot be guessed
+//! quickly either.
+
+use std::{net::IpAddr, num::NonZeroU32, time::Duration};
+
+use governor::{Quota, RateLimiter, clock::Clock, state::keyed::DefaultKeyedStateStore};
+
+use super::{
+    auth::Caller,
+    problem::{Code, Problem},
+};
+use crate::domain::Organization;
+
+/// How many seconds' worth of requests may come at once.
+const BURST_S: u32 = 5;
+
+/// How often callers are forgotten who have not called for a while.
+pub const FORGET_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Who calls.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Who {
+    /// A user of an organization.
+    Known(Organization, String),
+    /// Somebody without a valid token, at an address.
+    Unknown(Option<IpAddr>),
+}
+
+/// Counts the requests of every caller.
+pub struct RateLimit(RateLimiter<Who, DefaultKeyedStateStore<Who>, governor::clock::DefaultClock>);
+
+impl RateLimit {
+    /// At most `per_second` requests of each caller, and [`BURST_S`] times as many at once.
+    pub fn new(per_second: u32) -> Self {
+        let rate = NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN);
+        let burst = rate.saturating_mul(NonZeroU32::new(BURST_S).expect("not nought"));
+        Self(RateLimiter::keyed(Quota::per_second(rate).allow_burst(burst)))
+    }
+
+    /// Counts a request of `caller`; refuses it if there were too many.
+    pub fn count(&self, caller: &Caller) -> Result<(), Problem> {
+        self.count_of(Who::Known(caller.organization.clone(), caller.user.clone()))
+    }
+
+    /// Counts a request without a valid token.
+    pub fn count_unknown(&self, peer: Option<IpAddr>) -> Result<(), Problem> {
+        self.count_of(Who::Unknown(peer))
+    }
+
+    fn count_of(&self, who: Who) -> Result<(), Problem> {
+        self.0.check_key(&who).map_err(|too_early| {
+            let wait = too_early.wait_time_from(self.0.clock().now());
+            let problem = Problem::new(
+                Code::RateLimited,
+                "this caller makes too many requests",
+                "wait as long as Retry-After says; the operator may raise TEXTLEDGER_API_RATE",
+            );
+            problem.retry_after(wait)
+        })
+    }
+
+    /// Forgets those who have not called for so long that it makes no difference.
+    pub fn forget(&self) {
+        self.0.retain_recent();
+        self.0.shrink_to_fit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::auth::Role;
+
+    #[test]
+    fn a_caller_may_call_in_bursts_and_is_nobody_else() {
+        let limit = RateLimit::new(2);
+        let caller = |user: &str| Caller {
+            user: user.to_owned(),
+            role: Role::Sender,
+            organization: Organization::default(),
+        };
+        let ada = caller("ada");
+        let counted = (0..100).filter(|_| limit.count(&ada).is_ok()).count();
+        assert!((10..=12).contains(&counted), "{counted}");
+        assert!(limit.count(&ada).is_err());
+        assert!(limit.count(&caller("ben")).is_ok());
+        assert!(limit.count_unknown(None).is_ok());
+        limit.forget();
+        assert!(limit.count(&ada).is_err());
+    }
+}
