@@ -12,7 +12,7 @@ use std::{
 
 use textledger::{
     clock::SystemClock,
-    domain::{Organization, Task},
+    domain::{Organization, Task, TaskLine},
     store::{Store, embedded::EmbeddedStore, redis::RedisStore},
     twilio::MessageSid,
 };
@@ -60,7 +60,7 @@ async fn claim(store: &dyn Store, stored: usize) -> anyhow::Result<f64> {
     let start = Instant::now();
     for _ in 0..ROUNDS {
         // Claimed until the time at which they are due, they are due again.
-        let claimed = store.claim(&organization, NOW, NOW, 1_000).await?;
+        let claimed = store.claim(&organization, TaskLine::Twilio, NOW, NOW, 1_000).await?;
         assert_eq!(claimed.len(), DUE);
     }
     Ok(start.elapsed().as_secs_f64() * 1e6 / f64::from(ROUNDS))

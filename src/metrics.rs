@@ -56,6 +56,19 @@ pub enum PollResult {
     Failed,
 }
 
+/// What became of a try to tell a caller's own URL of a status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RelayResult {
+    /// The receiver has it.
+    Told,
+    /// It is tried again later.
+    Again,
+    /// The receiver does not want it, or its URL may not be called.
+    Refused,
+    /// The receiver was away for too long.
+    GivenUp,
+}
+
 macro_rules! label_values {
     ($($type:ident { $($name:ident = $text:literal),+ $(,)? })+) => {$(
         impl $type {
@@ -79,6 +92,7 @@ label_values! {
         Accepted = "accepted", Duplicate = "duplicate", Late = "late", Refused = "refused", Invalid = "invalid",
         Spooled = "spooled", Overloaded = "overloaded",
     }
+    RelayResult { Told = "told", Again = "again", Refused = "refused", GivenUp = "given_up" }
     PollResult { Learned = "learned", Known = "known", Gone = "gone", Failed = "failed" }
 }
 
@@ -104,6 +118,11 @@ struct PollLabels {
     result: PollResult,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RelayLabels {
+    result: RelayResult,
+}
+
 /// Everything that is counted and measured.
 pub struct Metrics {
     registry: Registry,
@@ -111,6 +130,7 @@ pub struct Metrics {
     signatures: Family<KeyLabels, Counter>,
     statuses: Family<SourceLabels, Counter>,
     polls: Family<PollLabels, Counter>,
+    relays: Family<RelayLabels, Counter>,
     listings: Counter,
     unknown_events: Counter,
     spool_replayed: Counter,
@@ -144,6 +164,7 @@ impl Metrics {
             signatures: "Webhook requests by the key that signed them",
             statuses: "Statuses that moved a message, by who told them; poll means that no callback did",
             polls: "Messages asked for at Twilio since no final status had come, by what came of it",
+            relays: "Tries to tell callers' own StatusCallback URLs of a status, by what came of it",
             listings: "Daily listings of an account's messages at Twilio that came to their end",
             unknown_events: "Events of Event Streams of types that are not known",
             spool_replayed: "Webhooks that were spooled and have reached the store",
@@ -174,6 +195,11 @@ impl Metrics {
     /// Counts a message asked for.
     pub fn poll(&self, result: PollResult) {
         self.polls.get_or_create(&PollLabels { result }).inc();
+    }
+
+    /// Counts a try to tell a caller's own URL of a status.
+    pub fn relay(&self, result: RelayResult) {
+        self.relays.get_or_create(&RelayLabels { result }).inc();
     }
 
     /// Counts a finished listing.

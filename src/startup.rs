@@ -35,6 +35,7 @@ use crate::{
         refusals::Refusals,
     },
     metrics::Metrics,
+    public_host::PublicOnly,
     sealing::MasterKeys,
     spool::Spool,
     store::{
@@ -42,8 +43,8 @@ use crate::{
         embedded::{self, EmbeddedStore},
         redis::{self, RedisStore},
     },
-    twilio::{client::Client, credentials::Credentials},
-    worker::{dispatcher, reconciler, replayer, tailer::Tailer},
+    twilio::{client::Client, credentials::Credentials, poster::Poster},
+    worker::{dispatcher, reconciler, relayer, replayer, tailer::Tailer},
 };
 
 /// How long background tasks may take to end after the last request.
@@ -118,6 +119,7 @@ impl Service {
             clock,
             metrics: Arc::new(Metrics::new()),
             keys: master_keys,
+            poster: poster(&config)?,
         }));
         find_store(&config, &app).await?;
         let state = web::Data::new(State {
@@ -142,6 +144,7 @@ impl Service {
         spawn(&tracker, &stop, replayer::run(app.clone()));
         spawn(&tracker, &stop, reconciler::run(app.clone()));
         spawn(&tracker, &stop, dispatcher::run(app.clone()));
+        spawn(&tracker, &stop, relayer::run(app.clone()));
         spawn(&tracker, &stop, {
             let state = state.clone();
             async move { state.refusals.look_into(&state.app, &state.public_url).await }
@@ -170,6 +173,13 @@ impl Service {
         }
         Ok(())
     }
+}
+
+/// What tells callers' own URLs: those of the public internet, unless inner networks are allowed.
+fn poster(config: &Config) -> anyhow::Result<Poster> {
+    let poster =
+        if config.relay_private { Poster::new(None) } else { Poster::new(Some(Arc::new(PublicOnly))) };
+    poster.context("TLS cannot be set up")
 }
 
 /// Runs `work` beside the requests until it ends or the service stops.

@@ -209,6 +209,7 @@ impl App {
         to: OutboundState,
         due: Option<UnixMs>,
     ) -> Result<Passed, store::Error> {
+        self.plan_relay_of_own_end(organization, &stored.outbound, &to).await?;
         let step = Step { from: from.clone(), to, due, gate: None };
         self.store.step_outbound(organization, &stored.outbound, &step).await
     }
@@ -254,6 +255,7 @@ impl App {
                 (sending, Some(now + LOST_AFTER.as_millis() as UnixMs))
             };
             let leaves = gate.is_some();
+            self.plan_relay_of_own_end(organization, outbound, &to).await?;
             let step = Step { from: state.clone(), to, due, gate };
             match self.store.step_outbound(organization, outbound, &step).await? {
                 Passed::Yes if leaves => return self.call_once(call, step.to).await,
@@ -287,6 +289,13 @@ impl App {
                 Ok(Dispatched::Busy(delay.min(RETRY_DELAY_MIN * 2)))
             }
             _ => {
+                if let Err(error) = &result
+                    && error.outcome() != Outcome::Ambiguous
+                {
+                    // Nobody waits for an answer any more who could be told of it.
+                    let end = self.refusal_of(error);
+                    self.plan_relay_of_own_end(&call.account.organization, call.outbound, &end).await?;
+                }
                 self.store_outcome(call, &sending, &result).await?;
                 Ok(Dispatched::Called)
             }
@@ -336,7 +345,7 @@ impl App {
                 let due = self.now_ms() + LOOK_DELAY.as_millis() as UnixMs;
                 (OutboundState::Unknown { since, tries, looks: 0 }, Some(due))
             }
-            Err(error) => (self.refusal(code_of(error), &error.to_string(), error.twilio_code()), None),
+            Err(error) => (self.refusal_of(error), None),
         };
         let step = Step { from: sending.clone(), to: to.clone(), due, gate: None };
         if self.store.step_outbound(organization, outbound, &step).await? == Passed::StateChanged {
@@ -367,7 +376,13 @@ impl App {
             at: self.now_ms(),
             ask_at: self.first_asked_at(self.now_ms()),
             raw: Vec::new(),
+            // The answer to the call itself is the caller's already, or brings nothing but "queued".
+            relay: if source == Source::Api { None } else { self.relay_of_answer(outbound, message) },
         }
+    }
+
+    fn refusal_of(&self, error: &client::Error) -> OutboundState {
+        self.refusal(code_of(error), &error.to_string(), error.twilio_code())
     }
 
     pub(super) fn refusal(&self, code: &str, reason: &str, twilio_code: Option<u32>) -> OutboundState {
@@ -416,6 +431,7 @@ impl App {
             }
             None => (OutboundState::Waiting { until: now, reason: Hold::Retry, tries }, Some(now)),
         };
+        self.plan_relay_of_own_end(organization, outbound, &to).await?;
         tracing::info!(%organization, id = %outbound.id, state = ?to, "asked Twilio for a message whose answer was lost");
         let step = Step { from: from.clone(), to, due, gate: None };
         self.store.step_outbound(organization, outbound, &step).await?;

@@ -18,6 +18,7 @@ pub mod query;
 pub mod reconcile;
 pub mod record_inbound;
 mod record_status;
+pub mod relay;
 pub mod send;
 pub mod stand_in;
 pub mod stats;
@@ -39,7 +40,7 @@ use crate::{
     sealing::MasterKeys,
     spool::{Size, Spool},
     store::{self, ConsentUpdate, Store},
-    twilio::{Address, MessageSid, client::Client, keyword::Keywords, resource::Line},
+    twilio::{Address, MessageSid, client::Client, keyword::Keywords, poster::Poster, resource::Line},
 };
 
 /// How often an operation is decided again when consent changes under it.
@@ -84,8 +85,12 @@ pub struct App {
     intake: Intake,
     keys: MasterKeys,
     opened: bulk::Opened,
+    /// Tells callers' own URLs.
+    poster: Poster,
     /// Told when something has been put into the queue.
     dispatch_wanted: Notify,
+    /// Told when there is something to be relayed.
+    relay_wanted: Notify,
 }
 
 /// What a service is made of.
@@ -106,15 +111,30 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// What seals texts and secrets in the store.
     pub keys: MasterKeys,
+    /// Tells callers' own URLs.
+    pub poster: Poster,
 }
 
 impl App {
     /// Puts the service together.
     pub fn new(parts: Parts) -> Self {
-        let Parts { store, spool, twilio, accounts, settings, clock, metrics, keys } = parts;
+        let Parts { store, spool, twilio, accounts, settings, clock, metrics, keys, poster } = parts;
         let intake = Intake::new(metrics.clone(), spool);
-        let (opened, dispatch_wanted) = Default::default();
-        Self { store, twilio, accounts, settings, clock, metrics, intake, keys, opened, dispatch_wanted }
+        let (opened, dispatch_wanted, relay_wanted) = Default::default();
+        Self {
+            store,
+            twilio,
+            accounts,
+            settings,
+            clock,
+            metrics,
+            intake,
+            keys,
+            opened,
+            poster,
+            dispatch_wanted,
+            relay_wanted,
+        }
     }
 
     /// Returns when something has been put into the queue by this process.

@@ -13,7 +13,7 @@ use rand::RngExt;
 use super::{App, accounts::Account, send::SendError};
 use crate::{
     domain::{
-        MessageRef, Organization, Source, StatusChange, Task, UnixMs,
+        MessageRef, Organization, Source, StatusChange, Task, TaskLine, UnixMs,
         delivery::{self, Recorded},
         task::next_ask,
     },
@@ -90,7 +90,10 @@ impl App {
     pub async fn reconcile(&self, organization: &Organization) -> Result<Round, store::Error> {
         let Some(account) = self.accounts.of(organization) else { return Ok(Round::default()) };
         let now = self.now_ms();
-        let claimed = self.store.claim(organization, now, now + millis(CLAIM_TIME), CLAIMED_MAX).await?;
+        let claimed = self
+            .store
+            .claim(organization, TaskLine::Twilio, now, now + millis(CLAIM_TIME), CLAIMED_MAX)
+            .await?;
         let mut round = Round { more: claimed.len() == CLAIMED_MAX, ..Round::default() };
         let mut asked = futures_util::stream::iter(claimed)
             .map(|(task, due_at)| {
@@ -99,6 +102,8 @@ impl App {
                     match &task {
                         Task::Ask { sid, since } => (None, self.ask(account, &task, sid, *since).await),
                         Task::List => (Some(due_at), Ok(None)),
+                        // It stands in another line.
+                        Task::Relay { .. } => (None, Ok(None)),
                     }
                 }
             })
@@ -250,7 +255,7 @@ impl App {
             address.as_ref().map(|address| address.bare().to_owned()).unwrap_or_default()
         };
         let at = self.now_ms();
-        let change = StatusChange {
+        let mut change = StatusChange {
             sid: message.sid.clone(),
             id: None,
             status,
@@ -263,8 +268,30 @@ impl App {
             at,
             ask_at: self.first_asked_at(at),
             raw: Vec::new(),
+            relay: None,
         };
+        self.relay_if_news(organization, message, &mut change).await?;
         Ok(self.record_status(organization, change).await? == Recorded::Moved)
+    }
+
+    /// Sees to it that the caller's own URL is told of a status that nothing else has told us. One that was recorded
+    /// before has been told before.
+    async fn relay_if_news(
+        &self,
+        organization: &Organization,
+        message: &resource::Message,
+        change: &mut StatusChange,
+    ) -> Result<(), store::Error> {
+        let known = self.store.deliveries(organization, std::slice::from_ref(&change.sid)).await?.pop();
+        let Some(known) = known.flatten() else { return Ok(()) };
+        if let Some(id) = known.id
+            && known.judge(change) != Recorded::Duplicate
+            && let Some(stored) = self.store.outbound(organization, &id).await?
+        {
+            change.id = Some(id);
+            change.relay = self.relay_of_answer(&stored.outbound, message);
+        }
+        Ok(())
     }
 
     /// Records a message received whose webhook was lost: it may be a STOP.

@@ -1,6 +1,6 @@
 //! Twilio said what became of a message.
 
-use super::App;
+use super::{App, relay::Parameters};
 use crate::{
     domain::{
         BatchId, MessageId, Organization, OutboundState, Source, StatusChange, consent::ConsentSource,
@@ -12,18 +12,20 @@ use crate::{
 
 impl App {
     /// What a status callback, or an event of Event Streams, says of a message; `id` and `batch` are our own names of it,
-    /// if Twilio was given a URL with them.
+    /// if Twilio was given a URL with them. `relayed` are the parameters that the caller's own URL is to be told.
     pub fn status_change(
         &self,
         callback: StatusCallback,
         id: Option<MessageId>,
         batch: Option<BatchId>,
+        relayed: Option<Parameters>,
         source: Source,
     ) -> StatusChange {
         let bare = |address: &Option<Address>| {
             address.as_ref().map(|address| address.bare().to_owned()).unwrap_or_default()
         };
         let at = self.now_ms();
+        let relay = relayed.map(|form| self.seal_relay(&callback.message_sid, &form));
         StatusChange {
             to: bare(&callback.to),
             from: bare(&callback.from),
@@ -37,6 +39,7 @@ impl App {
             at,
             ask_at: self.first_asked_at(at),
             raw: callback.other,
+            relay,
         }
     }
 
@@ -44,12 +47,13 @@ impl App {
     ///
     /// When this returns, the status is stored, and so is what follows from it: the outbound message knows its SID,
     /// and an error that means "opted out" is an opt-out. A repetition makes sure of both, since the first try may
-    /// have ended in between.
+    /// have ended in between. What the caller's own URL is to be told is stored before.
     pub async fn record_status(
         &self,
         organization: &Organization,
         change: StatusChange,
     ) -> Result<Recorded, store::Error> {
+        self.plan_relay(organization, &change).await?;
         let stored = self.store.record_status(organization, change.clone()).await?;
         if let Some(id) = change.id
             && (stored.learned_id || stored.recorded == Recorded::Duplicate)

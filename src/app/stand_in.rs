@@ -48,6 +48,7 @@ impl App {
                 return Ok(false);
             }
             let to = OutboundState::Canceled { at: self.now_ms() };
+            self.plan_relay_of_own_end(organization, &stored.outbound, &to).await?;
             let step = Step { from: stored.state, to, due: None, gate: None };
             // It may have been taken from one wait to another.
             if self.store.step_outbound(organization, &stored.outbound, &step).await? == Passed::Yes {
@@ -77,5 +78,24 @@ impl App {
             }
         }
         stand_in(&id)
+    }
+    /// The name by which the caller knows the message that is `id` to us and `sid` to Twilio.
+    pub(super) async fn name_known_to_caller(
+        &self,
+        organization: &Organization,
+        id: &MessageId,
+        sid: &MessageSid,
+    ) -> Result<MessageSid, store::Error> {
+        let told = self.store.document(organization, Kind::Relay, id.as_str()).await?;
+        Ok(if told.is_some() { stand_in(id) } else { sid.clone() })
+    }
+}
+
+/// Twilio's code for what we refuse ourselves once a message has waited.
+pub fn twilio_code_of(code: &str) -> Option<u32> {
+    match code {
+        "recipient_opted_out" => Some(21610),
+        "daily_limit_reached" => Some(20429),
+        _ => None,
     }
 }

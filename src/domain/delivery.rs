@@ -94,6 +94,9 @@ pub struct StatusChange {
     pub ask_at: Option<UnixMs>,
     /// Parameters that are not known by name, in their order.
     pub raw: Vec<(String, String)>,
+    /// The parameters with which the caller's own URL is to be told of it, sealed; `None` if nobody is to be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<String>,
 }
 
 /// An entry of the deliveries stream.

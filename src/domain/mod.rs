@@ -19,7 +19,7 @@ pub use history::{HistoryId, MessageRef};
 pub use message::{BatchId, Flow, Hold, MessageId, Outbound, OutboundState};
 pub use organization::Organization;
 pub use quiet_hours::QuietHours;
-pub use task::Task;
+pub use task::{Task, TaskLine};
 
 /// Milliseconds since 1970-01-01 00:00 UTC.
 pub type UnixMs = u64;

@@ -17,7 +17,45 @@ pub enum Task {
     },
     /// List the account's messages at Twilio: the net below everything else.
     List,
+    /// Tell a caller's own URL of a status.
+    Relay {
+        /// Of which status of which message: letters and digits.
+        name: String,
+    },
 }
+
+/// Tasks that are claimed together. Each has a line of its own, so that what waits for one party, which may be away for
+/// hours, does not stand in the way of what waits for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TaskLine {
+    /// What Twilio is to be asked.
+    Twilio,
+    /// What callers are to be told.
+    Callers,
+}
+
+impl TaskLine {
+    /// The word in keys.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TaskLine::Twilio => "tasks",
+            TaskLine::Callers => "relays",
+        }
+    }
+}
+
+impl Task {
+    /// The line that it stands in.
+    pub fn line(&self) -> TaskLine {
+        match self {
+            Task::Ask { .. } | Task::List => TaskLine::Twilio,
+            Task::Relay { .. } => TaskLine::Callers,
+        }
+    }
+}
+
+/// What the text of a relay begins with.
+const RELAY: &str = "relay:";
 
 /// A text that is no task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +67,7 @@ impl fmt::Display for Task {
         match self {
             Task::Ask { sid, since } => write!(f, "{sid}@{since:x}"),
             Task::List => f.write_str("list"),
+            Task::Relay { name } => write!(f, "{RELAY}{name}"),
         }
     }
 }
@@ -37,6 +76,9 @@ impl FromStr for Task {
     type Err = InvalidTask;
 
     fn from_str(text: &str) -> Result<Self, InvalidTask> {
+        if let Some(name) = text.strip_prefix(RELAY) {
+            return Ok(Task::Relay { name: name.to_owned() });
+        }
         match text.split_once('@') {
             None if text == "list" => Ok(Task::List),
             None => Err(InvalidTask),
@@ -62,7 +104,8 @@ mod tests {
     #[test]
     fn a_task_reads_as_it_was_written() {
         let sid = MessageSid::parse("SMaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa").unwrap();
-        for task in [Task::List, Task::Ask { sid, since: 1_764_000_000_000 }] {
+        let relay = Task::Relay { name: "0a1b".to_owned() };
+        for task in [Task::List, relay, Task::Ask { sid, since: 1_764_000_000_000 }] {
             assert_eq!(task.to_string().parse(), Ok(task));
         }
         for wrong in ["", "lists", "SM1@1", "SMaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa@g", "@"] {

@@ -29,6 +29,8 @@ pub struct Signed<T> {
     pub ours: Ours,
     /// What Twilio posted.
     pub content: T,
+    /// The same as it came, if it is to be relayed.
+    pub relayed: Option<Vec<(String, String)>>,
 }
 
 /// What a webhook's form is read into.
@@ -71,7 +73,8 @@ impl<T: FromForm> FromRequest for Signed<T> {
                 let account = unverified.verify(&form, form.get("AccountSid").as_deref())?;
                 let content = T::from_form(&form)?;
                 let ours = Ours::of(unverified.query());
-                Ok(Self { organization: account.organization.clone(), ours, content })
+                let relayed = ours.relay.then(|| pairs(&form));
+                Ok(Self { organization: account.organization.clone(), ours, content, relayed })
             });
             signed.inspect_err(|rejection| verification::note(&request, T::ROUTE, rejection))
         })
@@ -85,6 +88,13 @@ pub struct Ours {
     pub id: Option<MessageId>,
     /// Its batch.
     pub batch: Option<BatchId>,
+    /// Whether its caller has a StatusCallback URL of their own.
+    pub relay: bool,
+}
+
+fn pairs(form: &Form<'_>) -> Vec<(String, String)> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    form.iter().map(|(name, value)| (text(name), text(value))).collect()
 }
 
 impl Ours {
@@ -92,6 +102,10 @@ impl Ours {
     pub fn of(query: &str) -> Self {
         let query = Form::parse(query.as_bytes());
         let (id, batch) = (query.get("id"), query.get("batch"));
-        Self { id: id.and_then(|id| id.parse().ok()), batch: batch.and_then(|batch| batch.parse().ok()) }
+        Self {
+            id: id.and_then(|id| id.parse().ok()),
+            batch: batch.and_then(|batch| batch.parse().ok()),
+            relay: query.get("relay").is_some(),
+        }
     }
 }

@@ -27,8 +27,8 @@ const EVENTS_AT_ONCE: usize = 16;
 
 /// `POST /webhooks/twilio/status` (GET too): 204 once the change is safe, also for a repetition.
 pub async fn status(state: web::Data<State>, signed: Signed<StatusCallback>) -> HttpResponse {
-    let Signed { organization, ours, content: callback } = signed;
-    let change = state.app.status_change(callback, ours.id, ours.batch, Source::Callback);
+    let Signed { organization, ours, content: callback, relayed } = signed;
+    let change = state.app.status_change(callback, ours.id, ours.batch, relayed, Source::Callback);
     match take_status(&state, Route::Status, &organization, change).await {
         Ok(()) => HttpResponse::new(StatusCode::NO_CONTENT),
         Err(NotTakenLogged) => HttpResponse::new(StatusCode::SERVICE_UNAVAILABLE),
@@ -84,7 +84,8 @@ async fn take_event(
         EventContent::Status { status, status_callback_url } => {
             let query = status_callback_url.as_deref().and_then(|url| url.split(['?', '#']).nth(1));
             let ours = query.map(Ours::of).unwrap_or_default();
-            let change = state.app.status_change(*status, ours.id, ours.batch, Source::EventStream);
+            let relayed = ours.relay.then(|| status.to_parameters());
+            let change = state.app.status_change(*status, ours.id, ours.batch, relayed, Source::EventStream);
             take_status(state, Route::Events, organization, change).await
         }
         EventContent::Incoming(message) => {

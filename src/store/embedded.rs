@@ -34,7 +34,7 @@ use super::{
 use crate::{
     clock::Clock,
     domain::{
-        Delivery, Event, EventId, MessageRef, Organization, StatusChange, Stream, Task, UnixMs,
+        Delivery, Event, EventId, MessageRef, Organization, StatusChange, Stream, Task, TaskLine, UnixMs,
         consent::{Answer, ConsentChange},
         delivery::{self, Recorded},
         event::InboundEntry,
@@ -107,8 +107,8 @@ tables! {
     HISTORY_OF, history_of: (&'static str, &'static str, u64, u64) => &'static str;
     /// (organization, inbound message SID) -> [`Answer`].
     RECEIVED, received: Key => &'static [u8];
-    /// (organization, milliseconds, task): what is due when.
-    DUE, due: (&'static str, u64, &'static str) => ();
+    /// (organization, line, milliseconds, task): what is due when.
+    DUE, due: (&'static str, &'static str, u64, &'static str) => ();
     /// (organization, task) -> milliseconds: the same, the other way round.
     PLANNED, planned: Key => u64;
     /// (organization, kind, name) -> (milliseconds at which it ends or [`documents::FOR_EVER`], text).
@@ -375,7 +375,7 @@ impl Tables<'_> {
 
     /// Plans `task` for `at`, or for no time, whatever it was planned for.
     fn plan(&mut self, organization: &str, task: &Task, at: Option<UnixMs>) -> Result<(), Error> {
-        let task = task.to_string();
+        let (line, task) = (task.line().as_str(), task.to_string());
         let key = (organization, task.as_str());
         let before = match at {
             Some(at) => self.planned.insert(key, at).map_err(unavailable)?,
@@ -383,10 +383,10 @@ impl Tables<'_> {
         };
         let before = before.map(|before| before.value());
         if let Some(before) = before {
-            self.due.remove((organization, before, task.as_str())).map_err(unavailable)?;
+            self.due.remove((organization, line, before, task.as_str())).map_err(unavailable)?;
         }
         if let Some(at) = at {
-            self.due.insert((organization, at, task.as_str()), ()).map_err(unavailable)?;
+            self.due.insert((organization, line, at, task.as_str()), ()).map_err(unavailable)?;
         }
         Ok(())
     }
@@ -394,14 +394,17 @@ impl Tables<'_> {
     fn claim(
         &mut self,
         organization: &str,
+        line: TaskLine,
         now: UnixMs,
         until: UnixMs,
         limit: usize,
     ) -> Result<Vec<(Task, UnixMs)>, Error> {
-        let due = self.due.range((organization, 0, "")..(organization, now.saturating_add(1), ""));
+        let line = line.as_str();
+        let due =
+            self.due.range((organization, line, 0, "")..(organization, line, now.saturating_add(1), ""));
         let due = due.map_err(unavailable)?.take(limit).map(|row| {
             let (key, _) = row.map_err(unavailable)?;
-            let (_, at, task) = key.value();
+            let (_, _, at, task) = key.value();
             let task = task.parse().map_err(|_| Error::Unreadable(format!("a task: {task:?}")))?;
             Ok((task, at))
         });
@@ -709,12 +712,13 @@ impl Store for EmbeddedStore {
     async fn claim(
         &self,
         organization: &Organization,
+        line: TaskLine,
         now: UnixMs,
         until: UnixMs,
         limit: usize,
     ) -> Result<Vec<(Task, UnixMs)>, Error> {
         let organization = organization.clone();
-        self.write(move |tables| tables.claim(organization.as_str(), now, until, limit)).await
+        self.write(move |tables| tables.claim(organization.as_str(), line, now, until, limit)).await
     }
 
     async fn plan_anew(

@@ -33,7 +33,7 @@ pub use self::{
 };
 use crate::{
     domain::{
-        Consent, Delivery, Event, EventId, Organization, StatusChange, Task, UnixMs,
+        Consent, Delivery, Event, EventId, Organization, StatusChange, Task, TaskLine, UnixMs,
         consent::{Answer, ConsentChange, ConsentEntry, ConsentState},
         delivery::{DeliveryEntry, Recorded},
         event::InboundEntry,
@@ -227,11 +227,12 @@ pub trait Store: Outbox + Documents + Send + Sync + 'static {
     /// Plans `task` for `at`, unless it is planned already.
     async fn plan(&self, organization: &Organization, task: &Task, at: UnixMs) -> Result<(), Error>;
 
-    /// Takes tasks that are due at `now`, at most `limit` of them, each with the time at which it was due. Until `until`
-    /// nobody else gets them; then they are due again, unless they have been planned anew.
+    /// Takes tasks of `line` that are due at `now`, at most `limit` of them, each with the time at which it was due. Until
+    /// `until` nobody else gets them; then they are due again, unless they have been planned anew.
     async fn claim(
         &self,
         organization: &Organization,
+        line: TaskLine,
         now: UnixMs,
         until: UnixMs,
         limit: usize,

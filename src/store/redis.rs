@@ -37,7 +37,7 @@ use super::{
 };
 use crate::{
     domain::{
-        Delivery, Event, EventId, MessageId, Organization, StatusChange, Stream, Task, UnixMs,
+        Delivery, Event, EventId, MessageId, Organization, StatusChange, Stream, Task, TaskLine, UnixMs,
         consent::{Answer, ConsentChange},
         delivery::{self, Recorded},
         event::InboundEntry,
@@ -360,7 +360,7 @@ impl Store for RedisStore {
             self.keys.messages(organization, partition, &change.sid),
             self.keys.stream(organization, partition, Stream::Deliveries),
             self.keys.raw(organization, partition),
-            self.keys.tasks(organization, partition),
+            self.keys.tasks(organization, partition, TaskLine::Twilio),
             self.keys.history(organization, partition),
             self.counts_key(organization, partition, Unit::Minute, change.at),
             self.counts_key(organization, partition, Unit::Hour, change.at),
@@ -623,7 +623,7 @@ impl Store for RedisStore {
 
     async fn plan(&self, organization: &Organization, task: &Task, at: UnixMs) -> Result<(), Error> {
         let mut command = redis::cmd("ZADD");
-        command.arg(self.keys.tasks(organization, self.keys.partition_of_task(task)));
+        command.arg(self.keys.tasks(organization, self.keys.partition_of_task(task), task.line()));
         command.arg("NX").arg(at).arg(task.to_string());
         self.get::<Value>(&command).await.map(drop)
     }
@@ -631,6 +631,7 @@ impl Store for RedisStore {
     async fn claim(
         &self,
         organization: &Organization,
+        line: TaskLine,
         now: UnixMs,
         until: UnixMs,
         limit: usize,
@@ -641,7 +642,7 @@ impl Store for RedisStore {
             if wanted == 0 {
                 break;
             }
-            let keys = [self.keys.tasks(organization, partition)];
+            let keys = [self.keys.tasks(organization, partition, line)];
             let arguments = [now.to_string(), until.to_string(), wanted.to_string()];
             let answer = self.write(&scripts::CLAIM, &keys, &arguments).await?;
             let due: Vec<(String, f64)> = read(answer)?;
@@ -659,7 +660,7 @@ impl Store for RedisStore {
         task: &Task,
         at: Option<UnixMs>,
     ) -> Result<(), Error> {
-        let key = self.keys.tasks(organization, self.keys.partition_of_task(task));
+        let key = self.keys.tasks(organization, self.keys.partition_of_task(task), task.line());
         let command = match at {
             Some(at) => redis::cmd("ZADD").arg(key).arg("XX").arg(at).arg(task.to_string()).to_owned(),
             None => redis::cmd("ZREM").arg(key).arg(task.to_string()).to_owned(),

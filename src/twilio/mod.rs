@@ -8,6 +8,7 @@ pub mod form;
 pub mod keyword;
 pub mod message_status;
 mod phrase;
+pub mod poster;
 pub mod raw;
 pub mod resource;
 pub mod segments;

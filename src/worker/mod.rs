@@ -2,5 +2,6 @@
 
 pub mod dispatcher;
 pub mod reconciler;
+pub mod relayer;
 pub mod replayer;
 pub mod tailer;

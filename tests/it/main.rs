@@ -5,6 +5,7 @@ mod bad_input;
 mod commands;
 mod conformance;
 mod document;
+mod dropin;
 mod faults;
 mod sdk;
 mod signature;

@@ -1,6 +1,6 @@
 //! The simulator from outside: over its HTTP, and by what it posts.
 
-mod receiver;
+pub mod receiver;
 
 use std::{sync::Arc, time::Duration};
 

@@ -52,7 +52,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "startup",
         &[
-            "app", "clock", "config", "domain", "http", "metrics", "sealing", "spool", "store", "twilio",
+            "app",
+            "clock",
+            "config",
+            "domain",
+            "http",
+            "metrics",
+            "public_host",
+            "sealing",
+            "spool",
+            "store",
+            "twilio",
             "worker",
         ],
     ),

@@ -4,7 +4,10 @@ use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
 
 use crate::{
-    app::{send::Sent, stand_in::Kept},
+    app::{
+        send::Sent,
+        stand_in::{Kept, twilio_code_of},
+    },
     domain::{Hold, Outbound, OutboundState, UnixMs, stand_in::stand_in},
     twilio::{AccountSid, Address, MessageSid},
 };
@@ -84,15 +87,6 @@ fn status(outbound: &Outbound, state: &OutboundState) -> &'static str {
         }
         OutboundState::Canceled { .. } => "canceled",
         OutboundState::Refused { .. } => "failed",
-    }
-}
-
-/// Twilio's code for what we refuse ourselves once a message has waited.
-fn twilio_code_of(code: &str) -> Option<u32> {
-    match code {
-        "recipient_opted_out" => Some(21610),
-        "daily_limit_reached" => Some(20429),
-        _ => None,
     }
 }
 

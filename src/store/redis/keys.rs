@@ -21,6 +21,7 @@
 //! | `tl:{default:0}:history` | stream | an entry per message, by id or SID | `step_outbound`, `record_status` | `history` |
 //! | `tl:{default:0}:history:<person>` | sorted set | the same per recipient, in the order of the text | `step_outbound`, `record_status` | `history` |
 //! | `tl:{default:0}:tasks` | sorted set | task -> when it is due | `record_status`, `plan`, `claim` | `claim` |
+//! | `tl:{default:0}:relays` | sorted set | statuses to be relayed -> when | `plan`, `plan_anew`, `claim` | `claim` |
 //! | `tl:{default:0}:count:<time>` | hash | counter -> count in the minute `m…` or hour `h…`; ends by itself | `record_status`, `change_consent`, `record_inbound` | `counts` |
 //! | `tl:{default:0}:doc:<kind>:<name>` | string | a document | `change_document` | `document` |
 //! | `tl:{default:0}:docs:<kind>` | sorted set | the names of a kind that is listed | `change_document` | `documents` |
@@ -37,7 +38,7 @@
 //! instead of a key of some 200, and Redis keeps hashes of up to 512 such fields as packed lists.
 
 use crate::{
-    domain::{Flow, MessageId, Organization, Stream, Task, UnixMs, stats::Unit},
+    domain::{Flow, MessageId, Organization, Stream, Task, TaskLine, UnixMs, stats::Unit},
     store::Kind,
     twilio::MessageSid,
 };
@@ -82,15 +83,16 @@ impl Keys {
         self.key(organization, partition, "raw")
     }
 
-    pub(super) fn tasks(&self, organization: &Organization, partition: Partition) -> String {
-        self.key(organization, partition, "tasks")
+    pub(super) fn tasks(&self, organization: &Organization, partition: Partition, line: TaskLine) -> String {
+        self.key(organization, partition, line.as_str())
     }
 
-    /// The partition that `task` is planned in: that of its message, or the first.
+    /// The partition that `task` is planned in: that of its message or document, or the first.
     pub(super) fn partition_of_task(&self, task: &Task) -> Partition {
         match task {
             Task::Ask { sid, .. } => self.partition(sid.as_str()),
             Task::List => 0,
+            Task::Relay { name } => self.partition(name),
         }
     }
 

@@ -5,6 +5,9 @@ use std::fmt;
 use super::{InvalidWebhook, Parameters, channel_of};
 use crate::twilio::{AccountSid, Address, Channel, Form, MessageSid, MessageStatus, MessagingServiceSid};
 
+/// The version of the API, as it stands in every callback.
+const API_VERSION: &str = "2010-04-01";
+
 /// What is documented, or has been seen, and is not read: copies, constants and the masked recipient.
 const PASSED_OVER: &[&str] = &[
     "ApiVersion",
@@ -71,6 +74,30 @@ impl StatusCallback {
             raw_dlr_done_date: parameters.text("RawDlrDoneDate"),
             other: parameters.other(PASSED_OVER),
         })
+    }
+
+    /// The parameters in which Twilio would post it, as far as they are known.
+    pub fn to_parameters(&self) -> Vec<(String, String)> {
+        let (sid, status) = (self.message_sid.as_str(), self.status.as_str());
+        let address = |address: &Option<Address>| address.as_ref().map(Address::to_twilio);
+        let prefix = Some(self.channel).filter(|&channel| channel != Channel::Sms);
+        let parameters = [
+            ("AccountSid", Some(self.account_sid.to_string())),
+            ("ApiVersion", Some(API_VERSION.to_owned())),
+            ("ChannelPrefix", prefix.map(|channel| channel.to_string())),
+            ("ErrorCode", self.error_code.map(|code| code.to_string())),
+            ("ErrorMessage", self.error_message.clone()),
+            ("From", address(&self.from)),
+            ("MessageSid", Some(sid.to_owned())),
+            ("MessageStatus", Some(status.to_owned())),
+            ("MessagingServiceSid", self.messaging_service_sid.as_ref().map(ToString::to_string)),
+            ("RawDlrDoneDate", self.raw_dlr_done_date.clone()),
+            ("SmsSid", Some(sid.to_owned())),
+            ("SmsStatus", Some(status.to_owned())),
+            ("To", address(&self.to)),
+        ];
+        let known = parameters.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        known.chain(self.other.iter().cloned()).collect()
     }
 }
 

@@ -36,6 +36,7 @@ macro_rules! conformance {
             a_message_is_to_be_asked_for_until_it_is_at_its_end
             a_task_is_claimed_by_one_at_a_time
             a_task_is_planned_once_and_anew_only_while_it_is_to_be_done
+            tasks_stand_in_lines_of_their_own
             waiting_ends_with_an_event_or_in_time
             of_equal_callbacks_at_once_one_moves_the_message
             everything_is_there_after_opening_again

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use textledger::{
     domain::{
         Consent, Event, EventId, HistoryId, MessageId, Organization, Outbound, OutboundState, Source,
-        StatusChange, Stream, Task,
+        StatusChange, Stream, Task, TaskLine,
         consent::{Answer, ConsentChannel, ConsentEntry, ConsentSource, ConsentState},
         delivery::Recorded,
         event::InboundEntry,
@@ -67,6 +67,7 @@ pub fn status(tail: &str, status: &str) -> StatusChange {
         at: AT,
         ask_at: Some(AT + 900_000),
         raw: Vec::new(),
+        relay: None,
     }
 }
 
@@ -386,10 +387,10 @@ const LATER: u64 = AT + 1_900_000;
 
 /// The messages that are to be asked for at `now`, as they are claimed until `until`.
 async fn claimed_messages(store: &dyn Store, now: u64, until: u64) -> Vec<MessageSid> {
-    let claimed = store.claim(&organization(), now, until, 1_000).await.unwrap();
+    let claimed = store.claim(&organization(), TaskLine::Twilio, now, until, 1_000).await.unwrap();
     let sid = |(task, _)| match task {
         Task::Ask { sid, .. } => sid,
-        Task::List => panic!("nothing is to be listed"),
+        Task::List | Task::Relay { .. } => panic!("nothing else is to be done"),
     };
     claimed.into_iter().map(sid).collect()
 }
@@ -438,14 +439,14 @@ pub async fn a_task_is_claimed_by_one_at_a_time(harness: &dyn Harness) {
         claimers.spawn(async move {
             let mut claimed = Vec::new();
             loop {
-                let more = store.claim(&organization(), DUE, LATER, 7).await.unwrap();
+                let more = store.claim(&organization(), TaskLine::Twilio, DUE, LATER, 7).await.unwrap();
                 if more.is_empty() {
                     return claimed;
                 }
                 assert!(more.len() <= 7 && more.iter().all(|(_, due)| *due == DUE));
                 claimed.extend(more.into_iter().map(|(task, _)| match task {
                     Task::Ask { sid, .. } => sid,
-                    Task::List => panic!("nothing is to be listed"),
+                    Task::List | Task::Relay { .. } => panic!("nothing else is to be done"),
                 }));
             }
         });
@@ -457,13 +458,38 @@ pub async fn a_task_is_claimed_by_one_at_a_time(harness: &dyn Harness) {
     assert_eq!(claimed_messages(store.as_ref(), LATER, LATER + 1).await.len(), all.len());
 }
 
+pub async fn tasks_stand_in_lines_of_their_own(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let organization = organization();
+    let relays: HashSet<Task> =
+        (0..20).map(|number| Task::Relay { name: format!("{number:032x}") }).collect();
+    store.plan(&organization, &Task::List, 2_000).await.unwrap();
+    for relay in &relays {
+        store.plan(&organization, relay, 1_000).await.unwrap();
+    }
+    let claim = async |line, now| store.claim(&organization, line, now, 9_000, 100).await.unwrap();
+    // However many are due in one line, nobody waits for them in the other.
+    let one = store.claim(&organization, TaskLine::Twilio, 2_000, 3_000, 1).await.unwrap();
+    assert_eq!(one, [(Task::List, 2_000)]);
+    let claimed: HashSet<Task> =
+        claim(TaskLine::Callers, 1_000).await.into_iter().map(|(task, _)| task).collect();
+    assert_eq!(claimed, relays);
+    assert_eq!(claim(TaskLine::Callers, 8_999).await, []);
+    for relay in &relays {
+        store.plan_anew(&organization, relay, None).await.unwrap();
+    }
+    assert_eq!(claim(TaskLine::Callers, 9_000).await, []);
+    assert_eq!(claim(TaskLine::Twilio, 9_000).await, [(Task::List, 3_000)]);
+}
+
 pub async fn a_task_is_planned_once_and_anew_only_while_it_is_to_be_done(harness: &dyn Harness) {
     let store = harness.open().await;
     let (organization, other) = (organization(), Organization::parse("other").unwrap());
-    let claim = async |now, until| store.claim(&organization, now, until, 10).await.unwrap();
+    let claim =
+        async |now, until| store.claim(&organization, TaskLine::Twilio, now, until, 10).await.unwrap();
     store.plan(&organization, &Task::List, 1_000).await.unwrap();
     store.plan(&organization, &Task::List, 10).await.unwrap();
-    assert_eq!(store.claim(&other, 5_000, 6_000, 10).await.unwrap(), []);
+    assert_eq!(store.claim(&other, TaskLine::Twilio, 5_000, 6_000, 10).await.unwrap(), []);
     assert_eq!(claim(999, 2_000).await, []);
     assert_eq!(claim(1_000, 2_000).await, [(Task::List, 1_000)]);
     assert_eq!(claim(1_999, 3_000).await, []);
@@ -475,7 +501,7 @@ pub async fn a_task_is_planned_once_and_anew_only_while_it_is_to_be_done(harness
     store.plan(&organization, &Task::List, 1).await.unwrap();
     drop(store);
     let store = harness.open().await;
-    assert_eq!(store.claim(&organization, 1, 2, 10).await.unwrap(), [(Task::List, 1)]);
+    assert_eq!(store.claim(&organization, TaskLine::Twilio, 1, 2, 10).await.unwrap(), [(Task::List, 1)]);
 }
 
 pub async fn waiting_ends_with_an_event_or_in_time(harness: &dyn Harness) {

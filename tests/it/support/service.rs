@@ -151,6 +151,11 @@ impl TestService {
         self.launch();
     }
 
+    /// Gives the setting `name` another value from the next start on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.settings.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Runs another command of the program with this service's settings and `further` ones, and waits for its end.
     pub async fn run(&self, arguments: &[&str], further: &[(&str, &str)]) -> Output {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_textledger"));

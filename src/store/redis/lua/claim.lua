@@ -1,6 +1,7 @@
 -- Takes what is due, for a while: until then nobody else gets it.
 --
 -- KEYS[1]  sorted set  <prefix>:{<organization>:<partition>}:tasks           task -> when it is due, milliseconds since 1970
+--                   or <prefix>:{<organization>:<partition>}:relays          the same
 --                   or <prefix>:{<organization>:<partition>}:queue:<flow>    message id -> the same
 --
 -- ARGV[1]  now, milliseconds since 1970

@@ -1,0 +1,345 @@
+//! Tells callers' own URLs what becomes of their messages, as Twilio would have told them.
+//!
+//! Twilio is given our StatusCallback URL; whoever asked for a message with a URL of their own is told by us. What is to
+//! be told is stored before the status is, and so before Twilio is answered: a crash in between tells a status that Twilio
+//! tells us again, never the other way round. It stays stored until the receiver has it, has refused it, or has been away
+//! for a day, and is claimed by one instance at a time. A status may be told twice, and statuses may be told out of order,
+//! both as by Twilio.
+
+use std::time::Duration;
+
+use rand::RngExt;
+use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{App, accounts::Account};
+use crate::{
+    domain::{
+        MessageId, Organization, Outbound, OutboundState, StatusChange, Task, TaskLine, UnixMs,
+        stand_in::stand_in,
+    },
+    metrics::RelayResult,
+    public_host,
+    store::{self, Kind},
+    twilio::{
+        Form, MessageSid, MessageStatus, StatusCallback, resource,
+        signature::{Algorithm, SigningKey},
+    },
+};
+
+/// How long a receiver may be away.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long what is to be told is kept: longer than receivers and this service together are away.
+const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// How long it is known that a status has been told: longer than Twilio repeats one, which by Event Streams is hours.
+const TOLD_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The shortest pause before another try. Each is about as long as all before it together, so that they double.
+const RETRY_DELAY_MIN: Duration = Duration::from_secs(1);
+
+/// The longest such pause.
+const RETRY_DELAY_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// How long a claim holds: longer than a try takes.
+const CLAIM_TIME: Duration = Duration::from_secs(60);
+
+/// When an end of our own is told at the earliest: after the step that it tells of.
+const OWN_END_DELAY: Duration = Duration::from_secs(2);
+
+/// How long is waited for the step that it tells of; what has not happened by then does not.
+const OWN_END_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Hexadecimal digits of a relay's name: 128 bits.
+const NAME_DIGITS: usize = 32;
+
+/// Parameters that hold a message's SID.
+const SID_PARAMETERS: [&str; 2] = ["MessageSid", "SmsSid"];
+
+/// The parameters of a callback, in their order.
+pub type Parameters = Vec<(String, String)>;
+
+/// What is to be told, as it is stored.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Relay {
+    /// A status that Twilio has told.
+    Status {
+        id: MessageId,
+        sid: MessageSid,
+        /// Its parameters, sealed: there may be a text among them.
+        form: String,
+        since: UnixMs,
+    },
+    /// That a message came to its end in our queue.
+    OwnEnd { id: MessageId, since: UnixMs },
+    /// It is done.
+    Told,
+}
+
+/// What is to be posted, and where.
+struct Post {
+    url: String,
+    form: Parameters,
+}
+
+impl App {
+    /// Seals the parameters of a callback that is to be relayed.
+    pub(super) fn seal_relay(&self, sid: &MessageSid, form: &Parameters) -> String {
+        let text = serde_json::to_vec(form).expect("texts are JSON");
+        self.keys.seal(&context(sid), &text)
+    }
+
+    /// The parameters, sealed, by which a caller of ours is told what Twilio answered when it was asked for `message`;
+    /// `None` if nobody wants to be told.
+    pub(super) fn relay_of_answer(&self, outbound: &Outbound, message: &resource::Message) -> Option<String> {
+        outbound.status_callback.as_ref()?;
+        let callback = StatusCallback {
+            account_sid: message.account_sid.clone()?,
+            message_sid: message.sid.clone(),
+            status: message.status.clone()?,
+            error_code: message.error_code.filter(|&code| code != 0),
+            error_message: None,
+            to: message.to.clone().or_else(|| Some(outbound.to.clone())),
+            from: message.from.clone().or_else(|| outbound.from.clone()),
+            channel: outbound.to.channel(),
+            messaging_service_sid: message.messaging_service_sid.clone(),
+            raw_dlr_done_date: None,
+            other: Vec::new(),
+        };
+        Some(self.seal_relay(&message.sid, &callback.to_parameters()))
+    }
+
+    /// Plans to tell of `change`, if somebody wants to be told: before it is recorded.
+    pub(super) async fn plan_relay(
+        &self,
+        organization: &Organization,
+        change: &StatusChange,
+    ) -> Result<(), store::Error> {
+        let (Some(id), Some(form)) = (change.id, change.relay.clone()) else { return Ok(()) };
+        let error_code = change.error_code.unwrap_or(0);
+        let name = name_of(&[change.sid.as_str(), change.status.as_str(), &error_code.to_string()]);
+        let relay = Relay::Status { id, sid: change.sid.clone(), form, since: self.now_ms() };
+        self.plan_telling(organization, name, &relay, self.now_ms()).await
+    }
+
+    /// Plans to tell that `outbound` comes to an end in our queue, if `to` is one and somebody wants to be told: before it
+    /// does. Whether it did is looked at when it is told.
+    pub(super) async fn plan_relay_of_own_end(
+        &self,
+        organization: &Organization,
+        outbound: &Outbound,
+        to: &OutboundState,
+    ) -> Result<(), store::Error> {
+        let is_end = matches!(to, OutboundState::Canceled { .. } | OutboundState::Refused { .. });
+        if !is_end || outbound.status_callback.is_none() {
+            return Ok(());
+        }
+        let (id, since) = (outbound.id, self.now_ms());
+        let at = since + OWN_END_DELAY.as_millis() as UnixMs;
+        // Named by the moment too: one that was not reached is told nothing of.
+        let name = name_of(&[id.as_str(), "own end", &since.to_string()]);
+        self.plan_telling(organization, name, &Relay::OwnEnd { id, since }, at).await
+    }
+
+    async fn plan_telling(
+        &self,
+        organization: &Organization,
+        name: String,
+        relay: &Relay,
+        at: UnixMs,
+    ) -> Result<(), store::Error> {
+        let (kind, text) = (Kind::Relay, encode(relay));
+        let is_new =
+            self.store.change_document(organization, kind, &name, None, Some(&text), Some(KEPT)).await?;
+        if !is_new {
+            let known = self.store.document(organization, kind, &name).await?;
+            if known.as_deref().map(decode).transpose()?.is_none_or(|known| matches!(known, Relay::Told)) {
+                return Ok(());
+            }
+            // An earlier try may have ended between the two steps.
+        }
+        self.store.plan(organization, &Task::Relay { name }, at).await?;
+        self.relay_wanted.notify_one();
+        Ok(())
+    }
+
+    /// Returns when something has been stored by this process that is to be told.
+    pub async fn relay_wanted(&self) {
+        self.relay_wanted.notified().await;
+    }
+
+    /// Takes up to `limit` relays of `organization` that are due. Nobody else gets them for a while.
+    pub async fn claim_relays(
+        &self,
+        organization: &Organization,
+        limit: usize,
+    ) -> Result<Vec<Task>, store::Error> {
+        let now = self.now_ms();
+        let until = now + CLAIM_TIME.as_millis() as UnixMs;
+        let claimed = self.store.claim(organization, TaskLine::Callers, now, until, limit).await?;
+        Ok(claimed.into_iter().map(|(task, _)| task).collect())
+    }
+
+    /// Does a claimed relay, or plans it for another time.
+    pub async fn relay(&self, organization: &Organization, task: &Task) -> Result<(), store::Error> {
+        let Task::Relay { name } = task else { return Ok(()) };
+        let text = self.store.document(organization, Kind::Relay, name).await?;
+        let Some((text, relay)) = text.map(|text| decode(&text).map(|relay| (text, relay))).transpose()?
+        else {
+            return self.store.plan_anew(organization, task, None).await;
+        };
+        let (id, since) = match &relay {
+            Relay::Status { id, since, .. } | Relay::OwnEnd { id, since } => (*id, *since),
+            Relay::Told => return self.store.plan_anew(organization, task, None).await,
+        };
+        let (Some(account), Some(stored)) =
+            (self.accounts.of(organization), self.store.outbound(organization, &id).await?)
+        else {
+            return self.relay_again(organization, task, &text, since).await;
+        };
+        let post = match &relay {
+            Relay::Status { sid, form, .. } => {
+                Some(self.post_of_status(organization, &stored.outbound, sid, form).await?)
+            }
+            Relay::OwnEnd { .. } => {
+                let waited = Duration::from_millis(self.now_ms().saturating_sub(since));
+                if !stored.state.is_resolved() && waited < OWN_END_WAIT_MAX {
+                    return self.relay_again(organization, task, &text, since).await;
+                }
+                post_of_own_end(&account, &stored.outbound, &stored.state)
+            }
+            Relay::Told => None,
+        };
+        let Some(post) = post else { return self.relay_done(organization, task, &text).await };
+        if let Err(refusal) = public_host::check_relay_url(&post.url, self.settings.relay_private) {
+            tracing::warn!(%organization, %id, %refusal, "a status callback is not relayed: its URL");
+            self.metrics.relay(RelayResult::Refused);
+            return self.relay_done(organization, task, &text).await;
+        }
+        let key = SigningKey::new(Algorithm::HmacSha1, &account.credentials.auth_token);
+        let form = Form::from_iter(post.form.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let posted = self.poster.post(&key, &post.url, &form, name).await;
+        if posted.is_taken() {
+            self.metrics.relay(RelayResult::Told);
+            tracing::debug!(%organization, %id, "a status callback was relayed");
+            self.relay_done(organization, task, &text).await
+        } else if posted.may_change() {
+            tracing::debug!(%organization, %id, %posted, "a status callback is relayed again later");
+            self.relay_again(organization, task, &text, since).await
+        } else {
+            self.metrics.relay(RelayResult::Refused);
+            tracing::warn!(%organization, %id, %posted, "a status callback was relayed and not taken");
+            self.relay_done(organization, task, &text).await
+        }
+    }
+
+    /// The callback of a status, under the name by which the caller knows the message.
+    async fn post_of_status(
+        &self,
+        organization: &Organization,
+        outbound: &Outbound,
+        sid: &MessageSid,
+        sealed: &str,
+    ) -> Result<Post, store::Error> {
+        let unreadable = |error: String| store::Error::Unreadable(format!("a relay: {error}"));
+        let opened = self.keys.open(&context(sid), sealed).map_err(|error| unreadable(error.to_string()))?;
+        let mut form: Parameters = serde_json::from_slice(opened.expose_secret())
+            .map_err(|error| unreadable(format!("column {}", error.column())))?;
+        let known_as = self.name_known_to_caller(organization, &outbound.id, sid).await?;
+        for (name, value) in &mut form {
+            if SID_PARAMETERS.contains(&name.as_str()) && value == sid.as_str() {
+                *value = known_as.to_string();
+            }
+        }
+        Ok(Post { url: outbound.status_callback.clone().unwrap_or_default(), form })
+    }
+
+    async fn relay_done(
+        &self,
+        organization: &Organization,
+        task: &Task,
+        before: &str,
+    ) -> Result<(), store::Error> {
+        if let Task::Relay { name } = task {
+            let after = encode(&Relay::Told);
+            let (before, after) = (Some(before), Some(after.as_str()));
+            self.store
+                .change_document(organization, Kind::Relay, name, before, after, Some(TOLD_KEPT))
+                .await?;
+        }
+        self.store.plan_anew(organization, task, None).await
+    }
+
+    async fn relay_again(
+        &self,
+        organization: &Organization,
+        task: &Task,
+        text: &str,
+        since: UnixMs,
+    ) -> Result<(), store::Error> {
+        let now = self.now_ms();
+        let tried_for = Duration::from_millis(now.saturating_sub(since));
+        if tried_for >= GIVE_UP_AFTER {
+            self.metrics.relay(RelayResult::GivenUp);
+            tracing::error!(%organization, "a status callback could not be relayed for a day, and is given up");
+            return self.relay_done(organization, task, text).await;
+        }
+        self.metrics.relay(RelayResult::Again);
+        let again = now + retry_delay(tried_for).as_millis() as UnixMs;
+        self.store.plan_anew(organization, task, Some(again)).await
+    }
+}
+
+/// The callback of a message that came to its end in our queue; `None` if it did not.
+fn post_of_own_end(account: &Account, outbound: &Outbound, state: &OutboundState) -> Option<Post> {
+    let (status, error_code) = match state {
+        OutboundState::Canceled { .. } => (MessageStatus::Canceled, None),
+        OutboundState::Refused { code, twilio_code, .. } => {
+            (MessageStatus::Failed, twilio_code.or_else(|| super::stand_in::twilio_code_of(code)))
+        }
+        _ => return None,
+    };
+    let callback = StatusCallback {
+        account_sid: account.credentials.account_sid.clone(),
+        message_sid: stand_in(&outbound.id),
+        status,
+        error_code,
+        error_message: None,
+        to: Some(outbound.to.clone()),
+        from: outbound.from.clone(),
+        channel: outbound.to.channel(),
+        messaging_service_sid: outbound.messaging_service_sid.clone(),
+        raw_dlr_done_date: None,
+        other: Vec::new(),
+    };
+    Some(Post { url: outbound.status_callback.clone()?, form: callback.to_parameters() })
+}
+
+/// How long to wait before another try of something that has been tried for so long.
+fn retry_delay(tried_for: Duration) -> Duration {
+    let delay = tried_for.clamp(RETRY_DELAY_MIN, RETRY_DELAY_MAX);
+    delay.mul_f64(rand::rng().random_range(0.5..1.0))
+}
+
+/// The name of what is told of `parts`: the same for the same, so that it is told once.
+fn name_of(parts: &[&str]) -> String {
+    let mut name = hex::encode(Sha256::digest(parts.join(" ")));
+    name.truncate(NAME_DIGITS);
+    name
+}
+
+/// What the parameters of a message's callback are sealed for.
+fn context(sid: &MessageSid) -> String {
+    format!("relay/{sid}")
+}
+
+fn encode(relay: &Relay) -> String {
+    serde_json::to_string(relay).expect("a relay has string keys")
+}
+
+fn decode(text: &str) -> Result<Relay, store::Error> {
+    serde_json::from_str(text).map_err(|error| store::Error::Unreadable(format!("a relay: {error}")))
+}
