@@ -20,13 +20,10 @@ use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    app::{
-        App, Parts, Settings,
-        accounts::{Account, Accounts},
-        limits::Limits,
-    },
+    app::{App, Parts, Settings, limits::Limits},
     clock::{Clock, SystemClock},
     config::{Config, Invalid, Store as StoreConfig},
+    domain::{AccountSettings, Organization},
     http::{
         self, State,
         auth::Authenticator,
@@ -43,8 +40,8 @@ use crate::{
         embedded::{self, EmbeddedStore},
         redis::{self, RedisStore},
     },
-    twilio::{client::Client, credentials::Credentials, poster::Poster},
-    worker::{dispatcher, reconciler, relayer, replayer, tailer::Tailer},
+    twilio::{client::Client, poster::Poster},
+    worker::{self, dispatcher, reconciler, relayer, replayer, tailer::Tailer},
 };
 
 /// How long background tasks may take to end after the last request.
@@ -100,7 +97,7 @@ impl Service {
             store: store.clone(),
             spool: open_spool(&config)?,
             twilio: Client::new(&config.twilio_api_base_url).context("TWILIO_API_BASE_URL")?,
-            accounts: Accounts::new(accounts(&config)),
+            configured: configured(&config),
             settings: Settings {
                 public_url: public_url.clone(),
                 callback_overrides: config.callback_overrides.clone(),
@@ -122,6 +119,11 @@ impl Service {
             poster: poster(&config)?,
         }));
         find_store(&config, &app).await?;
+        // Before the first request: what an administrator saved has other senders and tokens than the configuration.
+        if let Err(error) = app.follow_settings().await {
+            tracing::error!(%error, "the saved settings cannot be read: the configured accounts are used until they can");
+        }
+        warn_without_account(&app);
         let state = web::Data::new(State {
             app: app.clone(),
             public_url: PublicUrl::new(&public_url),
@@ -145,6 +147,7 @@ impl Service {
         spawn(&tracker, &stop, reconciler::run(app.clone()));
         spawn(&tracker, &stop, dispatcher::run(app.clone()));
         spawn(&tracker, &stop, relayer::run(app.clone()));
+        spawn(&tracker, &stop, worker::settings::run(app.clone()));
         spawn(&tracker, &stop, {
             let state = state.clone();
             async move { state.refusals.look_into(&state.app, &state.public_url).await }
@@ -156,9 +159,11 @@ impl Service {
         Ok(Self { address, public_url, app, server: handle, running, stop, tracker })
     }
 
-    /// Takes the accounts of `config` from now on: senders, tokens and shared keys. Nothing else of it is looked at.
-    pub fn reload(&self, config: &Config) {
-        self.app.accounts().replace(accounts(config));
+    /// Takes the accounts of `config` from now on: senders, tokens and shared keys, where no others are saved. Nothing else of
+    /// it is looked at.
+    pub async fn reload(&self, config: &Config) {
+        self.app.configure(configured(config)).await;
+        warn_without_account(&self.app);
         tracing::info!(accounts = config.accounts.len(), "the accounts at Twilio were read again");
     }
 
@@ -247,23 +252,19 @@ pub async fn open_store(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Resul
     }
 }
 
-fn accounts(config: &Config) -> Vec<Account> {
-    if config.accounts.is_empty() {
+/// The accounts of the configuration.
+fn configured(config: &Config) -> Vec<(Organization, Arc<AccountSettings>)> {
+    let accounts = config.accounts.iter().cloned();
+    accounts.map(|account| (account.organization, Arc::new(account.settings))).collect()
+}
+
+fn warn_without_account(app: &App) {
+    if app.accounts().all().is_empty() {
         tracing::warn!(
-            "no Twilio account is configured: webhooks are refused and nothing can be sent; set TWILIO_ACCOUNT_SID \
-             and TWILIO_AUTH_TOKEN"
+            "no Twilio account is set up: webhooks are refused and nothing can be sent; save one with \
+             POST /api/sms/settings, or set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN"
         );
     }
-    let accounts = config.accounts.iter().cloned().map(|twilio| Account {
-        organization: twilio.organization,
-        credentials: Credentials::with_auth_token(twilio.account_sid, twilio.auth_token),
-        keyring: twilio.keyring,
-        retired: Vec::new(),
-        phone_number: twilio.phone_number,
-        whatsapp_number: twilio.whatsapp_number,
-        messaging_service_sid: twilio.messaging_service_sid,
-    });
-    accounts.collect()
 }
 
 /// The secret that signs tokens: the configured one, or the one in the data folder, which is created there if there is

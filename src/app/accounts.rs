@@ -1,45 +1,47 @@
 //! The Twilio accounts that messages are sent through, and the keys that sign what Twilio posts.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use arc_swap::ArcSwap;
 
 use crate::{
-    domain::Organization,
-    twilio::{
-        AccountSid, Address, Channel, MessagingServiceSid, credentials::Credentials, signature::Keyring,
-    },
+    domain::{AccountSettings, Organization, account::is_same_account},
+    twilio::{AccountSid, credentials::Credentials, signature::Keyring},
 };
 
 /// How many former keyrings of an account are remembered, to explain what is still signed with them.
 const RETIRED_MAX: usize = 3;
 
-/// An organization's account at Twilio.
+/// An organization's account at Twilio, ready to be used.
 #[derive(Clone)]
 pub struct Account {
     /// Whose it is.
     pub organization: Organization,
+    /// How it is set up.
+    pub settings: Arc<AccountSettings>,
     /// Its SID and what signs calls to Twilio.
     pub credentials: Credentials,
     /// What Twilio may sign its webhooks with.
     pub keyring: Keyring,
     /// The keyrings before the latest changes, the newest first; nothing is accepted by them.
     pub retired: Vec<Keyring>,
-    /// The sender of SMS and MMS, unless a send names one.
-    pub phone_number: Option<Address>,
-    /// The sender over WhatsApp, unless a send names one.
-    pub whatsapp_number: Option<Address>,
-    /// The messaging service that chooses the sender, unless a send names one or the other.
-    pub messaging_service_sid: Option<MessagingServiceSid>,
 }
 
 impl Account {
-    /// The sender over `channel`, if one is configured.
-    pub fn sender(&self, channel: Channel) -> Option<&Address> {
-        match channel {
-            Channel::Whatsapp => self.whatsapp_number.as_ref(),
-            Channel::Sms | Channel::Rcs => self.phone_number.as_ref(),
-        }
+    /// The account as `settings` say, where `former` is what it was.
+    fn new(organization: Organization, settings: Arc<AccountSettings>, former: Option<&Account>) -> Self {
+        let credentials = settings.credentials();
+        let (keyring, retired) = match former {
+            None => (settings.keyring(), Vec::new()),
+            Some(former) if former.settings.verifies_like(&settings) => {
+                (former.keyring.clone(), former.retired.clone())
+            }
+            Some(former) => {
+                let retired = std::iter::once(&former.keyring).chain(&former.retired).take(RETIRED_MAX);
+                (settings.keyring(), retired.cloned().collect())
+            }
+        };
+        Self { organization, settings, credentials, keyring, retired }
     }
 }
 
@@ -49,25 +51,25 @@ impl Account {
 pub struct Accounts(ArcSwap<Vec<Arc<Account>>>);
 
 impl Accounts {
-    /// Takes the accounts; an organization has at most one, an account one organization.
-    pub fn new(accounts: Vec<Account>) -> Self {
-        Self(ArcSwap::from_pointee(accounts.into_iter().map(Arc::new).collect()))
-    }
-
-    /// Takes other accounts from now on. What the keyrings were before stays known, to explain refusals.
-    pub fn replace(&self, accounts: Vec<Account>) {
+    /// Takes other accounts from now on; an organization has at most one, an account one organization. What the keyrings
+    /// were before stays known, to explain refusals.
+    pub fn replace(&self, accounts: Vec<(Organization, Arc<AccountSettings>)>) {
         let before = self.0.load();
-        let accounts = accounts.into_iter().map(|account| {
-            let former = before
-                .iter()
-                .find(|former| former.credentials.account_sid == account.credentials.account_sid);
-            let retired = former.into_iter().flat_map(|former| {
-                std::iter::once(&former.keyring).chain(&former.retired).take(RETIRED_MAX).cloned()
-            });
-            Arc::new(Account { retired: retired.collect(), ..account })
+        let before: HashMap<_, _> =
+            before.iter().map(|account| (name(&account.credentials.account_sid), account)).collect();
+        let accounts = accounts.into_iter().map(|(organization, settings)| {
+            let former = before.get(&name(&settings.account_sid)).copied();
+            match former {
+                // One that is as it was is not even made anew: every settings change of anybody comes by here.
+                Some(former)
+                    if former.organization == organization && Arc::ptr_eq(&former.settings, &settings) =>
+                {
+                    former.clone()
+                }
+                former => Arc::new(Account::new(organization, settings, former.map(Arc::as_ref))),
+            }
         });
-        let accounts = accounts.collect();
-        self.0.store(Arc::new(accounts));
+        self.0.store(Arc::new(accounts.collect()));
     }
 
     /// All of them.
@@ -82,6 +84,53 @@ impl Accounts {
 
     /// The account `sid`.
     pub fn by_sid(&self, sid: &AccountSid) -> Option<Arc<Account>> {
-        self.0.load().iter().find(|account| account.credentials.account_sid == *sid).cloned()
+        self.0.load().iter().find(|account| is_same_account(&account.credentials.account_sid, sid)).cloned()
+    }
+}
+
+/// An account's SID in the one letter case in which two spellings of it are equal.
+pub fn name(sid: &AccountSid) -> String {
+    sid.as_str().to_ascii_uppercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(token: &str, require_shared_key: bool) -> Arc<AccountSettings> {
+        let account_sid = format!("AC{}", "a".repeat(32));
+        let json = serde_json::json!({
+            "account_sid": account_sid, "auth_token": token, "require_shared_key": require_shared_key,
+        });
+        Arc::new(serde_json::from_value(json).unwrap())
+    }
+
+    #[test]
+    fn only_a_change_of_keys_retires_a_keyring() {
+        let (accounts, organization) = (Accounts::default(), Organization::default());
+        let retired = |settings: &Arc<AccountSettings>| {
+            accounts.replace(vec![(organization.clone(), settings.clone())]);
+            accounts.of(&organization).unwrap().retired.len()
+        };
+        let one = settings("1", false);
+        assert_eq!(retired(&one), 0);
+        let account = accounts.of(&organization).unwrap();
+        assert_eq!(retired(&one), 0);
+        assert!(Arc::ptr_eq(&account, &accounts.of(&organization).unwrap()));
+        // Read again, with nothing changed.
+        assert_eq!(retired(&settings("1", false)), 0);
+        assert_eq!(retired(&settings("1", true)), 1);
+        for token in ["2", "3", "4", "5"] {
+            retired(&settings(token, true));
+        }
+        assert_eq!(retired(&settings("5", true)), RETIRED_MAX);
+    }
+
+    #[test]
+    fn an_account_is_found_whatever_the_letter_case_of_its_sid() {
+        let accounts = Accounts::default();
+        accounts.replace(vec![(Organization::default(), settings("1", false))]);
+        let upper = AccountSid::parse(&format!("AC{}", "A".repeat(32))).unwrap();
+        assert!(accounts.by_sid(&upper).is_some());
     }
 }

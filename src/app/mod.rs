@@ -3,6 +3,7 @@
 
 pub mod accounts;
 pub mod bulk;
+pub mod connection;
 pub mod consent;
 pub mod consent_csv;
 pub mod content;
@@ -20,6 +21,7 @@ pub mod record_inbound;
 mod record_status;
 pub mod relay;
 pub mod send;
+pub mod settings;
 pub mod stand_in;
 pub mod stats;
 
@@ -28,11 +30,11 @@ use std::{sync::Arc, time::Duration};
 use rand::RngExt;
 use tokio::sync::Notify;
 
-use self::{accounts::Accounts, intake::Intake, limits::Limits, send::SendError};
+use self::{accounts::Accounts, intake::Intake, limits::Limits, send::SendError, settings::Known};
 use crate::{
     clock::Clock,
     domain::{
-        MessageId, Organization, UnixMs,
+        AccountSettings, MessageId, Organization, UnixMs,
         consent::{ConsentSource, OptOutScope},
     },
     metrics::Metrics,
@@ -79,6 +81,7 @@ pub struct App {
     store: Arc<dyn Store>,
     twilio: Client,
     accounts: Accounts,
+    known: Known,
     settings: Settings,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
@@ -101,8 +104,8 @@ pub struct Parts {
     pub spool: Option<Spool>,
     /// Calls Twilio.
     pub twilio: Client,
-    /// Whose messages are handled.
-    pub accounts: Accounts,
+    /// The accounts of the configuration, whose messages are handled unless others are saved.
+    pub configured: Vec<(Organization, Arc<AccountSettings>)>,
     /// What the verbs go by.
     pub settings: Settings,
     /// Tells the time.
@@ -118,13 +121,17 @@ pub struct Parts {
 impl App {
     /// Puts the service together.
     pub fn new(parts: Parts) -> Self {
-        let Parts { store, spool, twilio, accounts, settings, clock, metrics, keys, poster } = parts;
+        let Parts { store, spool, twilio, configured, settings, clock, metrics, keys, poster } = parts;
         let intake = Intake::new(metrics.clone(), spool);
         let (opened, dispatch_wanted, relay_wanted) = Default::default();
+        let accounts = Accounts::default();
+        accounts.replace(configured.clone());
+        let known = Known::new(configured);
         Self {
             store,
             twilio,
             accounts,
+            known,
             settings,
             clock,
             metrics,

@@ -305,7 +305,7 @@ pub(super) fn sender(
     if from.is_some() || messaging_service_sid.is_some() {
         return Ok((from, messaging_service_sid));
     }
-    match (account.sender(channel), &account.messaging_service_sid) {
+    match (account.settings.sender(channel), &account.settings.messaging_service_sid) {
         (Some(from), _) => Ok((Some(from.clone()), None)),
         (None, Some(service)) => Ok((None, Some(service.clone()))),
         (None, None) => Err(SendError::NoSender(channel)),

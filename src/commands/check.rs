@@ -21,7 +21,6 @@ use crate::{
     twilio::{
         Form,
         client::Client,
-        credentials::Credentials,
         signature::{KeyName, SETTINGS_HEADER, SIGNATURE_HEADER, sign},
     },
 };
@@ -138,19 +137,18 @@ fn spool(config: &Config) -> Found {
 
 async fn credentials(config: &Config, account: &TwilioAccount) -> Found {
     let whose = format!("credentials of {}", account.organization);
-    let credentials = Credentials::with_auth_token(account.account_sid.clone(), account.auth_token.clone());
     let client = match Client::new(&config.twilio_api_base_url) {
         Ok(client) => client,
         Err(error) => return Failed(format!("{whose}: {error}; check TWILIO_API_BASE_URL")),
     };
-    match client.fetch_account(&credentials).await {
+    match client.fetch_account(&account.settings.token_credentials()).await {
         Ok(found) if found.status.as_deref() == Some("active") => {
             let name = found.friendly_name.unwrap_or_default();
-            Well(format!("{whose}: Twilio knows {} as {name:?}, active", account.account_sid))
+            Well(format!("{whose}: Twilio knows {} as {name:?}, active", account.settings.account_sid))
         }
         Ok(found) => Failed(format!(
             "{whose}: Twilio says that {} is {}; look at the account in Twilio's console",
-            account.account_sid,
+            account.settings.account_sid,
             found.status.as_deref().unwrap_or("in no known state")
         )),
         Err(error) => Failed(format!(
@@ -188,10 +186,11 @@ async fn through_the_public_url(config: &Config, account: &TwilioAccount) -> Fou
     let whose = format!("public URL for {}", account.organization);
     let base = config.public_url.clone().unwrap_or_else(|| format!("http://{}", config.listen));
     let url = format!("{base}/webhooks/twilio/status?check=1");
-    let Some((name, key)) = account.keyring.signing_key() else {
+    let keyring = account.settings.keyring();
+    let Some((name, key)) = keyring.signing_key() else {
         return Failed(format!("{whose}: there is no key to sign with"));
     };
-    let sid = account.account_sid.as_str();
+    let sid = account.settings.account_sid.as_str();
     let form: Form<'_> =
         [("AccountSid", sid), ("Body", ""), ("Check", " blanks kept ")].into_iter().collect();
     let client = reqwest::Client::builder()

@@ -46,7 +46,7 @@ async fn reload_when_asked(service: &Service, file: Option<&Path>) -> anyhow::Re
     let mut hangup = signal(SignalKind::hangup())?;
     while hangup.recv().await.is_some() {
         match Config::load(file) {
-            Ok(config) => service.reload(&config),
+            Ok(config) => service.reload(&config).await,
             Err(faults) => tracing::error!(%faults, "the configuration has faults; nothing was changed"),
         }
     }

@@ -5,27 +5,17 @@ use serde::Deserialize;
 
 use super::Reader;
 use crate::{
-    domain::Organization,
-    twilio::{AccountSid, Address, Channel, MessagingServiceSid, address::is_e164, signature::Keyring},
+    domain::{AccountSettings, NamedSecret, Organization, account::is_same_account},
+    twilio::{AccountSid, Address, Channel, MessagingServiceSid, address::is_e164},
 };
 
-/// An organization's account at Twilio. `Debug` shows no secret.
+/// An organization and its account at Twilio. `Debug` shows no secret.
 #[derive(Debug, Clone)]
 pub struct TwilioAccount {
     /// Whose it is.
     pub organization: Organization,
-    /// Its SID.
-    pub account_sid: AccountSid,
-    /// Its auth token.
-    pub auth_token: SecretString,
-    /// What its webhooks may be signed with.
-    pub keyring: Keyring,
-    /// The sender of SMS and MMS.
-    pub phone_number: Option<Address>,
-    /// The sender over WhatsApp.
-    pub whatsapp_number: Option<Address>,
-    /// The messaging service that chooses a sender.
-    pub messaging_service_sid: Option<MessagingServiceSid>,
+    /// The account.
+    pub settings: AccountSettings,
 }
 
 /// An account as it is written down, in the names of the settings.
@@ -72,11 +62,10 @@ impl Reader {
                     account.organization
                 ));
             }
-            if accounts.iter().any(|other| other.account_sid == account.account_sid) {
-                self.faults.push(format!(
-                    "{place}the account {} belongs to another organization: leave one out",
-                    account.account_sid
-                ));
+            let sid = &account.settings.account_sid;
+            if accounts.iter().any(|other| is_same_account(&other.settings.account_sid, sid)) {
+                self.faults
+                    .push(format!("{place}the account {sid} belongs to another organization: leave one out"));
             }
             accounts.push(account);
         }
@@ -138,24 +127,21 @@ impl Reader {
         if table.require_shared_key && table.shared_keys.is_empty() {
             self.fault(&format!("{place}TWILIO_SHARED_KEYS"), "given with TWILIO_REQUIRE_SHARED_KEY");
         }
-        let mut keyring = Keyring::new(&table.auth_token);
-        if let Some(secondary) = &table.auth_token_secondary {
-            keyring = keyring.with_secondary(secondary);
-        }
-        for key in &table.shared_keys {
-            keyring = keyring.with_shared_key(&key.id, &key.secret);
-        }
-        if table.require_shared_key {
-            keyring = keyring.requiring_shared_key();
-        }
+        let shared_keys =
+            table.shared_keys.into_iter().map(|SharedKey { id, secret }| NamedSecret { id, secret });
         Some(TwilioAccount {
             organization: table.organization,
-            account_sid: account_sid?,
-            auth_token: table.auth_token,
-            keyring,
-            phone_number,
-            whatsapp_number,
-            messaging_service_sid,
+            settings: AccountSettings {
+                account_sid: account_sid?,
+                auth_token: table.auth_token,
+                auth_token_secondary: table.auth_token_secondary,
+                api_key: None,
+                shared_keys: shared_keys.collect(),
+                require_shared_key: table.require_shared_key,
+                phone_number,
+                whatsapp_number,
+                messaging_service_sid,
+            },
         })
     }
 

@@ -1,5 +1,6 @@
 //! What textledger knows and the rules by which it changes: pure, without IO, clock or randomness.
 
+pub mod account;
 pub mod consent;
 pub mod delivery;
 pub mod event;
@@ -12,6 +13,7 @@ pub mod stand_in;
 pub mod stats;
 pub mod task;
 
+pub use account::{AccountSettings, NamedSecret};
 pub use consent::Consent;
 pub use delivery::{Delivery, Source, StatusChange};
 pub use event::{Event, EventId, Stream};

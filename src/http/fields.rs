@@ -79,6 +79,27 @@ impl Fields {
         taken
     }
 
+    /// The text `field` as `read` understands it; the outer `None` if it is not there, the inner one if it is null.
+    pub fn take_change<T, E: std::fmt::Display>(
+        &mut self,
+        field: &str,
+        read: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<Option<T>> {
+        match self.object.get(field) {
+            None => None,
+            Some(Value::Null) => {
+                self.object.remove(field);
+                Some(None)
+            }
+            Some(_) => self.take(field, read).map(Some),
+        }
+    }
+
+    /// What `field` holds, if it is there.
+    pub fn take_value(&mut self, field: &str) -> Option<Value> {
+        self.object.remove(field)
+    }
+
     /// The texts `field`: one text, or a list of at most `max`.
     pub fn take_texts(&mut self, field: &str, max: usize) -> Vec<String> {
         let texts = match self.object.remove(field) {
@@ -97,17 +118,6 @@ impl Fields {
             self.fault(field, format!("must be a text or a list of at most {max} texts"));
             Vec::new()
         })
-    }
-
-    /// The text `field`; `Some(None)` if it is null, `None` if it is not there.
-    pub fn take_nullable_text(&mut self, field: &str) -> Option<Option<String>> {
-        match self.object.get(field)? {
-            Value::Null => {
-                self.object.remove(field);
-                Some(None)
-            }
-            _ => self.take_text(field).map(Some),
-        }
     }
 
     /// The switch `field`: true or false.
@@ -188,7 +198,8 @@ impl Fields {
         if errors.is_empty() { Ok(()) } else { Err(Problem::invalid_fields(errors)) }
     }
 
-    fn into_faults(mut self) -> Vec<FieldError> {
+    /// What was wrong, and every field that was not taken.
+    pub fn into_faults(mut self) -> Vec<FieldError> {
         let unknown = self.object.keys().map(|field| FieldError {
             // A name is the caller's own text; a long one is not repeated.
             field: field.chars().take(64).collect(),

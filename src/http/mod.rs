@@ -2,6 +2,7 @@
 
 pub mod auth;
 mod batches;
+mod connection;
 mod consent;
 mod dashboard;
 mod dropin;
@@ -21,6 +22,7 @@ pub mod refusals;
 mod request_id;
 mod send;
 pub mod server;
+mod settings;
 mod signed_events;
 mod signed_form;
 mod stats;
@@ -101,6 +103,12 @@ pub fn routes(config: &mut web::ServiceConfig, prefix: &str) {
         .service(api("/api/sms/consent/import").route(web::post().to(consent::import)))
         .service(api("/api/sms/consent/{phone}").route(web::get().to(consent::consent)))
         .service(api("/api/sms/consent/{phone}/history").route(web::get().to(consent::history)))
+        .service(
+            api("/api/sms/settings")
+                .route(web::get().to(settings::show))
+                .route(web::post().to(settings::save)),
+        )
+        .service(api("/api/sms/test-connection").route(web::post().to(connection::test)))
         .service(api("/api/sms/events").route(web::get().to(events::events)))
         .service(api("/api/sms/webhook-refusals").route(web::get().to(refusals::list)));
     config.service(page("/api/openapi.json").route(web::get().to(openapi::document)));

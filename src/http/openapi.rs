@@ -17,7 +17,8 @@ use utoipa::{
 
 pub use self::{requests::*, words::*};
 use super::{
-    batches, consent, events, lookup, messages, notify, preferences, problem::Code, refusals, send, stats,
+    batches, connection, consent, events, lookup, messages, notify, preferences, problem::Code, refusals,
+    send, settings, stats,
 };
 
 /// Under which the application's routes stand.
@@ -37,7 +38,7 @@ pub const TAG: &str = "SMS & WhatsApp";
         batches::cancel, batches::list, notify::notify, messages::message_status, messages::history,
         preferences::own, preferences::change_own, preferences::of_user, preferences::change_of_user,
         consent::consent, consent::history, consent::record, consent::export, consent::import, lookup::lookup,
-        events::events, stats::stats, refusals::list,
+        settings::show, settings::save, connection::test, events::events, stats::stats, refusals::list,
     ),
     components(schemas(ProblemDetails)),
     modifiers(&Bearer),
@@ -117,6 +118,8 @@ problems! {
     WriteProblems = [400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503];
     /// How a send can fail.
     SendProblems = [400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 502, 503];
+    /// How a question that needs an account at Twilio can fail.
+    ConflictProblems = [409];
     /// How asking Twilio can fail.
     TwilioProblems = [409, 502, 503];
 }

@@ -1,5 +1,7 @@
 //! What users want: their own preferences for everybody, those of others for administrators.
 
+use std::convert::Infallible;
+
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -127,7 +129,7 @@ async fn change(
     mut fields: Fields,
 ) -> Result<HttpResponse, Problem> {
     let user = known_name(user)?;
-    let typed = fields.take_nullable_text("phone_number");
+    let typed = fields.take_change("phone_number", |text| Ok::<_, Infallible>(text.to_owned()));
     let mut change = Change {
         phone_number: None,
         sms_enabled: fields.take_switch("sms_enabled"),

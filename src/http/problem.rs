@@ -13,7 +13,10 @@ use serde_json::json;
 
 use super::auth::Role;
 use crate::{
-    app::send::SendError,
+    app::{
+        send::SendError,
+        settings::{Fault, ReadError, SaveError, Unopened},
+    },
     domain::consent::OptedOut,
     phone::InvalidPhoneNumber,
     store,
@@ -65,6 +68,8 @@ codes! {
     RequestTimeout = "request_timeout", 408, "The body did not arrive in time";
     /// No account at Twilio.
     TwilioNotConfigured = "twilio_not_configured", 409, "Twilio is not configured";
+    /// Another organization has the account.
+    AccountInUse = "account_in_use", 409, "The account belongs to another organization";
     /// The person does not want messages.
     RecipientOptedOut = "recipient_opted_out", 409, "The recipient has opted out";
     /// The first request with this `Idempotency-Key` is not done yet.
@@ -101,6 +106,8 @@ codes! {
     RateLimited = "rate_limited", 429, "Too many requests";
     /// 429, and for too long.
     RateLimitedByTwilio = "rate_limited_by_twilio", 503, "Twilio limits the rate of requests";
+    /// Saved with a master key that is not there any more.
+    SettingsUnreadable = "settings_unreadable", 503, "The saved settings cannot be opened";
     /// No store.
     StoreUnavailable = "store_unavailable", 503, "The store is unavailable";
 }
@@ -266,6 +273,44 @@ pub fn opted_out(by: OptedOut, channel: Channel) -> Problem {
     Problem::new(Code::RecipientOptedOut, detail, mend)
 }
 
+impl From<Unopened> for Problem {
+    fn from(unopened: Unopened) -> Self {
+        Self::new(
+            Code::SettingsUnreadable,
+            unopened.to_string(),
+            "have the operator put the former key back into TEXTLEDGER_MASTER_KEY, behind the first; or save account_sid \
+             and auth_token anew",
+        )
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Unopened(unopened) => unopened.into(),
+            ReadError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<SaveError> for Problem {
+    fn from(error: SaveError) -> Self {
+        let detail = error.to_string();
+        match error {
+            SaveError::Invalid(faults) => Self::invalid_fields(
+                faults.into_iter().map(|Fault { field, detail }| FieldError { field, detail }).collect(),
+            ),
+            SaveError::AccountInUse => Self::new(
+                Code::AccountInUse,
+                detail,
+                "use an account or subaccount of your own, or have the other organization save another one first",
+            ),
+            SaveError::Unopened(unopened) => unopened.into(),
+            SaveError::Store(error) => error.into(),
+        }
+    }
+}
+
 impl From<SendError> for Problem {
     fn from(error: SendError) -> Self {
         let detail = error.to_string();
@@ -273,18 +318,18 @@ impl From<SendError> for Problem {
             SendError::NotConfigured => Self::new(
                 Code::TwilioNotConfigured,
                 detail,
-                "set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN and start the service again",
+                "save the account with POST /api/sms/settings, or set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN and \
+                 start the service again",
             ),
             SendError::NoSender(channel) => Self::new(
                 Code::TwilioNotConfigured,
                 detail,
                 match channel {
                     Channel::Whatsapp => {
-                        "set TWILIO_WHATSAPP_NUMBER, or name from_number or messaging_service_sid"
+                        "save whatsapp_number with POST /api/sms/settings, or name from_number or messaging_service_sid"
                     }
                     Channel::Sms | Channel::Rcs => {
-                        "set TWILIO_PHONE_NUMBER or TWILIO_MESSAGING_SERVICE_SID, or name from_number or \
-                         messaging_service_sid"
+                        "save phone_number or messaging_service_sid with POST /api/sms/settings, or name one in the request"
                     }
                 },
             ),
@@ -321,20 +366,36 @@ impl Problem {
             (_, Some(63015)) => Code::WhatsappNotJoined,
             (_, Some(63016)) => Code::WhatsappWindowClosed,
             (_, Some(21211 | 21614)) => Code::InvalidPhoneNumber,
-            // The verbs hand on only what is known not to have been processed or to be refused.
+            // A send never ends so: it is not known then whether the message goes out.
+            (
+                client::Error::Failed(_)
+                | client::Error::TimedOut
+                | client::Error::Interrupted { .. }
+                | client::Error::Unreadable { .. },
+                _,
+            ) => Code::TwilioUnreachable,
             _ => Code::TwilioRefused,
         };
         let described = error.twilio_code().and_then(|code| ErrorCode::new(code).describe());
-        let mend = match (described, code) {
-            (Some(described), _) => described.mend.to_owned(),
-            (None, Code::TwilioUnreachable) => "check the network, and TWILIO_API_BASE_URL".to_owned(),
-            (None, Code::RateLimitedByTwilio) => "try again later, and send more slowly".to_owned(),
-            (None, Code::TwilioCredentialsRejected) => {
-                "check TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN in Twilio's console".to_owned()
-            }
-            (None, _) => "look the code up in Twilio's error dictionary".to_owned(),
-        };
+        let mend = described.map_or_else(|| mend(code), |described| described.mend);
         Self::new(code, error.to_string(), mend).twilio(error.twilio_code())
+    }
+}
+
+/// What to do about a call to Twilio that did not succeed.
+pub fn mend_of(error: &client::Error) -> String {
+    Problem::from_twilio(error).mend
+}
+
+/// What to do about a failed call of which Twilio gave no code.
+fn mend(code: Code) -> &'static str {
+    match code {
+        Code::TwilioUnreachable => "check the network, and TWILIO_API_BASE_URL, and try again",
+        Code::RateLimitedByTwilio => "try again later, and send more slowly",
+        Code::TwilioCredentialsRejected => {
+            "compare the account SID, the token and the API key in /api/sms/settings with Twilio's console"
+        }
+        _ => "look the code up in Twilio's error dictionary",
     }
 }
 

@@ -4,4 +4,5 @@ pub mod dispatcher;
 pub mod reconciler;
 pub mod relayer;
 pub mod replayer;
+pub mod settings;
 pub mod tailer;

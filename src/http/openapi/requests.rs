@@ -192,3 +192,48 @@ pub struct PreferencesRequest {
     /// The number; null for none.
     pub phone_number: Option<String>,
 }
+
+/// Settings to change; what is left out stays, null clears. The first ones need `account_sid` and `auth_token`.
+#[derive(ToSchema)]
+#[schema(example = json!({ "phone_number": "+15005550006" }))]
+pub struct SettingsRequest {
+    /// The account.
+    #[schema(pattern = "^AC[0-9a-fA-F]{32}$")]
+    pub account_sid: Option<String>,
+    /// Its token, which verifies webhooks, and signs calls where there is no API key. Never shown again.
+    #[schema(min_length = 1, max_length = 256)]
+    pub auth_token: Option<String>,
+    /// A second token that webhooks may be signed with, during a rotation.
+    #[schema(min_length = 1, max_length = 256)]
+    pub auth_token_secondary: Option<String>,
+    /// The sender of SMS and MMS.
+    pub phone_number: Option<String>,
+    /// The sender over WhatsApp.
+    pub whatsapp_number: Option<String>,
+    /// The messaging service that chooses the sender.
+    #[schema(pattern = "^MG[0-9a-fA-F]{32}$")]
+    pub messaging_service_sid: Option<String>,
+    /// An API key that signs calls in place of the token.
+    #[schema(pattern = "^SK[0-9a-fA-F]{32}$")]
+    pub api_key_sid: Option<String>,
+    /// Its secret.
+    #[schema(min_length = 1, max_length = 256)]
+    pub api_key_secret: Option<String>,
+    /// Twilio's shared keys, which sign webhooks; all of them.
+    #[schema(max_items = 10)]
+    pub shared_keys: Option<Vec<SharedKey>>,
+    /// Refuses webhooks that only an auth token signed.
+    pub require_shared_key: Option<bool>,
+}
+
+/// A shared key.
+#[derive(ToSchema)]
+#[schema(as = SharedKeyRequest)]
+pub struct SharedKey {
+    /// Its id, as it is at Twilio.
+    #[schema(min_length = 1, max_length = 64)]
+    pub id: String,
+    /// Its secret.
+    #[schema(min_length = 1, max_length = 256)]
+    pub secret: String,
+}

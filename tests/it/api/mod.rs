@@ -7,6 +7,7 @@ mod events;
 mod keys;
 mod people;
 mod sending;
+mod settings;
 mod webhooks;
 
 /// Makes a test per store of each async function that takes `On`.

@@ -191,6 +191,17 @@ impl TestService {
         self.http.post(self.url(path)).bearer_auth(token(role)).json(body)
     }
 
+    /// The answer to a GET by an administrator of `organization`.
+    pub async fn get_in(&self, organization: &str, path: &str) -> (u16, Value) {
+        answer(self.http.get(self.url(path)).bearer_auth(token_in(organization, Role::Admin))).await
+    }
+
+    /// The answer to a POST of JSON by an administrator of `organization`.
+    pub async fn post_in(&self, organization: &str, path: &str, body: &Value) -> (u16, Value) {
+        let request = self.http.post(self.url(path)).json(body);
+        answer(request.bearer_auth(token_in(organization, Role::Admin))).await
+    }
+
     /// A request without a token.
     pub fn anonymous(&self, method: reqwest::Method, path: &str) -> RequestBuilder {
         self.http.request(method, self.url(path))
@@ -335,7 +346,13 @@ impl Drop for TestService {
 
 /// A token of `role` for the default organization.
 pub fn token(role: Role) -> String {
-    let claims = Claims { sub: "tester".to_owned(), role, org: Organization::default(), exp: TOKEN_EXP_S };
+    token_in(Organization::default().as_str(), role)
+}
+
+/// A token of `role` for `organization`.
+pub fn token_in(organization: &str, role: Role) -> String {
+    let org = Organization::parse(organization).unwrap();
+    let claims = Claims { sub: "tester".to_owned(), role, org, exp: TOKEN_EXP_S };
     auth::mint(&JWT_SECRET.into(), &claims)
 }
 

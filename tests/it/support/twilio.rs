@@ -2,13 +2,17 @@
 
 use textledger::{
     simulator::{self, Config, Direction, Handle, Message},
-    twilio::AccountSid,
+    twilio::{AccountSid, credentials::ApiKey},
 };
 
 use super::{
     DEADLINE,
     service::{ACCOUNT_SID, AUTH_TOKEN, On, TestService},
 };
+
+/// An API key that Twilio takes in place of the token.
+pub const API_KEY_SID: &str = "SKaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+pub const API_KEY_SECRET: &str = "api-key-secret-of-32-characters-";
 
 /// A service and the Twilio that it talks to.
 pub struct World {
@@ -25,7 +29,9 @@ impl World {
     /// Starts both, on a fresh store, the service with further settings.
     pub async fn start_with(on: On, settings: &[(&str, &str)]) -> Self {
         let account = AccountSid::parse(ACCOUNT_SID).unwrap();
-        let config = Config { seed: Some(1), ..Config::new(account, AUTH_TOKEN.into()) };
+        let api_key = ApiKey { sid: API_KEY_SID.to_owned(), secret: API_KEY_SECRET.into() };
+        let config =
+            Config { seed: Some(1), api_keys: vec![api_key], ..Config::new(account, AUTH_TOKEN.into()) };
         let twilio = simulator::start(config).await.unwrap();
         let base_url = twilio.base_url();
         let settings = [&[("TWILIO_API_BASE_URL", base_url.as_str())], settings].concat();

@@ -1,0 +1,66 @@
+//! Whether Twilio takes an organization's credentials.
+
+use std::time::Duration;
+
+use super::App;
+use crate::{
+    domain::Organization,
+    twilio::{
+        client::Error,
+        resource::{Account, ListMessages},
+    },
+};
+
+/// How long the calls to Twilio may take together.
+const TEST_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// What calls to Twilio are signed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignedWith {
+    /// The account's token.
+    AuthToken,
+    /// An API key.
+    ApiKey,
+}
+
+impl SignedWith {
+    /// The word in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SignedWith::AuthToken => "auth_token",
+            SignedWith::ApiKey => "api_key",
+        }
+    }
+}
+
+/// What a test found.
+#[derive(Debug)]
+pub struct Tested {
+    /// What the organization's messages are sent with.
+    pub calls_with: SignedWith,
+    /// The account; or which of its credentials failed, and why.
+    pub result: Result<Account, (SignedWith, Error)>,
+}
+
+impl App {
+    /// Asks Twilio for the account of `organization`, with its API key if it has one; `None` if it has no account.
+    ///
+    /// Twilio shows an account to its token and to few API keys, so that a key is tried on the list of messages. The token
+    /// is tried too, since it verifies webhooks.
+    pub async fn test_connection(&self, organization: &Organization) -> Option<Tested> {
+        let account = self.accounts.of(organization)?;
+        let has_key = account.credentials.api_key.is_some();
+        let calls_with = if has_key { SignedWith::ApiKey } else { SignedWith::AuthToken };
+        let asked = async {
+            if has_key {
+                let one = ListMessages { page_size: Some(1), ..ListMessages::default() };
+                let listed = self.twilio.list_messages(&account.credentials, &one).await;
+                listed.map_err(|error| (SignedWith::ApiKey, error))?;
+            }
+            let fetched = self.twilio.fetch_account(&account.settings.token_credentials()).await;
+            fetched.map_err(|error| (SignedWith::AuthToken, error))
+        };
+        let result = tokio::time::timeout(TEST_TIME_MAX, asked).await;
+        Some(Tested { calls_with, result: result.unwrap_or(Err((calls_with, Error::TimedOut))) })
+    }
+}

@@ -1,0 +1,253 @@
+//! What an administrator wants changed, and the settings that this makes of what was.
+
+use secrecy::SecretString;
+
+use crate::{
+    domain::{AccountSettings, NamedSecret, account::is_same_account},
+    twilio::{AccountSid, Address, MessagingServiceSid},
+};
+
+/// A change of an organization's settings. Of each field the outer `None` keeps what was; an inner one clears it.
+/// `Debug` shows no secret.
+#[derive(Debug, Clone, Default)]
+pub struct Change {
+    /// The account's SID.
+    pub account_sid: Option<AccountSid>,
+    /// Its auth token.
+    pub auth_token: Option<SecretString>,
+    /// A second token that webhooks may be signed with.
+    pub auth_token_secondary: Option<Option<SecretString>>,
+    /// The sender of SMS and MMS.
+    pub phone_number: Option<Option<Address>>,
+    /// The sender over WhatsApp.
+    pub whatsapp_number: Option<Option<Address>>,
+    /// The messaging service that chooses a sender.
+    pub messaging_service_sid: Option<Option<MessagingServiceSid>>,
+    /// The SID of the API key that signs calls to Twilio.
+    pub api_key_sid: Option<Option<String>>,
+    /// Its secret.
+    pub api_key_secret: Option<SecretString>,
+    /// Twilio's shared keys, all of them.
+    pub shared_keys: Option<Vec<NamedSecret>>,
+    /// Whether auth tokens sign no webhooks.
+    pub require_shared_key: Option<bool>,
+    /// What was found wrong with it while it was read, to be told together with what is found here.
+    pub faults: Vec<Fault>,
+}
+
+/// What is wrong with one field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The field, by its name in the API.
+    pub field: String,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
+/// What is said of a secret that would be kept beside another account's SID.
+const OF_FORMER_ACCOUNT: &str = "belongs to the former account: give the new account's, or null";
+
+impl Change {
+    /// Whether it makes settings of nothing.
+    pub(super) fn is_whole(&self) -> bool {
+        self.account_sid.is_some() && self.auth_token.is_some()
+    }
+
+    /// The settings after this change of `before`, or everything that is wrong with them.
+    pub(super) fn apply(&self, before: Option<&AccountSettings>) -> Result<AccountSettings, Vec<Fault>> {
+        let mut faults = Faults(self.faults.clone());
+        let account_sid = self.account_sid.as_ref().or(before.map(|before| &before.account_sid));
+        if account_sid.is_none() {
+            faults.add("account_sid", "must be given");
+        }
+        let is_other_account = match (before, account_sid) {
+            (Some(before), Some(sid)) => !is_same_account(&before.account_sid, sid),
+            _ => false,
+        };
+        let kept = before.filter(|_| !is_other_account);
+        let auth_token = self.auth_token.as_ref().or(kept.map(|kept| &kept.auth_token));
+        if auth_token.is_none() {
+            let detail = if is_other_account {
+                "must be given with another account_sid: the saved one belongs to the former account"
+            } else {
+                "must be given"
+            };
+            faults.add("auth_token", detail);
+        }
+        let secondary = before.and_then(|before| before.auth_token_secondary.as_ref());
+        if is_other_account && secondary.is_some() && self.auth_token_secondary.is_none() {
+            faults.add("auth_token_secondary", OF_FORMER_ACCOUNT);
+        }
+        let shared_keys = before.map(|before| before.shared_keys.as_slice()).unwrap_or_default();
+        if is_other_account && !shared_keys.is_empty() && self.shared_keys.is_none() {
+            faults.add("shared_keys", OF_FORMER_ACCOUNT);
+        }
+        let shared_keys = self.shared_keys.as_deref().unwrap_or(shared_keys).to_vec();
+        let required = before.is_some_and(|before| before.require_shared_key);
+        let require_shared_key = self.require_shared_key.unwrap_or(required);
+        if require_shared_key && shared_keys.is_empty() {
+            faults.add("require_shared_key", "needs shared_keys");
+        }
+        let api_key = before.and_then(|before| before.api_key.as_ref());
+        let api_key = self.api_key(api_key, is_other_account, &mut faults);
+        match (account_sid, auth_token) {
+            (Some(account_sid), Some(auth_token)) if faults.0.is_empty() => Ok(AccountSettings {
+                account_sid: account_sid.clone(),
+                auth_token: auth_token.clone(),
+                auth_token_secondary: self.auth_token_secondary.clone().unwrap_or_else(|| secondary.cloned()),
+                api_key,
+                shared_keys,
+                require_shared_key,
+                phone_number: kept_unless(&self.phone_number, before.map(|before| &before.phone_number)),
+                whatsapp_number: kept_unless(
+                    &self.whatsapp_number,
+                    before.map(|before| &before.whatsapp_number),
+                ),
+                messaging_service_sid: kept_unless(
+                    &self.messaging_service_sid,
+                    before.map(|before| &before.messaging_service_sid),
+                ),
+            }),
+            _ => Err(faults.0),
+        }
+    }
+
+    fn api_key(
+        &self,
+        before: Option<&NamedSecret>,
+        is_other_account: bool,
+        faults: &mut Faults,
+    ) -> Option<NamedSecret> {
+        let id = match (&self.api_key_sid, before) {
+            (Some(None), _) => {
+                if self.api_key_secret.is_some() {
+                    faults.add("api_key_secret", "cannot be given without api_key_sid");
+                }
+                return None;
+            }
+            (Some(Some(id)), _) => id.clone(),
+            (None, Some(before)) => {
+                if is_other_account {
+                    faults.add("api_key_sid", OF_FORMER_ACCOUNT);
+                }
+                before.id.clone()
+            }
+            (None, None) => {
+                if self.api_key_secret.is_some() {
+                    faults.add("api_key_sid", "must be given with api_key_secret");
+                }
+                return None;
+            }
+        };
+        let kept = before.filter(|before| before.id == id && !is_other_account);
+        let secret = self.api_key_secret.as_ref().or(kept.map(|kept| &kept.secret));
+        if secret.is_none() {
+            faults.add("api_key_secret", "must be given with api_key_sid");
+        }
+        Some(NamedSecret { id, secret: secret?.clone() })
+    }
+}
+
+/// What was, unless `change` says otherwise.
+fn kept_unless<T: Clone>(change: &Option<Option<T>>, before: Option<&Option<T>>) -> Option<T> {
+    change.as_ref().or(before).cloned().flatten()
+}
+
+/// Faults, one for each field: what cannot be read needs no second remark.
+struct Faults(Vec<Fault>);
+
+impl Faults {
+    fn add(&mut self, field: &str, detail: &str) {
+        if !self.0.iter().any(|fault| fault.field == field) {
+            self.0.push(Fault { field: field.to_owned(), detail: detail.to_owned() });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sid(digit: &str) -> AccountSid {
+        AccountSid::parse(&format!("AC{}", digit.repeat(32))).unwrap()
+    }
+
+    fn key(id: &str) -> NamedSecret {
+        NamedSecret { id: id.to_owned(), secret: "s".into() }
+    }
+
+    fn whole() -> Change {
+        Change { account_sid: Some(sid("a")), auth_token: Some("t".into()), ..Change::default() }
+    }
+
+    fn fields(result: Result<AccountSettings, Vec<Fault>>) -> Vec<String> {
+        result.unwrap_err().into_iter().map(|fault| fault.field).collect()
+    }
+
+    #[test]
+    fn of_nothing_an_account_and_its_token_make_settings() {
+        assert!(whole().apply(None).is_ok());
+        assert_eq!(fields(Change::default().apply(None)), ["account_sid", "auth_token"]);
+        let fault = Fault { field: "account_sid".into(), detail: "is none".into() };
+        let unread = Change { faults: vec![fault], require_shared_key: Some(true), ..Change::default() };
+        assert_eq!(fields(unread.apply(None)), ["account_sid", "auth_token", "require_shared_key"]);
+    }
+
+    #[test]
+    fn what_is_left_out_stays_and_null_clears() {
+        let mut before = whole().apply(None).unwrap();
+        before.auth_token_secondary = Some("u".into());
+        before.phone_number = Some(Address::parse("+15005550006").unwrap());
+        before.api_key = Some(key("SK1"));
+        assert!(Change::default().apply(Some(&before)).unwrap().changed_from(Some(&before)).is_empty());
+        let cleared = Change {
+            auth_token_secondary: Some(None),
+            phone_number: Some(None),
+            api_key_sid: Some(None),
+            ..Change::default()
+        };
+        let after = cleared.apply(Some(&before)).unwrap();
+        let changed = ["auth_token_secondary", "phone_number", "api_key_sid", "api_key_secret"];
+        assert_eq!(after.changed_from(Some(&before)), changed);
+    }
+
+    #[test]
+    fn no_secret_of_an_account_goes_over_to_another() {
+        let mut before = whole().apply(None).unwrap();
+        before.auth_token_secondary = Some("u".into());
+        before.api_key = Some(key("SK1"));
+        before.shared_keys = vec![key("k")];
+        let other = Change { account_sid: Some(sid("b")), ..Change::default() };
+        let wrong = ["auth_token", "auth_token_secondary", "shared_keys", "api_key_sid", "api_key_secret"];
+        assert_eq!(fields(other.apply(Some(&before))), wrong);
+        let other = Change {
+            auth_token: Some("t".into()),
+            auth_token_secondary: Some(None),
+            shared_keys: Some(Vec::new()),
+            api_key_sid: Some(None),
+            ..other
+        };
+        assert!(other.apply(Some(&before)).is_ok());
+        // The same account in other letters is no other account.
+        let same = Change { account_sid: Some(sid("A")), ..Change::default() };
+        assert!(same.apply(Some(&before)).is_ok());
+    }
+
+    #[test]
+    fn an_api_key_is_a_sid_and_its_secret() {
+        let mut before = whole().apply(None).unwrap();
+        let with = |id: Option<Option<&str>>, secret: Option<&str>| Change {
+            api_key_sid: id.map(|id| id.map(str::to_owned)),
+            api_key_secret: secret.map(Into::into),
+            ..Change::default()
+        };
+        assert_eq!(fields(with(Some(Some("SK1")), None).apply(Some(&before))), ["api_key_secret"]);
+        assert_eq!(fields(with(None, Some("s")).apply(Some(&before))), ["api_key_sid"]);
+        assert_eq!(fields(with(Some(None), Some("s")).apply(Some(&before))), ["api_key_secret"]);
+        before = with(Some(Some("SK1")), Some("s")).apply(Some(&before)).unwrap();
+        assert!(with(Some(Some("SK1")), None).apply(Some(&before)).is_ok());
+        assert_eq!(fields(with(Some(Some("SK2")), None).apply(Some(&before))), ["api_key_secret"]);
+        let after = with(None, Some("new")).apply(Some(&before)).unwrap();
+        assert_eq!(after.changed_from(Some(&before)), ["api_key_secret"]);
+    }
+}

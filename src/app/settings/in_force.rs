@@ -1,0 +1,258 @@
+//! Which settings an instance goes by: the saved ones it read last, over the configured ones.
+//!
+//! A document counts the changes of all settings. It is asked for often, and the settings are read when it has changed.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use arc_swap::ArcSwap;
+use tokio::sync::Mutex;
+
+use super::App;
+use crate::{
+    app::accounts,
+    domain::{AccountSettings, Organization, UnixMs, account::is_same_account},
+    store::{self, Kind, documents::DOCUMENTS_MAX},
+    twilio::AccountSid,
+};
+
+/// The counter's name.
+const REVISION: &str = "settings";
+
+/// How often the settings are read although no change was counted: whoever saved some may have crashed before it counted.
+const READ_INTERVAL_MS: UnixMs = 60_000;
+
+/// An organization and its account.
+type Account = (Organization, Arc<AccountSettings>);
+
+/// What an instance knows of everybody's settings.
+pub(in crate::app) struct Known {
+    configured: ArcSwap<Vec<Account>>,
+    /// Held while the store is read, so that what was read earlier never replaces what was read later.
+    saved: Mutex<Saved>,
+}
+
+/// The saved settings, as they were read last.
+#[derive(Default)]
+struct Saved {
+    /// The revision, and when it was read; `None` before the first time.
+    read: Option<(Option<String>, UnixMs)>,
+    entries: BTreeMap<Organization, Entry>,
+    /// Who claims an account that two organizations' settings name.
+    contested: HashMap<String, Vec<Organization>>,
+}
+
+/// What is saved of one organization.
+#[derive(Clone)]
+struct Entry {
+    sealed: String,
+    /// What is in it; if it cannot be opened, what was in it before.
+    settings: Option<Arc<AccountSettings>>,
+}
+
+impl Known {
+    /// Goes by `configured` accounts, and by no saved ones yet.
+    pub(in crate::app) fn new(configured: Vec<Account>) -> Self {
+        Self { configured: ArcSwap::from_pointee(configured), saved: Mutex::default() }
+    }
+
+    /// The configured account of `organization`.
+    pub(super) fn configured_for(&self, organization: &Organization) -> Option<Arc<AccountSettings>> {
+        let configured = self.configured.load();
+        configured.iter().find(|(whose, _)| whose == organization).map(|(_, settings)| settings.clone())
+    }
+
+    /// Whether the account is a configured one of somebody else than `organization`.
+    pub(super) fn is_configured_for_another(&self, organization: &Organization, sid: &AccountSid) -> bool {
+        let configured = self.configured.load();
+        configured
+            .iter()
+            .any(|(whose, settings)| whose != organization && is_same_account(&settings.account_sid, sid))
+    }
+}
+
+impl App {
+    /// Takes other configured accounts from now on, below those that are saved.
+    pub async fn configure(&self, configured: Vec<Account>) {
+        let saved = self.known.saved.lock().await;
+        self.known.configured.store(Arc::new(configured));
+        self.go_by(&saved);
+    }
+
+    /// Goes by the saved settings, if a change was counted since they were read last. If the store fails, what was known
+    /// is gone by.
+    pub async fn follow_settings(&self) -> Result<(), store::Error> {
+        let mut saved = self.known.saved.lock().await;
+        // Asked for first: a change during the reading is read next time.
+        let installation = Organization::installation();
+        let revision = self.store.document(&installation, Kind::Revision, REVISION).await?;
+        let now = self.now_ms();
+        let is_known = saved
+            .read
+            .as_ref()
+            .is_some_and(|(known, at)| *known == revision && now.saturating_sub(*at) < READ_INTERVAL_MS);
+        if is_known {
+            return Ok(());
+        }
+        let mut entries = BTreeMap::new();
+        let mut after = String::new();
+        loop {
+            let page = self.store.documents(&installation, Kind::Settings, &after, DOCUMENTS_MAX).await?;
+            let Some((last, _)) = page.last() else { break };
+            after.clone_from(last);
+            for (name, sealed) in page {
+                let Ok(organization) = Organization::parse(&name) else { continue };
+                let entry = self.read_entry(&organization, sealed, saved.entries.get(&organization));
+                entries.insert(organization, entry);
+            }
+        }
+        let mut contested = HashMap::new();
+        for sid in contested_by(&entries) {
+            contested.insert(accounts::name(&sid), self.claimants(&sid).await?);
+        }
+        *saved = Saved { read: Some((revision, now)), entries, contested };
+        self.go_by(&saved);
+        Ok(())
+    }
+
+    /// Lets every instance know that settings have changed.
+    pub(super) async fn count_revision(&self) -> Result<(), store::Error> {
+        let installation = Organization::installation();
+        let before = self.store.document(&installation, Kind::Revision, REVISION).await?;
+        let count: u64 = before.as_deref().and_then(|count| count.parse().ok()).unwrap_or_default();
+        let after = count.wrapping_add(1).to_string();
+        // Where this fails somebody else has just counted, and whoever sees that reads our change too.
+        self.store
+            .change_document(&installation, Kind::Revision, REVISION, before.as_deref(), Some(&after), None)
+            .await
+            .map(drop)
+    }
+
+    fn read_entry(&self, organization: &Organization, sealed: String, known: Option<&Entry>) -> Entry {
+        if let Some(known) = known.filter(|known| known.sealed == sealed) {
+            return known.clone();
+        }
+        let settings = match self.open_settings(organization, &sealed) {
+            Ok(settings) => Some(Arc::new(settings)),
+            Err(error) => {
+                tracing::error!(
+                    %organization, %error,
+                    mend = "put the former key back into TEXTLEDGER_MASTER_KEY, behind the first; or save the account \
+                            and its token anew with POST /api/sms/settings",
+                    "the settings of an organization are not used"
+                );
+                known.and_then(|known| known.settings.clone())
+            }
+        };
+        Entry { sealed, settings }
+    }
+
+    /// Goes by what is saved, and below that by what is configured.
+    fn go_by(&self, saved: &Saved) {
+        self.accounts.replace(merge(&self.known.configured.load(), saved));
+    }
+}
+
+/// The accounts that more than one organization's settings name. The claims leave no room for it but where they were lost.
+fn contested_by(entries: &BTreeMap<Organization, Entry>) -> Vec<AccountSid> {
+    let mut seen = HashSet::new();
+    let named = entries.values().filter_map(|entry| Some(&entry.settings.as_ref()?.account_sid));
+    named.filter(|sid| !seen.insert(accounts::name(sid))).cloned().collect()
+}
+
+/// The accounts in force: one for an organization, and no account for two.
+fn merge(configured: &[Account], saved: &Saved) -> Vec<Account> {
+    let mut merged = Vec::new();
+    let mut taken = HashSet::new();
+    let names = |organization: &Organization, name: &str| {
+        let settings = saved.entries.get(organization).and_then(|entry| entry.settings.as_ref());
+        settings.is_some_and(|settings| accounts::name(&settings.account_sid) == name)
+    };
+    for (organization, entry) in &saved.entries {
+        let Some(settings) = &entry.settings else { continue };
+        let name = accounts::name(&settings.account_sid);
+        let holder = saved
+            .contested
+            .get(&name)
+            .map(|claimants| claimants.iter().find(|claimant| names(claimant, &name)));
+        if holder.is_none_or(|holder| holder == Some(organization)) {
+            taken.insert(name);
+            merged.push((organization.clone(), settings.clone()));
+        } else {
+            tracing::error!(
+                %organization, account_sid = %settings.account_sid,
+                mend = "save the settings of this organization anew, with its own account",
+                "the account belongs to another organization too, and is not used for this one"
+            );
+        }
+    }
+    for (organization, settings) in configured {
+        // Also where what was saved cannot be opened: the configured account may be another than the one meant.
+        if saved.entries.contains_key(organization) {
+            continue;
+        }
+        if taken.contains(&accounts::name(&settings.account_sid)) {
+            tracing::error!(
+                %organization, account_sid = %settings.account_sid,
+                mend = "take the account out of the configuration, or out of the other organization's settings",
+                "the configured account was saved for another organization, and is not used for this one"
+            );
+        } else {
+            merged.push((organization.clone(), settings.clone()));
+        }
+    }
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(digit: &str) -> Arc<AccountSettings> {
+        let json = serde_json::json!({ "account_sid": format!("AC{}", digit.repeat(32)), "auth_token": "t" });
+        Arc::new(serde_json::from_value(json).unwrap())
+    }
+
+    fn organization(name: &str) -> Organization {
+        Organization::parse(name).unwrap()
+    }
+
+    fn saved(entries: &[(&str, Option<&str>)]) -> Saved {
+        let entries = entries.iter().map(|(name, digit)| {
+            (organization(name), Entry { sealed: String::new(), settings: digit.map(settings) })
+        });
+        Saved { entries: entries.collect(), ..Saved::default() }
+    }
+
+    fn merged(configured: &[(&str, &str)], saved: &Saved) -> Vec<String> {
+        let configured: Vec<_> =
+            configured.iter().map(|(name, digit)| (organization(name), settings(digit))).collect();
+        let shown = |(organization, settings): Account| {
+            format!("{organization}={}", &settings.account_sid.as_str()[2..3])
+        };
+        merge(&configured, saved).into_iter().map(shown).collect()
+    }
+
+    #[test]
+    fn saved_settings_win_over_configured_ones() {
+        assert_eq!(merged(&[("a", "1"), ("b", "2")], &saved(&[("a", Some("3"))])), ["a=3", "b=2"]);
+        assert_eq!(merged(&[], &saved(&[])), [""; 0]);
+        // What cannot be opened is not replaced by an account that may be another.
+        assert_eq!(merged(&[("a", "1"), ("b", "2")], &saved(&[("a", None)])), ["b=2"]);
+    }
+
+    #[test]
+    fn no_account_serves_two_organizations() {
+        assert_eq!(merged(&[("b", "a")], &saved(&[("a", Some("A"))])), ["a=A"]);
+        let mut both = saved(&[("a", Some("a")), ("b", Some("A")), ("c", Some("c"))]);
+        let contested: Vec<_> = contested_by(&both.entries).iter().map(accounts::name).collect();
+        assert_eq!(contested, [accounts::name(&settings("a").account_sid)]);
+        // The first claimant has it whose settings name it.
+        both.contested = [(contested[0].clone(), ["c", "b", "a"].map(organization).into())].into();
+        assert_eq!(merged(&[], &both), ["b=A", "c=c"]);
+        both.contested = [(contested[0].clone(), Vec::new())].into();
+        assert_eq!(merged(&[], &both), ["c=c"]);
+    }
+}
