@@ -687,12 +687,12 @@ mod tests {
                 ("TWILIO_AUTH_TOKEN", "hunter2hunter2"),
                 ("TEXTLEDGER_STORE", "redis://:hunter2@localhost"),
                 ("TEXTLEDGER_JWT_SECRET", "hunter2hunter2hunter2hunter2hunter2"),
-                ("TEXTLEDGER_QUIET_HOURS", "21:00-08:00"),
+                ("TEXTLEDGER_STORE_BODIES", "true"),
             ],
             "",
         )
         .unwrap();
         assert!(!format!("{config:?}").contains("hunter2"));
-        assert_eq!(config.unused, ["TEXTLEDGER_QUIET_HOURS"]);
+        assert_eq!(config.unused, ["TEXTLEDGER_STORE_BODIES"]);
     }
 }

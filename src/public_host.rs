@@ -95,7 +95,7 @@ fn has_public_host(url: &Url) -> bool {
     };
     let name = name.strip_suffix('.').unwrap_or(name);
     let is_inner = |suffix: &&str| name.strip_suffix(*suffix).is_some_and(|before| before.ends_with('.'));
-    name.contains('.') && !INNER_SUFFIXES.iter().any(|suffix| is_inner(&suffix))
+    name.contains('.') && !INNER_SUFFIXES.iter().any(is_inner)
 }
 
 /// IPv4 networks that are not of the public internet.

@@ -80,44 +80,11 @@ impl Service {
         })?;
         let address = listener.local_addr()?;
         let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
-        let secret = jwt_secret(&config)?;
-        let master_keys = master_keys(&config)?;
-        let jwks = match &config.jwks_file {
-            Some(path) => Some(
-                fs::read_to_string(path)
-                    .with_context(|| format!("cannot read TEXTLEDGER_JWKS_FILE {}", path.display()))?,
-            ),
-            None => None,
-        };
-        let authenticator = Authenticator::new(&secret, jwks.as_deref(), config.api_keys.clone())?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let store = open_store(&config, clock.clone()).await?;
+        let authenticator = authenticator(&config)?;
+        let store = open_store(&config, Arc::new(SystemClock)).await?;
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
-        let app = Arc::new(App::new(Parts {
-            store: store.clone(),
-            spool: open_spool(&config)?,
-            twilio: Client::new(&config.twilio_api_base_url).context("TWILIO_API_BASE_URL")?,
-            configured: configured(&config),
-            settings: Settings {
-                public_url: public_url.clone(),
-                callback_overrides: config.callback_overrides.clone(),
-                opt_out_scope: config.opt_out_scope,
-                keywords: config.keywords.clone(),
-                default_region: config.default_region,
-                reconcile_after: config.reconcile_after.clone(),
-                limits: Limits {
-                    cooldown: config.cooldown,
-                    quiet_hours: config.quiet_hours,
-                    per_day: config.daily_limit,
-                    pace: config.pace.clone(),
-                },
-                relay_private: config.relay_private,
-            },
-            clock,
-            metrics: Arc::new(Metrics::new()),
-            keys: master_keys,
-            poster: poster(&config)?,
-        }));
+        let app = assemble(&config, &public_url, store.clone(), open_spool(&config)?)?;
+        let app = Arc::new(app);
         find_store(&config, &app).await?;
         // Before the first request: what an administrator saved has other senders and tokens than the configuration.
         if let Err(error) = app.follow_settings().await {
@@ -180,6 +147,60 @@ impl Service {
     }
 }
 
+/// The service's verbs over the store that `config` names, without doors and workers: for a command that does one thing and
+/// ends.
+pub async fn open_app(config: &Config) -> anyhow::Result<App> {
+    let store = open_store(config, Arc::new(SystemClock)).await?;
+    store.ping().await.context("check TEXTLEDGER_STORE and that Redis runs")?;
+    assemble(config, config.public_url.as_deref().unwrap_or_default(), store, None)
+}
+
+/// The service's verbs over `store`.
+pub fn assemble(
+    config: &Config,
+    public_url: &str,
+    store: Arc<dyn Store>,
+    spool: Option<Spool>,
+) -> anyhow::Result<App> {
+    Ok(App::new(Parts {
+        store,
+        spool,
+        twilio: Client::new(&config.twilio_api_base_url).context("TWILIO_API_BASE_URL")?,
+        configured: configured(config),
+        settings: Settings {
+            public_url: public_url.to_owned(),
+            callback_overrides: config.callback_overrides.clone(),
+            opt_out_scope: config.opt_out_scope,
+            keywords: config.keywords.clone(),
+            default_region: config.default_region,
+            reconcile_after: config.reconcile_after.clone(),
+            limits: Limits {
+                cooldown: config.cooldown,
+                quiet_hours: config.quiet_hours,
+                per_day: config.daily_limit,
+                pace: config.pace.clone(),
+            },
+            relay_private: config.relay_private,
+        },
+        clock: Arc::new(SystemClock),
+        metrics: Arc::new(Metrics::new()),
+        keys: master_keys(config)?,
+        poster: poster(config)?,
+    }))
+}
+
+/// What tells callers from strangers.
+pub fn authenticator(config: &Config) -> anyhow::Result<Authenticator> {
+    let jwks = match &config.jwks_file {
+        Some(path) => Some(
+            fs::read_to_string(path)
+                .with_context(|| format!("cannot read TEXTLEDGER_JWKS_FILE {}", path.display()))?,
+        ),
+        None => None,
+    };
+    Ok(Authenticator::new(&jwt_secret(config)?, jwks.as_deref(), config.api_keys.clone())?)
+}
+
 /// What tells callers' own URLs: those of the public internet, unless inner networks are allowed.
 fn poster(config: &Config) -> anyhow::Result<Poster> {
     let poster =
@@ -228,13 +249,19 @@ async fn find_store(config: &Config, app: &App) -> anyhow::Result<()> {
     }
 }
 
+/// Whether `error` is that of [`open_store`] for an embedded store that a running service has open.
+pub fn is_in_use(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(embedded::OpenError::InUse { .. }))
+}
+
 /// Opens the store that `config` names. One in Redis may be away: its ping tells.
 pub async fn open_store(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Store>> {
     match &config.store {
         StoreConfig::Embedded(folder) => match EmbeddedStore::open(folder, clock) {
             Ok(store) => Ok(Arc::new(store)),
             Err(error @ embedded::OpenError::InUse { .. }) => {
-                Err(anyhow!("{error}: stop it, or name another folder in TEXTLEDGER_STORE"))
+                let mend = format!("{error}: stop it, or name another folder in TEXTLEDGER_STORE");
+                Err(anyhow::Error::new(error).context(mend))
             }
             Err(error) => {
                 Err(anyhow!("{error}: check the folder in TEXTLEDGER_STORE, its rights and its disk"))
@@ -253,7 +280,7 @@ pub async fn open_store(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Resul
 }
 
 /// The accounts of the configuration.
-fn configured(config: &Config) -> Vec<(Organization, Arc<AccountSettings>)> {
+pub fn configured(config: &Config) -> Vec<(Organization, Arc<AccountSettings>)> {
     let accounts = config.accounts.iter().cloned();
     accounts.map(|account| (account.organization, Arc::new(account.settings))).collect()
 }
@@ -272,9 +299,7 @@ fn warn_without_account(app: &App) {
 pub fn jwt_secret(config: &Config) -> anyhow::Result<SecretString> {
     match &config.jwt_secret {
         Some(secret) => Ok(secret.clone()),
-        None => {
-            created_secret(config, JWT_SECRET_FILE, "TEXTLEDGER_JWT_SECRET", |random| hex::encode(random))
-        }
+        None => created_secret(config, JWT_SECRET_FILE, "TEXTLEDGER_JWT_SECRET", hex::encode),
     }
 }
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::App;
 use crate::{
-    domain::Organization,
+    domain::{AccountSettings, Organization},
     twilio::{
-        client::Error,
+        client::{Client, Error},
         resource::{Account, ListMessages},
     },
 };
@@ -43,24 +43,30 @@ pub struct Tested {
 }
 
 impl App {
-    /// Asks Twilio for the account of `organization`, with its API key if it has one; `None` if it has no account.
-    ///
-    /// Twilio shows an account to its token and to few API keys, so that a key is tried on the list of messages. The token
-    /// is tried too, since it verifies webhooks.
+    /// Asks Twilio for the account of `organization`; `None` if it has none.
     pub async fn test_connection(&self, organization: &Organization) -> Option<Tested> {
         let account = self.accounts.of(organization)?;
-        let has_key = account.credentials.api_key.is_some();
-        let calls_with = if has_key { SignedWith::ApiKey } else { SignedWith::AuthToken };
-        let asked = async {
-            if has_key {
-                let one = ListMessages { page_size: Some(1), ..ListMessages::default() };
-                let listed = self.twilio.list_messages(&account.credentials, &one).await;
-                listed.map_err(|error| (SignedWith::ApiKey, error))?;
-            }
-            let fetched = self.twilio.fetch_account(&account.settings.token_credentials()).await;
-            fetched.map_err(|error| (SignedWith::AuthToken, error))
-        };
-        let result = tokio::time::timeout(TEST_TIME_MAX, asked).await;
-        Some(Tested { calls_with, result: result.unwrap_or(Err((calls_with, Error::TimedOut))) })
+        Some(test(&self.twilio, &account.settings).await)
     }
+}
+
+/// Asks Twilio for the account that `settings` name, with its API key if it has one.
+///
+/// Twilio shows an account to its token and to few API keys, so that a key is tried on the list of messages. The token is
+/// tried too, since it verifies webhooks.
+pub async fn test(twilio: &Client, settings: &AccountSettings) -> Tested {
+    let credentials = settings.credentials();
+    let has_key = credentials.api_key.is_some();
+    let calls_with = if has_key { SignedWith::ApiKey } else { SignedWith::AuthToken };
+    let asked = async {
+        if has_key {
+            let one = ListMessages { page_size: Some(1), ..ListMessages::default() };
+            let listed = twilio.list_messages(&credentials, &one).await;
+            listed.map_err(|error| (SignedWith::ApiKey, error))?;
+        }
+        let fetched = twilio.fetch_account(&settings.token_credentials()).await;
+        fetched.map_err(|error| (SignedWith::AuthToken, error))
+    };
+    let result = tokio::time::timeout(TEST_TIME_MAX, asked).await;
+    Tested { calls_with, result: result.unwrap_or(Err((calls_with, Error::TimedOut))) }
 }

@@ -57,6 +57,14 @@ pub struct Exported {
     pub evidence: Option<String>,
 }
 
+impl std::ops::Add for Imported {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { applied: self.applied + other.applied, unchanged: self.unchanged + other.unchanged }
+    }
+}
+
 impl App {
     /// What is known of `phone`.
     pub async fn consent(&self, organization: &Organization, phone: &str) -> Result<Consent, store::Error> {
@@ -110,12 +118,7 @@ impl App {
                 Ok::<_, store::Error>(imported)
             })
             .buffer_unordered(PERSONS_AT_ONCE)
-            .try_fold(Imported::default(), |sum, some| {
-                std::future::ready(Ok(Imported {
-                    applied: sum.applied + some.applied,
-                    unchanged: sum.unchanged + some.unchanged,
-                }))
-            })
+            .try_fold(Imported::default(), |sum, some| std::future::ready(Ok(sum + some)))
             .await
     }
 

@@ -3,7 +3,8 @@
 use csv::{ReaderBuilder, StringRecord, WriterBuilder};
 use jiff::Timestamp;
 
-use super::consent::{Exported, Record};
+use super::consent::Exported;
+pub use super::consent::Record;
 use crate::{
     domain::{
         UnixMs,
@@ -114,7 +115,9 @@ fn record(
         return Err(format!("evidence: must have at most {EVIDENCE_CHARACTERS_MAX} characters"));
     }
     let evidence = Some(evidence.to_owned()).filter(|evidence| !evidence.is_empty());
-    Ok(Record { phone, channel, state, source: ConsentSource::Import, evidence, at })
+    // A list of another system's has words of its own.
+    let source = ConsentSource::parse(text(3)).unwrap_or(ConsentSource::Import);
+    Ok(Record { phone, channel, state, source, evidence, at })
 }
 
 /// The header of a file.
@@ -124,18 +127,30 @@ pub fn header() -> String {
 
 /// Lines of a file.
 pub fn write(lines: &[Exported]) -> String {
-    let mut writer = WriterBuilder::new().has_headers(false).from_writer(Vec::new());
-    for line in lines {
-        let at = line.known.at.map(time).unwrap_or_default();
+    lines_of(lines.iter().map(|line| {
         let source = line.known.source.map(ConsentSource::as_str).unwrap_or_default();
-        let fields = [
-            line.phone.as_str(),
-            line.channel.as_str(),
-            line.known.state.as_str(),
-            source,
-            &at,
-            line.evidence.as_deref().unwrap_or_default(),
-        ];
+        let channel = (line.channel.as_str(), line.known.state.as_str(), source);
+        (line.phone.as_str(), channel, line.known.at, line.evidence.as_deref())
+    }))
+}
+
+/// A file of `records`, which reads as they are.
+pub fn write_records(records: &[Record]) -> String {
+    let lines = lines_of(records.iter().map(|record| {
+        let channel = (record.channel.as_str(), record.state.as_str(), record.source.as_str());
+        (record.phone.as_str(), channel, record.at, record.evidence.as_deref())
+    }));
+    header() + &lines
+}
+
+/// A line: whose, of which channel, state and source, since when, with what evidence.
+type Line<'a> = (&'a str, (&'a str, &'a str, &'a str), Option<UnixMs>, Option<&'a str>);
+
+fn lines_of<'a>(lines: impl Iterator<Item = Line<'a>>) -> String {
+    let mut writer = WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+    for (phone, (channel, state, source), at, evidence) in lines {
+        let at = at.map(time).unwrap_or_default();
+        let fields = [phone, channel, state, source, &at, evidence.unwrap_or_default()];
         writer.write_record(fields).expect("a Vec takes everything that is written");
     }
     let bytes = writer.into_inner().expect("a Vec takes everything that is written");
@@ -168,6 +183,31 @@ mod tests {
         assert_eq!(read.records[0].at, Some(1_769_850_000_000));
         let lines: Vec<u64> = read.faults.iter().map(|fault| fault.line).collect();
         assert_eq!((lines, read.faulty), (vec![3, 4, 5, 6], 4));
+    }
+
+    #[test]
+    fn what_is_written_reads_as_it_was() {
+        let record = |phone: &str, source, evidence: Option<&str>, at| Record {
+            phone: phone.to_owned(),
+            channel: ConsentChannel::All,
+            state: ConsentState::OptedOut,
+            source,
+            evidence: evidence.map(str::to_owned),
+            at,
+        };
+        let records = [
+            record(
+                "+14155550100",
+                ConsentSource::Keyword,
+                Some("\"STOP\",\nhe said"),
+                Some(1_769_850_000_001),
+            ),
+            record("+14155550101", ConsentSource::Import, None, None),
+        ];
+        let read = read(write_records(&records).as_bytes(), None).unwrap();
+        assert_eq!((read.records.as_slice(), read.faulty), (records.as_slice(), 0));
+        let elsewhere = "phone_number,channel,state,source\n+14155550100,all,opted_out,crm\n";
+        assert_eq!(super::read(elsewhere.as_bytes(), None).unwrap().records[0].source, ConsentSource::Import);
     }
 
     #[test]

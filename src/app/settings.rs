@@ -9,8 +9,11 @@ mod in_force;
 
 use secrecy::{ExposeSecret, zeroize::Zeroizing};
 
-pub use self::change::{Change, Fault};
 pub(super) use self::in_force::Known;
+pub use self::{
+    change::{Change, Fault},
+    in_force::SealedSettings,
+};
 use super::{App, DECISIONS_MAX};
 use crate::{
     domain::{AccountSettings, Organization},

@@ -4,6 +4,7 @@ use std::{
     fmt, fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,13 +14,19 @@ use serde_json::Value;
 
 use super::{block_on, configure, say};
 use crate::{
+    app::{
+        App,
+        accounts::{Account, Accounts},
+        connection::{self, SignedWith, Tested},
+        settings::SealedSettings,
+    },
     clock::{Clock, SystemClock},
-    config::{Config, Store, TwilioAccount},
-    domain::Organization,
+    config::{self, Config},
+    domain::{AccountSettings, Organization},
     http::auth::{self, Claims, Role},
     startup,
     twilio::{
-        Form,
+        Address, Form,
         client::Client,
         signature::{KeyName, SETTINGS_HEADER, SIGNATURE_HEADER, sign},
     },
@@ -39,8 +46,8 @@ const TOKEN_LIFE_S: u64 = 60;
 
 /// One line for each part: ok, warning or FAILED, each with what to do. The exit code is 1 if anything fails.
 ///
-/// Configuration, store, spool, credentials (asks Twilio for the account) and public URL are looked at. Nothing is sent
-/// and nothing is stored; a service may run meanwhile.
+/// Configuration, callers, spool, store, master key, credentials (asks Twilio for the account), senders and public URL
+/// are looked at. Nothing is sent and nothing is stored; a service may run meanwhile.
 #[derive(Args)]
 pub(super) struct Check {
     /// Also post a signed request to the public URL, as Twilio does, and say what became of it on the way. The service
@@ -48,6 +55,9 @@ pub(super) struct Check {
     #[arg(long)]
     public: bool,
 }
+
+/// Whose messages are handled.
+type AccountsInForce = Arc<Vec<Arc<Account>>>;
 
 /// How one part was found.
 enum Found {
@@ -72,56 +82,152 @@ impl Check {
     pub(super) fn run(&self, file: Option<&Path>) -> anyhow::Result<()> {
         let config = configure(file)?;
         block_on(async {
-            say(Well("configuration: every setting can be read".to_owned()))?;
-            let mut failures = 0;
-            let mut found = vec![store(&config).await, spool(&config)];
-            if config.accounts.is_empty() {
-                found.push(Failed(
-                    "credentials: no account; set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN".to_owned(),
-                ));
+            let mut report = Report::default();
+            report.tell(configuration(&config))?;
+            report.tell(callers(&config))?;
+            report.tell(spool(&config))?;
+            let (found, app) = store(&config).await;
+            report.tell(found)?;
+            let (found, accounts) = saved_settings(&config, app).await;
+            report.tell(found)?;
+            if accounts.is_empty() {
+                report.tell(Failed(
+                    "credentials: no account; save one with POST /api/sms/settings, or set TWILIO_ACCOUNT_SID and \
+                     TWILIO_AUTH_TOKEN"
+                        .to_owned(),
+                ))?;
             }
-            for account in &config.accounts {
-                found.push(credentials(&config, account).await);
+            for account in accounts.iter() {
+                report.tell(credentials(&config, account).await)?;
+                report.tell(senders(account))?;
             }
-            found.push(public_url(&config));
+            report.tell(public_url(&config))?;
             if self.public {
-                for account in &config.accounts {
-                    found.push(through_the_public_url(&config, account).await);
+                for account in accounts.iter() {
+                    report.tell(through_the_public_url(&config, account).await)?;
                 }
             }
-            for found in found {
-                failures += usize::from(matches!(found, Failed(_)));
-                say(found)?;
-            }
-            match failures {
+            match report.failures {
                 0 => Ok(()),
                 1 => Err(anyhow!("1 part fails; its line says what to do")),
-                _ => Err(anyhow!("{failures} parts fail; their lines say what to do")),
+                failures => Err(anyhow!("{failures} parts fail; their lines say what to do")),
             }
         })
     }
 }
 
-async fn store(config: &Config) -> Found {
-    if let Store::Embedded(folder) = &config.store
-        && !folder.exists()
-    {
-        return Well(format!("store: {} will be made at the first start", folder.display()));
-    }
-    match startup::open_store(config, std::sync::Arc::new(SystemClock)).await {
-        Ok(store) => match store.ping().await {
-            Ok(()) => Well("store: takes writes".to_owned()),
-            Err(error) => Failed(format!("store: {error}: check TEXTLEDGER_STORE and that Redis runs")),
-        },
-        Err(error) if error.to_string().contains("in use by another textledger") => {
-            Well("store: in use by a running service".to_owned())
-        }
-        Err(error) => Failed(format!("store: {error:#}")),
+/// What was found so far. Each part is told when it is known: one may take its time.
+#[derive(Default)]
+struct Report {
+    failures: usize,
+}
+
+impl Report {
+    fn tell(&mut self, found: Found) -> anyhow::Result<()> {
+        self.failures += usize::from(matches!(found, Failed(_)));
+        say(found)
     }
 }
 
+fn configuration(config: &Config) -> Found {
+    match config.unused.as_slice() {
+        [] => Well("configuration: every setting can be read".to_owned()),
+        unused => {
+            let unused = unused.join(", ");
+            Warning(format!("configuration: {unused} has no effect in this version; leave it out"))
+        }
+    }
+}
+
+/// Whether the store is one that the first start makes: a check makes nothing.
+fn is_new(config: &Config) -> bool {
+    matches!(&config.store, config::Store::Embedded(folder) if !folder.exists())
+}
+
+fn callers(config: &Config) -> Found {
+    if is_new(config) && config.jwt_secret.is_none() {
+        return Well("callers: a secret that signs their tokens will be made at the first start".to_owned());
+    }
+    match startup::authenticator(config) {
+        Ok(_) => {
+            let platform = if config.jwks_file.is_some() { ", the platform's tokens" } else { "" };
+            Well(format!("callers: tokens of our own{platform} and {} API keys", config.api_keys.len()))
+        }
+        Err(error) => Failed(format!("callers: {error:#}")),
+    }
+}
+
+async fn store(config: &Config) -> (Found, Option<anyhow::Result<App>>) {
+    if let config::Store::Embedded(folder) = &config.store
+        && is_new(config)
+    {
+        return (Well(format!("store: {} will be made at the first start", folder.display())), None);
+    }
+    match startup::open_store(config, Arc::new(SystemClock)).await {
+        Ok(store) => match store.ping().await {
+            Ok(()) => {
+                let app = startup::assemble(config, "", store, None);
+                (Well("store: takes writes".to_owned()), Some(app))
+            }
+            Err(error) => {
+                (Failed(format!("store: {error}: check TEXTLEDGER_STORE and that Redis runs")), None)
+            }
+        },
+        Err(error) if startup::is_in_use(&error) => {
+            (Well("store: in use by a running service".to_owned()), None)
+        }
+        Err(error) => (Failed(format!("store: {error:#}")), None),
+    }
+}
+
+/// Whether the saved settings can be opened; and the accounts in force, as far as they can be known.
+async fn saved_settings(config: &Config, app: Option<anyhow::Result<App>>) -> (Found, AccountsInForce) {
+    let configured = Accounts::default();
+    configured.replace(startup::configured(config));
+    let configured = configured.all();
+    if is_new(config) && config.master_keys.is_none() {
+        return (Well("master key: it will be made at the first start".to_owned()), configured);
+    }
+    if let Err(error) = startup::master_keys(config) {
+        return (Failed(format!("master key: {error:#}")), configured);
+    }
+    let Some(app) = app else {
+        let why = "master key: what it sealed could not be looked at; ask the running service, by \
+                   POST /api/sms/test-connection";
+        return (Warning(why.to_owned()), configured);
+    };
+    let looked = async {
+        let app = app?;
+        app.follow_settings().await?;
+        anyhow::Ok((app.sealed_settings().await?, app.accounts().all()))
+    };
+    match looked.await {
+        Ok((sealed, accounts)) => (master_key(&sealed), accounts),
+        Err(error) => (Failed(format!("master key: {error:#}")), configured),
+    }
+}
+
+fn master_key(sealed: &SealedSettings) -> Found {
+    let names = |of: &[Organization]| of.iter().map(Organization::as_str).collect::<Vec<_>>().join(", ");
+    if !sealed.unopened.is_empty() {
+        return Failed(format!(
+            "master key: it does not open the saved settings of {}; put the former key back into \
+             TEXTLEDGER_MASTER_KEY, behind the first, or save them anew",
+            names(&sealed.unopened)
+        ));
+    }
+    if !sealed.former.is_empty() {
+        return Warning(format!(
+            "master key: a former one sealed the saved settings of {}; save them with POST /api/sms/settings before \
+             you take it away",
+            names(&sealed.former)
+        ));
+    }
+    Well(format!("master key: it opens all {} saved settings", sealed.current))
+}
+
 fn spool(config: &Config) -> Found {
-    if matches!(config.store, Store::Embedded(_)) {
+    if matches!(config.store, config::Store::Embedded(_)) {
         return Well("spool: none is needed beside the embedded store".to_owned());
     }
     let folder = &config.spool_dir;
@@ -135,25 +241,52 @@ fn spool(config: &Config) -> Found {
     }
 }
 
-async fn credentials(config: &Config, account: &TwilioAccount) -> Found {
+async fn credentials(config: &Config, account: &Account) -> Found {
     let whose = format!("credentials of {}", account.organization);
     let client = match Client::new(&config.twilio_api_base_url) {
         Ok(client) => client,
         Err(error) => return Failed(format!("{whose}: {error}; check TWILIO_API_BASE_URL")),
     };
-    match client.fetch_account(&account.settings.token_credentials()).await {
+    let Tested { calls_with, result } = connection::test(&client, &account.settings).await;
+    match result {
         Ok(found) if found.status.as_deref() == Some("active") => {
             let name = found.friendly_name.unwrap_or_default();
-            Well(format!("{whose}: Twilio knows {} as {name:?}, active", account.settings.account_sid))
+            let with = match calls_with {
+                SignedWith::ApiKey => "; its API key is good too",
+                SignedWith::AuthToken => "",
+            };
+            Well(format!("{whose}: Twilio knows {} as {name:?}, active{with}", account.settings.account_sid))
         }
         Ok(found) => Failed(format!(
             "{whose}: Twilio says that {} is {}; look at the account in Twilio's console",
             account.settings.account_sid,
             found.status.as_deref().unwrap_or("in no known state")
         )),
-        Err(error) => Failed(format!(
-            "{whose}: {error}; check SID and token in Twilio's console, the network and TWILIO_API_BASE_URL"
-        )),
+        Err((failed, error)) => {
+            let failed = match failed {
+                SignedWith::ApiKey => "API key",
+                SignedWith::AuthToken => "token",
+            };
+            Failed(format!(
+                "{whose}: {error}; check SID and {failed} in Twilio's console, the network and TWILIO_API_BASE_URL"
+            ))
+        }
+    }
+}
+
+fn senders(account: &Account) -> Found {
+    let whose = format!("senders of {}", account.organization);
+    let AccountSettings { phone_number, whatsapp_number, messaging_service_sid, .. } = &*account.settings;
+    let addresses = [phone_number, whatsapp_number].into_iter().flatten().map(Address::to_twilio);
+    let service = messaging_service_sid.iter().map(ToString::to_string);
+    let known: Vec<String> = addresses.chain(service).collect();
+    if known.is_empty() {
+        Warning(format!(
+            "{whose}: none, so that every send has to name one; save phone_number, whatsapp_number or \
+             messaging_service_sid, or set TWILIO_PHONE_NUMBER"
+        ))
+    } else {
+        Well(format!("{whose}: {}", known.join(", ")))
     }
 }
 
@@ -182,7 +315,7 @@ fn public_url(config: &Config) -> Found {
 }
 
 /// Posts a request that is signed and says nothing: the service refuses it after the signature was found good, with 400.
-async fn through_the_public_url(config: &Config, account: &TwilioAccount) -> Found {
+async fn through_the_public_url(config: &Config, account: &Account) -> Found {
     let whose = format!("public URL for {}", account.organization);
     let base = config.public_url.clone().unwrap_or_else(|| format!("http://{}", config.listen));
     let url = format!("{base}/webhooks/twilio/status?check=1");
@@ -246,7 +379,7 @@ async fn explanation(
     config: &Config,
     client: &reqwest::Client,
     base: &str,
-    account: &TwilioAccount,
+    account: &Account,
     since: u64,
 ) -> Option<String> {
     let secret = startup::jwt_secret(config).ok()?;

@@ -1,6 +1,7 @@
 //! The command line: one file per sub-command.
 
 mod check;
+mod consent;
 mod demo;
 mod serve;
 mod simulator;
@@ -42,6 +43,8 @@ enum Command {
     Simulator(simulator::Simulator),
     /// Look at configuration, store, credentials and public URL, and say what to mend.
     Check(check::Check),
+    /// Move consent in and out as CSV.
+    Consent(consent::Consent),
     /// Print a bearer token, signed with the service's own key.
     Token(token::Token),
 }
@@ -54,6 +57,7 @@ pub fn run() -> ExitCode {
         Command::Demo(command) => command.run(line.config.as_deref()),
         Command::Simulator(command) => command.run(),
         Command::Check(command) => command.run(line.config.as_deref()),
+        Command::Consent(command) => command.run(line.config.as_deref()),
         Command::Token(command) => command.run(line.config.as_deref()),
     };
     match result {

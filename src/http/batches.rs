@@ -105,7 +105,7 @@ pub async fn cancel(
 #[into_params(parameter_in = Query)]
 struct Query {
     /// `next_cursor` of the page before.
-    #[param(maximum = 10000)]
+    #[param(value_type = Option<String>, pattern = "^[0-9]{1,5}$")]
     cursor: Option<u32>,
     /// Messages in a page.
     #[param(minimum = 1, maximum = 500)]

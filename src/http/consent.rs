@@ -147,6 +147,7 @@ pub async fn consent(
 #[into_params(parameter_in = Query)]
 struct Query {
     /// `next_cursor` of the page before.
+    #[param(value_type = Option<String>, pattern = "^[0-9]{1,9}$")]
     cursor: Option<u32>,
     /// Changes in a page.
     #[param(minimum = 1, maximum = 499)]
@@ -294,7 +295,7 @@ struct Imported {
 /// Applies the good lines of a CSV file, and tells the bad ones by number.
 #[utoipa::path(
     post, path = "/api/sms/consent/import", tag = openapi::TAG, operation_id = "importConsent",
-    request_body(content = String, content_type = "text/csv", description = "columns phone_number, channel, state, source, at, evidence; the first three are needed"),
+    request_body(content = String, content_type = "text/csv", description = "columns phone_number, channel, state, source, at, evidence; the first three are needed", example = json!("phone_number,channel,state,source,at,evidence\n+14155552673,sms,opted_out,import,2026-01-31T09:00:00Z,list of 2026\n")),
     responses(WriteProblems, (status = 200, body = Imported, description = "what came of it")),
 )]
 pub async fn import(

@@ -102,9 +102,16 @@ impl Fields {
 
     /// The texts `field`: one text, or a list of at most `max`.
     pub fn take_texts(&mut self, field: &str, max: usize) -> Vec<String> {
+        match self.object.get(field) {
+            Some(Value::String(_)) => self.take_text(field).into_iter().collect(),
+            _ => self.take_list(field, max),
+        }
+    }
+
+    /// The texts in the list `field`, of at most `max`.
+    pub fn take_list(&mut self, field: &str, max: usize) -> Vec<String> {
         let texts = match self.object.remove(field) {
             None | Some(Value::Null) => Some(Vec::new()),
-            Some(Value::String(text)) => Some(vec![text]),
             Some(Value::Array(items)) if items.len() <= max => {
                 let text = |item| match item {
                     Value::String(text) => Some(text),
@@ -115,7 +122,7 @@ impl Fields {
             Some(_) => None,
         };
         texts.unwrap_or_else(|| {
-            self.fault(field, format!("must be a text or a list of at most {max} texts"));
+            self.fault(field, format!("must be a list of at most {max} texts"));
             Vec::new()
         })
     }

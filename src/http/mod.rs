@@ -32,9 +32,13 @@ mod webhooks;
 use std::sync::Arc;
 
 use actix_web::{
-    HttpResponse, ResponseError,
+    FromRequest, Handler, HttpResponse, Responder, ResponseError, Route,
     body::MessageBody,
     dev::{ServiceFactory, ServiceRequest, ServiceResponse},
+    http::{
+        Method,
+        header::{self, HeaderValue},
+    },
     middleware::from_fn,
     web,
 };
@@ -69,101 +73,108 @@ pub struct State {
 /// The route table. What Twilio posts is taken below `prefix` too, the public URL's path, for proxies that leave it on.
 pub fn routes(config: &mut web::ServiceConfig, prefix: &str) {
     config
-        .service(page("/").route(web::get().to(dashboard::page)))
-        .service(page("/healthz").route(web::get().to(health::healthz)))
-        .service(page("/readyz").route(web::get().to(health::readyz)))
-        .service(page("/metrics").route(web::get().to(health::metrics)))
-        .service(api("/api/sms/send").route(web::post().to(send::send)))
-        .service(api("/api/sms/whatsapp/send").route(web::post().to(send::send_whatsapp)))
-        .service(api("/api/sms/send-bulk").route(web::post().to(send::send_bulk)))
-        .service(api("/api/sms/whatsapp/send-bulk").route(web::post().to(send::send_bulk_whatsapp)))
-        .service(
-            api("/api/sms/batches/{batch_id}")
-                .route(web::get().to(batches::progress))
-                .route(web::delete().to(batches::cancel)),
-        )
-        .service(api("/api/sms/batches/{batch_id}/messages").route(web::get().to(batches::list)))
-        .service(api("/api/sms/notify").route(web::post().to(notify::notify)))
-        .service(
-            api("/api/sms/preferences")
-                .route(web::get().to(preferences::own))
-                .route(web::put().to(preferences::change_own)),
-        )
-        .service(
-            api("/api/sms/preferences/{user_id}")
-                .route(web::get().to(preferences::of_user))
-                .route(web::put().to(preferences::change_of_user)),
-        )
-        .service(api("/api/sms/stats").route(web::get().to(stats::stats)))
-        .service(api("/api/sms/lookup/{phone}").route(web::get().to(lookup::lookup)))
-        .service(api("/api/sms/messages").route(web::get().to(messages::history)))
-        .service(api("/api/sms/message-status/{message_sid}").route(web::get().to(messages::message_status)))
-        .service(api("/api/sms/consent").route(web::post().to(consent::record)))
-        .service(api("/api/sms/consent/export").route(web::get().to(consent::export)))
-        .service(api("/api/sms/consent/import").route(web::post().to(consent::import)))
-        .service(api("/api/sms/consent/{phone}").route(web::get().to(consent::consent)))
-        .service(api("/api/sms/consent/{phone}/history").route(web::get().to(consent::history)))
-        .service(
-            api("/api/sms/settings")
-                .route(web::get().to(settings::show))
-                .route(web::post().to(settings::save)),
-        )
-        .service(api("/api/sms/test-connection").route(web::post().to(connection::test)))
-        .service(api("/api/sms/events").route(web::get().to(events::events)))
-        .service(api("/api/sms/webhook-refusals").route(web::get().to(refusals::list)));
-    config.service(page("/api/openapi.json").route(web::get().to(openapi::document)));
+        .service(page("/", [get(dashboard::page)]))
+        .service(page("/healthz", [get(health::healthz)]))
+        .service(page("/readyz", [get(health::readyz)]))
+        .service(page("/metrics", [get(health::metrics)]))
+        .service(api("/api/sms/send", [post(send::send)]))
+        .service(api("/api/sms/whatsapp/send", [post(send::send_whatsapp)]))
+        .service(api("/api/sms/send-bulk", [post(send::send_bulk)]))
+        .service(api("/api/sms/whatsapp/send-bulk", [post(send::send_bulk_whatsapp)]))
+        .service(api("/api/sms/batches/{batch_id}", [get(batches::progress), delete(batches::cancel)]))
+        .service(api("/api/sms/batches/{batch_id}/messages", [get(batches::list)]))
+        .service(api("/api/sms/notify", [post(notify::notify)]))
+        .service(api("/api/sms/preferences", [get(preferences::own), put(preferences::change_own)]))
+        .service(api(
+            "/api/sms/preferences/{user_id}",
+            [get(preferences::of_user), put(preferences::change_of_user)],
+        ))
+        .service(api("/api/sms/stats", [get(stats::stats)]))
+        .service(api("/api/sms/lookup/{phone}", [get(lookup::lookup)]))
+        .service(api("/api/sms/messages", [get(messages::history)]))
+        .service(api("/api/sms/message-status/{message_sid}", [get(messages::message_status)]))
+        .service(api("/api/sms/consent", [post(consent::record)]))
+        .service(api("/api/sms/consent/export", [get(consent::export)]))
+        .service(api("/api/sms/consent/import", [post(consent::import)]))
+        .service(api("/api/sms/consent/{phone}", [get(consent::consent)]))
+        .service(api("/api/sms/consent/{phone}/history", [get(consent::history)]))
+        .service(api("/api/sms/settings", [get(settings::show), post(settings::save)]))
+        .service(api("/api/sms/test-connection", [post(connection::test)]))
+        .service(api("/api/sms/events", [get(events::events)]))
+        .service(api("/api/sms/webhook-refusals", [get(refusals::list)]))
+        .service(page("/api/openapi.json", [get(openapi::document)]));
     openapi::page(config);
     for prefix in if prefix.is_empty() { vec![""] } else { vec!["", prefix] } {
+        let webhook = |name: &str| format!("{prefix}/webhooks/twilio/{name}");
         config
-            .service(
-                page(&format!("{prefix}/webhooks/twilio/status"))
-                    .route(web::get().to(webhooks::status))
-                    .route(web::post().to(webhooks::status)),
-            )
-            .service(
-                page(&format!("{prefix}/webhooks/twilio/inbound"))
-                    .route(web::get().to(webhooks::inbound))
-                    .route(web::post().to(webhooks::inbound)),
-            )
-            .service(
-                page(&format!("{prefix}/webhooks/twilio/events")).route(web::post().to(webhooks::events)),
-            );
+            .service(page(&webhook("status"), [get(webhooks::status), post(webhooks::status)]))
+            .service(page(&webhook("inbound"), [get(webhooks::inbound), post(webhooks::inbound)]))
+            .service(page(&webhook("events"), [post(webhooks::events)]));
     }
     config.configure(dropin::routes);
     config.default_service(web::to(no_such_path));
 }
 
-/// A path whose other methods are a problem of their own.
-fn page(path: &str) -> actix_web::Resource {
-    web::resource(path).default_service(web::to(method_not_allowed))
+/// A path and what is done for each of its methods; another method is a problem that names those.
+fn page<const N: usize>(path: &str, methods: [(Method, Route); N]) -> actix_web::Resource {
+    let allowed: Vec<&str> = methods.iter().map(|(method, _)| method.as_str()).collect();
+    let allowed = allowed.join(", ");
+    let resource = methods
+        .into_iter()
+        .fold(web::resource(path), |resource, (method, route)| resource.route(route.method(method)));
+    resource.default_service(web::to(move || std::future::ready(method_not_allowed(&allowed))))
 }
 
 /// A path of the application's side: its requests have ids.
-fn api(
+fn api<const N: usize>(
     path: &str,
+    methods: [(Method, Route); N],
 ) -> actix_web::Resource<
     impl ServiceFactory<
         ServiceRequest,
         Config = (),
-        Response = ServiceResponse<impl MessageBody + use<>>,
+        Response = ServiceResponse<impl MessageBody + use<N>>,
         Error = actix_web::Error,
         InitError = (),
-    > + use<>,
+    > + use<N>,
 > {
-    page(path).wrap(from_fn(request_id::carry))
+    page(path, methods).wrap(from_fn(request_id::carry))
 }
 
 async fn no_such_path() -> HttpResponse {
     Problem::not_found("this path").error_response()
 }
 
-async fn method_not_allowed() -> HttpResponse {
-    Problem::new(
+fn method_not_allowed(allowed: &str) -> HttpResponse {
+    let problem = Problem::new(
         problem::Code::MethodNotAllowed,
-        "this path takes another method",
+        format!("this path takes {allowed}"),
         "see the README for the routes and their methods",
-    )
-    .error_response()
+    );
+    let mut response = problem.error_response();
+    if let Ok(allowed) = HeaderValue::try_from(allowed) {
+        response.headers_mut().insert(header::ALLOW, allowed);
+    }
+    response
+}
+
+macro_rules! methods {
+    ($($name:ident = $method:ident;)+) => {
+        $(fn $name<F, Args>(handler: F) -> (Method, Route)
+        where
+            F: Handler<Args, Output: Responder + 'static>,
+            Args: FromRequest + 'static,
+        {
+            (Method::$method, Route::new().to(handler))
+        })+
+    };
+}
+
+methods! {
+    get = GET;
+    post = POST;
+    put = PUT;
+    delete = DELETE;
 }
 
 /// A time in JSON: RFC 3339, UTC, milliseconds.

@@ -83,7 +83,7 @@ pub async fn notify(
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Send)?;
     let fingerprint = fields.fingerprint();
-    let user_ids = fields.take_texts("user_ids", USERS_MAX);
+    let user_ids = fields.take_list("user_ids", USERS_MAX);
     if user_ids.is_empty() || user_ids.iter().any(|user| user.is_empty()) {
         fields.fault("user_ids", format!("must hold 1 to {USERS_MAX} names of users"));
     }

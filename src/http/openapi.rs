@@ -156,7 +156,8 @@ fn complete(document: &mut Value) {
             require_all(schema);
         }
         for property in ["media_url", "content_variables"] {
-            if let Some(property_schema) = schema["properties"].get_mut(property) {
+            // By path: an index would make the objects that are not there.
+            if let Some(property_schema) = schema.pointer_mut(&format!("/properties/{property}")) {
                 *property_schema = free_form(property, property_schema["description"].take());
             }
         }

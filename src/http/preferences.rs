@@ -73,7 +73,7 @@ pub async fn own(state: web::Data<State>, caller: Caller) -> Result<HttpResponse
 /// The preferences of a user.
 #[utoipa::path(
     get, path = "/api/sms/preferences/{user_id}", tag = openapi::TAG, operation_id = "getPreferences",
-    params(("user_id" = String, Path, description = "the user")),
+    params(("user_id" = String, Path, description = "the user", example = "ada")),
     responses(ReadProblems, (status = 200, body = Shown, description = "the preferences")),
 )]
 pub async fn of_user(
@@ -102,7 +102,7 @@ pub async fn change_own(
 /// Changes the preferences of a user; what is left out stays.
 #[utoipa::path(
     put, path = "/api/sms/preferences/{user_id}", tag = openapi::TAG, operation_id = "changePreferences",
-    params(("user_id" = String, Path, description = "the user")),
+    params(("user_id" = String, Path, description = "the user", example = "ada")),
     request_body = openapi::PreferencesRequest,
     responses(WriteProblems, (status = 200, body = Shown, description = "the preferences")),
 )]

@@ -3,7 +3,7 @@
 //!
 //! The body is `application/problem+json` (RFC 9457) with `code`, `twilio_code` and `mend` besides.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use actix_web::{
     HttpResponse, ResponseError,
@@ -155,6 +155,11 @@ impl Problem {
         &self.detail
     }
 
+    /// When it may be tried again, if that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after_s.map(Duration::from_secs)
+    }
+
     /// 401.
     pub fn unauthorized() -> Self {
         Self::new(
@@ -169,7 +174,7 @@ impl Problem {
         Self::new(
             Code::Forbidden,
             format!("the role {} may not do this", role.as_str()),
-            "use a token with a role that may: sender to send, viewer to read",
+            "use a token with a role that may: sender to send, viewer to read, admin to administer",
         )
     }
 
@@ -200,7 +205,7 @@ impl Problem {
     }
 
     /// The same, with the time after which it may be tried again, in whole seconds.
-    pub fn retry_after(self, wait: std::time::Duration) -> Self {
+    pub fn retry_in(self, wait: Duration) -> Self {
         Self { retry_after_s: Some(wait.as_secs_f64().ceil().max(1.0) as u64), ..self }
     }
 

@@ -55,7 +55,7 @@ impl RateLimit {
                 "this caller makes too many requests",
                 "wait as long as Retry-After says; the operator may raise TEXTLEDGER_API_RATE",
             );
-            problem.retry_after(wait)
+            problem.retry_in(wait)
         })
     }
 

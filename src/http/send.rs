@@ -196,7 +196,7 @@ async fn send_bulk_over(
     caller.require(Right::Send)?;
     let fingerprint = fields.fingerprint();
     let region = state.app.settings().default_region;
-    let typed = fields.take_texts("phone_numbers", RECIPIENTS_MAX);
+    let typed = fields.take_list("phone_numbers", RECIPIENTS_MAX);
     if typed.is_empty() {
         fields.fault("phone_numbers", format!("must hold 1 to {RECIPIENTS_MAX} numbers"));
     }

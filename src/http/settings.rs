@@ -273,7 +273,7 @@ mod tests {
         assert_eq!(sms("12345", us).as_deref(), Ok("12345"));
         assert_eq!(sms("My Shop", None).as_deref(), Ok("My Shop"));
         for wrong in
-            ["", "+12", "4155552671", "12", "A shop with a long name", "whatsapp:+15005550006", "x\n"]
+            ["", "+12", "4155552671", "12", "A shop with a long name", "whatsapp:+15005550006", "x\ny"]
         {
             assert!(sms(wrong, None).is_err(), "{wrong}");
         }

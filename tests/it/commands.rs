@@ -1,5 +1,7 @@
 //! The command line, as a person or a script uses it.
 
+mod consent;
+
 use std::{
     io::{BufRead, BufReader},
     process::{Command, Output, Stdio},
@@ -8,7 +10,7 @@ use std::{
 use serde_json::Value;
 
 use crate::support::{
-    service::{AUTH_TOKEN, On, TestService},
+    service::{AUTH_TOKEN, MASTER_KEY, On, TestService},
     twilio::World,
 };
 
@@ -32,6 +34,9 @@ fn every_command_explains_itself() {
         vec!["simulator", "--help"],
         vec!["check", "--help"],
         vec!["token", "--help"],
+        vec!["consent", "--help"],
+        vec!["consent", "import", "--help"],
+        vec!["consent", "export", "--help"],
     ] {
         let output = textledger(&arguments, &[]);
         assert!(output.status.success(), "{arguments:?}");
@@ -52,6 +57,13 @@ fn bad_usage_and_configuration_exit_with_2_and_say_what_to_do() {
         (vec!["demo", "--config", "x.toml"], vec![], "demo"),
         (vec!["simulator", "--webhook-url", "nowhere", "--listen", "127.0.0.1:0"], vec![], "webhook"),
         (vec!["simulator", "--listen", "nowhere"], vec![], "--listen"),
+        (vec!["consent"], vec![], "import"),
+        (vec!["consent", "import"], vec![], "FILE"),
+        (vec!["consent", "import", "missing.csv"], vec![], "missing.csv"),
+        (vec!["consent", "import", "/dev/null"], vec![], "phone_number"),
+        (vec!["consent", "import", "/dev/null", "--url", "nowhere"], vec![], "http://127.0.0.1:8080"),
+        (vec!["consent", "import", "/dev/null", "--org", "a b"], vec![], "organization"),
+        (vec!["consent", "export", "--output", "missing/consent.csv"], vec![], "missing/consent.csv"),
     ] {
         let output = textledger(&arguments, &environment);
         let errors = text(&output.stderr);
@@ -72,6 +84,16 @@ fn what_fails_at_the_start_exits_with_1_and_the_mend() {
     let store = format!("redis://:hunter2@127.0.0.1:{nobody}");
     let output =
         textledger(&["serve"], &[("TEXTLEDGER_LISTEN", "127.0.0.1:0"), ("TEXTLEDGER_STORE", &store)]);
+    let errors = text(&output.stderr);
+    // Every instance has to have the same one.
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(errors.contains("TEXTLEDGER_MASTER_KEY") && errors.contains("openssl rand"), "{errors}");
+    let environment = [
+        ("TEXTLEDGER_LISTEN", "127.0.0.1:0"),
+        ("TEXTLEDGER_STORE", &store),
+        ("TEXTLEDGER_MASTER_KEY", MASTER_KEY),
+    ];
+    let output = textledger(&["serve"], &environment);
     let errors = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{errors}");
     assert!(errors.contains("TEXTLEDGER_STORE") && !errors.contains("hunter2"), "{errors}");

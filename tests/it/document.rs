@@ -4,8 +4,15 @@ use std::path::Path;
 
 use reqwest::Method;
 use serde_json::Value;
+use textledger::http::auth::Role;
 
-use crate::support::service::{On, TestService};
+use crate::{
+    api::on_both_stores,
+    support::{
+        service::{On, TestService, answer, token},
+        twilio::World,
+    },
+};
 
 /// Writes the document anew instead of comparing it, if set.
 const WRITE: &str = "WRITE_OPENAPI";
@@ -43,6 +50,55 @@ async fn every_route_of_the_application_is_in_the_document() {
             assert!(operation["responses"].get("401").is_some(), "{method} {path}");
         }
     }
+}
+
+on_both_stores! {
+    every_example_works_as_it_stands
+}
+
+/// Requests as the document's reader pastes them, in the order in which each finds what it is about: those that make
+/// something first, and what calls it off last.
+async fn every_example_works_as_it_stands(on: On) {
+    let world = World::start(on).await;
+    let service = &world.service;
+    let (_, document) = answer(service.anonymous(Method::GET, "/api/openapi.json")).await;
+    let mut operations = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        operations.extend(methods.as_object().unwrap().iter().map(|(method, told)| (method, path, told)));
+    }
+    let rank = |method: &str| ["put", "post", "get", "delete"].iter().position(|known| *known == method);
+    operations.sort_by_key(|(method, ..)| rank(method));
+    let (mut batch_id, mut message_sid) = (String::new(), String::new());
+    for (method, path, told) in operations {
+        let mut target = path.replace("{batch_id}", &batch_id).replace("{message_sid}", &message_sid);
+        for parameter in told["parameters"].as_array().into_iter().flatten() {
+            if let (Some(name), Some(example)) = (parameter["name"].as_str(), parameter["example"].as_str()) {
+                target = target.replace(&format!("{{{name}}}"), example);
+            }
+        }
+        let request = service.anonymous(method.to_uppercase().parse().unwrap(), &target);
+        let request = request.bearer_auth(token(Role::Admin));
+        let content = &told["requestBody"]["content"];
+        let request = if let Some(csv) = content["text/csv"]["example"].as_str() {
+            request.header("Content-Type", "text/csv").body(csv.to_owned())
+        } else if let Some(schema) = content["application/json"]["schema"]["$ref"].as_str() {
+            let schema = document.pointer(schema.trim_start_matches('#')).unwrap();
+            assert!(schema["example"].is_object(), "{method} {path}");
+            request.json(&schema["example"])
+        } else {
+            assert!(content.is_null(), "{method} {path} has a body without an example");
+            request
+        };
+        let (status, answered) = answer(request).await;
+        assert!((200..300).contains(&status), "{method} {target}: {status} {answered}");
+        if let Some(id) = answered["batch_id"].as_str() {
+            id.clone_into(&mut batch_id);
+        }
+        if let Some(sid) = answered["message_sid"].as_str() {
+            sid.clone_into(&mut message_sid);
+        }
+    }
+    assert!(!batch_id.is_empty() && !message_sid.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

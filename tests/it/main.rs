@@ -7,6 +7,7 @@ mod conformance;
 mod document;
 mod dropin;
 mod faults;
+mod schema;
 mod sdk;
 mod signature;
 mod simulator;

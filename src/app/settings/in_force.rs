@@ -52,6 +52,17 @@ struct Entry {
     settings: Option<Arc<AccountSettings>>,
 }
 
+/// Whose saved settings were sealed with which key.
+#[derive(Debug, Default)]
+pub struct SealedSettings {
+    /// How many with the one that seals now.
+    pub current: usize,
+    /// With one of the former ones: to be saved again before that is taken away.
+    pub former: Vec<Organization>,
+    /// With none that is known.
+    pub unopened: Vec<Organization>,
+}
+
 impl Known {
     /// Goes by `configured` accounts, and by no saved ones yet.
     pub(in crate::app) fn new(configured: Vec<Account>) -> Self {
@@ -97,16 +108,9 @@ impl App {
             return Ok(());
         }
         let mut entries = BTreeMap::new();
-        let mut after = String::new();
-        loop {
-            let page = self.store.documents(&installation, Kind::Settings, &after, DOCUMENTS_MAX).await?;
-            let Some((last, _)) = page.last() else { break };
-            after.clone_from(last);
-            for (name, sealed) in page {
-                let Ok(organization) = Organization::parse(&name) else { continue };
-                let entry = self.read_entry(&organization, sealed, saved.entries.get(&organization));
-                entries.insert(organization, entry);
-            }
+        for (organization, sealed) in self.all_sealed().await? {
+            let entry = self.read_entry(&organization, sealed, saved.entries.get(&organization));
+            entries.insert(organization, entry);
         }
         let mut contested = HashMap::new();
         for sid in contested_by(&entries) {
@@ -115,6 +119,36 @@ impl App {
         *saved = Saved { read: Some((revision, now)), entries, contested };
         self.go_by(&saved);
         Ok(())
+    }
+
+    /// By which keys the saved settings can be opened.
+    pub async fn sealed_settings(&self) -> Result<SealedSettings, store::Error> {
+        let mut found = SealedSettings::default();
+        for (organization, sealed) in self.all_sealed().await? {
+            if self.open_settings(&organization, &sealed).is_err() {
+                found.unopened.push(organization);
+            } else if self.keys.is_current(&sealed) {
+                found.current += 1;
+            } else {
+                found.former.push(organization);
+            }
+        }
+        Ok(found)
+    }
+
+    /// What is saved, of everybody.
+    async fn all_sealed(&self) -> Result<Vec<(Organization, String)>, store::Error> {
+        let installation = Organization::installation();
+        let (mut all, mut after) = (Vec::new(), String::new());
+        loop {
+            let page = self.store.documents(&installation, Kind::Settings, &after, DOCUMENTS_MAX).await?;
+            let Some((last, _)) = page.last() else { return Ok(all) };
+            after.clone_from(last);
+            all.extend(
+                page.into_iter()
+                    .filter_map(|(name, sealed)| Some((Organization::parse(&name).ok()?, sealed))),
+            );
+        }
     }
 
     /// Lets every instance know that settings have changed.

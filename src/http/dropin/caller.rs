@@ -9,7 +9,7 @@ use super::errors::ApiError;
 use crate::{
     http::{
         State,
-        auth::{Caller, Right},
+        auth::{Caller, Right, known},
     },
     twilio::AccountSid,
 };
@@ -34,19 +34,24 @@ impl FromRequest for SdkCaller {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(authenticate(request).ok_or_else(ApiError::not_authenticated))
+        let (caller, account_sid) = authenticate(request).unzip();
+        let caller = known(request, caller).map_err(ApiError::from);
+        ready(caller.and_then(|caller| {
+            let account_sid = account_sid.ok_or_else(ApiError::not_authenticated)?;
+            Ok(Self { caller, account_sid })
+        }))
     }
 }
 
 /// The user name is the account's SID, the password an API key (or a token), whose organization has that account. Twilio
 /// answers another account's SID as it answers a wrong token, so that nobody learns which accounts there are.
-fn authenticate(request: &HttpRequest) -> Option<SdkCaller> {
+fn authenticate(request: &HttpRequest) -> Option<(Caller, AccountSid)> {
     let (user, password) = basic(request)?;
     let state = request.app_data::<web::Data<State>>()?;
     let caller = state.authenticator.authenticate(&password)?;
     let account_sid = state.app.accounts().of(&caller.organization)?.credentials.account_sid.clone();
     let named = [user.as_str(), request.match_info().query("account_sid")];
-    named.iter().all(|sid| *sid == account_sid.as_str()).then_some(SdkCaller { caller, account_sid })
+    named.iter().all(|sid| *sid == account_sid.as_str()).then_some((caller, account_sid))
 }
 
 fn basic(request: &HttpRequest) -> Option<(String, String)> {

@@ -13,7 +13,11 @@ use serde_json::{Value, json};
 
 use crate::{
     app::send::SendError,
-    http::{auth::Role, problem::Problem, time},
+    http::{
+        auth::Role,
+        problem::{Code, Problem},
+        time,
+    },
     store,
     twilio::{client, raw::Raw},
 };
@@ -144,7 +148,13 @@ impl From<store::Error> for ApiError {
 
 impl From<Problem> for ApiError {
     fn from(problem: Problem) -> Self {
-        Self::general(problem.code().status(), problem.detail())
+        match problem.code() {
+            Code::Unauthorized => Self::not_authenticated(),
+            code => {
+                let retry_after = problem.retry_after();
+                Self { retry_after, ..Self::general(code.status(), problem.detail()) }
+            }
+        }
     }
 }
 

@@ -183,7 +183,7 @@ pub enum ClaimedSource {
 
 /// Preferences to change; what is left out stays.
 #[derive(ToSchema)]
-#[schema(example = json!({ "phone_number": "+14155552671", "sms_enabled": true, "whatsapp_enabled": false }))]
+#[schema(example = json!({ "phone_number": "+14155552671", "sms_enabled": true, "whatsapp_enabled": true }))]
 pub struct PreferencesRequest {
     /// SMS on or off.
     pub sms_enabled: Option<bool>,

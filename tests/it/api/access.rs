@@ -1,30 +1,93 @@
 //! Who may call what, and how the service says no.
 
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use textledger::http::auth::Role;
 
 use super::on_both_stores;
-use crate::support::service::{On, TestService, answer, token};
+use crate::support::service::{
+    ACCOUNT_SID, On, SENDER_KEY, TestService, VIEWER_KEY, answer, api_keys, callback, token,
+};
 
 on_both_stores! {
     the_matrix_of_roles_and_routes
+    a_caller_that_calls_too_often_is_told_when_to_call_again
+    every_request_has_an_id
     faulty_requests_name_every_fault
     health_is_told_without_a_token
 }
 
 const SEND: &str = "/api/sms/send";
-const SEND_WHATSAPP: &str = "/api/sms/whatsapp/send";
-const STATUS: &str = "/api/sms/message-status/SM00000000000000000000000000000001";
 const EVENTS: &str = "/api/sms/events";
 
+/// Who may do what.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum For {
+    /// Everybody with a token: what it is about is the caller's own.
+    Users,
+    Viewers,
+    Senders,
+    Administrators,
+}
+
+impl For {
+    fn includes(self, role: Role) -> bool {
+        let is_administrator = matches!(role, Role::Admin | Role::Master | Role::Developer);
+        match self {
+            For::Users => true,
+            For::Viewers => role != Role::User,
+            For::Senders => is_administrator || role == Role::Sender,
+            For::Administrators => is_administrator,
+        }
+    }
+}
+
+/// Every operation of the document.
+const ROUTES: [(&str, &str, For); 26] = [
+    ("delete", "/api/sms/batches/{batch_id}", For::Senders),
+    ("get", "/api/sms/batches/{batch_id}", For::Viewers),
+    ("get", "/api/sms/batches/{batch_id}/messages", For::Viewers),
+    ("get", "/api/sms/consent/export", For::Administrators),
+    ("get", "/api/sms/consent/{phone}", For::Viewers),
+    ("get", "/api/sms/consent/{phone}/history", For::Viewers),
+    ("get", "/api/sms/events", For::Viewers),
+    ("get", "/api/sms/lookup/{phone}", For::Viewers),
+    ("get", "/api/sms/message-status/{message_sid}", For::Viewers),
+    ("get", "/api/sms/messages", For::Viewers),
+    ("get", "/api/sms/preferences", For::Users),
+    ("get", "/api/sms/preferences/{user_id}", For::Administrators),
+    ("get", "/api/sms/settings", For::Administrators),
+    ("get", "/api/sms/stats", For::Viewers),
+    ("get", "/api/sms/webhook-refusals", For::Administrators),
+    ("post", "/api/sms/consent", For::Senders),
+    ("post", "/api/sms/consent/import", For::Administrators),
+    ("post", "/api/sms/notify", For::Senders),
+    ("post", "/api/sms/send", For::Senders),
+    ("post", "/api/sms/send-bulk", For::Senders),
+    ("post", "/api/sms/settings", For::Administrators),
+    ("post", "/api/sms/test-connection", For::Administrators),
+    ("post", "/api/sms/whatsapp/send", For::Senders),
+    ("post", "/api/sms/whatsapp/send-bulk", For::Senders),
+    ("put", "/api/sms/preferences", For::Users),
+    ("put", "/api/sms/preferences/{user_id}", For::Administrators),
+];
+
 async fn the_matrix_of_roles_and_routes(on: On) {
-    let service = TestService::start(on).await;
-    for (method, path) in
-        [(Method::POST, SEND), (Method::POST, SEND_WHATSAPP), (Method::GET, STATUS), (Method::GET, EVENTS)]
-    {
+    let service = TestService::start_with(on, &[("TEXTLEDGER_API_RATE", "10000")]).await;
+    let (_, document) = answer(service.anonymous(Method::GET, "/api/openapi.json")).await;
+    let mut documented = Vec::new();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        let methods = operations.as_object().unwrap().keys();
+        documented.extend(methods.map(|method| (method.as_str(), path.as_str())));
+    }
+    documented.sort_unstable();
+    assert_eq!(documented, ROUTES.map(|(method, path, _)| (method, path)));
+
+    for (method, path, whose) in ROUTES {
+        let method: Method = method.to_uppercase().parse().unwrap();
+        let path = path.replace("{phone}", "+14155550100").replace(['{', '}'], "");
         for header in [None, Some("Bearer nonsense"), Some("Basic YTpi"), Some("Bearer "), Some("Bearer")] {
-            let request = service.anonymous(method.clone(), path);
+            let request = service.anonymous(method.clone(), &path);
             let request = match header {
                 Some(header) => request.header("Authorization", header),
                 None => request,
@@ -35,17 +98,87 @@ async fn the_matrix_of_roles_and_routes(on: On) {
             assert_eq!(response.headers()["content-type"], "application/problem+json");
         }
         for role in Role::ALL {
-            let request = service.anonymous(method.clone(), path).bearer_auth(token(role));
+            let request = service.anonymous(method.clone(), &path).bearer_auth(token(role));
             let (status, problem) = answer(request.json(&json!({}))).await;
-            let may = match role {
-                Role::Admin | Role::Master | Role::Developer | Role::Sender => true,
-                Role::Viewer => method == Method::GET,
-                Role::User => false,
-            };
+            let may = whose.includes(role);
             assert_eq!(status == 403, !may, "{role:?} {method} {path}: {problem}");
             assert_eq!(problem["code"] == "forbidden", !may);
+            assert!(status < 500, "{role:?} {method} {path}: {problem}");
         }
     }
+}
+
+async fn a_caller_that_calls_too_often_is_told_when_to_call_again(on: On) {
+    let keys = api_keys();
+    let settings = [("TEXTLEDGER_API_RATE", "1"), ("TEXTLEDGER_API_KEYS", keys.as_str())];
+    let service = TestService::start_with(on, &settings).await;
+    let path = format!("/2010-04-01/Accounts/{ACCOUNT_SID}/Messages.json");
+    let by_library = |key| service.anonymous(Method::POST, &path).basic_auth(ACCOUNT_SID, Some(key));
+    let callers: [&dyn Fn() -> RequestBuilder; 3] = [
+        &|| service.get(Role::Viewer, EVENTS),
+        // Keys are not guessed quickly either.
+        &|| service.anonymous(Method::GET, EVENTS).bearer_auth("a guess"),
+        &|| by_library(SENDER_KEY),
+    ];
+    for call in callers {
+        let mut refused = Vec::new();
+        for _ in 0..20 {
+            let response = call().send().await.unwrap();
+            if response.status() == 429 {
+                let wait: u64 = response.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+                assert!((1..=2).contains(&wait), "{wait}");
+                refused.push(response.json::<Value>().await.unwrap()["code"].clone());
+            }
+        }
+        assert!((1..=15).contains(&refused.len()), "{refused:?}");
+        let expected = refused.iter().all(|code| *code == "rate_limited" || *code == 20429);
+        assert!(expected, "{refused:?}");
+    }
+    // Whoever else calls is not concerned, nor is what Twilio posts.
+    let other = service.anonymous(Method::GET, EVENTS).bearer_auth(VIEWER_KEY);
+    assert_eq!(answer(other).await.0, 200);
+    for _ in 0..20 {
+        let form = callback("SM00000000000000000000000000000001", "sent");
+        assert_eq!(service.webhook("/webhooks/twilio/status", &form).await.status(), 204);
+    }
+}
+
+async fn every_request_has_an_id(on: On) {
+    let service = TestService::start(on).await;
+    let id = async |request: RequestBuilder| {
+        let response = request.send().await.unwrap();
+        response.headers()["x-request-id"].to_str().unwrap().to_owned()
+    };
+    let own = service.get(Role::Viewer, EVENTS).header("X-Request-Id", "the-callers-own-7");
+    assert_eq!(id(own).await, "the-callers-own-7");
+    let mut given = vec![
+        id(service.get(Role::Viewer, EVENTS)).await,
+        id(service.anonymous(Method::GET, EVENTS)).await,
+        id(service.get(Role::Viewer, "/api/sms/message-status/x")).await,
+        // What would forge a line of the log, or fill it, is not taken over.
+        id(service.get(Role::Viewer, EVENTS).header("X-Request-Id", "two words")).await,
+        id(service.get(Role::Viewer, EVENTS).header("X-Request-Id", "x".repeat(129))).await,
+    ];
+    assert!(
+        given.iter().all(|id| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())),
+        "{given:?}"
+    );
+    given.sort_unstable();
+    given.dedup();
+    assert_eq!(given.len(), 5);
+    // It is in the log, beside what happened.
+    let change = service.post(
+        Role::Sender,
+        "/api/sms/consent",
+        &json!({
+            "phone_number": "+14155550100", "channel": "sms", "state": "opted_out",
+        }),
+    );
+    assert_eq!(id(change.header("X-Request-Id", "change-of-consent")).await, "change-of-consent");
+    let log = service.log();
+    let audit = log.lines().find(|line| line.contains("change-of-consent") && line.contains("audit"));
+    let audit: Value = serde_json::from_str(audit.unwrap_or_else(|| panic!("{log}"))).unwrap();
+    assert!(!audit.to_string().contains("+14155550100"), "{audit}");
 }
 
 async fn faulty_requests_name_every_fault(on: On) {
@@ -103,6 +236,8 @@ async fn faulty_requests_name_every_fault(on: On) {
     assert_eq!(get("/api/sms/nothing").await.0, 404);
     let (status, problem) = answer(service.anonymous(Method::DELETE, EVENTS)).await;
     assert_eq!((status, &problem["code"]), (405, &json!("method_not_allowed")));
+    let wrong = service.anonymous(Method::PATCH, "/api/sms/preferences").send().await.unwrap();
+    assert_eq!((wrong.status().as_u16(), &wrong.headers()["allow"]), (405, &"GET, PUT".parse().unwrap()));
 }
 
 async fn health_is_told_without_a_token(on: On) {

@@ -2,6 +2,7 @@
 
 mod access;
 mod bulk;
+mod connection;
 mod event_streams;
 mod events;
 mod keys;

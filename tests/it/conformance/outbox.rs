@@ -1,11 +1,9 @@
 //! The promises of `store::outbox` and `store::documents`, and of what is counted and listed.
 
-use std::{
-    collections::HashSet,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::HashSet, time::Duration};
 
 use textledger::{
+    clock::{Clock, SystemClock},
     domain::{
         Flow, HistoryId, Hold, MessageId, MessageRef, Organization, Outbound, OutboundState, StatusChange,
         consent::{ConsentChannel, ConsentState},
@@ -406,5 +404,5 @@ pub async fn counters_count_up_to_their_end(harness: &dyn Harness) {
 }
 
 fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
+    SystemClock.now_ms()
 }

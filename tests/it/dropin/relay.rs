@@ -190,11 +190,9 @@ async fn what_ends_in_our_queue_is_told_under_the_name_that_the_caller_knows(on:
     assert_eq!(answer(cancel).await.1["status"], "canceled");
     let told = async |sid: &str, status: &str| {
         eventually(status, async || {
-            let received = receiver.received();
-            let found = received.into_iter().find(|request| {
+            receiver.received().into_iter().find(|request| {
                 request.get("MessageSid").as_deref() == Some(sid) && request.status() == status
-            });
-            found
+            })
         })
         .await
     };

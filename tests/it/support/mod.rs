@@ -6,6 +6,8 @@ pub mod twilio;
 
 use std::time::Duration;
 
+use textledger::clock::{Clock, SystemClock};
+
 /// How long a test waits for a condition before it fails.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -22,4 +24,9 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>)
         assert!(tokio::time::Instant::now() < give_up, "not within {DEADLINE:?}: {what}");
         tokio::time::sleep(POLL_INTERVAL).await;
     }
+}
+
+/// The time, as the services know it too.
+pub fn now() -> jiff::Timestamp {
+    jiff::Timestamp::from_millisecond(SystemClock.now_ms() as i64).unwrap()
 }

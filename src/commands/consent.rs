@@ -1,0 +1,242 @@
+//! `textledger consent import` and `textledger consent export`.
+
+mod remote;
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, anyhow};
+use clap::{Args, Subcommand};
+use tempfile::NamedTempFile;
+
+use self::remote::Remote;
+use super::{Misuse, block_on, configure, say};
+use crate::{
+    app::{App, consent::Imported, consent_csv},
+    config::{Config, Store},
+    domain::Organization,
+    startup,
+};
+
+/// How many lines are imported at a time: few enough for a service to answer within seconds.
+const LINES_AT_ONCE: usize = 5_000;
+
+/// After how many further lines the progress of an export is told.
+const PROGRESS_LINES: usize = 50_000;
+
+/// By which name the history knows this command.
+const ACTOR: &str = "cli";
+
+/// Consent as a CSV file with the columns phone_number, channel (sms, whatsapp or all), state (opted_in or opted_out),
+/// source, at (RFC 3339) and evidence, named on line 1; the first three are needed.
+#[derive(Args)]
+pub(super) struct Consent {
+    #[command(subcommand)]
+    command: Which,
+}
+
+#[derive(Subcommand)]
+enum Which {
+    /// Take over what a file knows.
+    Import(Import),
+    /// Write everything down that is known.
+    Export(Export),
+}
+
+/// Lines that cannot be read are told by number and left out; the exit code is 1 then. Lines that are older than what
+/// is known, or known already, change nothing, so that a file may be imported again once it is mended.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  textledger consent import opt-outs.csv
+  textledger consent import opt-outs.csv --url http://127.0.0.1:8080")]
+struct Import {
+    /// The file.
+    file: PathBuf,
+    #[command(flatten)]
+    through: Through,
+}
+
+/// Personal data: the file is its owner's alone.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  textledger consent export --output consent.csv
+  textledger consent export --url http://127.0.0.1:8080 | grep opted_out")]
+struct Export {
+    /// The file to write, in place of standard output; it appears when it is whole.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    through: Through,
+}
+
+#[derive(Args)]
+struct Through {
+    /// The organization.
+    #[arg(long, default_value = "default", value_parser = Organization::parse)]
+    org: Organization,
+    /// Go through the running service at this URL, in place of opening the store. An embedded store that a service has
+    /// open can be reached in no other way. The token for it is signed with the service's own key, which has to be in
+    /// the settings here too.
+    #[arg(long, value_parser = remote::url)]
+    url: Option<reqwest::Url>,
+}
+
+/// Where consent is.
+enum Place {
+    Here(Box<App>, Organization),
+    There(Remote),
+}
+
+impl Consent {
+    pub(super) fn run(self, config: Option<&Path>) -> anyhow::Result<()> {
+        match self.command {
+            Which::Import(command) => command.run(config),
+            Which::Export(command) => command.run(config),
+        }
+    }
+}
+
+impl Import {
+    fn run(self, config: Option<&Path>) -> anyhow::Result<()> {
+        let name = self.file.display();
+        let text = fs::read(&self.file).map_err(|error| Misuse(format!("cannot read {name}: {error}")))?;
+        let config = configure(config)?;
+        let read = consent_csv::read(&text, config.default_region)
+            .map_err(|error| Misuse(format!("{name}: {error}")))?;
+        let Imported { applied, unchanged } = block_on(async {
+            let place = self.through.open(&config).await?;
+            import(&place, read.records).await
+        })?;
+        say(format_args!("{applied} imported, {unchanged} unchanged, {} with errors", read.faulty))?;
+        for fault in &read.faults {
+            eprintln!("textledger: {name}: line {}: {}", fault.line, fault.detail);
+        }
+        match read.faulty {
+            0 => Ok(()),
+            1 => Err(anyhow!("1 line was left out: mend it and import the file again")),
+            more if more > read.faults.len() => {
+                Err(anyhow!("{more} lines were left out, of which the first {} are told", read.faults.len()))
+            }
+            more => Err(anyhow!("{more} lines were left out: mend them and import the file again")),
+        }
+    }
+}
+
+async fn import(place: &Place, mut records: Vec<consent_csv::Record>) -> anyhow::Result<Imported> {
+    let (all, mut done) = (records.len(), 0);
+    let mut sum = Imported::default();
+    while !records.is_empty() {
+        let rest = records.split_off(LINES_AT_ONCE.min(records.len()));
+        let lines = records.len();
+        let imported = match place {
+            Place::Here(app, organization) => {
+                app.import_consent(organization, records, ACTOR).await.map_err(Into::into)
+            }
+            Place::There(service) => service.import(consent_csv::write_records(&records)).await,
+        };
+        let imported = imported.with_context(|| {
+            format!("{done} of {all} lines are done; importing the file again does the rest")
+        })?;
+        sum = sum + imported;
+        done += lines;
+        records = rest;
+        if all > LINES_AT_ONCE {
+            eprintln!("textledger: {done} of {all} lines");
+        }
+    }
+    Ok(sum)
+}
+
+impl Export {
+    fn run(self, config: Option<&Path>) -> anyhow::Result<()> {
+        let config = configure(config)?;
+        let Some(path) = &self.output else {
+            return block_on(async {
+                let place = self.through.open_to_read(&config).await?;
+                export(place, &mut io::stdout().lock()).await.map(drop)
+            });
+        };
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let cannot = |error: io::Error| Misuse(format!("cannot write {}: {error}", path.display()));
+        let mut draft = NamedTempFile::new_in(folder).map_err(cannot)?;
+        let lines = block_on(async {
+            let place = self.through.open_to_read(&config).await?;
+            export(place, draft.as_file_mut()).await
+        })?;
+        draft.as_file().sync_all().map_err(cannot)?;
+        draft.persist(path).map_err(|error| cannot(error.error))?;
+        eprintln!("textledger: {lines} lines in {}", path.display());
+        Ok(())
+    }
+}
+
+/// Writes everything to `output`, and returns how many lines there were behind the header.
+async fn export(place: Place, output: &mut impl Write) -> anyhow::Result<usize> {
+    let mut told = Told { output, ends: 0, told: 0 };
+    match place {
+        Place::Here(app, organization) => {
+            told.write(consent_csv::header().as_bytes())?;
+            let mut after = Some(String::new());
+            while let Some(from) = after {
+                let (lines, next) = app.export_consent(&organization, &from).await?;
+                told.write(consent_csv::write(&lines).as_bytes())?;
+                after = next;
+            }
+        }
+        Place::There(service) => {
+            let mut answer = service.export().await?;
+            while let Some(text) = answer.chunk().await.context("the answer was broken off; try again")? {
+                told.write(&text)?;
+            }
+        }
+    }
+    told.output.flush()?;
+    Ok(told.ends.saturating_sub(1))
+}
+
+/// Writes, and tells how far it is.
+struct Told<'a, W> {
+    output: &'a mut W,
+    ends: usize,
+    told: usize,
+}
+
+impl<W: Write> Told<'_, W> {
+    fn write(&mut self, text: &[u8]) -> io::Result<()> {
+        self.output.write_all(text)?;
+        self.ends += text.iter().filter(|&&byte| byte == b'\n').count();
+        if self.ends >= self.told + PROGRESS_LINES {
+            self.told = self.ends;
+            eprintln!("textledger: {} lines", self.told);
+        }
+        Ok(())
+    }
+}
+
+impl Through {
+    async fn open(self, config: &Config) -> anyhow::Result<Place> {
+        if let Some(url) = self.url {
+            return Ok(Place::There(Remote::new(&url, self.org, config)?));
+        }
+        match startup::open_app(config).await {
+            Ok(app) => Ok(Place::Here(Box::new(app), self.org)),
+            Err(error) if startup::is_in_use(&error) => {
+                Err(anyhow!("{error}; or go through it with --url http://{}", config.listen))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The same, but makes no store where there is none.
+    async fn open_to_read(self, config: &Config) -> anyhow::Result<Place> {
+        match &config.store {
+            Store::Embedded(folder) if self.url.is_none() && !folder.exists() => {
+                Err(anyhow!("there is no store in {}: check TEXTLEDGER_STORE", folder.display()))
+            }
+            _ => self.open(config).await,
+        }
+    }
+}

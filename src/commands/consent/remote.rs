@@ -1,0 +1,104 @@
+//! A running service, as its callers reach it.
+
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use reqwest::{Client, RequestBuilder, Response, Url, header::CONTENT_TYPE, redirect::Policy};
+use serde::Deserialize;
+
+use super::ACTOR;
+use crate::{
+    app::consent::Imported,
+    clock::{Clock, SystemClock},
+    config::Config,
+    domain::Organization,
+    http::auth::{self, Claims, Role},
+    startup,
+};
+
+/// How long a connection may take to be made.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How long the service may be silent: longer than it takes for a part of a file.
+const SILENCE_MAX: Duration = Duration::from_secs(80);
+
+/// How long the token is good that is signed for this, in seconds: longer than a large file takes.
+const TOKEN_LIFE_S: u64 = 6 * 60 * 60;
+
+/// A service and the token that it takes.
+pub(super) struct Remote {
+    http: Client,
+    base: String,
+    token: String,
+}
+
+/// What a failure says; the rest of it is for programs.
+#[derive(Deserialize)]
+struct Problem {
+    detail: String,
+    mend: String,
+}
+
+/// What came of a part of a file.
+#[derive(Deserialize)]
+struct Answer {
+    imported: usize,
+    unchanged: usize,
+    errors: Vec<Fault>,
+}
+
+#[derive(Deserialize)]
+struct Fault {
+    detail: String,
+}
+
+/// Reads a service's URL.
+pub(super) fn url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    url.ok_or_else(|| "expected a URL such as http://127.0.0.1:8080".to_owned())
+}
+
+impl Remote {
+    pub(super) fn new(url: &Url, organization: Organization, config: &Config) -> anyhow::Result<Self> {
+        let exp = SystemClock.now_ms() / 1_000 + TOKEN_LIFE_S;
+        let claims = Claims { sub: ACTOR.to_owned(), role: Role::Admin, org: organization, exp };
+        let token = auth::mint(&startup::jwt_secret(config)?, &claims);
+        let client = Client::builder().redirect(Policy::none()).connect_timeout(CONNECT_TIME_MAX);
+        let http = client.read_timeout(SILENCE_MAX).build()?;
+        Ok(Self { http, base: url.as_str().trim_end_matches('/').to_owned(), token })
+    }
+
+    pub(super) async fn import(&self, text: String) -> anyhow::Result<Imported> {
+        let request = self.http.post(format!("{}/api/sms/consent/import", self.base));
+        let answer = self.ask(request.header(CONTENT_TYPE, "text/csv").body(text)).await?;
+        let answer: Answer = answer.json().await.map_err(|_| self.is_no_service())?;
+        match answer.errors.first() {
+            None => Ok(Imported { applied: answer.imported, unchanged: answer.unchanged }),
+            // They were read here before: what is refused there is read otherwise by another version.
+            Some(fault) => Err(anyhow!("{} refuses a line: {}", self.base, fault.detail)),
+        }
+    }
+
+    pub(super) async fn export(&self) -> anyhow::Result<Response> {
+        self.ask(self.http.get(format!("{}/api/sms/consent/export", self.base))).await
+    }
+
+    /// The answer, if it is a good one.
+    async fn ask(&self, request: RequestBuilder) -> anyhow::Result<Response> {
+        let answer = request.bearer_auth(&self.token).send().await.map_err(reqwest::Error::without_url);
+        let answer = answer
+            .with_context(|| format!("{} cannot be reached: check --url and the service", self.base))?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        match answer.json::<Problem>().await {
+            Ok(Problem { detail, mend }) => Err(anyhow!("{} answered {status}: {detail}; {mend}", self.base)),
+            Err(_) => Err(self.is_no_service().context(format!("{} answered {status}", self.base))),
+        }
+    }
+
+    fn is_no_service(&self) -> anyhow::Error {
+        anyhow!("something else than textledger answers at {}: check --url", self.base)
+    }
+}
