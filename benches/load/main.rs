@@ -6,6 +6,7 @@
 //! over a pipelined connection. `docs/benchmarks.md` says what the figures mean.
 
 mod bare;
+mod bulk;
 mod driver;
 mod processes;
 mod report;
@@ -99,6 +100,13 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
     let kept = service.count_deliveries().await?;
     ensure!(kept == callbacks.len(), "{} callbacks were acknowledged and {kept} are kept", callbacks.len());
     report.embedded = Some(row);
+    drop(service);
+
+    eprintln!("batches");
+    let redis = RedisServer::start(&[]).await?;
+    report.bulk_redis = Some(bulk::accept(&Service::start(&redis.url())?).await?);
+    drop(redis);
+    report.bulk_embedded = Some(bulk::accept(&Service::start("embedded:data")?).await?);
 
     println!("{report}");
     Ok(())

@@ -45,6 +45,13 @@ pub fn processor_time_us(id: u32) -> anyhow::Result<f64> {
     Ok(ticks / TICKS_PER_S * 1e6)
 }
 
+/// The most memory that a process has ever had, in KiB.
+pub fn peak_memory_kib(id: u32) -> anyhow::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).context("the process has ended")?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("/proc has another form")?;
+    Ok(peak.trim().trim_end_matches(" kB").parse()?)
+}
+
 /// A server that tells its address in a line of JSON.
 pub struct Listening {
     process: Guarded,
@@ -98,6 +105,7 @@ impl Service {
             ("TEXTLEDGER_MASTER_KEY", MASTER_KEY),
             ("TWILIO_ACCOUNT_SID", ACCOUNT_SID),
             ("TWILIO_AUTH_TOKEN", AUTH_TOKEN),
+            ("TWILIO_PHONE_NUMBER", "+15005550006"),
         ]);
         Ok(Self { listening: Listening::start(command)?, _folder: folder })
     }
@@ -112,19 +120,29 @@ impl Service {
         self.listening.id()
     }
 
-    /// Reads every event back, page by page.
-    pub async fn count_deliveries(&self) -> anyhow::Result<usize> {
+    /// The URL of `path`.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address())
+    }
+
+    /// A token that may send.
+    pub fn token(&self) -> String {
         let claims = Claims {
             sub: "bench".to_owned(),
-            role: Role::Viewer,
+            role: Role::Sender,
             org: Default::default(),
             exp: 4_000_000_000,
         };
-        let token = auth::mint(&JWT_SECRET.into(), &claims);
+        auth::mint(&JWT_SECRET.into(), &claims)
+    }
+
+    /// Reads every event back, page by page.
+    pub async fn count_deliveries(&self) -> anyhow::Result<usize> {
+        let token = self.token();
         let http = reqwest::Client::new();
         let (mut count, mut cursor) = (0, String::new());
         loop {
-            let url = format!("http://{}/api/sms/events?limit=500{cursor}", self.address());
+            let url = self.url(&format!("/api/sms/events?limit=500{cursor}"));
             let page: Value = http.get(url).bearer_auth(&token).send().await?.json().await?;
             count += page["events"].as_array().context("no page of events")?.len();
             match page["next_cursor"].as_str() {

@@ -3,6 +3,9 @@
 use std::fmt;
 
 use hdrhistogram::Histogram;
+use textledger::app::bulk::RECIPIENTS_MAX;
+
+use crate::bulk::Accepted;
 
 /// One measured load.
 pub struct Row {
@@ -37,6 +40,10 @@ pub struct Report {
     pub embedded: Option<Row>,
     /// The service over Redis under a flood, and the STOPs in it: microseconds from request to answer.
     pub flood: Option<(Row, Histogram<u64>)>,
+    /// A batch, over Redis.
+    pub bulk_redis: Option<Accepted>,
+    /// The same, over the embedded store.
+    pub bulk_embedded: Option<Accepted>,
     /// Redis's memory per message with two callbacks.
     pub message_bytes: Option<f64>,
     /// Redis's memory per message that was sent through us.
@@ -54,6 +61,8 @@ impl Report {
             redis_fsync: None,
             embedded: None,
             flood: None,
+            bulk_redis: None,
+            bulk_embedded: None,
             message_bytes: None,
             sent_through_us_bytes: None,
         }
@@ -103,6 +112,14 @@ impl fmt::Display for Report {
                 let (p50, p99, longest) = (ms(latency, 0.5), ms(latency, 0.99), ms(latency, 1.0));
                 writeln!(f, "| {name} | {p50:.1} | {p99:.1} | {longest:.1} |")?;
             }
+        }
+        writeln!(f, "\n| a batch of {RECIPIENTS_MAX} | accepted after ms | service ms | memory MiB |")?;
+        writeln!(f, "| --- | --- | --- | --- |")?;
+        for (name, batch) in
+            [("over Redis", &self.bulk_redis), ("over the embedded store", &self.bulk_embedded)]
+        {
+            let Some(Accepted { ms, service_ms, memory_mib }) = batch else { continue };
+            writeln!(f, "| {name} | {ms:.0} | {service_ms:.0} | {memory_mib:.0} |")?;
         }
         self.ratios(f)
     }
