@@ -48,7 +48,8 @@ pub fn processor_time_us(id: u32) -> anyhow::Result<f64> {
 /// The most memory that a process has ever had, in KiB.
 pub fn peak_memory_kib(id: u32) -> anyhow::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{id}/status")).context("the process has ended")?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("/proc has another form")?;
+    let peak =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("/proc has another form")?;
     Ok(peak.trim().trim_end_matches(" kB").parse()?)
 }
 
