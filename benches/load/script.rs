@@ -4,6 +4,8 @@ use std::time::Instant;
 
 use redis::{Pipeline, aio::MultiplexedConnection};
 
+use textledger::domain::stats::DELIVERED;
+
 use crate::{
     processes::{RedisServer, processor_time_us},
     report::Row,
@@ -17,6 +19,9 @@ const PIPELINE: usize = 64;
 
 /// Our own id of a message, as long as any.
 const ID: &str = "0000123456789abc";
+
+/// When counts may go: beyond the benchmark.
+const COUNTED_UNTIL: &str = "4000000000000";
 
 /// Rank, name, token and source of a status.
 type Status = (&'static str, &'static str, &'static str, &'static str);
@@ -68,9 +73,11 @@ async fn send(
 ) -> anyhow::Result<()> {
     let mut pipeline = Pipeline::new();
     for (sid, to) in messages {
-        pipeline.cmd("EVALSHA").arg(hash).arg(4);
+        pipeline.cmd("EVALSHA").arg(hash).arg(7);
         pipeline.arg(format!("tl:{{default:0}}:msg:{}", &sid[sid.len() - 3..]));
-        pipeline.arg("tl:{default:0}:deliveries").arg("tl:{default:0}:raw").arg("tl:{default:0}:tasks");
+        for key in ["deliveries", "raw", "tasks", "history", "count:29400000", "count:490000"] {
+            pipeline.arg(format!("tl:{{default:0}}:{key}"));
+        }
         pipeline.arg(sid).arg(id).arg(*rank).arg(*status).arg(*token).arg("").arg(*status).arg("sms");
         pipeline
             .arg(to)
@@ -80,7 +87,11 @@ async fn send(
             .arg(*source)
             .arg("1764000000000")
             .arg("1764000900000")
-            .arg(if *rank >= "5" { "1" } else { "0" });
+            .arg(if *rank >= "5" { "1" } else { "0" })
+            .arg(COUNTED_UNTIL)
+            .arg(COUNTED_UNTIL)
+            .arg(if *rank == "6" { DELIVERED } else { "" })
+            .arg(format!("s sms {status}"));
     }
     pipeline.query_async::<Vec<u8>>(connection).await?;
     Ok(())

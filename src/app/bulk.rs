@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     domain::{BatchId, Hold, MessageId, Organization, Outbound, OutboundState, UnixMs},
-    store::{self, Kind, NewOutbound, Passed, Step, StoredOutbound, outbox::OUTBOUNDS_MAX},
+    store::{self, Kind, NewOutbound, Step, StoredOutbound, outbox::OUTBOUNDS_MAX},
     twilio::{Address, Channel, MessagingServiceSid},
 };
 
@@ -348,34 +348,64 @@ impl App {
                 return Ok(None);
             };
             let batch: Batch = read(id, &text)?;
-            let mut left = false;
-            for part in 0..parts(&batch) {
-                left |= self.cancel_part(organization, id, part).await?;
+            let parts = parts(&batch);
+            if batch.canceled_at.is_none() {
+                // A batch of which nothing is left to call off is done, not canceled.
+                if !self.is_left(organization, id, parts).await? {
+                    break;
+                }
+                // Known before the first is called off: one that is under way finds it, should it come back to wait.
+                let canceled = encode(&Batch { canceled_at: Some(self.now_ms()), ..batch });
+                let (before, after) = (Some(text.as_str()), Some(canceled.as_str()));
+                if !self
+                    .store()
+                    .change_document(organization, Kind::Batch, id.as_str(), before, after, Some(KEPT))
+                    .await?
+                {
+                    continue;
+                }
             }
-            // A batch of which nothing was left to call off is done, not canceled.
-            if !left || batch.canceled_at.is_some() {
-                break;
+            for part in 0..parts {
+                self.cancel_part(organization, id, part).await?;
             }
-            let canceled = encode(&Batch { canceled_at: Some(self.now_ms()), ..batch });
-            let (before, after) = (Some(text.as_str()), Some(canceled.as_str()));
-            if self
-                .store()
-                .change_document(organization, Kind::Batch, id.as_str(), before, after, Some(KEPT))
-                .await?
-            {
-                break;
-            }
+            break;
         }
         self.progress(organization, id).await
     }
 
-    /// Calls off what has not left of one part; whether there was anything.
+    /// Whether the batch has been called off.
+    pub(super) async fn is_canceled(
+        &self,
+        organization: &Organization,
+        id: &BatchId,
+    ) -> Result<bool, store::Error> {
+        Ok(self.batch(organization, id).await?.is_some_and(|batch| batch.canceled_at.is_some()))
+    }
+
+    /// Whether something of the batch has not come to its end on our side.
+    async fn is_left(
+        &self,
+        organization: &Organization,
+        id: &BatchId,
+        parts: usize,
+    ) -> Result<bool, store::Error> {
+        for part in 0..parts {
+            let ids = self.members(organization, id, part).await?;
+            let stored = self.store().outbounds(organization, &ids).await?;
+            if stored.iter().flatten().any(|stored| !stored.state.is_resolved()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Calls off what waits of one part.
     async fn cancel_part(
         &self,
         organization: &Organization,
         id: &BatchId,
         part: usize,
-    ) -> Result<bool, store::Error> {
+    ) -> Result<(), store::Error> {
         let ids = self.members(organization, id, part).await?;
         let stored = self.store().outbounds(organization, &ids).await?;
         let waiting = |stored: &StoredOutbound| matches!(stored.state, OutboundState::Waiting { .. });
@@ -387,7 +417,7 @@ impl App {
                 self.store().step_outbound(organization, &outbound, &step).await
             })
             .buffer_unordered(CANCELED_AT_ONCE)
-            .try_fold(false, |any, passed| std::future::ready(Ok(any || passed == Passed::Yes)));
+            .try_for_each(|_| std::future::ready(Ok(())));
         canceled.await
     }
 

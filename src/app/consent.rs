@@ -123,7 +123,7 @@ impl App {
     }
 
     /// Applies `record` if `is_wanted` says so of what is known; whether it did.
-    async fn apply_record(
+    pub(super) async fn apply_record(
         &self,
         organization: &Organization,
         record: &Record,

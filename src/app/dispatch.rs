@@ -35,8 +35,9 @@ pub const LOST_AFTER: Duration = Duration::from_secs(30);
 /// the steps of one of the two are not taken.
 pub const CLAIM_TIME: Duration = Duration::from_secs(15);
 
-/// How often a message is handed to Twilio before it is given up.
-const TRIES_MAX: u32 = 12;
+/// How often a message is handed to Twilio before it is given up: with the pauses in between for some ten hours, as long
+/// as Twilio itself keeps a message that it cannot hand on.
+const TRIES_MAX: u32 = 160;
 
 /// The first pause before a message that Twilio did not process is tried again; each further one may be twice as long.
 const RETRY_DELAY_MIN: Duration = Duration::from_secs(1);
@@ -62,8 +63,12 @@ const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5);
 /// The last messages to a person among which those are sought that wait.
 const WAITING_LOOKED_THROUGH_MAX: usize = OUTBOUNDS_MAX;
 
-/// How long a message may wait for the batch that it belongs to: its acceptance was broken off.
-const BATCH_MISSING_MAX: Duration = Duration::from_secs(10 * 60);
+/// How long a message may wait for the batch that it belongs to: its acceptance was broken off, and may be repeated under
+/// its key for a day.
+const BATCH_MISSING_MAX: Duration = Duration::from_secs(25 * 60 * 60);
+
+/// How long it takes at least and at most from one look for such a batch to the next.
+const BATCH_DELAY: std::ops::RangeInclusive<u64> = 10_000..=600_000;
 
 /// A message that is handed to Twilio.
 pub(super) struct Call<'a> {
@@ -136,14 +141,19 @@ impl App {
         let Some(account) = self.accounts.of(organization) else {
             return self.postpone(organization, stored, UNUSABLE_DELAY).await;
         };
-        let Some(content) = self.content_of(organization, stored).await? else {
-            return self.without_content(organization, stored).await;
+        let content = match self.content_of(organization, stored).await {
+            Ok(Some(content)) => content,
+            Ok(None) => return self.without_content(organization, stored).await,
+            // Nobody else's message waits for the key that opens this one.
+            Err(error @ store::Error::Unreadable(_)) => {
+                tracing::error!(%organization, id = %outbound.id, %error, "a message that waits cannot be opened");
+                return self.postpone(organization, stored, UNUSABLE_DELAY).await;
+            }
+            Err(error) => return Err(error),
         };
         let call = Call { account: &account, outbound, content: &content };
         match stored.state {
-            OutboundState::Waiting { reason, tries, .. } => {
-                self.leave(&call, &stored.state, reason, tries).await
-            }
+            OutboundState::Waiting { tries, .. } => self.leave(&call, &stored.state, tries).await,
             OutboundState::Sending { since, tries } => {
                 let unknown = OutboundState::Unknown { since, tries, looks: 0 };
                 self.look(&call, &stored.state, unknown).await
@@ -181,7 +191,8 @@ impl App {
     ) -> Result<Dispatched, store::Error> {
         let waited = self.now_ms().saturating_sub(stored.outbound.created_at);
         if u128::from(waited) < BATCH_MISSING_MAX.as_millis() {
-            return self.postpone(organization, stored, UNUSABLE_DELAY).await;
+            let delay = (waited / 2).clamp(*BATCH_DELAY.start(), *BATCH_DELAY.end());
+            return self.postpone(organization, stored, Duration::from_millis(delay)).await;
         }
         let reason = "it was never accepted: its batch was broken off";
         let to = self.refusal("not_accepted", reason, None);
@@ -219,7 +230,6 @@ impl App {
         &self,
         call: &Call<'_>,
         state: &OutboundState,
-        reason: Hold,
         tries: u32,
     ) -> Result<Dispatched, store::Error> {
         let (organization, outbound) = (&call.account.organization, call.outbound);
@@ -229,13 +239,19 @@ impl App {
         if !self.intake.is_clear() {
             return Ok(Dispatched::Kept);
         }
-        if reason == Hold::Fallback
-            && let Some(step) = self.fallback_step(organization, outbound, state).await?
-        {
+        // Asked at every try: the first of a pair may have arrived while the second was held for something else.
+        if let Some(step) = self.fallback_step(organization, outbound, state, tries).await? {
             self.store.step_outbound(organization, outbound, &step).await?;
             return Ok(Dispatched::Kept);
         }
-        let mut counted = reason == Hold::Retry;
+        if let Some(batch) = &outbound.batch
+            && self.is_canceled(organization, batch).await?
+        {
+            let to = OutboundState::Canceled { at: self.now_ms() };
+            let step = Step { from: state.clone(), to, due: None, gate: None };
+            self.store.step_outbound(organization, outbound, &step).await?;
+            return Ok(Dispatched::Kept);
+        }
         for _ in 0..DECISIONS_MAX {
             let now = self.now_ms();
             let known = self.store.consent(organization, outbound.to.bare()).await?;
@@ -244,12 +260,9 @@ impl App {
                 (self.refusal("recipient_opted_out", "the recipient has opted out", None), None)
             } else if let Some((until, reason)) = limits.hold(outbound, now) {
                 (OutboundState::Waiting { until, reason, tries }, Some(until))
-            } else if !counted && !self.count_of_the_day(organization).await? {
-                (self.refusal("daily_limit_reached", "the limit of messages per day is reached", None), None)
             } else {
-                counted = true;
                 // A message that is tried again has had its turn with the recipient.
-                let cooldown = if reason == Hold::Retry { Duration::ZERO } else { limits.cooldown(outbound) };
+                let cooldown = if tries > 0 { Duration::ZERO } else { limits.cooldown(outbound) };
                 gate = Some(Gate { consent: known.version, cooldown, now });
                 let sending = OutboundState::Sending { since: now, tries: tries + 1 };
                 (sending, Some(now + LOST_AFTER.as_millis() as UnixMs))
@@ -258,7 +271,17 @@ impl App {
             self.plan_relay_of_own_end(organization, outbound, &to).await?;
             let step = Step { from: state.clone(), to, due, gate };
             match self.store.step_outbound(organization, outbound, &step).await? {
-                Passed::Yes if leaves => return self.call_once(call, step.to).await,
+                Passed::Yes if leaves => {
+                    // Counted once it has passed everything else; beyond the day's limit it goes no further.
+                    if tries == 0 && !self.count_of_the_day(organization).await? {
+                        let to = self.refusal_by_daily_limit();
+                        self.plan_relay_of_own_end(organization, outbound, &to).await?;
+                        let step = Step { from: step.to, to, due: None, gate: None };
+                        self.store.step_outbound(organization, outbound, &step).await?;
+                        return Ok(Dispatched::Kept);
+                    }
+                    return self.call_once(call, step.to).await;
+                }
                 Passed::Yes | Passed::StateChanged => return Ok(Dispatched::Kept),
                 Passed::CoolingDown { until } => {
                     let to = OutboundState::Waiting { until, reason: Hold::Cooldown, tries };
@@ -381,6 +404,10 @@ impl App {
         }
     }
 
+    pub(super) fn refusal_by_daily_limit(&self) -> OutboundState {
+        self.refusal("daily_limit_reached", "the limit of messages per day is reached", None)
+    }
+
     fn refusal_of(&self, error: &client::Error) -> OutboundState {
         self.refusal(code_of(error), &error.to_string(), error.twilio_code())
     }
@@ -429,7 +456,10 @@ impl App {
                 let reason = "Twilio never answered, and does not have the message";
                 (self.refusal("twilio_unreachable", reason, None), None)
             }
-            None => (OutboundState::Waiting { until: now, reason: Hold::Retry, tries }, Some(now)),
+            None => {
+                let until = now + retry_delay(tries).as_millis() as UnixMs;
+                (OutboundState::Waiting { until, reason: Hold::Retry, tries }, Some(until))
+            }
         };
         self.plan_relay_of_own_end(organization, outbound, &to).await?;
         tracing::info!(%organization, id = %outbound.id, state = ?to, "asked Twilio for a message whose answer was lost");
@@ -537,16 +567,17 @@ impl App {
         organization: &Organization,
         outbound: &Outbound,
         state: &OutboundState,
+        tries: u32,
     ) -> Result<Option<Step>, store::Error> {
         let Some(Fallback::Second { first, after_ms }) = outbound.fallback else { return Ok(None) };
         let Some(first) = self.store.outbound(organization, &first).await? else { return Ok(None) };
         let step = |to, due| Some(Step { from: state.clone(), to, due, gate: None });
         let now = self.now_ms();
         Ok(match first.state {
-            // It has not left yet: its time to arrive has not begun.
-            OutboundState::Waiting { .. } => {
+            // It has not left yet, or nobody knows whether it has: its time to arrive has not begun.
+            OutboundState::Waiting { .. } | OutboundState::Sending { .. } | OutboundState::Unknown { .. } => {
                 let until = now + after_ms.max(1_000);
-                step(OutboundState::Waiting { until, reason: Hold::Fallback, tries: 0 }, Some(until))
+                step(OutboundState::Waiting { until, reason: Hold::Fallback, tries }, Some(until))
             }
             OutboundState::Canceled { .. } => step(OutboundState::Canceled { at: now }, None),
             OutboundState::Accepted { at, message_sid } => {
@@ -560,14 +591,12 @@ impl App {
                     step(OutboundState::Canceled { at: now }, None)
                 } else if !failed && at + after_ms > now {
                     let until = at + after_ms;
-                    step(OutboundState::Waiting { until, reason: Hold::Fallback, tries: 0 }, Some(until))
+                    step(OutboundState::Waiting { until, reason: Hold::Fallback, tries }, Some(until))
                 } else {
                     None
                 }
             }
-            OutboundState::Refused { .. } | OutboundState::Sending { .. } | OutboundState::Unknown { .. } => {
-                None
-            }
+            OutboundState::Refused { .. } => None,
         })
     }
 
@@ -599,14 +628,22 @@ fn is_like(message: &resource::Message, call: &Call<'_>) -> bool {
         (Some(theirs), Some(ours)) => theirs == ours,
         _ => true,
     };
-    // A template is rendered by Twilio, and a trial account's text gets a notice in front.
+    // A template is rendered by Twilio, and links may be shortened there.
+    let is_rewritten =
+        content.content_sid.is_some() || content.other.iter().any(|(name, _)| name == "ShortenUrls");
     let body = match (&message.body, &content.body) {
-        (Some(theirs), Some(ours)) if content.content_sid.is_none() => {
-            theirs.trim_end().ends_with(ours.trim_end())
-        }
+        // A trial account's text gets a notice in front.
+        (Some(theirs), Some(ours)) if !is_rewritten => plain(theirs).ends_with(&plain(ours)),
         _ => true,
     };
     outgoing && to && from && body
+}
+
+/// The letters and digits of a text: a messaging service's smart encoding replaces others.
+///
+/// Source: <https://www.twilio.com/docs/messaging/services#smart-encoding>.
+fn plain(text: &str) -> String {
+    text.chars().filter(|character| character.is_alphanumeric()).collect()
 }
 
 /// How long a pause may be before the next try: full jitter over a doubling delay.

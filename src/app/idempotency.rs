@@ -47,7 +47,7 @@ pub struct Request {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Turn {
     /// To do it: it is the first, or the first was broken off.
-    First(Seed),
+    First(Begun),
     /// To give the first answer again.
     Answered(Answer),
     /// To refuse it: the key was used with another body.
@@ -59,6 +59,26 @@ pub enum Turn {
 /// Of what the ids of a request's messages are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seed(u128);
+
+/// A request that is being done here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Begun {
+    /// Of what its ids are made.
+    pub seed: Seed,
+    /// As it is stored.
+    text: String,
+}
+
+/// How a request that was done has ended.
+#[derive(Debug)]
+pub enum End {
+    /// With an answer, which its repetitions get.
+    Answered(Answer),
+    /// In the middle: something may be stored. A repetition goes on from there.
+    Broken,
+    /// With a failure, after which nothing leaves: the key is free again.
+    NothingDone,
+}
 
 /// What was answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,9 +131,14 @@ impl App {
     pub async fn begin_request(&self, request: &Request) -> Result<Turn, store::Error> {
         let (organization, name) = (&request.organization, request.name());
         let give_up = tokio::time::Instant::now() + WAIT_MAX;
+        let mut begun_here: Option<(Seed, String)> = None;
         loop {
             let now = self.now_ms();
             let before = self.store.document(organization, Kind::Request, &name).await?;
+            // Stored after all: the store's client has repeated the command, or its answer was lost.
+            if let Some((seed, text)) = begun_here.take().filter(|(_, text)| before.as_ref() == Some(text)) {
+                return Ok(Turn::First(Begun { seed, text }));
+            }
             let seed = match before.as_deref().map(read).transpose()? {
                 None => Seed(rand::rng().random()),
                 Some(stored) if stored.fingerprint != request.fingerprint => return Ok(Turn::OtherBody),
@@ -128,30 +153,25 @@ impl App {
                 }
             };
             let begun = Stored { fingerprint: request.fingerprint.clone(), seed, since: now, answer: None };
-            let (before, after) = (before.as_deref(), Some(write(&begun)));
-            let kind = Kind::Request;
-            if self
-                .store
-                .change_document(organization, kind, &name, before, after.as_deref(), Some(KEPT))
-                .await?
-            {
-                return Ok(Turn::First(seed));
+            let (before, text, kind) = (before.as_deref(), write(&begun), Kind::Request);
+            if self.store.change_document(organization, kind, &name, before, Some(&text), Some(KEPT)).await? {
+                return Ok(Turn::First(Begun { seed, text }));
             }
+            begun_here = Some((seed, text));
         }
     }
 
-    /// Stores what was answered to `request`; `None` if nothing was done, so that the key is free again.
-    pub async fn end_request(&self, request: &Request, answer: Option<Answer>) -> Result<(), store::Error> {
+    /// Stores how `request` has ended. If somebody else has taken it over in the meantime, theirs is the answer.
+    pub async fn end_request(&self, request: &Request, begun: &Begun, end: End) -> Result<(), store::Error> {
         let (organization, name, kind) = (&request.organization, request.name(), Kind::Request);
-        let Some(before) = self.store.document(organization, kind, &name).await? else { return Ok(()) };
-        let after = match answer {
-            Some(answer) => Some(write(&Stored { answer: Some(answer), ..read(&before)? })),
-            None => None,
+        let after = match end {
+            End::Answered(answer) => Some(Stored { answer: Some(answer), ..read(&begun.text)? }),
+            End::Broken => Some(Stored { since: 0, ..read(&begun.text)? }),
+            End::NothingDone => None,
         };
-        // If somebody else has taken the request over in the meantime, theirs is the answer.
-        let after = after.as_deref();
+        let after = after.as_ref().map(write);
         self.store
-            .change_document(organization, kind, &name, Some(&before), after, Some(KEPT))
+            .change_document(organization, kind, &name, Some(&begun.text), after.as_deref(), Some(KEPT))
             .await
             .map(drop)
     }

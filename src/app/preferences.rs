@@ -143,7 +143,7 @@ impl App {
                 let is_opted_out = known.state == ConsentState::OptedOut;
                 if stored.phone_number.is_some() && enabled == is_opted_out {
                     let state = if enabled { ConsentState::OptedIn } else { ConsentState::OptedOut };
-                    records.push((consent_channel, state));
+                    records.push((channel, consent_channel, state));
                 }
             }
             stored.updated_at = Some(now);
@@ -152,16 +152,23 @@ impl App {
             if !self.store().change_document(organization, kind, user, before, Some(&text), None).await? {
                 continue;
             }
-            for (channel, state) in records {
+            for (channel, consent_channel, state) in records {
                 let record = Record {
                     phone: stored.phone_number.clone().unwrap_or_default(),
-                    channel,
+                    channel: consent_channel,
                     state,
                     source: ConsentSource::Preferences,
                     evidence: None,
                     at: None,
                 };
-                self.record_consent(organization, &record, actor).await?;
+                // The person may have said STOP since: that stays.
+                let allowed = |consent: &Consent| {
+                    state == ConsentState::OptedOut || refused_for_good(consent.on(channel)).is_none()
+                };
+                let (known, _) = self.apply_record(organization, &record, actor, allowed).await?;
+                if let Some(by) = refused_for_good(known.on(channel)).filter(|_| !allowed(&known)) {
+                    return Err(ChangeError::OptedOut { by, channel });
+                }
             }
             return Ok(self.preferences(organization, user).await?);
         }

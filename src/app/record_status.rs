@@ -56,7 +56,7 @@ impl App {
         self.plan_relay(organization, &change).await?;
         let stored = self.store.record_status(organization, change.clone()).await?;
         if let Some(id) = change.id
-            && (stored.learned_id || stored.recorded == Recorded::Duplicate)
+            && stored.learned_id
         {
             let accepted = OutboundState::Accepted { at: change.at, message_sid: change.sid.clone() };
             self.store.resolve_outbound(organization, &id, &accepted).await?;

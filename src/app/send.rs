@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     domain::{Hold, MessageId, Organization, Outbound, OutboundState, UnixMs, consent::OptedOut},
-    store::{self, Gate, NewOutbound, Passed},
+    store::{self, Gate, NewOutbound, Passed, Step},
     twilio::{
         Address, Channel, MessageSid, MessageStatus, MessagingServiceSid, client, error_code::ErrorCode,
         resource,
@@ -33,6 +33,9 @@ const RETRY_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// The first pause before trying again; each further one may be twice as long.
 const RETRY_DELAY_MIN: Duration = Duration::from_millis(200);
+
+/// The status of a message that Twilio may have or not.
+const UNKNOWN: &str = "unknown";
 
 /// How far ahead a message can be scheduled.
 pub const SCHEDULE_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -88,16 +91,17 @@ pub struct Sent {
 
 impl Sent {
     /// What became of a message to `to` that an earlier try of the same request has stored.
-    fn of(message: query::Message, to: Address) -> Self {
+    fn of(message: query::Message, id: MessageId, to: Address) -> Self {
         let from = message.from.as_deref().and_then(|from| Address::new(message.channel, from).ok());
         let outbound = message.outbound.as_ref();
         Self {
-            id: message.id.expect("a message that is asked for by its id has it"),
+            id,
             message_sid: message.message_sid,
             to,
             from,
-            status: message.status,
-            segments: outbound.map_or(0, |outbound| outbound.segments),
+            // It may be on its way.
+            status: if message.status == "sending" { UNKNOWN.to_owned() } else { message.status },
+            segments: outbound.map_or(1, |outbound| outbound.segments),
             created_at: outbound.map_or(0, |outbound| outbound.created_at),
             held: message.held,
             resource: None,
@@ -133,6 +137,16 @@ pub enum SendError {
     /// The organization has sent as many messages today as it may.
     #[error("the limit of messages per day is reached")]
     DailyLimit,
+    /// An earlier try of the same request has been refused.
+    #[error("{reason}")]
+    RefusedBefore {
+        /// The stable code.
+        code: String,
+        /// Why.
+        reason: String,
+        /// Twilio's code, if it was Twilio who refused.
+        twilio_code: Option<u32>,
+    },
     /// Twilio does not have the message.
     #[error(transparent)]
     Twilio(client::Error),
@@ -144,10 +158,20 @@ pub enum SendError {
     Store(#[from] store::Error),
 }
 
+/// How the calls for a message ended.
+enum Called {
+    /// Twilio was called until this.
+    Ended(Result<resource::Message, client::Error>),
+    /// The person has opted out between two calls.
+    OptedOut(OptedOut),
+}
+
 /// A message that has passed, or has been put into the queue.
 enum Stored {
     Sending(OutboundState),
     Waiting(UnixMs, Hold),
+    /// An earlier try of the same request has stored it.
+    Before,
 }
 
 impl App {
@@ -157,10 +181,10 @@ impl App {
         if !self.intake.is_clear() {
             return Err(SendError::CatchingUp);
         }
-        if let Some(id) = &send.id
-            && let Some(message) = self.message_by_id(organization, id).await?
+        if let Some(id) = send.id
+            && let Some(sent) = self.sent_before(organization, id, &send.to).await?
         {
-            return Ok(Sent::of(message, send.to));
+            return Ok(sent);
         }
         let account = self.accounts.of(organization).ok_or(SendError::NotConfigured)?;
         let (from, messaging_service_sid) =
@@ -183,14 +207,27 @@ impl App {
         let (call, sending) =
             match self.store_send(organization, &mut outbound, &send.content, send.send_at).await? {
                 Stored::Waiting(until, reason) => return Ok(waiting(outbound, until, reason)),
+                Stored::Before => {
+                    let sent = self.sent_before(organization, outbound.id, &outbound.to).await?;
+                    return sent.ok_or_else(|| contended().into());
+                }
                 Stored::Sending(state) => {
                     (Call { account: &account, outbound: &outbound, content: &send.content }, state)
                 }
             };
-        let result = self.call_again_while_not_processed(&call).await;
+        let result = match self.call_again_while_not_processed(&call).await {
+            Called::Ended(result) => result,
+            Called::OptedOut(by) => {
+                let to = self.refusal("recipient_opted_out", "the recipient has opted out", None);
+                let step = Step { from: sending, to, due: None, gate: None };
+                self.store.step_outbound(organization, &outbound, &step).await?;
+                return Err(SendError::OptedOut { by, channel: outbound.to.channel(), twilio_code: None });
+            }
+        };
         // The message has left, or has not: that the outcome could not be stored must not make the caller send it
         // again. Its callbacks carry the id and will tell, and so will the queue.
-        if let Err(error) = self.store_outcome(&call, &sending, &result).await {
+        let stored = self.store_outcome(&call, &sending, &result).await;
+        if let Err(error) = &stored {
             tracing::error!(id = %outbound.id, %error, "the outcome of a send could not be stored");
         }
         let (message_sid, status, from, resource) = match result {
@@ -200,8 +237,9 @@ impl App {
                 message.from.clone().or(outbound.from),
                 Some(Box::new(message)),
             ),
-            Err(error) if error.outcome() == client::Outcome::Ambiguous => {
-                (None, "unknown".to_owned(), outbound.from, None)
+            // What is not stored as refused is looked for by the queue, and sent from there.
+            Err(error) if error.outcome() == client::Outcome::Ambiguous || stored.is_err() => {
+                (None, UNKNOWN.to_owned(), outbound.from, None)
             }
             Err(error) => return Err(refused(error, &outbound)),
         };
@@ -233,9 +271,6 @@ impl App {
             Some(at) => Some((at, Hold::Scheduled)),
             None => limits.hold(outbound, now),
         };
-        if hold.is_none() && !self.count_of_the_day(organization).await? {
-            return Err(SendError::DailyLimit);
-        }
         for _ in 0..DECISIONS_MAX {
             let known = self.store.consent(organization, outbound.to.bare()).await?;
             if let Some(by) = known.consent.refusal(channel) {
@@ -254,43 +289,91 @@ impl App {
             let new = NewOutbound { outbound: outbound.clone(), state, content: Some(sealed), due };
             let gate = Gate { consent: known.version, cooldown, now };
             match self.store.create_outbound(organization, &new, Some(&gate)).await? {
-                Passed::Yes => {
-                    return Ok(match hold {
-                        Some((until, reason)) => Stored::Waiting(until, reason),
-                        None => Stored::Sending(new.state),
-                    });
-                }
+                Passed::Yes => return self.passed(organization, outbound, new.state, hold).await,
                 Passed::CoolingDown { until } if until - now > COOLDOWN_HELD_MAX.as_millis() as UnixMs => {
                     return Err(SendError::CoolingDown { until });
                 }
                 Passed::CoolingDown { until } => hold = Some((until, Hold::Cooldown)),
-                Passed::StateChanged => outbound.id = self.new_id(&outbound.to),
+                // An id is drawn from so many that it is nobody else's: it is this message that is there, by a command
+                // that the store's client has repeated, or by another try of the same request.
+                Passed::StateChanged => match self.store.outbound(organization, &outbound.id).await? {
+                    Some(stored) if stored.outbound == *outbound && stored.state == new.state => {
+                        return self.passed(organization, outbound, new.state, hold).await;
+                    }
+                    Some(_) => return Ok(Stored::Before),
+                    None => return Err(contended().into()),
+                },
                 Passed::ConsentChanged => {}
             }
         }
         Err(contended().into())
     }
 
-    /// Calls Twilio, again only if it is known that it has done nothing with the message.
-    async fn call_again_while_not_processed(
+    /// A message has been stored. One that is about to leave is counted: beyond the day's limit it does not.
+    async fn passed(
         &self,
-        call: &Call<'_>,
-    ) -> Result<resource::Message, client::Error> {
+        organization: &Organization,
+        outbound: &Outbound,
+        state: OutboundState,
+        hold: Option<(UnixMs, Hold)>,
+    ) -> Result<Stored, SendError> {
+        if let Some((until, reason)) = hold {
+            return Ok(Stored::Waiting(until, reason));
+        }
+        if self.count_of_the_day(organization).await? {
+            return Ok(Stored::Sending(state));
+        }
+        let to = self.refusal_by_daily_limit();
+        let step = Step { from: state, to, due: None, gate: None };
+        self.store.step_outbound(organization, outbound, &step).await?;
+        Err(SendError::DailyLimit)
+    }
+
+    /// What became of the message `id`, if an earlier try of the same request has stored it. One that was refused then
+    /// is refused again.
+    async fn sent_before(
+        &self,
+        organization: &Organization,
+        id: MessageId,
+        to: &Address,
+    ) -> Result<Option<Sent>, SendError> {
+        let Some(message) = self.message_by_id(organization, &id).await? else { return Ok(None) };
+        if let Some(stored) = self.store.outbound(organization, &id).await?
+            && let OutboundState::Refused { code, reason, twilio_code, .. } = stored.state
+        {
+            return Err(SendError::RefusedBefore { code, reason, twilio_code });
+        }
+        Ok(Some(Sent::of(message, id, to.clone())))
+    }
+
+    /// Calls Twilio, again only if it is known that it has done nothing with the message, and the recipient may still be
+    /// sent to.
+    async fn call_again_while_not_processed(&self, call: &Call<'_>) -> Called {
         debug_assert!(RETRY_TIME_MAX < SEND_TIME_MAX);
         let give_up = Instant::now() + RETRY_TIME_MAX;
         let mut delay = RETRY_DELAY_MIN;
         loop {
             let error = match self.call_twilio(call).await {
                 Err(error) if error.outcome() == client::Outcome::NotProcessed => error,
-                result => return result,
+                result => return Called::Ended(result),
             };
             let jittered = delay.mul_f64(rand::rng().random_range(0.5..1.0));
             let pause = error.retry_after().unwrap_or(jittered);
             if Instant::now() + pause >= give_up {
-                return Err(error);
+                return Called::Ended(Err(error));
             }
             tokio::time::sleep(pause).await;
             delay *= 2;
+            let (organization, to) = (&call.account.organization, &call.outbound.to);
+            match self.store.consent(organization, to.bare()).await {
+                Ok(known) if self.intake.is_clear() => {
+                    if let Some(by) = known.consent.refusal(to.channel()) {
+                        return Called::OptedOut(by);
+                    }
+                }
+                // What the person may have said meanwhile is not known.
+                _ => return Called::Ended(Err(error)),
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use super::{
     auth::Caller,
     problem::{Code, FieldError, Problem},
 };
-use crate::app::idempotency::{Answer, Request, Seed, Turn};
+use crate::app::idempotency::{Answer, End, Request, Seed, Turn};
 
 /// The header.
 pub const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
@@ -43,6 +43,18 @@ impl FromRequest for IdempotencyKey {
     }
 }
 
+/// What a request that sends can fail with.
+pub trait Failure {
+    /// Whether it is the store that failed, so that something may have been stored and may leave.
+    fn is_of_store(&self) -> bool;
+}
+
+impl Failure for Problem {
+    fn is_of_store(&self) -> bool {
+        self.code() == Code::StoreUnavailable
+    }
+}
+
 /// What a request that sends has come to.
 pub struct Outcome {
     /// The HTTP status.
@@ -61,8 +73,8 @@ impl Outcome {
 
 /// Does `work` once per key; without a key, at once. A caller that hangs up does not stop it half-way.
 ///
-/// `fingerprint` is that of the body, `route` names what is asked for. What failed may be tried again under its key: in
-/// that case nothing was sent.
+/// `fingerprint` is that of the body, `route` names what is asked for. What failed may be tried again under its key: nothing
+/// was sent; or, where the store failed, a repetition goes on with what is stored.
 pub async fn once<W, F, E>(
     state: web::Data<State>,
     caller: &Caller,
@@ -74,7 +86,7 @@ pub async fn once<W, F, E>(
 where
     W: FnOnce(Option<Seed>) -> F + 'static,
     F: Future<Output = Result<Outcome, E>> + 'static,
-    E: From<Problem> + 'static,
+    E: From<Problem> + Failure + 'static,
 {
     let Some(key) = key.0 else {
         let outcome = actix_web::rt::spawn(work(None).in_current_span()).await;
@@ -87,8 +99,8 @@ where
         key,
         fingerprint,
     };
-    let seed = match state.app.begin_request(&request).await.map_err(Problem::from)? {
-        Turn::First(seed) => seed,
+    let begun = match state.app.begin_request(&request).await.map_err(Problem::from)? {
+        Turn::First(begun) => begun,
         Turn::Answered(Answer { status, body }) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
             return Ok(answer(Outcome { status, body }));
@@ -111,12 +123,15 @@ where
         }
     };
     let done = async move {
-        let outcome = work(Some(seed)).await;
-        let kept = outcome
-            .as_ref()
-            .ok()
-            .map(|outcome| Answer { status: outcome.status.as_u16(), body: outcome.body.clone() });
-        if let Err(error) = state.app.end_request(&request, kept).await {
+        let outcome = work(Some(begun.seed)).await;
+        let end = match &outcome {
+            Ok(Outcome { status, body }) => {
+                End::Answered(Answer { status: status.as_u16(), body: body.clone() })
+            }
+            Err(error) if error.is_of_store() => End::Broken,
+            Err(_) => End::NothingDone,
+        };
+        if let Err(error) = state.app.end_request(&request, &begun, end).await {
             // A repetition finds what was sent by the ids that were settled at the beginning.
             tracing::error!(%error, "the answer to a request with a key could not be stored");
         }

@@ -355,6 +355,13 @@ impl From<SendError> for Problem {
                 "try again in a moment; /readyz tells how much is still to be stored",
             ),
             SendError::Store(error) => error.into(),
+            SendError::RefusedBefore { code, twilio_code, .. } => {
+                let known = Code::ALL.iter().copied().find(|known| known.as_str() == code);
+                let code = known.unwrap_or(Code::TwilioRefused);
+                let described = twilio_code.and_then(|code| ErrorCode::new(code).describe());
+                let mend = described.map_or_else(|| mend(code), |described| described.mend);
+                Self::new(code, detail, mend).twilio(twilio_code)
+            }
             SendError::Twilio(error) => Self::from_twilio(&error),
         }
     }
@@ -396,6 +403,8 @@ pub fn mend_of(error: &client::Error) -> String {
 fn mend(code: Code) -> &'static str {
     match code {
         Code::TwilioUnreachable => "check the network, and TWILIO_API_BASE_URL, and try again",
+        Code::RecipientOptedOut => "do not send; the recipient can opt in again by writing START",
+        Code::DailyLimitReached => "send the rest tomorrow (UTC), or raise TEXTLEDGER_DAILY_LIMIT",
         Code::RateLimitedByTwilio => "try again later, and send more slowly",
         Code::TwilioCredentialsRejected => {
             "compare the account SID, the token and the API key in /api/sms/settings with Twilio's console"

@@ -337,7 +337,7 @@ impl Tables<'_> {
             None => Delivery::default(),
         };
         let recorded = delivery.judge(&change);
-        let learned_id = delivery.id.is_none() && change.id.is_some();
+        let (id, was_unnamed) = (change.id, delivery.id.is_none());
         let place = self.next_entry(Stream::Deliveries);
         let (is_final, ask_at) = (delivery::is_final(&change.status), change.ask_at);
         let (at, mut counted) = (change.at, Counter::of_status(&change));
@@ -361,9 +361,13 @@ impl Tables<'_> {
                 (2.., _) if is_final && recorded == Recorded::Moved => self.plan(organization, &ask, None)?,
                 _ => {}
             }
-            Ok(StatusRecorded { recorded, learned_id })
+            Ok(StatusRecorded { recorded, learned_id: was_unnamed && id.is_some() })
         } else {
-            Ok(StatusRecorded { recorded, learned_id: false })
+            if was_unnamed && id.is_some() {
+                delivery.id = id;
+                self.messages.insert(key, encode(&delivery).as_bytes()).map_err(unavailable)?;
+            }
+            Ok(StatusRecorded { recorded, learned_id: id.is_some() && delivery.id == id })
         }
     }
 

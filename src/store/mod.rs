@@ -66,8 +66,8 @@ pub enum Error {
 pub struct StatusRecorded {
     /// What became of the status.
     pub recorded: Recorded,
-    /// The message was not known by our own id before, and is now: the outbound message of that id has to be told
-    /// its SID.
+    /// The message is that of our own id, and was not known to be before; or the status is a repetition. The outbound
+    /// message of that id has to be told its SID.
     pub learned_id: bool,
 }
 

@@ -174,9 +174,14 @@ async fn turn(app: &App, organization: &Organization, flow: &Flow) -> Result<Tur
     let mut dispatched = futures_util::stream::iter(dispatched).buffer_unordered(CALLED_AT_ONCE);
     let mut pause = None;
     while let Some(dispatched) = dispatched.next().await {
-        match dispatched? {
-            Dispatched::Busy(delay) => pause = pause.max(Some(delay)),
-            Dispatched::Called | Dispatched::Kept => {}
+        match dispatched {
+            Ok(Dispatched::Busy(delay)) => pause = pause.max(Some(delay)),
+            Ok(Dispatched::Called | Dispatched::Kept) => {}
+            // The calls of the others go on: their answers must not be lost for this one.
+            Err(error) => {
+                tracing::warn!(%organization, %error, "a message that waits is looked at again later");
+                pause = pause.max(Some(LOOK_INTERVAL));
+            }
         }
     }
     Ok(Turn { taken, pause })

@@ -38,6 +38,7 @@ impl Screen {
         let Stage { service_url, token, .. } = stage;
         say("textledger demo: the service, its embedded store and a simulated Twilio.\n")?;
         say(format_args!("  dashboard  {service_url}/#token={token}"))?;
+        say(format_args!("  API        {service_url}/api/docs"))?;
         say(format_args!("  Twilio     {} (simulated)\n", stage.simulator.base_url()))
     }
 

@@ -15,6 +15,7 @@ use crate::{
     app::send::SendError,
     http::{
         auth::Role,
+        idempotency::Failure,
         problem::{Code, Problem},
         time,
     },
@@ -35,13 +36,14 @@ pub struct ApiError {
     code: u32,
     message: String,
     retry_after: Option<Duration>,
+    is_of_store: bool,
     /// Twilio's own JSON, if it is Twilio who refuses.
     raw: Option<Raw>,
 }
 
 impl ApiError {
     fn new(http_status: u16, code: u32, message: impl Into<String>) -> Self {
-        Self { http_status, code, message: message.into(), retry_after: None, raw: None }
+        Self { http_status, code, message: message.into(), retry_after: None, is_of_store: false, raw: None }
     }
 
     /// A failure of which Twilio has no code but that of its HTTP status.
@@ -142,7 +144,10 @@ impl ResponseError for ApiError {
 impl From<store::Error> for ApiError {
     fn from(error: store::Error) -> Self {
         tracing::error!(%error, "the store failed");
-        Self::unavailable("The store did not answer; nothing was done")
+        Self {
+            is_of_store: true,
+            ..Self::unavailable("The store did not answer; repeat the request with its key")
+        }
     }
 }
 
@@ -151,10 +156,16 @@ impl From<Problem> for ApiError {
         match problem.code() {
             Code::Unauthorized => Self::not_authenticated(),
             code => {
-                let retry_after = problem.retry_after();
-                Self { retry_after, ..Self::general(code.status(), problem.detail()) }
+                let (retry_after, is_of_store) = (problem.retry_after(), problem.is_of_store());
+                Self { retry_after, is_of_store, ..Self::general(code.status(), problem.detail()) }
             }
         }
+    }
+}
+
+impl Failure for ApiError {
+    fn is_of_store(&self) -> bool {
+        self.is_of_store
     }
 }
 
@@ -174,6 +185,15 @@ impl From<SendError> for ApiError {
             SendError::DailyLimit => {
                 Self::general(429, format!("Too Many Requests: {text}; send the rest tomorrow (UTC)"))
             }
+            SendError::RefusedBefore { code, twilio_code, .. } => match (code.as_str(), twilio_code) {
+                ("recipient_opted_out", code) => {
+                    let code = code.unwrap_or(OPTED_OUT);
+                    Self::bad_request(code, "Attempt to send to unsubscribed recipient")
+                }
+                ("daily_limit_reached", _) => Self::general(429, format!("Too Many Requests: {text}")),
+                (_, Some(code)) => Self::bad_request(code, text),
+                (_, None) => Self::unavailable(&text),
+            },
             SendError::CatchingUp => Self::unavailable("The store was away; nothing was sent"),
             SendError::Store(error) => error.into(),
             SendError::Twilio(error) => error.into(),

@@ -15,7 +15,7 @@
 //! | `tl:{default:0}:received:<sid>` | string | an inbound message's answer, JSON | `record_inbound` | the same |
 //! | `tl:{default:0}:out:<id>` | hash | `outbound`, `state` (JSON), `rank`, and until it is resolved `content` (sealed) | `step_outbound`, `resolve_outbound` | the same, `outbounds` |
 //! | `tl:{default:0}:queue:<flow>` | sorted set | message id -> when to look at it | `step_outbound`, `claim`, `dequeue` | `claim`, `due_flows` |
-//! | `tl:{default:0}:flows` | set | every flow that has ever had a message | `step_outbound` | `due_flows` |
+//! | `tl:{default:0}:flows` | set | every flow in which a message is queued | `step_outbound`, `dequeue` | `due_flows` |
 //! | `tl:{default:0}:last:<person>` | string | when the person was last sent to, for as long as that matters | `step_outbound` | the same |
 //! | `tl:{default:0}:pace:<sender>` | string | until when its time to send is given away | `reserve_pace` | the same |
 //! | `tl:{default:0}:history` | stream | an entry per message, by id or SID | `step_outbound`, `record_status` | `history` |

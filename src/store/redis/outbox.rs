@@ -234,8 +234,10 @@ impl Outbox for RedisStore {
 
     async fn dequeue(&self, organization: &Organization, flow: &Flow, id: &MessageId) -> Result<(), Error> {
         let Some(key) = self.keys.outbound(organization, id) else { return Ok(()) };
-        let keys = [key, self.keys.queue(organization, id.partition(), flow)];
-        let arguments = [id.to_string(), RESOLVED_RANK.to_string()];
+        let partition = id.partition();
+        let queue = self.keys.queue(organization, partition, flow);
+        let keys = [key, queue, self.keys.flows(organization, partition)];
+        let arguments = [id.to_string(), RESOLVED_RANK.to_string(), flow.to_string()];
         self.write(&scripts::DEQUEUE, &keys, &arguments).await.map(drop)
     }
 

@@ -30,15 +30,19 @@
 --          millisecond are added; empty if it is not counted
 -- ARGV[20…] the counters of a message that moves to this status
 --
--- Returns 0: recorded before, nothing written. 1: the message moved. 2: recorded, the message stays.
--- 4 more: the record had no id before and has ARGV[2] now. 8 more: the message was entered in the history.
+-- Returns 0: recorded before, no entry written. 1: the message moved. 2: recorded, the message stays.
+-- 4 more: the record has ARGV[2] as its id, and had none before, or the status was recorded before. 8 more: the message was entered in the history.
 local record = redis.call('HGET', KEYS[1], ARGV[1])
 local rank, status, id, seen = 0, '', '', ''
 if record then
   local head, reached, known, rest = string.match(record, '^(%d+);([^;]*);([^;]*);(.*)$')
   rank, status, id, seen = tonumber(head), reached, known, rest
   if string.find(';' .. seen, ';' .. ARGV[5] .. '@', 1, true) then
-    return 0
+    if id == '' and ARGV[2] ~= '' then
+      id = ARGV[2]
+      redis.call('HSET', KEYS[1], ARGV[1], rank .. ';' .. status .. ';' .. id .. ';' .. seen)
+    end
+    return id ~= '' and id == ARGV[2] and 4 or 0
   end
 end
 

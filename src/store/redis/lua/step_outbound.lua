@@ -4,7 +4,7 @@
 -- KEYS[2]  sorted set  <prefix>:{<organization>:<partition>}:queue:<flow>       message id -> when to look at it
 -- KEYS[3]  string      <prefix>:{<organization>:<partition>}:consent:<person>
 -- KEYS[4]  string      <prefix>:{<organization>:<partition>}:last:<person>      when the person was last sent to
--- KEYS[5]  set         <prefix>:{<organization>:<partition>}:flows              every flow that has ever had a message
+-- KEYS[5]  set         <prefix>:{<organization>:<partition>}:flows              every flow in which a message is queued
 -- KEYS[6]  stream      <prefix>:{<organization>:<partition>}:history
 -- KEYS[7]  sorted set  <prefix>:{<organization>:<partition>}:history:<person>   place and message
 --
@@ -19,7 +19,7 @@
 -- ARGV[9]  the least time between two messages to the recipient, milliseconds
 -- ARGV[10] a new message: what was asked for
 -- ARGV[11] a new message: what Twilio is to be given, sealed; empty if its batch holds that
--- ARGV[12] a new message: its flow
+-- ARGV[12] its flow
 --
 -- Returns 1: stored. 0: the state is another, or the id is taken. -1: consent is another. Anything greater than 1: until
 -- when the recipient is not to be sent to. Nothing is written but in the first case.
@@ -44,7 +44,6 @@ if ARGV[1] == '' then
   if ARGV[11] ~= '' and ARGV[4] == '0' then
     redis.call('HSET', KEYS[1], 'content', ARGV[11])
   end
-  redis.call('SADD', KEYS[5], ARGV[12])
   local ms, seq = string.match(redis.call('XADD', KEYS[6], '*', 'm', ARGV[5]), '^(%d+)%-(%d+)$')
   redis.call('ZADD', KEYS[7], 0, string.format('%011x%05x:', tonumber(ms), tonumber(seq)) .. ARGV[5])
 elseif ARGV[4] == '1' then
@@ -52,7 +51,11 @@ elseif ARGV[4] == '1' then
 end
 if ARGV[6] == '' then
   redis.call('ZREM', KEYS[2], ARGV[5])
+  if redis.call('EXISTS', KEYS[2]) == 0 then
+    redis.call('SREM', KEYS[5], ARGV[12])
+  end
 else
   redis.call('ZADD', KEYS[2], ARGV[6], ARGV[5])
+  redis.call('SADD', KEYS[5], ARGV[12])
 end
 return 1
