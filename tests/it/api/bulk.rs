@@ -15,6 +15,7 @@ use crate::support::{
 on_both_stores! {
     a_bulk_reaches_everybody_once_and_tells_how_far_it_is
     who_cannot_be_sent_to_is_named
+    what_is_under_way_when_its_batch_is_called_off_is_not_tried_again
     a_stop_in_the_middle_of_a_bulk_is_obeyed
     a_stop_refuses_what_is_scheduled
     a_batch_is_called_off
@@ -132,6 +133,20 @@ async fn who_cannot_be_sent_to_is_named(on: On) {
     assert_eq!((status, &problem["code"]), (422, &json!("validation_failed")));
     let fields: Vec<_> = problem["errors"].as_array().unwrap().iter().map(|error| &error["field"]).collect();
     assert_eq!(fields, ["phone_numbers", "message", "nonsense"]);
+}
+
+async fn what_is_under_way_when_its_batch_is_called_off_is_not_tried_again(on: On) {
+    let world = World::start_with(on, &[FAST]).await;
+    world.fault(json!({ "rate_limit": 1.0, "latency_ms": 300, "seed": 1 })).await;
+    let accepted =
+        send_bulk(&world.service, json!({ "phone_numbers": persons(5), "message": "hello" })).await;
+    eventually("a call is under way", async || {
+        (batch(&world.service, &accepted).await["counts"]["sending"].as_u64()? > 0).then_some(())
+    })
+    .await;
+    assert_eq!(cancel(&world.service, &accepted).await.1["state"], "canceled");
+    in_state(&world.service, &accepted, "canceled", 5).await;
+    assert!(world.twilio.messages().is_empty());
 }
 
 async fn a_stop_in_the_middle_of_a_bulk_is_obeyed(on: On) {

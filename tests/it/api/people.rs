@@ -18,6 +18,7 @@ on_both_stores! {
     a_stop_and_a_start_change_preferences
     turning_a_channel_off_is_an_opt_out
     users_are_told_where_they_want_it
+    a_fallback_that_is_held_asks_again_before_it_leaves
     a_fallback_follows_only_a_message_that_does_not_arrive
     the_last_hour_is_told_in_numbers
     a_number_is_looked_up
@@ -299,6 +300,27 @@ async fn users_are_told_where_they_want_it(on: On) {
         let (status, problem) = answer(service.post(Role::Sender, "/api/sms/notify", &wrong)).await;
         assert_eq!((status, &problem["code"]), (422, &json!("validation_failed")), "{wrong}");
     }
+}
+
+async fn a_fallback_that_is_held_asks_again_before_it_leaves(on: On) {
+    let world = World::start_with(on, &[FAST, ("TEXTLEDGER_RECIPIENT_COOLDOWN", "4s")]).await;
+    let service = &world.service;
+    prefer(service, "ada", json!({ "phone_number": person(1), "whatsapp_enabled": true })).await;
+    world.fault(json!({ "delivery_ms": 2_000 })).await;
+    let notice = json!({
+        "user_ids": ["ada"], "message": "hello", "category": "general",
+        "fallback": { "channel": "sms", "after_s": 1 },
+    });
+    let results = notify(service, &notice).await;
+    let id = results[0]["queued"][1]["id"].as_str().unwrap();
+    // After a second it is due, and the recipient's pause holds it. Meanwhile the first arrives.
+    let is = async |status: &str| {
+        let of = async || (service.message_status(id).await.1["status"] == status).then_some(());
+        eventually(status, of).await;
+    };
+    is("held").await;
+    is("canceled").await;
+    assert_eq!(world.accepted_for(&person(1)), 0, "the SMS must not follow");
 }
 
 async fn a_fallback_follows_only_a_message_that_does_not_arrive(on: On) {

@@ -17,6 +17,7 @@ on_both_stores! {
     what_twilio_refuses_is_a_problem_with_its_code
     a_lost_answer_is_unknown_until_a_callback_tells
     a_limited_rate_is_waited_for
+    a_stop_between_two_tries_is_obeyed
     callbacks_out_of_order_and_twice_end_the_same
     stop_refuses_and_start_allows
     a_send_without_an_account_says_what_to_do
@@ -139,6 +140,25 @@ async fn a_limited_rate_is_waited_for(on: On) {
     }
     world.settle().await;
     assert_eq!(world.twilio.messages().len(), 4);
+}
+
+async fn a_stop_between_two_tries_is_obeyed(on: On) {
+    let world = World::start(on).await;
+    world.fault(json!({ "rate_limit": 1.0, "seed": 7 })).await;
+    let person = "+14155550100";
+    let stop = async {
+        let is_stored = async || {
+            let history = world.service.get(Role::Viewer, "/api/sms/messages?to=%2B14155550100");
+            let (_, history) = answer(history).await;
+            (history["messages"].as_array()?.len() == 1).then_some(())
+        };
+        eventually("the send is under way", is_stored).await;
+        world.write(person, "STOP").await;
+        world.fault(json!({})).await;
+    };
+    let ((status, problem), ()) = tokio::join!(world.service.send(person, "hello"), stop);
+    assert_eq!((status, &problem["code"]), (409, &json!("recipient_opted_out")), "{problem}");
+    assert_eq!(world.accepted_for(person), 0);
 }
 
 async fn callbacks_out_of_order_and_twice_end_the_same(on: On) {

@@ -231,6 +231,20 @@ pub async fn our_id_is_learned_once_and_stays(harness: &dyn Harness) {
         store.record_status(&organization(), status("1", "read")).await.unwrap().learned_id,
     ];
     assert_eq!(learned, [false, true, false, false]);
+    // A repetition names it too: the first try may have ended before the outbound message was told.
+    let repeated = store.record_status(&organization(), with_id("delivered")).await.unwrap();
+    assert_eq!((repeated.recorded, repeated.learned_id), (Recorded::Duplicate, true));
+    let another = StatusChange { id: Some(MessageId::new(0, 8)), ..status("1", "delivered") };
+    assert!(!store.record_status(&organization(), another).await.unwrap().learned_id);
+    // And so does one of a message that was heard of without an id.
+    store.record_status(&organization(), status("2", "queued")).await.unwrap();
+    let second = StatusChange { id: Some(MessageId::new(0, 9)), ..status("2", "queued") };
+    let repeated = store.record_status(&organization(), second.clone()).await.unwrap();
+    assert_eq!((repeated.recorded, repeated.learned_id), (Recorded::Duplicate, true));
+    let message = store.message(&organization(), &sid("2")).await.unwrap().unwrap();
+    assert_eq!((message.delivery.id, message.entries.len()), (second.id, 1));
+    let third = StatusChange { id: Some(id), ..second };
+    assert!(!store.record_status(&organization(), third).await.unwrap().learned_id);
     let message = store.message(&organization(), &sid("1")).await.unwrap().unwrap();
     assert_eq!(message.delivery.id, Some(id));
     let ids: Vec<_> = message.entries.iter().map(|entry| entry.id).collect();
