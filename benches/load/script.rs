@@ -73,11 +73,12 @@ async fn send(
 ) -> anyhow::Result<()> {
     let mut pipeline = Pipeline::new();
     for (sid, to) in messages {
-        pipeline.cmd("EVALSHA").arg(hash).arg(7);
+        pipeline.cmd("EVALSHA").arg(hash).arg(8);
         pipeline.arg(format!("tl:{{default:0}}:msg:{}", &sid[sid.len() - 3..]));
         for key in ["deliveries", "raw", "tasks", "history", "count:29400000", "count:490000"] {
             pipeline.arg(format!("tl:{{default:0}}:{key}"));
         }
+        pipeline.arg(format!("tl:{{default:0}}:history:{}", &to[to.len() - 3..]));
         pipeline.arg(sid).arg(id).arg(*rank).arg(*status).arg(*token).arg("").arg(*status).arg("sms");
         pipeline
             .arg(to)
@@ -91,6 +92,7 @@ async fn send(
             .arg(COUNTED_UNTIL)
             .arg(COUNTED_UNTIL)
             .arg(if *rank == "6" { DELIVERED } else { "" })
+            .arg(&to[1..])
             .arg(format!("s sms {status}"));
     }
     pipeline.query_async::<Vec<u8>>(connection).await?;

@@ -356,7 +356,7 @@ impl Store for RedisStore {
         change: StatusChange,
     ) -> Result<StatusRecorded, Error> {
         let partition = self.keys.partition(change.sid.as_str());
-        let keys = [
+        let mut keys = vec![
             self.keys.messages(organization, partition, &change.sid),
             self.keys.stream(organization, partition, Stream::Deliveries),
             self.keys.raw(organization, partition),
@@ -365,6 +365,9 @@ impl Store for RedisStore {
             self.counts_key(organization, partition, Unit::Minute, change.at),
             self.counts_key(organization, partition, Unit::Hour, change.at),
         ];
+        if self.keys.partition(&change.to) == partition {
+            keys.push(self.keys.history_of(organization, &change.to));
+        }
         let raw = serde_urlencoded::to_string(&change.raw)
             .map_err(|error| Error::Unreadable(format!("unknown parameters: {error}")))?;
         let rank = delivery::rank(&change.status).to_string();
@@ -397,6 +400,7 @@ impl Store for RedisStore {
             &ends[0],
             &ends[1],
             latency,
+            outbox::history_name(&change.to),
         ];
         arguments.extend(counters.iter().map(String::as_str));
         let result: u8 = read(self.write(&scripts::RECORD_STATUS, &keys, &arguments).await?)?;

@@ -19,7 +19,7 @@
 //! | `tl:{default:0}:last:<person>` | string | when the person was last sent to, for as long as that matters | `step_outbound` | the same |
 //! | `tl:{default:0}:pace:<sender>` | string | until when its time to send is given away | `reserve_pace` | the same |
 //! | `tl:{default:0}:history` | stream | an entry per message, by id or SID | `step_outbound`, `record_status` | `history` |
-//! | `tl:{default:0}:history:<person>` | sorted set | the same per recipient, in the order of the text | `step_outbound`, `record_status` | `history` |
+//! | `tl:{default:0}:history:<xyz>` | sorted set | the same by recipient, in the order of the text | `step_outbound`, `record_status` | `history` |
 //! | `tl:{default:0}:tasks` | sorted set | task -> when it is due | `record_status`, `plan`, `claim` | `claim` |
 //! | `tl:{default:0}:relays` | sorted set | statuses to be relayed -> when | `plan`, `plan_anew`, `claim` | `claim` |
 //! | `tl:{default:0}:count:<time>` | hash | counter -> count in the minute `m…` or hour `h…`; ends by itself | `record_status`, `change_consent`, `record_inbound` | `counts` |
@@ -35,7 +35,8 @@
 //! the installation is kept for an organization called `*`, which no other can be called.
 //!
 //! Messages share hashes: `<xyz>` is the last three digits of the SID. A message then costs a field of some 70 bytes
-//! instead of a key of some 200, and Redis keeps hashes of up to 512 such fields as packed lists.
+//! instead of a key of some 200, and Redis keeps hashes of up to 512 such fields as packed lists. Recipients share their
+//! histories for the same reason, by a digest of the number.
 
 use crate::{
     domain::{Flow, MessageId, Organization, Stream, Task, TaskLine, UnixMs, stats::Unit},
@@ -49,6 +50,9 @@ pub(super) struct Keys {
     prefix: String,
     partitions: u16,
 }
+
+/// Bits of a recipient's digest that are not used for its history's key: partitions go by those.
+const HISTORY_BUCKET_SHIFT: u32 = 4;
 
 /// A partition's number, below the store's `partitions`.
 pub(super) type Partition = u16;
@@ -116,7 +120,13 @@ impl Keys {
         (partition < self.partitions).then(|| self.key(organization, partition, &format!("out:{id}")))
     }
 
-    /// A key of `person`: `kind` is `consent`, `changes`, `last` or `history`.
+    /// Which messages `person` was sent. Many recipients share a key: one for each would take more than what is in it.
+    pub(super) fn history_of(&self, organization: &Organization, person: &str) -> String {
+        let bucket = crc16::State::<crc16::XMODEM>::calculate(person.as_bytes()) >> HISTORY_BUCKET_SHIFT;
+        self.key(organization, self.partition(person), &format!("history:{bucket:03x}"))
+    }
+
+    /// A key of `person`: `kind` is `consent`, `changes` or `last`.
     pub(super) fn of_person(&self, organization: &Organization, kind: &str, person: &str) -> String {
         self.key(organization, self.partition(person), &format!("{kind}:{person}"))
     }

@@ -54,7 +54,7 @@ impl RedisStore {
             self.keys.of_person(organization, "last", person),
             self.keys.flows(organization, partition),
             self.keys.history(organization, partition),
-            self.keys.of_person(organization, "history", person),
+            self.keys.history_of(organization, person),
         ];
         let (consent, now, cooldown) = match gate {
             Some(gate) => {
@@ -75,6 +75,7 @@ impl RedisStore {
             new.outbound,
             new.content,
             flow.to_string(),
+            history_name(person).to_owned(),
         ];
         let answer: i64 = read(self.write(&scripts::STEP_OUTBOUND, &keys, &arguments).await?)?;
         Ok(match answer {
@@ -85,19 +86,18 @@ impl RedisStore {
         })
     }
 
-    /// Enters a message that was sent elsewhere among its recipient's.
+    /// Enters a message that was sent elsewhere among its recipient's, whose partition is another than the message's.
     pub(super) async fn enter_for_person(
         &self,
         organization: &Organization,
         change: &StatusChange,
     ) -> Result<(), Error> {
-        // The recipient's partition may be another than the message's, so that the place is not that in the whole
-        // history: the digits of the SID stand for the sequence.
+        // The place is not that in the whole history: the digits of the SID stand for the sequence.
         let sid = change.sid.as_str();
         let place = HistoryId { ms: change.at, seq: u64::from(crc(sid)), partition: 0 };
         let mut command = redis::cmd("ZADD");
-        command.arg(self.keys.of_person(organization, "history", &change.to)).arg(0);
-        command.arg(format!("{}{sid}", place_text(place)));
+        command.arg(self.keys.history_of(organization, &change.to)).arg(0);
+        command.arg(format!("{}:{}{sid}", history_name(&change.to), place_text(place)));
         self.get::<Value>(&command).await.map(drop)
     }
 }
@@ -106,14 +106,19 @@ fn crc(text: &str) -> u16 {
     crc16::State::<crc16::XMODEM>::calculate(text.as_bytes())
 }
 
+/// A recipient in the history of recipients, where each byte is there once for every message.
+pub(super) fn history_name(person: &str) -> &str {
+    person.strip_prefix('+').unwrap_or(person)
+}
+
 /// A place among a recipient's messages: texts are ordered as the places are.
 fn place_text(place: HistoryId) -> String {
     format!("{:011x}{:05x}:", place.ms, place.seq)
 }
 
 /// Reads what stands in a recipient's history.
-fn entry_of_person(member: &str, partition: u16) -> Option<(HistoryId, MessageRef)> {
-    let (place, message) = member.split_once(':')?;
+fn entry_of_person(member: &str, person: &str, partition: u16) -> Option<(HistoryId, MessageRef)> {
+    let (place, message) = member.strip_prefix(person)?.strip_prefix(':')?.split_once(':')?;
     let (ms, seq) = place.split_at_checked(11)?;
     let ms = UnixMs::from_str_radix(ms, 16).ok()?;
     let seq = u64::from_str_radix(seq, 16).ok()?;
@@ -267,17 +272,19 @@ impl Outbox for RedisStore {
             return Ok(Vec::new());
         }
         if let Some(person) = person {
+            let name = history_name(person);
             let end = match before {
-                HistoryId::END => "+".to_owned(),
-                before => format!("({}", place_text(before)),
+                // What comes behind a colon.
+                HistoryId::END => format!("({name};"),
+                before => format!("({name}:{}", place_text(before)),
             };
             let mut command = redis::cmd("ZREVRANGEBYLEX");
-            command.arg(self.keys.of_person(organization, "history", person));
-            command.arg(end).arg("-").arg("LIMIT").arg(0).arg(limit);
+            command.arg(self.keys.history_of(organization, person));
+            command.arg(end).arg(format!("[{name}:")).arg("LIMIT").arg(0).arg(limit);
             let members: Vec<String> = self.get(&command).await?;
             let partition = self.keys.partition(person);
             let entries = members.iter().map(|member| {
-                entry_of_person(member, partition)
+                entry_of_person(member, name, partition)
                     .ok_or_else(|| Error::Unreadable(format!("a place in a history: {member:?}")))
             });
             return entries.collect();

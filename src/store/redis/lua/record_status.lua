@@ -7,6 +7,8 @@
 -- KEYS[5]  stream  <prefix>:{<organization>:<partition>}:history
 -- KEYS[6]  hash    <prefix>:{<organization>:<partition>}:count:<minute>    counter -> count
 -- KEYS[7]  hash    <prefix>:{<organization>:<partition>}:count:<hour>      counter -> count
+-- KEYS[8]  sorted set <prefix>:{<organization>:<partition>}:history:<xyz>  recipient, place and message; left out if the
+--                  recipient's partition is another
 --
 -- ARGV[1]  message SID
 -- ARGV[2]  our own id, empty if not known
@@ -28,10 +30,12 @@
 -- ARGV[18] when the hour's counts end, milliseconds since 1970
 -- ARGV[19] the counter of the time since the message's first status, to which its quarters of doublings of a
 --          millisecond are added; empty if it is not counted
--- ARGV[20…] the counters of a message that moves to this status
+-- ARGV[20] the recipient, as the history of recipients names it
+-- ARGV[21…] the counters of a message that moves to this status
 --
 -- Returns 0: recorded before, no entry written. 1: the message moved. 2: recorded, the message stays.
--- 4 more: the record has ARGV[2] as its id, and had none before, or the status was recorded before. 8 more: the message was entered in the history.
+-- 4 more: the record has ARGV[2] as its id, and had none before, or the status was recorded before. 8 more: the message was entered in the
+-- history, and not in that of its recipient.
 local record = redis.call('HGET', KEYS[1], ARGV[1])
 local rank, status, id, seen = 0, '', '', ''
 if record then
@@ -76,20 +80,29 @@ if ARGV[6] ~= '' then
   redis.call('HSET', KEYS[3], entry, ARGV[6])
 end
 if not record and id == '' then
-  redis.call('XADD', KEYS[5], '*', 'm', ARGV[1])
-  result = result + 8
+  local entered = redis.call('XADD', KEYS[5], '*', 'm', ARGV[1])
+  if KEYS[8] then
+    local at, after = string.match(entered, '^(%d+)%-(%d+)$')
+    local place = string.format('%011x%05x:', tonumber(at), tonumber(after))
+    redis.call('ZADD', KEYS[8], 0, ARGV[20] .. ':' .. place .. ARGV[1])
+  else
+    result = result + 8
+  end
 end
 if moves then
-  local counters = { unpack(ARGV, 20) }
+  local counters = { unpack(ARGV, 21) }
   if ARGV[19] ~= '' and first then
     local step = math.floor(4 * math.log(math.max(tonumber(ms) - tonumber(first, 16), 1)) / math.log(2))
     table.insert(counters, ARGV[19] .. ' ' .. string.format('%d', step))
   end
   for _, counter in ipairs(counters) do
-    redis.call('HINCRBY', KEYS[6], counter, 1)
-    redis.call('HINCRBY', KEYS[7], counter, 1)
+    -- The first of its kind may have made the hash.
+    if redis.call('HINCRBY', KEYS[6], counter, 1) == 1 then
+      redis.call('PEXPIREAT', KEYS[6], ARGV[17])
+    end
+    if redis.call('HINCRBY', KEYS[7], counter, 1) == 1 then
+      redis.call('PEXPIREAT', KEYS[7], ARGV[18])
+    end
   end
-  redis.call('PEXPIREAT', KEYS[6], ARGV[17])
-  redis.call('PEXPIREAT', KEYS[7], ARGV[18])
 end
 return result

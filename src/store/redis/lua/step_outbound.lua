@@ -6,7 +6,7 @@
 -- KEYS[4]  string      <prefix>:{<organization>:<partition>}:last:<person>      when the person was last sent to
 -- KEYS[5]  set         <prefix>:{<organization>:<partition>}:flows              every flow in which a message is queued
 -- KEYS[6]  stream      <prefix>:{<organization>:<partition>}:history
--- KEYS[7]  sorted set  <prefix>:{<organization>:<partition>}:history:<person>   place and message
+-- KEYS[7]  sorted set  <prefix>:{<organization>:<partition>}:history:<xyz>      recipient, place and message
 --
 -- ARGV[1]  the state that it is decided on, empty for a new message
 -- ARGV[2]  the state afterwards
@@ -20,6 +20,7 @@
 -- ARGV[10] a new message: what was asked for
 -- ARGV[11] a new message: what Twilio is to be given, sealed; empty if its batch holds that
 -- ARGV[12] its flow
+-- ARGV[13] the recipient, as the history of recipients names it
 --
 -- Returns 1: stored. 0: the state is another, or the id is taken. -1: consent is another. Anything greater than 1: until
 -- when the recipient is not to be sent to. Nothing is written but in the first case.
@@ -45,7 +46,8 @@ if ARGV[1] == '' then
     redis.call('HSET', KEYS[1], 'content', ARGV[11])
   end
   local ms, seq = string.match(redis.call('XADD', KEYS[6], '*', 'm', ARGV[5]), '^(%d+)%-(%d+)$')
-  redis.call('ZADD', KEYS[7], 0, string.format('%011x%05x:', tonumber(ms), tonumber(seq)) .. ARGV[5])
+  local place = string.format('%011x%05x:', tonumber(ms), tonumber(seq))
+  redis.call('ZADD', KEYS[7], 0, ARGV[13] .. ':' .. place .. ARGV[5])
 elseif ARGV[4] == '1' then
   redis.call('HDEL', KEYS[1], 'content')
 end
