@@ -158,14 +158,6 @@ pub enum SendError {
     Store(#[from] store::Error),
 }
 
-/// How the calls for a message ended.
-enum Called {
-    /// Twilio was called until this.
-    Ended(Result<resource::Message, client::Error>),
-    /// The person has opted out between two calls.
-    OptedOut(OptedOut),
-}
-
 /// A message that has passed, or has been put into the queue.
 enum Stored {
     Sending(OutboundState),
@@ -216,8 +208,8 @@ impl App {
                 }
             };
         let result = match self.call_again_while_not_processed(&call).await {
-            Called::Ended(result) => result,
-            Called::OptedOut(by) => {
+            Ok(result) => result,
+            Err(by) => {
                 let to = self.refusal("recipient_opted_out", "the recipient has opted out", None);
                 let step = Step { from: sending, to, due: None, gate: None };
                 self.store.step_outbound(organization, &outbound, &step).await?;
@@ -347,20 +339,23 @@ impl App {
     }
 
     /// Calls Twilio, again only if it is known that it has done nothing with the message, and the recipient may still be
-    /// sent to.
-    async fn call_again_while_not_processed(&self, call: &Call<'_>) -> Called {
+    /// sent to: what Twilio said last, or who has opted the recipient out between two calls.
+    async fn call_again_while_not_processed(
+        &self,
+        call: &Call<'_>,
+    ) -> Result<Result<resource::Message, client::Error>, OptedOut> {
         debug_assert!(RETRY_TIME_MAX < SEND_TIME_MAX);
         let give_up = Instant::now() + RETRY_TIME_MAX;
         let mut delay = RETRY_DELAY_MIN;
         loop {
             let error = match self.call_twilio(call).await {
                 Err(error) if error.outcome() == client::Outcome::NotProcessed => error,
-                result => return Called::Ended(result),
+                result => return Ok(result),
             };
             let jittered = delay.mul_f64(rand::rng().random_range(0.5..1.0));
             let pause = error.retry_after().unwrap_or(jittered);
             if Instant::now() + pause >= give_up {
-                return Called::Ended(Err(error));
+                return Ok(Err(error));
             }
             tokio::time::sleep(pause).await;
             delay *= 2;
@@ -368,11 +363,11 @@ impl App {
             match self.store.consent(organization, to.bare()).await {
                 Ok(known) if self.intake.is_clear() => {
                     if let Some(by) = known.consent.refusal(to.channel()) {
-                        return Called::OptedOut(by);
+                        return Err(by);
                     }
                 }
                 // What the person may have said meanwhile is not known.
-                _ => return Called::Ended(Err(error)),
+                _ => return Ok(Err(error)),
             }
         }
     }
