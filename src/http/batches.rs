@@ -9,10 +9,10 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     State,
     auth::{Caller, Right},
-    messages::{self, Page, Shown, fault},
+    messages::{self, Page, Shown},
     openapi::{self, ReadProblems},
     problem::Problem,
-    time,
+    query, time,
 };
 use crate::{
     app::bulk::{BatchState, Progress},
@@ -126,13 +126,9 @@ pub async fn list(
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Read)?;
     let id = read_id(&id)?;
-    let query = web::Query::<Query>::from_query(request.query_string());
-    let query = query.map_err(|error| fault("query", error.to_string()))?.into_inner();
-    let (skip, limit) = (query.cursor.unwrap_or(0) as usize, query.limit.unwrap_or(LIMIT_DEFAULT));
-    if !(1..=messages::LIMIT_MAX).contains(&limit) {
-        let max = messages::LIMIT_MAX;
-        return Err(fault("limit", format!("must be a whole number from 1 to {max}")));
-    }
+    let query: Query = query::read(&request)?;
+    let skip = query.cursor.unwrap_or(0) as usize;
+    let limit = query::limit(query.limit, LIMIT_DEFAULT, messages::LIMIT_MAX)?;
     // One more than wanted tells whether there is a next page.
     let found = state.app.batch_messages(&caller.organization, &id, skip, limit + 1).await?;
     let found = found.ok_or_else(not_found)?;

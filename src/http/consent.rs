@@ -16,10 +16,10 @@ use super::{
     State,
     auth::{Caller, Right},
     fields::{Fields, too_large},
-    messages::{self, fault},
+    messages,
     openapi::{self, ReadProblems, WriteProblems},
     problem::{Code, Problem},
-    time,
+    query, time,
 };
 use crate::{
     app::{
@@ -168,13 +168,9 @@ pub async fn history(
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Read)?;
     let phone = number(&state, &phone)?;
-    let query = web::Query::<Query>::from_query(request.query_string());
-    let query = query.map_err(|error| fault("query", error.to_string()))?.into_inner();
-    let (skip, limit) = (query.cursor.unwrap_or(0) as usize, query.limit.unwrap_or(LIMIT_DEFAULT));
-    if !(1..messages::LIMIT_MAX).contains(&limit) {
-        let max = messages::LIMIT_MAX - 1;
-        return Err(fault("limit", format!("must be a whole number from 1 to {max}")));
-    }
+    let query: Query = query::read(&request)?;
+    let skip = query.cursor.unwrap_or(0) as usize;
+    let limit = query::limit(query.limit, LIMIT_DEFAULT, messages::LIMIT_MAX - 1)?;
     // One more than wanted tells whether there is a next page.
     let mut changes = state.app.consent_changes(&caller.organization, &phone, skip, limit + 1).await?;
     let next_cursor = (changes.len() > limit).then(|| (skip + limit).to_string());
@@ -319,7 +315,8 @@ pub async fn import(
     })?;
     let body = body.map_err(|_| too_large(IMPORT_BYTES_MAX))?.map_err(|_| unreadable())?;
     let region = state.app.settings().default_region;
-    let read = consent_csv::read(&body, region).map_err(|error| fault("body", error.to_string()))?;
+    let read = consent_csv::read(&body, region)
+        .map_err(|error| Problem::invalid_field("body", error.to_string()))?;
     let done = state.app.import_consent(&caller.organization, read.records, &caller.user).await?;
     tracing::info!(
         event = "audit", action = "consent.imported", organization = %caller.organization, actor = caller.user,

@@ -4,7 +4,10 @@ use std::{convert::Infallible, time::Duration};
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::header::{self, ACCEPT},
+    http::{
+        Method,
+        header::{self, ACCEPT},
+    },
     web,
 };
 use bytes::Bytes;
@@ -18,8 +21,8 @@ use super::{
     State,
     auth::{Caller, Right},
     openapi::{self, ReadProblems},
-    problem::{FieldError, Problem},
-    time,
+    problem::Problem,
+    query, time,
 };
 use crate::{
     domain::{
@@ -91,37 +94,37 @@ pub async fn events(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Read)?;
-    let query = web::Query::<Query>::from_query(request.query_string()).map_err(|error| {
-        Problem::invalid_fields(vec![FieldError { field: "query".to_owned(), detail: error.to_string() }])
-    })?;
-    let query = query.into_inner();
+    let query: Query = query::read(&request)?;
     let live = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
     let live = live.is_some_and(|accept| accept.contains("text/event-stream"));
+    // What nobody reads has no end either.
+    let live = live && request.method() != Method::HEAD;
     let resumed = request.headers().get(LAST_EVENT_ID).and_then(|value| value.to_str().ok());
     let after = match resumed.filter(|_| live).or(query.cursor.as_deref()) {
-        Some(text) => Some(text.parse::<EventId>().map_err(|error| {
-            Problem::invalid_fields(vec![FieldError {
-                field: "cursor".to_owned(),
-                detail: error.to_string(),
-            }])
-        })?),
+        Some(text) => {
+            let id = text.parse::<EventId>();
+            Some(id.map_err(|error| Problem::invalid_field("cursor", error.to_string()))?)
+        }
         None => None,
     };
     if query.from.as_deref().is_some_and(|from| from != "start") {
-        let detail = "can only be start".to_owned();
-        return Err(Problem::invalid_fields(vec![FieldError { field: "from".to_owned(), detail }]));
+        return Err(Problem::invalid_field("from", "can only be start"));
     }
-    if query.limit.is_some_and(|limit| !(1..=LIMIT_MAX).contains(&limit)) {
-        let detail = format!("must be a whole number from 1 to {LIMIT_MAX}");
-        return Err(Problem::invalid_fields(vec![FieldError { field: "limit".to_owned(), detail }]));
+    if query.kind.as_deref().is_some_and(|kind| !Event::KINDS.contains(&kind)) {
+        return Err(Problem::invalid_field("type", "must be delivery, inbound or consent"));
     }
-    let filter =
-        Filter { kind: query.kind, message_sid: query.message_sid, batch_id: query.batch_id, to: query.to };
+    let limit = query::limit(query.limit, LIMIT_DEFAULT, LIMIT_MAX)?;
+    let region = state.app.settings().default_region;
+    let filter = Filter {
+        kind: query.kind,
+        message_sid: query.message_sid,
+        batch_id: query.batch_id,
+        to: query.to.as_deref().map(|to| query::person(to, region)),
+    };
     if live {
         let after = after.or_else(|| query.from.is_some().then_some(EventId::START));
         listen(state, caller.organization, after, filter).await
     } else {
-        let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
         page(&state, &caller.organization, after.unwrap_or(EventId::START), limit, &filter).await
     }
 }

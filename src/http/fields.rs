@@ -1,7 +1,13 @@
 //! Reads a JSON object field by field and gathers everything that is wrong with it.
 
+use std::fmt;
+
 use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header::CONTENT_TYPE, web};
 use futures_util::future::LocalBoxFuture;
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -13,6 +19,9 @@ use crate::domain::UnixMs;
 
 /// The longest body of the application's side, in bytes.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// The longest name of a field that a fault repeats, in characters.
+const NAME_CHARACTERS_MAX: usize = 64;
 
 /// A JSON object that is being read. Each `take` reads one field; [`Fields::finish`] reports the faults of all, and
 /// every field that nobody took.
@@ -28,9 +37,13 @@ impl Fields {
         hex::encode(Sha256::digest(text))
     }
 
-    /// Reports that `field` is wrong.
+    /// Reports that `field` is wrong; what was found first stands.
     pub fn fault(&mut self, field: &str, detail: impl Into<String>) {
-        self.errors.push(FieldError { field: field.to_owned(), detail: detail.into() });
+        // A name is the caller's own text; a long one is not repeated.
+        let field: String = field.chars().take(NAME_CHARACTERS_MAX).collect();
+        if self.errors.iter().all(|error| error.field != field) {
+            self.errors.push(FieldError { field, detail: detail.into() });
+        }
     }
 
     /// The text `field`, if it is there and not null.
@@ -47,9 +60,8 @@ impl Fields {
 
     /// The text `field`, which must be there and not be empty.
     pub fn require_text(&mut self, field: &str) -> String {
-        let errors = self.errors.len();
         let text = self.take_text(field).unwrap_or_default();
-        if text.trim().is_empty() && self.errors.len() == errors {
+        if text.trim().is_empty() {
             self.fault(field, "must be given and not be empty");
         }
         text
@@ -71,9 +83,8 @@ impl Fields {
         field: &str,
         read: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        let errors = self.errors.len();
         let taken = self.take(field, read);
-        if taken.is_none() && self.errors.len() == errors {
+        if taken.is_none() {
             self.fault(field, "must be given");
         }
         taken
@@ -156,11 +167,6 @@ impl Fields {
             .extend(faults.map(|fault| FieldError { field: format!("{field}.{}", fault.field), ..fault }));
     }
 
-    /// Whether something is wrong so far.
-    pub fn has_faults(&self) -> bool {
-        !self.errors.is_empty()
-    }
-
     /// The whole number `field`, within `range`.
     pub fn take_number(&mut self, field: &str, range: std::ops::RangeInclusive<u32>) -> Option<u32> {
         let value = self.object.remove(field).filter(|value| !value.is_null())?;
@@ -207,13 +213,38 @@ impl Fields {
 
     /// What was wrong, and every field that was not taken.
     pub fn into_faults(mut self) -> Vec<FieldError> {
-        let unknown = self.object.keys().map(|field| FieldError {
-            // A name is the caller's own text; a long one is not repeated.
-            field: field.chars().take(64).collect(),
-            detail: "is not a field of this request".to_owned(),
-        });
-        self.errors.extend(unknown);
+        for field in std::mem::take(&mut self.object).keys() {
+            self.fault(field, "is not a field of this request");
+        }
         self.errors
+    }
+}
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Fields;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields = Fields { object: Map::new(), errors: Vec::new() };
+                while let Some((name, value)) = map.next_entry::<String, Value>()? {
+                    // Which of the two was meant is not for us to guess.
+                    if fields.object.contains_key(&name) {
+                        fields.fault(&name, "is given twice");
+                    }
+                    fields.object.insert(name, value);
+                }
+                Ok(fields)
+            }
+        }
+
+        deserializer.deserialize_map(Object)
     }
 }
 
@@ -241,8 +272,8 @@ impl FromRequest for Fields {
             let body = body.await.map_err(|_| too_slow())?.map_err(|_| too_large(BODY_BYTES_MAX))?;
             let body = body.map_err(unreadable)?;
             match serde_json::from_slice(&body) {
-                Ok(Value::Object(object)) => Ok(Fields { object, errors: Vec::new() }),
-                Ok(_) => {
+                Ok(fields) => Ok(fields),
+                Err(error) if error.is_data() => {
                     Err(Problem::new(Code::BadRequest, "the body is not a JSON object", "send a JSON object"))
                 }
                 Err(error) => Err(Problem::new(

@@ -9,7 +9,7 @@ use tracing::Instrument;
 use super::{
     State,
     auth::Caller,
-    problem::{Code, FieldError, Problem},
+    problem::{Code, Problem},
 };
 use crate::app::idempotency::{Answer, End, Request, Seed, Turn};
 
@@ -35,10 +35,10 @@ impl FromRequest for IdempotencyKey {
         };
         ready(match value.to_str().ok().filter(visible) {
             Some(key) => Ok(Self(Some(key.to_owned()))),
-            None => Err(Problem::invalid_fields(vec![FieldError {
-                field: IDEMPOTENCY_KEY.to_owned(),
-                detail: format!("must be 1 to {KEY_CHARACTERS_MAX} visible ASCII characters"),
-            }])),
+            None => Err(Problem::invalid_field(
+                IDEMPOTENCY_KEY,
+                format!("must be 1 to {KEY_CHARACTERS_MAX} visible ASCII characters"),
+            )),
         })
     }
 }

@@ -7,9 +7,9 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     State,
     auth::{Caller, Right},
-    messages::fault,
     openapi::{self, ReadProblems, TwilioProblems},
     problem::Problem,
+    query,
 };
 use crate::{
     phone::{self, Described},
@@ -55,8 +55,7 @@ pub async fn lookup(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Read)?;
-    let query = web::Query::<Query>::from_query(request.query_string());
-    let query = query.map_err(|error| fault("query", error.to_string()))?.into_inner();
+    let query: Query = query::read(&request)?;
     let region = state.app.settings().default_region;
     let number = phone::normalize(&typed, region).map_err(Problem::invalid_phone_number)?;
     let Described { country, calling_code, national_format, kind, is_valid } = phone::describe(&number);

@@ -10,13 +10,12 @@ use super::{
     State,
     auth::{Caller, Right},
     openapi::{self, ReadProblems},
-    problem::{FieldError, Problem},
-    time,
+    problem::Problem,
+    query, time,
 };
 use crate::{
     app::query::{Filter, Message},
-    domain::{HistoryId, Hold, MessageId, Source, UnixMs},
-    phone,
+    domain::{HistoryId, Hold, MessageId, Source},
     twilio::{
         self, Channel, MessageSid,
         error_code::{ErrorCode, ErrorDescription},
@@ -65,48 +64,25 @@ pub async fn history(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Read)?;
-    let query = web::Query::<Query>::from_query(request.query_string());
-    let query = query.map_err(|error| fault("query", error.to_string()))?.into_inner();
-    let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
-    if !(1..=LIMIT_MAX).contains(&limit) {
-        return Err(fault("limit", format!("must be a whole number from 1 to {LIMIT_MAX}")));
-    }
+    let query: Query = query::read(&request)?;
+    let limit = query::limit(query.limit, LIMIT_DEFAULT, LIMIT_MAX)?;
     let region = state.app.settings().default_region;
     let filter = Filter {
         status: query.status,
-        to: query.to.as_deref().map(|to| person(to, region)),
+        to: query.to.as_deref().map(|to| query::person(to, region)),
         channel: query.channel.as_deref().map(channel).transpose()?,
-        since: query.since.as_deref().map(|at| read_time("since", at)).transpose()?,
-        until: query.until.as_deref().map(|at| read_time("until", at)).transpose()?,
+        since: query.since.as_deref().map(|at| query::time("since", at)).transpose()?,
+        until: query.until.as_deref().map(|at| query::time("until", at)).transpose()?,
     };
     let cursor = query.cursor.as_deref().map(str::parse::<HistoryId>).transpose();
-    let cursor = cursor.map_err(|error| fault("cursor", error.to_string()))?;
+    let cursor = cursor.map_err(|error| Problem::invalid_field("cursor", error.to_string()))?;
     let (messages, next) = state.app.history(&caller.organization, &filter, cursor, limit).await?;
     let messages = messages.iter().map(Shown::from).collect();
     Ok(HttpResponse::Ok().json(Page { messages, next_cursor: next.map(|next| next.to_string()) }))
 }
 
-pub(super) fn fault(field: &str, detail: impl Into<String>) -> Problem {
-    Problem::invalid_fields(vec![FieldError { field: field.to_owned(), detail: detail.into() }])
-}
-
-/// A recipient as the history names it: a number in E.164, else the address as it was given.
-fn person(typed: &str, region: Option<phone::Region>) -> String {
-    // A form-encoded query turns a `+` that is not escaped into a blank.
-    let bare = typed.strip_prefix("whatsapp:").unwrap_or(typed);
-    let plus = bare.strip_prefix(' ').map(|digits| format!("+{digits}"));
-    let bare = plus.as_deref().unwrap_or(bare);
-    phone::normalize(bare, region).unwrap_or_else(|_| bare.to_owned())
-}
-
 fn channel(text: &str) -> Result<Channel, Problem> {
-    Channel::parse(text).ok_or_else(|| fault("channel", "must be sms, whatsapp or rcs"))
-}
-
-fn read_time(field: &str, text: &str) -> Result<UnixMs, Problem> {
-    let time = text.parse::<jiff::Timestamp>().ok();
-    time.and_then(|time| UnixMs::try_from(time.as_millisecond()).ok())
-        .ok_or_else(|| fault(field, "must be a time in RFC 3339, such as 2026-01-31T09:00:00Z"))
+    Channel::parse(text).ok_or_else(|| Problem::invalid_field("channel", "must be sms, whatsapp or rcs"))
 }
 
 /// The query of `GET /api/sms/message-status/{message_sid}`.
@@ -132,8 +108,7 @@ pub async fn message_status(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Read)?;
-    let query = web::Query::<StatusQuery>::from_query(request.query_string());
-    let query = query.map_err(|error| fault("query", error.to_string()))?.into_inner();
+    let query: StatusQuery = query::read(&request)?;
     let organization = &caller.organization;
     if query.refresh
         && let Ok(name) = name.parse()

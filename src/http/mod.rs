@@ -17,6 +17,7 @@ mod openapi;
 mod preferences;
 mod problem;
 pub mod public_url;
+mod query;
 pub mod rate_limit;
 pub mod refusals;
 mod request_id;
@@ -35,6 +36,7 @@ use actix_web::{
     FromRequest, Handler, HttpResponse, Responder, ResponseError, Route,
     body::MessageBody,
     dev::{ServiceFactory, ServiceRequest, ServiceResponse},
+    guard,
     http::{
         Method,
         header::{self, HeaderValue},
@@ -115,13 +117,21 @@ pub fn routes(config: &mut web::ServiceConfig, prefix: &str) {
     config.default_service(web::to(no_such_path));
 }
 
-/// A path and what is done for each of its methods; another method is a problem that names those.
+/// A path and what is done for each of its methods; another method is a problem that names those. Where there is a GET,
+/// there is a HEAD.
 fn page<const N: usize>(path: &str, methods: [(Method, Route); N]) -> actix_web::Resource {
-    let allowed: Vec<&str> = methods.iter().map(|(method, _)| method.as_str()).collect();
+    let mut allowed = Vec::new();
+    let resource = methods.into_iter().fold(web::resource(path), |resource, (method, route)| {
+        allowed.push(method.to_string());
+        let asked = guard::Any(guard::Method(method.clone()));
+        resource.route(route.guard(if method == Method::GET {
+            allowed.push(Method::HEAD.to_string());
+            asked.or(guard::Head())
+        } else {
+            asked
+        }))
+    });
     let allowed = allowed.join(", ");
-    let resource = methods
-        .into_iter()
-        .fold(web::resource(path), |resource, (method, route)| resource.route(route.method(method)));
     resource.default_service(web::to(move || std::future::ready(method_not_allowed(&allowed))))
 }
 

@@ -131,7 +131,7 @@ fn read_fallback(fields: &mut Fields) -> Option<Duration> {
         _ => Err("must be sms"),
     });
     let after_s = fallback.take_number("after_s", 1..=FALLBACK_S_MAX);
-    if after_s.is_none() && !fallback.has_faults() {
+    if after_s.is_none() {
         fallback.fault("after_s", "must be given");
     }
     fields.add_faults_of("fallback", fallback);

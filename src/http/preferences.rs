@@ -162,6 +162,6 @@ fn known_name(user: &str) -> Result<&str, Problem> {
     if (1..=USER_CHARACTERS_MAX).contains(&user.chars().count()) {
         Ok(user)
     } else {
-        Err(super::messages::fault("user_id", format!("must have 1 to {USER_CHARACTERS_MAX} characters")))
+        Err(Problem::invalid_field("user_id", format!("must have 1 to {USER_CHARACTERS_MAX} characters")))
     }
 }

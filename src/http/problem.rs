@@ -194,6 +194,11 @@ impl Problem {
         Self { errors, ..Self::new(Code::ValidationFailed, detail, "correct the fields listed in errors") }
     }
 
+    /// 422 with the one field that is wrong.
+    pub fn invalid_field(field: &str, detail: impl Into<String>) -> Self {
+        Self::invalid_fields(vec![FieldError { field: field.to_owned(), detail: detail.into() }])
+    }
+
     /// 422 for a text that is no phone number.
     pub fn invalid_phone_number(error: InvalidPhoneNumber) -> Self {
         Self::new(
@@ -267,11 +272,9 @@ pub fn opted_out(by: OptedOut, channel: Channel) -> Problem {
         OptedOut::ByPerson => format!("the recipient has opted out of {channel}"),
         OptedOut::ByTwilio => format!("Twilio blocks {channel} messages to the recipient, who sent STOP"),
     };
-    let mend = match (by, channel) {
-        (OptedOut::ByPerson, Channel::Whatsapp) => {
-            "do not send; the recipient can opt in again by writing START"
-        }
-        _ => {
+    let mend = match by {
+        OptedOut::ByPerson => "do not send; the recipient can opt in again by writing START to the sender",
+        OptedOut::ByTwilio => {
             "do not send; the recipient must text START to the sender, since nobody else can lift Twilio's block"
         }
     };

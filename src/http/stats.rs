@@ -10,10 +10,9 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     State,
     auth::{Caller, Right},
-    messages::fault,
     openapi::{self, ReadProblems},
     problem::Problem,
-    time,
+    query, time,
 };
 use crate::{
     app::stats::{Stats, unit_of},
@@ -52,7 +51,7 @@ struct Query {
 struct Shown {
     from: String,
     until: String,
-    /// Seconds of a part, with an `s` behind.
+    /// How long a part is: `90m`, `6h`, `1d`.
     bucket: String,
     totals: BTreeMap<String, u64>,
     delivery_rate: Option<f64>,
@@ -102,7 +101,7 @@ impl Shown {
         Self {
             from: time(stats.from),
             until: time(stats.until),
-            bucket: format!("{}s", bucket_ms / 1_000),
+            bucket: span(bucket_ms),
             totals: stats.totals,
             delivery_rate: stats.delivery_rate,
             opt_outs: stats.opt_outs,
@@ -126,12 +125,11 @@ pub async fn stats(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Read)?;
-    let query = web::Query::<Query>::from_query(request.query_string());
-    let query = query.map_err(|error| fault("query", error.to_string()))?.into_inner();
+    let query: Query = query::read(&request)?;
     let window_ms = read_ms("window", query.window.as_deref().unwrap_or(WINDOW_DEFAULT))?;
     let unit_ms = unit_of(window_ms).ms();
     if !(unit_ms..=WINDOW_MS_MAX).contains(&window_ms) {
-        return Err(fault("window", "must be a time from 1m to 30d, such as 1h"));
+        return Err(Problem::invalid_field("window", "must be a time from 1m to 30d, such as 1h"));
     }
     let bucket_ms = match &query.bucket {
         Some(bucket) => read_ms("bucket", bucket)?,
@@ -139,13 +137,29 @@ pub async fn stats(
     };
     if bucket_ms == 0 || bucket_ms % unit_ms != 0 || bucket_ms > window_ms {
         let unit = if unit_ms == 60_000 { "minutes" } else { "hours" };
-        return Err(fault("bucket", format!("must be whole {unit}, and no longer than the window")));
+        return Err(Problem::invalid_field(
+            "bucket",
+            format!("must be whole {unit}, and no longer than the window"),
+        ));
     }
     if window_ms.div_ceil(bucket_ms) > BUCKETS_MAX {
-        return Err(fault("bucket", format!("must part the window into at most {BUCKETS_MAX}")));
+        return Err(Problem::invalid_field(
+            "bucket",
+            format!("must part the window into at most {BUCKETS_MAX}"),
+        ));
     }
     let stats = state.app.stats(&caller.organization, window_ms, bucket_ms).await?;
     Ok(HttpResponse::Ok().json(Shown::of(stats, bucket_ms)))
+}
+
+/// `ms`, which is whole minutes, in the largest unit that it is whole in.
+fn span(ms: UnixMs) -> String {
+    let minutes = ms / 60_000;
+    match (minutes % 60, minutes % (24 * 60)) {
+        (_, 0) => format!("{}d", minutes / (24 * 60)),
+        (0, _) => format!("{}h", minutes / 60),
+        _ => format!("{minutes}m"),
+    }
 }
 
 /// A time such as `90s`, `15m`, `1h`, `7d`.
@@ -155,5 +169,5 @@ fn read_ms(field: &str, text: &str) -> Result<UnixMs, Problem> {
         span.and_then(|span| span.total((jiff::Unit::Millisecond, SpanRelativeTo::days_are_24_hours())).ok());
     ms.filter(|ms| (0.0..=WINDOW_MS_MAX as f64 * 2.0).contains(ms))
         .map(|ms| ms as UnixMs)
-        .ok_or_else(|| fault(field, "must be a time such as 15m, 1h or 7d"))
+        .ok_or_else(|| Problem::invalid_field(field, "must be a time such as 15m, 1h or 7d"))
 }

@@ -220,24 +220,36 @@ async fn faulty_requests_name_every_fault(on: On) {
     };
     assert_eq!(raw("application/json", b"{".to_vec()).await.0, 400);
     assert_eq!(raw("application/json", b"[]".to_vec()).await.0, 400);
+    let twice = br#"{"to_number":"+14155550100","message":"x","to_number":"+14155550101"}"#;
+    let (status, problem) = raw("application/json", twice.to_vec()).await;
+    let faults = json!([{ "field": "to_number", "detail": "is given twice" }]);
+    assert_eq!((status, &problem["errors"]), (422, &faults));
     assert_eq!(raw("application/json", b"{\"message\":\"\xff\"}".to_vec()).await.0, 400);
     assert_eq!(raw("text/plain", b"{}".to_vec()).await.0, 415);
     assert_eq!(raw("application/json", vec![b' '; 1024 * 1024 + 1]).await.0, 413);
     let get = |path: &'static str| answer(service.get(Role::Viewer, path));
-    for path in [
-        "/api/sms/events?limit=0",
-        "/api/sms/events?limit=x",
-        "/api/sms/events?cursor=x",
-        "/api/sms/events?x=1",
+    for (path, field) in [
+        ("/api/sms/events?limit=0", "limit"),
+        ("/api/sms/events?limit=x", "limit"),
+        ("/api/sms/events?cursor=x", "cursor"),
+        ("/api/sms/events?type=x", "type"),
+        ("/api/sms/events?x=1", "x"),
+        ("/api/sms/events?limit=1&limit=2", "query"),
+        ("/api/sms/messages?channel=fax", "channel"),
+        ("/api/sms/message-status/x?refresh=perhaps", "refresh"),
     ] {
-        assert_eq!(get(path).await.0, 422, "{path}");
+        let (status, problem) = get(path).await;
+        assert_eq!((status, &problem["errors"][0]["field"]), (422, &json!(field)), "{path}");
     }
     assert_eq!(get("/api/sms/message-status/x").await.0, 404);
     assert_eq!(get("/api/sms/nothing").await.0, 404);
     let (status, problem) = answer(service.anonymous(Method::DELETE, EVENTS)).await;
     assert_eq!((status, &problem["code"]), (405, &json!("method_not_allowed")));
     let wrong = service.anonymous(Method::PATCH, "/api/sms/preferences").send().await.unwrap();
-    assert_eq!((wrong.status().as_u16(), &wrong.headers()["allow"]), (405, &"GET, PUT".parse().unwrap()));
+    assert_eq!(
+        (wrong.status().as_u16(), &wrong.headers()["allow"]),
+        (405, &"GET, HEAD, PUT".parse().unwrap())
+    );
 }
 
 async fn health_is_told_without_a_token(on: On) {
@@ -245,4 +257,10 @@ async fn health_is_told_without_a_token(on: On) {
     assert_eq!(answer(service.anonymous(Method::GET, "/healthz")).await.0, 200);
     let (status, ready) = answer(service.anonymous(Method::GET, "/readyz")).await;
     assert_eq!((status, &ready["store"]), (200, &json!("ok")));
+    let head = service.anonymous(Method::HEAD, "/healthz").send().await.unwrap();
+    assert_eq!((head.status().as_u16(), head.bytes().await.unwrap().len()), (200, 0));
+    // An endless stream has no end for HEAD to wait for.
+    let live = service.anonymous(Method::HEAD, EVENTS).bearer_auth(token(Role::Viewer));
+    let live = live.header("Accept", "text/event-stream").send().await.unwrap();
+    assert_eq!((live.status().as_u16(), live.bytes().await.unwrap().len()), (200, 0));
 }

@@ -55,10 +55,10 @@ async fn filters_choose_events(on: On) {
         ("type=delivery", 2),
         ("type=inbound", 1),
         ("type=consent", 1),
-        ("type=nothing", 0),
         ("message_sid=SM00000000000000000000000000000001", 1),
         ("message_sid=SM00000000000000000000000000000003", 2),
         ("to=%2B14155550100", 2),
+        ("to=+1 (415) 555-0100", 2),
         ("to=%2B14155550100&type=inbound", 0),
         ("batch_id=b", 0),
     ] {

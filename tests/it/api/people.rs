@@ -411,6 +411,8 @@ async fn the_last_hour_is_told_in_numbers(on: On) {
     assert_eq!((series.len(), delivered), (24, 3));
     let days = get(service, Role::Viewer, "/api/sms/stats?window=7d&bucket=1h").await;
     assert_eq!((days["series"].as_array().unwrap().len(), &days["totals"]["delivered"]), (168, &json!(3)));
+    let weeks = get(service, Role::Viewer, "/api/sms/stats?window=28d&bucket=168h").await;
+    assert_eq!([&stats["bucket"], &days["bucket"], &weeks["bucket"]], ["5m", "1h", "7d"]);
     for wrong in
         ["window=0s", "window=31d", "window=x", "bucket=30s", "bucket=2h", "window=24h&bucket=7s", "x=1"]
     {
