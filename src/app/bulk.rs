@@ -116,11 +116,11 @@ pub struct Progress {
     /// Messages by where they are: `waiting`, `scheduled`, `held`, `sending`, `unknown`, `refused`, `canceled`, and
     /// Twilio's statuses.
     pub counts: BTreeMap<String, usize>,
-    /// When the first of it came to its end on our side.
+    /// When the first of it left.
     pub started_at: Option<UnixMs>,
-    /// When the last did.
+    /// When the last of it came to its end on our side.
     pub finished_at: Option<UnixMs>,
-    /// Messages per second, from the first to the last that came to its end.
+    /// Messages per second, from the first to the last that left.
     pub rate_per_s: Option<f64>,
     /// When the last will have left, at that rate.
     pub estimated_finish_at: Option<UnixMs>,
@@ -279,15 +279,16 @@ impl App {
     ) -> Result<Option<Progress>, store::Error> {
         let Some(batch) = self.batch(organization, id).await? else { return Ok(None) };
         let mut counts = BTreeMap::new();
-        let (mut first, mut last, mut resolved) = (None, None, 0_usize);
+        let (mut resolved, mut last_resolved) = (0_usize, None);
+        let mut left = Vec::new();
         for part in 0..parts(&batch) {
             for message in self.part(organization, id, part).await? {
                 *counts.entry(message.status).or_default() += 1;
                 if let Some(at) = message.resolved_at {
                     resolved += 1;
-                    first = Some(first.map_or(at, |first: UnixMs| first.min(at)));
-                    last = last.max(Some(at));
+                    last_resolved = last_resolved.max(Some(at));
                 }
+                left.extend(message.left_at);
             }
         }
         let is_done = resolved == batch.total;
@@ -296,19 +297,20 @@ impl App {
             (None, true) => BatchState::Done,
             (None, false) => BatchState::Running,
         };
+        let (first, last) = (left.iter().min().copied(), left.iter().max().copied());
         // The first ends no interval.
         let took_ms = last.zip(first).map(|(last, first)| last - first).filter(|&ms| ms > 0);
         let rate_per_s =
-            took_ms.map(|ms| (resolved - 1) as f64 * 1_000.0 / ms as f64).filter(|&rate| rate > 0.0);
-        let left = batch.total - resolved;
-        let estimate = |rate: f64| self.now_ms() + (left as f64 * 1_000.0 / rate) as UnixMs;
+            took_ms.map(|ms| (left.len() - 1) as f64 * 1_000.0 / ms as f64).filter(|&rate| rate > 0.0);
+        let remaining = (batch.total - resolved) as f64;
+        let estimate = |rate: f64| self.now_ms() + (remaining * 1_000.0 / rate) as UnixMs;
         Ok(Some(Progress {
             id: id.clone(),
             state,
             total: batch.total,
             counts,
             started_at: first,
-            finished_at: last.filter(|_| is_done).or((batch.total == 0).then_some(batch.created_at)),
+            finished_at: last_resolved.filter(|_| is_done).or((batch.total == 0).then_some(batch.created_at)),
             rate_per_s,
             estimated_finish_at: rate_per_s.filter(|_| !is_done).map(estimate),
         }))
@@ -453,6 +455,11 @@ impl App {
         let mut deliveries = self.store().deliveries(organization, &sids).await?.into_iter();
         let standing = |stored: StoredOutbound| {
             let resolved_at = stored.state.resolved_at();
+            let left_at = match stored.state {
+                OutboundState::Accepted { at, .. } => Some(at),
+                OutboundState::Sending { since, .. } | OutboundState::Unknown { since, .. } => Some(since),
+                _ => None,
+            };
             let status = match &stored.state {
                 OutboundState::Waiting { reason, .. } => waiting_status(*reason).to_owned(),
                 OutboundState::Sending { .. } => "sending".to_owned(),
@@ -465,7 +472,7 @@ impl App {
                     status.map_or_else(|| "queued".to_owned(), |status| status.to_string())
                 }
             };
-            Standing { status, resolved_at }
+            Standing { status, resolved_at, left_at }
         };
         Ok(stored.into_iter().flatten().map(standing).collect())
     }
@@ -477,7 +484,10 @@ const CANCELED_AT_ONCE: usize = 64;
 /// Where a message of a batch is.
 struct Standing {
     status: String,
+    /// When it came to its end on our side.
     resolved_at: Option<UnixMs>,
+    /// When Twilio had it, or may have had it.
+    left_at: Option<UnixMs>,
 }
 
 /// The same recipients, each once.

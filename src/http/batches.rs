@@ -37,9 +37,11 @@ struct Batch {
     /// Messages by where they are: `waiting`, `scheduled`, `held`, `sending`, `unknown`, `refused`, `canceled`, and
     /// Twilio's statuses.
     counts: BTreeMap<String, usize>,
+    /// When the first left.
     started_at: Option<String>,
+    /// When nothing was left to be done.
     finished_at: Option<String>,
-    /// Messages per second so far.
+    /// Messages that left per second so far.
     rate_per_s: Option<f64>,
     estimated_finish_at: Option<String>,
 }

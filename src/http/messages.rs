@@ -10,7 +10,7 @@ use super::{
     State,
     auth::{Caller, Right},
     openapi::{self, ReadProblems},
-    problem::Problem,
+    problem::{Problem, mend_of_refusal},
     query, time,
 };
 use crate::{
@@ -240,7 +240,7 @@ impl From<&Message> for Shown {
                 code: None,
                 title: Some(code.clone()),
                 meaning: Some(reason.clone()),
-                mend: None,
+                mend: Some(mend_of_refusal(code).to_owned()),
             })
         });
         let outbound = message.outbound.as_ref();

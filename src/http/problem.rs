@@ -266,6 +266,9 @@ impl From<store::Error> for Problem {
     }
 }
 
+/// What to do about a person who has opted out.
+const OPT_IN_AGAIN: &str = "do not send; the recipient can opt in again by writing START to the sender";
+
 /// 409 for a person who must not be sent to.
 pub fn opted_out(by: OptedOut, channel: Channel) -> Problem {
     let detail = match by {
@@ -273,7 +276,7 @@ pub fn opted_out(by: OptedOut, channel: Channel) -> Problem {
         OptedOut::ByTwilio => format!("Twilio blocks {channel} messages to the recipient, who sent STOP"),
     };
     let mend = match by {
-        OptedOut::ByPerson => "do not send; the recipient can opt in again by writing START to the sender",
+        OptedOut::ByPerson => OPT_IN_AGAIN,
         OptedOut::ByTwilio => {
             "do not send; the recipient must text START to the sender, since nobody else can lift Twilio's block"
         }
@@ -402,11 +405,19 @@ pub fn mend_of(error: &client::Error) -> String {
     Problem::from_twilio(error).mend
 }
 
+/// What to do about a message that was refused by `code` before Twilio had it.
+pub fn mend_of_refusal(code: &str) -> &'static str {
+    match Code::ALL.iter().copied().find(|known| known.as_str() == code) {
+        Some(known) => mend(known),
+        None => "send it again",
+    }
+}
+
 /// What to do about a failed call of which Twilio gave no code.
 fn mend(code: Code) -> &'static str {
     match code {
         Code::TwilioUnreachable => "check the network, and TWILIO_API_BASE_URL, and try again",
-        Code::RecipientOptedOut => "do not send; the recipient can opt in again by writing START",
+        Code::RecipientOptedOut => OPT_IN_AGAIN,
         Code::DailyLimitReached => "send the rest tomorrow (UTC), or raise TEXTLEDGER_DAILY_LIMIT",
         Code::RateLimitedByTwilio => "try again later, and send more slowly",
         Code::TwilioCredentialsRejected => {

@@ -181,6 +181,7 @@ async fn a_stop_refuses_what_is_scheduled(on: On) {
     let (_, message) = world.service.message_status(id).await;
     assert_eq!((&message["status"], &message["final"]), (&json!("refused"), &json!(true)));
     assert_eq!(message["error"]["title"], "recipient_opted_out");
+    assert!(message["error"]["mend"].as_str().unwrap().contains("START"), "{message}");
     assert_eq!(world.accepted_for(&person(1)), 0);
 }
 
