@@ -234,9 +234,7 @@ impl Reader {
                 continue;
             }
             let Some((name, _)) = NAMES.iter().find(|(name, _)| name.to_ascii_lowercase() == key) else {
-                let known = NAMES.iter().map(|(name, _)| name.to_ascii_lowercase());
-                let nearest = known.min_by_key(|name| strsim::damerau_levenshtein(name, &key));
-                let hint = nearest.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+                let hint = nearest(&key).map(|name| format!("; did you mean {name}?")).unwrap_or_default();
                 self.faults.push(format!("configuration file: unknown key {key}{hint}"));
                 continue;
             };
@@ -578,6 +576,16 @@ const API_RATE_DEFAULT: u32 = 100;
 /// The shortest secret that signs tokens, in bytes.
 pub const JWT_SECRET_BYTES_MIN: usize = 32;
 
+/// The key of the file that `key` was meant to be, perhaps without its first part.
+fn nearest(key: &str) -> Option<String> {
+    let key = key.to_ascii_lowercase();
+    let distance = |name: &String| {
+        let short = name.split_once('_').map_or(name.as_str(), |(_, short)| short);
+        [name, short].map(|name| strsim::damerau_levenshtein(name, &key)).into_iter().min()
+    };
+    NAMES.iter().map(|(name, _)| name.to_ascii_lowercase()).min_by_key(distance)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -623,6 +631,7 @@ mod tests {
         let text = faults.to_string();
         assert_eq!(faults.0.len(), 10, "{text}");
         assert!(text.contains("unknown key textledger_lisen; did you mean textledger_listen?"), "{text}");
+        assert!(text.contains("unknown key log; did you mean textledger_log?"), "{text}");
         assert!(!text.contains("hunter2") && !text.contains("secret\""), "{text}");
         let syntax = read(&[], "a = 1\ntwilio_auth_token = \"unfinished").unwrap_err().to_string();
         assert!(syntax.contains("line 2") && !syntax.contains("unfinished"), "{syntax}");
