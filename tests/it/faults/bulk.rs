@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use textledger::{http::auth::Role, simulator::Direction};
 
 use crate::support::{
+    eventually_within,
     redis_server::RedisServer,
     service::{On, TestService, answer},
     twilio::World,
@@ -40,11 +41,7 @@ fn accepted(world: &World) -> usize {
 }
 
 async fn until(what: &str, mut look: impl AsyncFnMut() -> bool) {
-    let give_up = tokio::time::Instant::now() + DEADLINE;
-    while !look().await {
-        assert!(tokio::time::Instant::now() < give_up, "not within {DEADLINE:?}: {what}");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    eventually_within(DEADLINE, what, async || look().await.then_some(())).await;
 }
 
 async fn batch(service: &TestService, id: &str) -> Value {

@@ -12,12 +12,14 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use textledger::http::auth::Role;
 use tokio::task::JoinSet;
 
 use crate::support::{
-    eventually,
+    eventually, eventually_within,
     redis_server::RedisServer,
-    service::{OUR_NUMBER, On, PUBLIC_URL, TestService, callback, reply},
+    service::{OUR_NUMBER, On, PUBLIC_URL, TestService, answer, callback, reply},
+    twilio::World,
 };
 
 const STATUS: &str = "/webhooks/twilio/status";
@@ -28,6 +30,9 @@ const OUTAGE: Duration = Duration::from_secs(30);
 
 /// Posts at the same time.
 const POSTERS: u32 = 8;
+
+/// How long it may take until what Redis hung in is resolved: a request has lost its process after a minute.
+const HUNG_MAX: Duration = Duration::from_secs(120);
 
 /// The pause of a poster between two messages, so that the load lasts as long as the outage and stays small.
 const PACE: Duration = Duration::from_millis(100);
@@ -229,6 +234,47 @@ async fn a_redis_that_hangs_is_away_too() {
     redis.resume();
     caught_up(&service).await;
     assert_eq!(counted(&service.all_events().await).values().sum::<usize>(), 21);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_send_with_a_key_is_done_once_wherever_redis_hangs_in_it() {
+    const PERSONS: u32 = 40;
+    let redis = RedisServer::start();
+    let world = World::start_with(On::Redis, &[("TEXTLEDGER_STORE", &redis.url())]).await;
+    world.fault(json!({ "latency_ms": 100 })).await;
+    let send = async |number: u32| {
+        let body = json!({ "to_number": person(number), "message": "hello" });
+        let request = world.service.post(Role::Sender, "/api/sms/send", &body);
+        answer(request.header("Idempotency-Key", format!("order {number}"))).await
+    };
+    // One after the other, so that the pause finds each of them somewhere else.
+    let first = futures_util::future::join_all((0..PERSONS).map(async |number| {
+        tokio::time::sleep(Duration::from_millis(5) * number).await;
+        send(number).await
+    }));
+    let pause = async {
+        let left = async || (world.accepted_for(&person(PERSONS / 3)) > 0).then_some(());
+        eventually("some have left", left).await;
+        redis.pause();
+    };
+    let (first, ()) = tokio::join!(first, pause);
+    redis.resume();
+    caught_up(&world.service).await;
+    assert!(first.iter().any(|(status, _)| *status == 503), "{first:?}");
+    for (number, (status, answered)) in (0..).zip(&first) {
+        let repeated = eventually_within(HUNG_MAX, "the key is free", async || {
+            Some(send(number).await).filter(|(status, _)| matches!(status, 201 | 202))
+        });
+        let (_, repeated) = repeated.await;
+        if matches!(status, 201 | 202) {
+            assert_eq!(repeated["id"], answered["id"]);
+        }
+        let id = repeated["id"].as_str().unwrap();
+        let delivered =
+            async || (world.service.message_status(id).await.1["status"] == "delivered").then_some(());
+        eventually_within(HUNG_MAX, "it is delivered", delivered).await;
+        assert_eq!(world.accepted_for(&person(number)), 1, "{}", person(number));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -15,13 +15,22 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Waits until `look` finds something, and fails with `what` if it does not within [`DEADLINE`].
-pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let give_up = tokio::time::Instant::now() + DEADLINE;
+pub async fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+    eventually_within(DEADLINE, what, look).await
+}
+
+/// Waits until `look` finds something, for at most `deadline`.
+pub async fn eventually_within<T>(
+    deadline: Duration,
+    what: &str,
+    mut look: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let give_up = tokio::time::Instant::now() + deadline;
     loop {
         if let Some(found) = look().await {
             return found;
         }
-        assert!(tokio::time::Instant::now() < give_up, "not within {DEADLINE:?}: {what}");
+        assert!(tokio::time::Instant::now() < give_up, "not within {deadline:?}: {what}");
         tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
