@@ -57,8 +57,9 @@ const WAITING_LOOKED_THROUGH_MAX: usize = OUTBOUNDS_MAX;
 /// its key for a day.
 const BATCH_MISSING_MAX: Duration = Duration::from_secs(25 * 60 * 60);
 
-/// How long it takes at least and at most from one look for such a batch to the next.
-const BATCH_DELAY: std::ops::RangeInclusive<u64> = 10_000..=600_000;
+/// How long it takes at least and at most from one look for such a batch to the next, in milliseconds: most are there a
+/// moment later.
+const BATCH_DELAY: std::ops::RangeInclusive<u64> = 250..=600_000;
 
 /// A message that is handed to Twilio.
 pub(super) struct Call<'a> {
