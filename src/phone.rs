@@ -50,7 +50,8 @@ const TYPED_BYTES_MAX: usize = 64;
 /// What does not is a number of `region`.
 pub fn normalize(typed: &str, region: Option<Region>) -> Result<String, InvalidPhoneNumber> {
     let typed = typed.trim();
-    if typed.len() > TYPED_BYTES_MAX {
+    // `whatsapp:+1…` is an address, and no number to guess a region for.
+    if typed.len() > TYPED_BYTES_MAX || typed.is_empty() || typed.contains(':') {
         return Err(InvalidPhoneNumber::NotE164);
     }
     if typed.starts_with('+') {
@@ -61,6 +62,10 @@ pub fn normalize(typed: &str, region: Option<Region>) -> Result<String, InvalidP
     let region = region.ok_or(InvalidPhoneNumber::NoRegion)?;
     let not_of_region = InvalidPhoneNumber::NotOfRegion(region);
     let number = phonenumber::parse(Some(region.0), typed).map_err(|_| not_of_region)?;
+    // What is not known to be a number may be one with the code of a country in front, by another country's habit.
+    if !phonenumber::is_valid(&number) {
+        return Err(not_of_region);
+    }
     let number = number.format().mode(phonenumber::Mode::E164).to_string();
     if is_e164(&number) { Ok(number) } else { Err(not_of_region) }
 }
@@ -118,6 +123,10 @@ mod tests {
         assert_eq!(normalize("030 901820", Some(de)).as_deref(), Ok("+4930901820"));
         assert_eq!(normalize("(415) 555-2671", None), Err(InvalidPhoneNumber::NoRegion));
         assert_eq!(normalize("hello", Some(us)), Err(InvalidPhoneNumber::NotOfRegion(us)));
+        assert_eq!(normalize("0044 20 7946 0000", Some(us)), Err(InvalidPhoneNumber::NotOfRegion(us)));
+        assert_eq!(normalize("011 44 20 7946 0000", Some(us)).as_deref(), Ok("+442079460000"));
+        assert_eq!(normalize("whatsapp:+14155552671", None), Err(InvalidPhoneNumber::NotE164));
+        assert_eq!(normalize(" ", None), Err(InvalidPhoneNumber::NotE164));
         assert!(normalize(&"1".repeat(1_000_000), Some(us)).is_err());
         assert!("Utopia".parse::<Region>().is_err());
     }

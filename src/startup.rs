@@ -192,13 +192,14 @@ pub fn assemble(
 /// What tells callers from strangers.
 pub fn authenticator(config: &Config) -> anyhow::Result<Authenticator> {
     let jwks = match &config.jwks_file {
-        Some(path) => Some(
-            fs::read_to_string(path)
-                .with_context(|| format!("cannot read TEXTLEDGER_JWKS_FILE {}", path.display()))?,
-        ),
+        Some(path) => Some(fs::read_to_string(path).map_err(|error| {
+            let place = path.display();
+            Invalid(vec![format!("cannot read TEXTLEDGER_JWKS_FILE {place}: {error}")])
+        })?),
         None => None,
     };
-    Ok(Authenticator::new(&jwt_secret(config)?, jwks.as_deref(), config.api_keys.clone())?)
+    let authenticator = Authenticator::new(&jwt_secret(config)?, jwks.as_deref(), config.api_keys.clone());
+    Ok(authenticator.map_err(|error| Invalid(vec![error.to_string()]))?)
 }
 
 /// What tells callers' own URLs: those of the public internet, unless inner networks are allowed.

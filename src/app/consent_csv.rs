@@ -1,5 +1,7 @@
 //! Consent as a CSV file: `phone_number,channel,state,source,at,evidence`, found by the names in the header.
 
+use std::time::Duration;
+
 use csv::{ReaderBuilder, StringRecord, WriterBuilder};
 use jiff::Timestamp;
 
@@ -21,6 +23,9 @@ pub const EVIDENCE_CHARACTERS_MAX: usize = 1_000;
 
 /// Bad lines that are told one by one; all are counted.
 pub const FAULTS_MAX: usize = 1_000;
+
+/// How far the clock of whoever wrote a file may be ahead of ours.
+const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// What is wrong with a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,8 +58,8 @@ pub enum InvalidFile {
     Unknown(String),
 }
 
-/// Reads a file. Numbers without `+` are of `region`.
-pub fn read(text: &[u8], region: Option<Region>) -> Result<Read, InvalidFile> {
+/// Reads a file. Numbers without `+` are of `region`, and nobody has said anything after `now`.
+pub fn read(text: &[u8], region: Option<Region>, now: UnixMs) -> Result<Read, InvalidFile> {
     let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text);
     let mut reader = ReaderBuilder::new().flexible(true).from_reader(text);
     let header = reader.headers().cloned().unwrap_or_default();
@@ -72,7 +77,7 @@ pub fn read(text: &[u8], region: Option<Region>) -> Result<Read, InvalidFile> {
     let mut read = Read::default();
     for row in reader.into_records() {
         let (line, record) = match row {
-            Ok(row) => (row.position().map_or(0, csv::Position::line), record(&row, &places, region)),
+            Ok(row) => (row.position().map_or(0, csv::Position::line), record(&row, &places, region, now)),
             Err(error) => {
                 let line = error.position().map_or(0, csv::Position::line);
                 (line, Err("is not CSV in UTF-8".to_owned()))
@@ -95,6 +100,7 @@ fn record(
     row: &StringRecord,
     places: &[Option<usize>; COLUMNS.len()],
     region: Option<Region>,
+    now: UnixMs,
 ) -> Result<Record, String> {
     let text = |column: usize| places[column].and_then(|place| row.get(place)).unwrap_or_default().trim();
     let phone = phone::normalize(text(0), region).map_err(|error| format!("phone_number: {error}"))?;
@@ -107,7 +113,12 @@ fn record(
         at => {
             let time = at.parse::<Timestamp>().ok();
             let ms = time.and_then(|time| UnixMs::try_from(time.as_millisecond()).ok());
-            Some(ms.ok_or("at: must be a time in RFC 3339, such as 2026-01-31T09:00:00Z")?)
+            let ms = ms.ok_or("at: must be a time in RFC 3339, such as 2026-01-31T09:00:00Z")?;
+            // It would win over what the person says until then.
+            if ms > now + CLOCK_SKEW_MAX.as_millis() as UnixMs {
+                return Err("at: must not be in the future".to_owned());
+            }
+            Some(ms)
         }
     };
     let evidence = text(5);
@@ -166,6 +177,9 @@ fn time(at: UnixMs) -> String {
 mod tests {
     use super::*;
 
+    /// 2026-02-01.
+    const NOW: UnixMs = 1_769_904_000_000;
+
     #[test]
     fn a_file_is_read_by_its_header_and_bad_lines_are_told_by_number() {
         let file = "\u{feff}state,channel,phone_number,at,evidence\n\
@@ -174,15 +188,16 @@ mod tests {
                     maybe,sms,+14155550101,,\n\
                     opted_in,all,12,,\n\
                     opted_in,all,+14155550102,tomorrow,\n\
+                    opted_in,all,+14155550104,2029-01-01T00:00:00Z,\n\
                     opted_in,all,+14155550103\n";
-        let read = read(file.as_bytes(), None).unwrap();
+        let read = read(file.as_bytes(), None, NOW).unwrap();
         let good: Vec<_> =
             read.records.iter().map(|record| (record.phone.as_str(), record.channel)).collect();
         assert_eq!(good, [("+14155550100", ConsentChannel::Sms), ("+14155550103", ConsentChannel::All)]);
         assert_eq!(read.records[0].evidence.as_deref(), Some("said \"no\", twice"));
         assert_eq!(read.records[0].at, Some(1_769_850_000_000));
         let lines: Vec<u64> = read.faults.iter().map(|fault| fault.line).collect();
-        assert_eq!((lines, read.faulty), (vec![3, 4, 5, 6], 4));
+        assert_eq!((lines, read.faulty), (vec![3, 4, 5, 6, 7], 5));
     }
 
     #[test]
@@ -204,16 +219,22 @@ mod tests {
             ),
             record("+14155550101", ConsentSource::Import, None, None),
         ];
-        let read = read(write_records(&records).as_bytes(), None).unwrap();
+        let read = read(write_records(&records).as_bytes(), None, NOW).unwrap();
         assert_eq!((read.records.as_slice(), read.faulty), (records.as_slice(), 0));
         let elsewhere = "phone_number,channel,state,source\n+14155550100,all,opted_out,crm\n";
-        assert_eq!(super::read(elsewhere.as_bytes(), None).unwrap().records[0].source, ConsentSource::Import);
+        assert_eq!(
+            super::read(elsewhere.as_bytes(), None, NOW).unwrap().records[0].source,
+            ConsentSource::Import
+        );
     }
 
     #[test]
     fn a_file_without_its_columns_is_refused() {
-        assert_eq!(read(b"", None), Err(InvalidFile::Column("phone_number")));
-        assert_eq!(read(b"phone_number,channel\n", None), Err(InvalidFile::Column("state")));
-        assert!(matches!(read(b"phone_number,channel,state,colour\n", None), Err(InvalidFile::Unknown(_))));
+        assert_eq!(read(b"", None, NOW), Err(InvalidFile::Column("phone_number")));
+        assert_eq!(read(b"phone_number,channel\n", None, NOW), Err(InvalidFile::Column("state")));
+        assert!(matches!(
+            read(b"phone_number,channel,state,colour\n", None, NOW),
+            Err(InvalidFile::Unknown(_))
+        ));
     }
 }

@@ -114,7 +114,7 @@ impl App {
     }
 
     /// Changes the preferences of `user`. Turning a channel off is an opt-out of its number; turning it on takes such an
-    /// opt-out back, but never the person's own.
+    /// opt-out back, and no other.
     pub async fn change_preferences(
         &self,
         organization: &Organization,
@@ -205,7 +205,10 @@ impl App {
 /// Why turning the channel on would not help, if it would not.
 fn refused_for_good(known: &ChannelConsent) -> Option<OptedOut> {
     match (known.state, known.source) {
-        (ConsentState::OptedOut, Some(source)) if source.is_the_persons() => Some(OptedOut::ByPerson),
+        // What administrators recorded or imported was most often the person's word too; they can take it back.
+        (ConsentState::OptedOut, source) if source != Some(ConsentSource::Preferences) => {
+            Some(OptedOut::ByPerson)
+        }
         _ if known.twilio_block => Some(OptedOut::ByTwilio),
         _ => None,
     }

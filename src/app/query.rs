@@ -29,6 +29,8 @@ pub struct Message {
     pub status: String,
     /// Whether nothing but a better status can follow.
     pub is_final: bool,
+    /// When it was refused or canceled before Twilio had it.
+    pub ended_at: Option<UnixMs>,
     /// Until when it waits in our queue, and why.
     pub held: Option<(UnixMs, Hold)>,
     /// The code and the reason by which it was refused before Twilio had it.
@@ -152,6 +154,10 @@ impl App {
                 MessageStatus::Queued.as_str()
             }
         };
+        let ended_at = match state {
+            OutboundState::Refused { at, .. } | OutboundState::Canceled { at } => Some(*at),
+            _ => None,
+        };
         Ok(Some(Message {
             id: Some(outbound.id),
             message_sid,
@@ -159,7 +165,8 @@ impl App {
             to: outbound.to.bare().to_owned(),
             from: outbound.from.as_ref().map(|from| from.bare().to_owned()),
             status: status.to_owned(),
-            is_final: matches!(state, OutboundState::Refused { .. } | OutboundState::Canceled { .. }),
+            is_final: ended_at.is_some(),
+            ended_at,
             held,
             refusal,
             error_code,
@@ -247,6 +254,7 @@ fn tracked(sid: &MessageSid, stored: store::Message, outbound: Option<Outbound>)
         from: from.cloned(),
         is_final: delivery::is_final(&status),
         status: status.to_string(),
+        ended_at: None,
         held: None,
         refusal: None,
         outbound,

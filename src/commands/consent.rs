@@ -16,6 +16,7 @@ use self::remote::Remote;
 use super::{Misuse, block_on, configure, say};
 use crate::{
     app::{App, consent::Imported, consent_csv},
+    clock::{Clock, SystemClock},
     config::{Config, Store},
     domain::Organization,
     startup,
@@ -104,7 +105,7 @@ impl Import {
         let name = self.file.display();
         let text = fs::read(&self.file).map_err(|error| Misuse(format!("cannot read {name}: {error}")))?;
         let config = configure(config)?;
-        let read = consent_csv::read(&text, config.default_region)
+        let read = consent_csv::read(&text, config.default_region, SystemClock.now_ms())
             .map_err(|error| Misuse(format!("{name}: {error}")))?;
         let Imported { applied, unchanged } = block_on(async {
             let place = self.through.open(&config).await?;

@@ -8,7 +8,7 @@ use jsonwebtoken::{
     jwk::{AlgorithmParameters, EllipticCurve, JwkSet},
 };
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -84,10 +84,14 @@ pub struct Claims {
     /// Their role.
     pub role: Role,
     /// Their organization, `default` if left out.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "default_if_null")]
     pub org: Organization,
     /// When the token expires: seconds since 1970.
     pub exp: u64,
+}
+
+fn default_if_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Organization, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// A caller that is a service: a name, a role and the SHA-256 of a key.
@@ -172,6 +176,7 @@ impl Authenticator {
         let mut validation = Validation::new(header.alg);
         validation.set_required_spec_claims(&["exp", "sub"]);
         validation.validate_aud = false;
+        validation.validate_nbf = true;
         validation.leeway = CLOCK_SKEW_MAX_S;
         let claims = jsonwebtoken::decode::<Claims>(bearer, key, &validation).ok()?.claims;
         Some(Caller { user: claims.sub, role: claims.role, organization: claims.org })
@@ -253,6 +258,8 @@ fn authenticate(request: &HttpRequest) -> Option<Caller> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     const NOW: u64 = 4_000_000_000;
@@ -271,6 +278,15 @@ mod tests {
         assert!(authenticator.authenticate(&mint(&secret, &claims(1))).is_none());
         assert!(authenticator.authenticate(&mint(&"other".into(), &claims(NOW))).is_none());
         assert!(authenticator.authenticate(&format!("{token}x")).is_none());
+        let with = |extra: serde_json::Value| {
+            let mut claims = serde_json::to_value(claims(NOW)).unwrap();
+            claims.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+            let key = EncodingKey::from_secret(secret.expose_secret().as_bytes());
+            jsonwebtoken::encode(&Header::default(), &claims, &key).unwrap()
+        };
+        assert!(authenticator.authenticate(&with(json!({ "org": null }))).is_some());
+        assert!(authenticator.authenticate(&with(json!({ "nbf": 1 }))).is_some());
+        assert!(authenticator.authenticate(&with(json!({ "nbf": NOW - 1 }))).is_none());
         let (header, _) = token.split_once('.').unwrap();
         assert!(authenticator.authenticate(&format!("{header}.e30.")).is_none());
         // {"alg":"none"} with the same claims.

@@ -315,7 +315,7 @@ pub async fn import(
     })?;
     let body = body.map_err(|_| too_large(IMPORT_BYTES_MAX))?.map_err(|_| unreadable())?;
     let region = state.app.settings().default_region;
-    let read = consent_csv::read(&body, region)
+    let read = consent_csv::read(&body, region, state.app.now_ms())
         .map_err(|error| Problem::invalid_field("body", error.to_string()))?;
     let done = state.app.import_consent(&caller.organization, read.records, &caller.user).await?;
     tracing::info!(

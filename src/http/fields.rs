@@ -31,6 +31,11 @@ pub struct Fields {
 }
 
 impl Fields {
+    /// Whether nothing is given.
+    pub fn is_empty(&self) -> bool {
+        self.object.is_empty()
+    }
+
     /// Equal exactly for equal bodies, however they are spaced and in which order their fields come.
     pub fn fingerprint(&self) -> String {
         let text = serde_json::to_string(&self.object).expect("a JSON value is JSON");

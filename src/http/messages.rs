@@ -222,6 +222,7 @@ impl From<&Message> for Shown {
         for entry in &message.timeline.0 {
             times.entry(entry.status.to_string()).or_insert_with(|| time(entry.at));
         }
+        times.extend(message.ended_at.map(|at| (message.status.clone(), time(at))));
         let of_twilio = message.error_code.map(|code| {
             let described = ErrorCode::new(code).describe();
             let text =

@@ -33,7 +33,7 @@ mod webhooks;
 use std::sync::Arc;
 
 use actix_web::{
-    FromRequest, Handler, HttpResponse, Responder, ResponseError, Route,
+    FromRequest, Handler, HttpRequest, HttpResponse, Responder, ResponseError, Route,
     body::MessageBody,
     dev::{ServiceFactory, ServiceRequest, ServiceResponse},
     guard,
@@ -48,7 +48,11 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::signed_form::FORM_BYTES_MAX;
 use self::{
-    auth::Authenticator, problem::Problem, public_url::PublicUrl, rate_limit::RateLimit, refusals::Refusals,
+    auth::{Authenticator, Caller},
+    problem::Problem,
+    public_url::PublicUrl,
+    rate_limit::RateLimit,
+    refusals::Refusals,
 };
 use crate::{app::App, config::Replies, domain::UnixMs, worker::tailer::Tailer};
 
@@ -71,6 +75,9 @@ pub struct State {
     /// Cancelled when the service stops: what streams ends.
     pub stop: CancellationToken,
 }
+
+/// Where everything is the application's.
+const API: &str = "/api/sms";
 
 /// The route table. What Twilio posts is taken below `prefix` too, the public URL's path, for proxies that leave it on.
 pub fn routes(config: &mut web::ServiceConfig, prefix: &str) {
@@ -151,8 +158,12 @@ fn api<const N: usize>(
     page(path, methods).wrap(from_fn(request_id::carry))
 }
 
-async fn no_such_path() -> HttpResponse {
-    Problem::not_found("this path").error_response()
+async fn no_such_path(request: HttpRequest, caller: Result<Caller, Problem>) -> HttpResponse {
+    match caller {
+        // What there is below the application's paths is nothing for strangers.
+        Err(problem) if request.path().starts_with(API) => problem.error_response(),
+        _ => Problem::not_found("this path").error_response(),
+    }
 }
 
 fn method_not_allowed(allowed: &str) -> HttpResponse {

@@ -396,7 +396,11 @@ impl Problem {
         };
         let described = error.twilio_code().and_then(|code| ErrorCode::new(code).describe());
         let mend = described.map_or_else(|| mend(code), |described| described.mend);
-        Self::new(code, error.to_string(), mend).twilio(error.twilio_code())
+        let problem = Self::new(code, error.to_string(), mend).twilio(error.twilio_code());
+        match error.retry_after() {
+            Some(wait) => problem.retry_in(wait),
+            None => problem,
+        }
     }
 }
 
@@ -419,7 +423,7 @@ fn mend(code: Code) -> &'static str {
         Code::TwilioUnreachable => "check the network, and TWILIO_API_BASE_URL, and try again",
         Code::RecipientOptedOut => OPT_IN_AGAIN,
         Code::DailyLimitReached => "send the rest tomorrow (UTC), or raise TEXTLEDGER_DAILY_LIMIT",
-        Code::RateLimitedByTwilio => "try again later, and send more slowly",
+        Code::RateLimitedByTwilio => "repeat the request after a pause, and send more slowly",
         Code::TwilioCredentialsRejected => {
             "compare the account SID, the token and the API key in /api/sms/settings with Twilio's console"
         }

@@ -98,6 +98,12 @@ pub async fn save(
     fields: Fields,
 ) -> Result<web::Json<SettingsAnswer>, Problem> {
     caller.require(Right::Administer)?;
+    // Nothing to change does not make the configured account a saved one, which it would not follow any more.
+    if fields.is_empty()
+        && matches!(state.app.account_settings(&caller.organization).await?, Some((Source::Environment, _)))
+    {
+        return show(state, caller).await;
+    }
     let change = read_change(fields, state.app.settings().default_region);
     // A caller that hangs up must not leave a claim on an account behind that no settings go by.
     let saving = {

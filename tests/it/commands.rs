@@ -54,6 +54,8 @@ fn bad_usage_and_configuration_exit_with_2_and_say_what_to_do() {
         (vec!["serve"], vec![("TEXTLEDGER_LISTEN", "nowhere")], "127.0.0.1:8080"),
         (vec!["serve"], vec![("TEXTLEDGER_LOG", "=nonsense=")], "TEXTLEDGER_LOG"),
         (vec!["serve", "--config", "missing.toml"], vec![], "missing.toml"),
+        (vec!["serve"], vec![("TEXTLEDGER_JWKS_FILE", "missing.json")], "missing.json"),
+        (vec!["serve"], vec![("TEXTLEDGER_JWKS_FILE", "/dev/null")], "JSON Web Key Set"),
         (vec!["demo", "--config", "x.toml"], vec![], "demo"),
         (vec!["simulator", "--webhook-url", "nowhere", "--listen", "127.0.0.1:0"], vec![], "webhook"),
         (vec!["simulator", "--listen", "nowhere"], vec![], "--listen"),

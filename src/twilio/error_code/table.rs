@@ -162,7 +162,7 @@ rows! {
         "Look at Twilio's text for the parameter's name, and correct the request.";
     Transient 20429 "Too many requests at once"
         "Too many requests of the account were being handled at the same time. This one was not processed."
-        "Nothing, if it is rare: it is sent again after a pause. If not, lower TEXTLEDGER_MPS.";
+        "Repeat the request after a pause, with its Idempotency-Key; what waits in the queue is tried again by itself. If it happens often, lower TEXTLEDGER_MPS.";
     Transient 20500 "Internal error at Twilio"
         "Twilio failed while it handled the request. The message may exist nonetheless."
         "Wait; textledger asks Twilio whether the message exists before it sends it again.";

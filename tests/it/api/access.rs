@@ -243,6 +243,8 @@ async fn faulty_requests_name_every_fault(on: On) {
     }
     assert_eq!(get("/api/sms/message-status/x").await.0, 404);
     assert_eq!(get("/api/sms/nothing").await.0, 404);
+    assert_eq!(answer(service.anonymous(Method::GET, "/api/sms/nothing")).await.0, 401);
+    assert_eq!(answer(service.anonymous(Method::GET, "/nothing")).await.0, 404);
     let (status, problem) = answer(service.anonymous(Method::DELETE, EVENTS)).await;
     assert_eq!((status, &problem["code"]), (405, &json!("method_not_allowed")));
     let wrong = service.anonymous(Method::PATCH, "/api/sms/preferences").send().await.unwrap();

@@ -182,6 +182,7 @@ async fn a_stop_refuses_what_is_scheduled(on: On) {
     assert_eq!((&message["status"], &message["final"]), (&json!("refused"), &json!(true)));
     assert_eq!(message["error"]["title"], "recipient_opted_out");
     assert!(message["error"]["mend"].as_str().unwrap().contains("START"), "{message}");
+    assert!(message["times"]["refused"].is_string(), "{message}");
     assert_eq!(world.accepted_for(&person(1)), 0);
 }
 

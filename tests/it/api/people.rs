@@ -234,6 +234,14 @@ async fn turning_a_channel_off_is_an_opt_out(on: On) {
     assert_eq!((status, &on_again["sms_enabled"]), (200, &json!(true)));
     assert_eq!(consent(service, 1).await["sms"]["state"], "opted_in");
     assert_eq!(service.send(&person(1), "hello").await.0, 201);
+    // What an administrator has recorded, perhaps from a list of STOPs, is not for users to take back.
+    let recorded = json!({
+        "phone_number": person(1), "channel": "sms", "state": "opted_out", "source": "import",
+    });
+    assert_eq!(answer(service.post(Role::Admin, "/api/sms/consent", &recorded)).await.0, 200);
+    let (status, problem) = put(service, Role::User, own, &json!({ "sms_enabled": true })).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("recipient_opted_out")));
+    assert_eq!(consent(service, 1).await["sms"]["state"], "opted_out");
 }
 
 async fn prefer(service: &TestService, user: &str, preferences: Value) {

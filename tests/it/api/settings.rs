@@ -196,6 +196,8 @@ async fn saved_settings_win_over_the_environment_also_when_it_is_read_again(on: 
         (&configured["auth_token_last4"], &configured["phone_number"]),
         (&json!("cdef"), &json!(OUR_NUMBER))
     );
+    // No change is none, and leaves the account to the environment.
+    assert_eq!(saved(&service, "default", &json!({})).await, configured);
     // The first change begins with what is configured.
     let changed = saved(&service, "default", &json!({ "auth_token_secondary": OTHER_TOKEN })).await;
     assert_eq!((&changed["source"], &changed["phone_number"]), (&json!("saved"), &json!(OUR_NUMBER)));
