@@ -68,7 +68,7 @@ async fn run(service: &TestService, which: &[&str]) -> Result<String, String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_answer_is_one_that_the_document_describes() {
-    let world = World::start_with(On::Embedded, &[("TEXTLEDGER_API_RATE", "100000")]).await;
+    let world = World::start(On::Embedded).await;
     // What is saved replaces the account, so that nothing would reach Twilio any more.
     let said =
         run(&world.service, &["--exclude-path", SETTINGS]).await.unwrap_or_else(|said| panic!("{said}"));

@@ -1,17 +1,22 @@
 //! Twilio's own libraries against the simulator, and against the service, changed in nothing but the host (and, for the
 //! service, the credentials). `scripts/test` installs them.
 
-use std::{path::PathBuf, process::Stdio};
+use std::{path::PathBuf, process::Stdio, time::Duration};
 
 use textledger::{
     simulator::{self, Config},
     twilio::AccountSid,
 };
 
+use tokio::process::Command;
+
 use crate::support::{
     service::{ACCOUNT_SID, AUTH_TOKEN, On, SENDER_KEY, VIEWER_KEY, api_keys},
     twilio::World,
 };
+
+/// How long a script may take: much longer than any does.
+const SCRIPT_TIME_MAX: Duration = Duration::from_secs(300);
 
 /// Where `scripts/test` puts the libraries.
 pub fn installed(path: &str) -> PathBuf {
@@ -22,14 +27,14 @@ pub fn installed(path: &str) -> PathBuf {
 
 /// Runs a script, and wants it to say that all went well.
 pub async fn run_script(program: PathBuf, script: &str, arguments: &[&str]) {
-    let output = tokio::process::Command::new(program)
+    let output = Command::new(program)
         .arg(PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sdk")).join(script))
         .args(arguments)
         .stdin(Stdio::null())
         .kill_on_drop(true)
-        .output()
-        .await
-        .unwrap();
+        .output();
+    let output =
+        tokio::time::timeout(SCRIPT_TIME_MAX, output).await.expect("the script comes to its end").unwrap();
     let (said, complained) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && said.trim_end().ends_with("ok"), "{said}{complained}");

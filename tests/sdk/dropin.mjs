@@ -7,6 +7,7 @@
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 
 const [folder, service, simulator, accountSid, authToken, senderKey, viewerKey] = process.argv.slice(2);
 const twilio = createRequire(path.join(folder, "index.js"))("twilio");
@@ -39,10 +40,13 @@ const control = (path, body) =>
     headers: { "content-type": "application/json" },
     body: JSON.stringify(body),
   });
+// Slower than a caller may ask.
+const POLL_INTERVAL_MS = 50;
 const reaches = async (sid, status) => {
   for (;;) {
     const message = await ours.messages(sid).fetch();
     if (message.status === status) return message;
+    await sleep(POLL_INTERVAL_MS);
   }
 };
 

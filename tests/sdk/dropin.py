@@ -8,10 +8,14 @@ import json
 import sys
 import urllib.request
 from datetime import datetime, timedelta, timezone
+from time import sleep
 
 from twilio.base.exceptions import TwilioRestException
 from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
+
+# Slower than a caller may ask.
+POLL_INTERVAL_S = 0.05
 
 SERVICE, SIMULATOR, ACCOUNT_SID, AUTH_TOKEN, SENDER_KEY, VIEWER_KEY = sys.argv[1:7]
 SENDER, PERSON, MESSAGING_SERVICE = "+15005550006", "+14155550100", "MG" + "c" * 32
@@ -64,7 +68,7 @@ def shown(message):
 
 def settled(sid):
     while (message := ours(sid).fetch()).status not in FINAL:
-        pass
+        sleep(POLL_INTERVAL_S)
     return message
 
 
@@ -175,7 +179,7 @@ lost = send(body="lost")
 control("/simulator/faults", {})
 assert lost.status in ("queued", "sent", "delivered") and lost.sid.startswith("SM")
 while (found := ours(lost.sid).fetch()).status != "delivered":
-    pass
+    sleep(POLL_INTERVAL_S)
 assert found.sid == lost.sid and found.body == "lost"
 assert len([one for one in theirs.list() if one.body == "lost"]) == 1
 control("/simulator/faults", {"rate_limit": 1})

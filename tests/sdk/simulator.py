@@ -8,10 +8,14 @@ import sys
 import urllib.error
 import urllib.request
 from datetime import datetime, timedelta, timezone
+from time import sleep
 
 from twilio.base.exceptions import TwilioRestException
 from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
+
+# Slower than a caller may ask.
+POLL_INTERVAL_S = 0.05
 
 BASE_URL, ACCOUNT_SID, AUTH_TOKEN = sys.argv[1:4]
 SENDER, PERSON, SERVICE = "+15005550006", "+14155550100", "MG" + "c" * 32
@@ -57,11 +61,11 @@ assert message.sid.startswith("SM") and message.status == "queued" and message.d
 assert message.num_segments == "1" and message.num_media == "0" and message.error_code is None
 assert isinstance(message.date_created, datetime) and message.api_version == "2010-04-01"
 while (message := messages(message.sid).fetch()).status != "delivered":
-    pass
+    sleep(POLL_INTERVAL_S)
 assert message.body == "hello" and isinstance(message.date_sent, datetime)
 failed = send(to="+14155530003")
 while (failed := messages(failed.sid).fetch()).status != "undelivered":
-    pass
+    sleep(POLL_INTERVAL_S)
 assert failed.error_code == 30003 and failed.error_message
 assert send(media_url=["https://example.com/a.png"]).sid.startswith("MM")
 
@@ -94,6 +98,7 @@ for number in range(5):
 streamed = []
 for one in messages.stream(page_size=2):
     while one.status not in ("delivered", "undelivered", "canceled", "failed"):
+        sleep(POLL_INTERVAL_S)
         one = messages(one.sid).fetch()
     assert messages(one.sid).delete()
     streamed.append(one.sid)

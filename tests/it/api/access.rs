@@ -73,7 +73,7 @@ const ROUTES: [(&str, &str, For); 26] = [
 ];
 
 async fn the_matrix_of_roles_and_routes(on: On) {
-    let service = TestService::start_with(on, &[("TEXTLEDGER_API_RATE", "10000")]).await;
+    let service = TestService::start(on).await;
     let (_, document) = answer(service.anonymous(Method::GET, "/api/openapi.json")).await;
     let mut documented = Vec::new();
     for (path, operations) in document["paths"].as_object().unwrap() {
