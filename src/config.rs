@@ -19,7 +19,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::{
     domain::{
         consent::OptOutScope,
-        message::PARTITIONS_MAX,
+        message_id::PARTITIONS_MAX,
         pace::{InvalidPace, Pace},
         quiet_hours::{InvalidQuietHours, QuietHours},
     },

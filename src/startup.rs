@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    app::{App, Parts, Settings, limits::Limits},
+    app::{App, Parts, Settings, outgoing::limits::Limits},
     clock::{Clock, SystemClock},
     config::{Config, Invalid, Store as StoreConfig},
     domain::{AccountSettings, Organization},

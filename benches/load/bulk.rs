@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::ensure;
 use serde_json::{Value, json};
 use textledger::{
-    app::bulk::RECIPIENTS_MAX,
+    app::outgoing::bulk::RECIPIENTS_MAX,
     clock::{Clock, SystemClock},
 };
 

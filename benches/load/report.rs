@@ -3,7 +3,7 @@
 use std::fmt;
 
 use hdrhistogram::Histogram;
-use textledger::app::bulk::RECIPIENTS_MAX;
+use textledger::app::outgoing::bulk::RECIPIENTS_MAX;
 
 use crate::bulk::Accepted;
 

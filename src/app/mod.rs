@@ -1,36 +1,28 @@
-//! What the service does, one file per verb. Neither HTTP nor Redis is known here: a handler, a worker and a test
-//! call the same verb.
+//! What the service does, one folder or file per noun. Neither HTTP nor Redis is known here: a handler, a worker and a
+//! test call the same method.
 
 pub mod accounts;
-pub mod bulk;
 pub mod connection;
-pub mod consent;
-pub mod consent_csv;
-pub mod content;
-pub mod dispatch;
+pub mod consents;
 pub mod idempotency;
-pub mod intake;
-pub mod lanes;
-pub mod limits;
-pub mod notify;
-pub mod pass;
-pub mod preferences;
-pub mod query;
-pub mod reconcile;
-pub mod record_inbound;
-mod record_status;
-pub mod relay;
-pub mod send;
+pub mod incoming;
+pub mod outgoing;
+pub mod passthrough;
+pub mod reads;
+pub mod relays;
 pub mod settings;
-pub mod stand_in;
-pub mod stats;
 
 use std::{sync::Arc, time::Duration};
 
 use rand::RngExt;
 use tokio::sync::Notify;
 
-use self::{accounts::Accounts, intake::Intake, limits::Limits, send::SendError, settings::Known};
+use self::{
+    accounts::Accounts,
+    incoming::intake::Intake,
+    outgoing::{bulk, limits::Limits, send::SendError},
+    settings::Known,
+};
 use crate::{
     clock::Clock,
     domain::{
@@ -47,12 +39,6 @@ use crate::{
 
 /// How often an operation is decided again when consent changes under it.
 const DECISIONS_MAX: usize = 8;
-
-/// How long a call to Twilio may be under way, retries and all. An outbound message that is [`Sending`] for longer
-/// has lost its answer.
-///
-/// [`Sending`]: crate::domain::OutboundState::Sending
-pub const SEND_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// What the verbs need to know, beside the store.
 #[derive(Debug, Clone)]
@@ -87,7 +73,7 @@ pub struct App {
     metrics: Arc<Metrics>,
     intake: Intake,
     keys: MasterKeys,
-    opened: bulk::Opened,
+    contents: bulk::ContentCache,
     /// Tells callers' own URLs.
     poster: Poster,
     /// Told when something has been put into the queue.
@@ -123,7 +109,7 @@ impl App {
     pub fn new(parts: Parts) -> Self {
         let Parts { store, spool, twilio, configured, settings, clock, metrics, keys, poster } = parts;
         let intake = Intake::new(metrics.clone(), spool);
-        let (opened, dispatch_wanted, relay_wanted) = Default::default();
+        let (contents, dispatch_wanted, relay_wanted) = Default::default();
         let accounts = Accounts::default();
         accounts.replace(configured.clone());
         let known = Known::new(configured);
@@ -137,7 +123,7 @@ impl App {
             metrics,
             intake,
             keys,
-            opened,
+            contents,
             poster,
             dispatch_wanted,
             relay_wanted,

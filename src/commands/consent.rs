@@ -15,7 +15,10 @@ use tempfile::NamedTempFile;
 use self::remote::Remote;
 use super::{Misuse, block_on, configure, say};
 use crate::{
-    app::{App, consent::Imported, consent_csv},
+    app::{
+        App,
+        consents::{csv, record::Imported},
+    },
     clock::{Clock, SystemClock},
     config::{Config, Store},
     domain::Organization,
@@ -105,7 +108,7 @@ impl Import {
         let name = self.file.display();
         let text = fs::read(&self.file).map_err(|error| Misuse(format!("cannot read {name}: {error}")))?;
         let config = configure(config)?;
-        let read = consent_csv::read(&text, config.default_region, SystemClock.now_ms())
+        let read = csv::read(&text, config.default_region, SystemClock.now_ms())
             .map_err(|error| Misuse(format!("{name}: {error}")))?;
         let Imported { applied, unchanged } = block_on(async {
             let place = self.through.open(&config).await?;
@@ -126,7 +129,7 @@ impl Import {
     }
 }
 
-async fn import(place: &Place, mut records: Vec<consent_csv::Record>) -> anyhow::Result<Imported> {
+async fn import(place: &Place, mut records: Vec<csv::Record>) -> anyhow::Result<Imported> {
     let (all, mut done) = (records.len(), 0);
     let mut sum = Imported::default();
     while !records.is_empty() {
@@ -136,7 +139,7 @@ async fn import(place: &Place, mut records: Vec<consent_csv::Record>) -> anyhow:
             Place::Here(app, organization) => {
                 app.import_consent(organization, records, ACTOR).await.map_err(Into::into)
             }
-            Place::There(service) => service.import(consent_csv::write_records(&records)).await,
+            Place::There(service) => service.import(csv::write_records(&records)).await,
         };
         let imported = imported.with_context(|| {
             format!("{done} of {all} lines are done; importing the file again does the rest")
@@ -179,11 +182,11 @@ async fn export(place: Place, output: &mut impl Write) -> anyhow::Result<usize> 
     let mut told = Told { output, ends: 0, told: 0 };
     match place {
         Place::Here(app, organization) => {
-            told.write(consent_csv::header().as_bytes())?;
+            told.write(csv::header().as_bytes())?;
             let mut after = Some(String::new());
             while let Some(from) = after {
                 let (lines, next) = app.export_consent(&organization, &from).await?;
-                told.write(consent_csv::write(&lines).as_bytes())?;
+                told.write(csv::write(&lines).as_bytes())?;
                 after = next;
             }
         }

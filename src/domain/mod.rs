@@ -5,11 +5,12 @@ pub mod consent;
 pub mod delivery;
 pub mod event;
 pub mod history;
-pub mod message;
+pub mod message_id;
 pub mod organization;
+pub mod outgoing;
 pub mod pace;
+pub mod placeholder_sid;
 pub mod quiet_hours;
-pub mod stand_in;
 pub mod stats;
 pub mod task;
 
@@ -18,8 +19,9 @@ pub use consent::Consent;
 pub use delivery::{Delivery, Source, StatusChange};
 pub use event::{Event, EventId, Stream};
 pub use history::{HistoryId, MessageRef};
-pub use message::{BatchId, Flow, Hold, MessageId, Outbound, OutboundState};
+pub use message_id::{BatchId, MessageId};
 pub use organization::Organization;
+pub use outgoing::{Flow, Hold, Outbound, OutboundState, Refusal, Standing};
 pub use quiet_hours::QuietHours;
 pub use task::{Task, TaskLine};
 

@@ -15,7 +15,7 @@ use super::{
     query, time,
 };
 use crate::{
-    app::bulk::{BatchState, Progress},
+    app::outgoing::bulk::{BatchState, Progress},
     domain::BatchId,
 };
 

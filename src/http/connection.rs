@@ -12,7 +12,7 @@ use super::{
 };
 use crate::app::{
     connection::{SignedWith, Tested},
-    send::SendError,
+    outgoing::send::SendError,
 };
 
 /// What a test found.

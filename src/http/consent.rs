@@ -22,9 +22,9 @@ use super::{
     query, time,
 };
 use crate::{
-    app::{
-        consent::{Exported, Record},
-        consent_csv::{self, EVIDENCE_CHARACTERS_MAX},
+    app::consents::{
+        csv::{self, EVIDENCE_CHARACTERS_MAX},
+        record::{Exported, Record},
     },
     domain::{
         Consent,
@@ -235,7 +235,7 @@ pub async fn export(state: web::Data<State>, caller: Caller) -> Result<HttpRespo
     );
     // The first page is read before anything is answered: a store that is away is a 503 and no broken file.
     let first = state.app.export_consent(&caller.organization, "").await?;
-    let begun = stream::once(async { Ok::<_, Broken>(Bytes::from(consent_csv::header())) });
+    let begun = stream::once(async { Ok::<_, Broken>(Bytes::from(csv::header())) });
     let pages = stream::try_unfold(Some(Page::Read(first)), move |page| {
         let (state, organization) = (state.clone(), caller.organization.clone());
         async move {
@@ -250,7 +250,7 @@ pub async fn export(state: web::Data<State>, caller: Caller) -> Result<HttpRespo
                     })?
                 }
             };
-            Ok(Some((Bytes::from(consent_csv::write(&lines)), next.map(Page::After))))
+            Ok(Some((Bytes::from(csv::write(&lines)), next.map(Page::After))))
         }
     });
     Ok(HttpResponse::Ok()
@@ -315,7 +315,7 @@ pub async fn import(
     })?;
     let body = body.map_err(|_| too_large(IMPORT_BYTES_MAX))?.map_err(|_| unreadable())?;
     let region = state.app.settings().default_region;
-    let read = consent_csv::read(&body, region, state.app.now_ms())
+    let read = csv::read(&body, region, state.app.now_ms())
         .map_err(|error| Problem::invalid_field("body", error.to_string()))?;
     let done = state.app.import_consent(&caller.organization, read.records, &caller.user).await?;
     tracing::info!(

@@ -14,7 +14,7 @@ use super::{
     query, time,
 };
 use crate::{
-    app::query::{Filter, Message},
+    app::reads::messages::{Filter, Message},
     domain::{HistoryId, Hold, MessageId, Source},
     twilio::{
         self, Channel, MessageSid,
@@ -239,9 +239,9 @@ impl From<&Message> for Shown {
             let (code, reason) = message.refusal.as_ref()?;
             Some(MessageError {
                 code: None,
-                title: Some(code.clone()),
+                title: Some(code.as_str().to_owned()),
                 meaning: Some(reason.clone()),
-                mend: Some(mend_of_refusal(code).to_owned()),
+                mend: Some(mend_of_refusal(*code).to_owned()),
             })
         });
         let outbound = message.outbound.as_ref();

@@ -16,7 +16,7 @@ use super::{
     send::read_content,
 };
 use crate::{
-    app::notify::{Notified, Notify, Skipped, USERS_MAX},
+    app::outgoing::notify::{Notified, Notify, Skipped, USERS_MAX},
     domain::{MessageId, consent::OptedOut},
     twilio::Channel,
 };

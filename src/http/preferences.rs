@@ -15,7 +15,7 @@ use super::{
     time,
 };
 use crate::{
-    app::preferences::{Change, ChangeError, Preferences},
+    app::consents::preferences::{Change, ChangeError, Preferences},
     domain::consent::ConsentState,
     phone,
 };

@@ -14,10 +14,10 @@ use serde_json::json;
 use super::auth::Role;
 use crate::{
     app::{
-        send::SendError,
+        outgoing::send::SendError,
         settings::{Fault, ReadError, SaveError, Unopened},
     },
-    domain::consent::OptedOut,
+    domain::{Refusal, consent::OptedOut},
     phone::InvalidPhoneNumber,
     store,
     twilio::{Channel, client, error_code::ErrorCode},
@@ -361,9 +361,8 @@ impl From<SendError> for Problem {
                 "try again in a moment; /readyz tells how much is still to be stored",
             ),
             SendError::Store(error) => error.into(),
-            SendError::RefusedBefore { code, twilio_code, .. } => {
-                let known = Code::ALL.iter().copied().find(|known| known.as_str() == code);
-                let code = known.unwrap_or(Code::TwilioRefused);
+            SendError::Refused { code, twilio_code, .. } => {
+                let code = Code::from(code);
                 let described = twilio_code.and_then(|code| ErrorCode::new(code).describe());
                 let mend = described.map_or_else(|| mend(code), |described| described.mend);
                 Self::new(code, detail, mend).twilio(twilio_code)
@@ -409,11 +408,25 @@ pub fn mend_of(error: &client::Error) -> String {
     Problem::from_twilio(error).mend
 }
 
-/// What to do about a message that was refused by `code` before Twilio had it.
-pub fn mend_of_refusal(code: &str) -> &'static str {
-    match Code::ALL.iter().copied().find(|known| known.as_str() == code) {
-        Some(known) => mend(known),
-        None => "send it again",
+/// What to do about a message that was refused before Twilio had it.
+pub fn mend_of_refusal(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::NotAccepted => "send it again",
+        refusal => mend(Code::from(refusal)),
+    }
+}
+
+impl From<Refusal> for Code {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::RecipientOptedOut => Code::RecipientOptedOut,
+            Refusal::RecipientCoolingDown => Code::RecipientCoolingDown,
+            Refusal::DailyLimitReached => Code::DailyLimitReached,
+            Refusal::TwilioUnreachable => Code::TwilioUnreachable,
+            Refusal::RateLimitedByTwilio => Code::RateLimitedByTwilio,
+            Refusal::TwilioCredentialsRejected => Code::TwilioCredentialsRejected,
+            Refusal::NotAccepted | Refusal::TwilioRefused => Code::TwilioRefused,
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
     time,
 };
 use crate::{
-    app::{
+    app::outgoing::{
         bulk::{self, Bulk, RECIPIENTS_MAX},
         content::Content,
         send::{SCHEDULE_MAX, SCHEDULE_PAST_MAX, Send},

@@ -15,7 +15,7 @@ use super::{
     query, time,
 };
 use crate::{
-    app::stats::{Stats, unit_of},
+    app::reads::stats::{Stats, unit_of},
     domain::UnixMs,
     twilio::error_code::ErrorCode,
 };

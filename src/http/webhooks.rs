@@ -9,9 +9,9 @@ use super::{
     signed_form::{Ours, Signed},
 };
 use crate::{
-    app::{
+    app::incoming::{
         intake::{NotTaken, Taken},
-        record_inbound::{Receipt, Received},
+        reply::{Receipt, Received},
     },
     domain::{Organization, Source, StatusChange, UnixMs, consent::Answer, delivery::Recorded},
     metrics::{Route, WebhookResult},

@@ -41,7 +41,7 @@ use crate::{
         consent::{Answer, ConsentChange},
         delivery::{self, Recorded},
         event::InboundEntry,
-        message::PARTITIONS_MAX,
+        message_id::PARTITIONS_MAX,
         stats::{self, Counter, Counts, Unit},
     },
     twilio::MessageSid,

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    app::{App, dispatch::Dispatched},
+    app::{App, outgoing::dispatch::Dispatched},
     domain::{Flow, Organization},
     store,
 };

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use crate::{
-    app::{App, reconcile::Round},
+    app::{App, incoming::reconcile::Round},
     domain::{Organization, UnixMs},
     store,
 };

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::ACTOR;
 use crate::{
-    app::consent::Imported,
+    app::consents::record::Imported,
     clock::{Clock, SystemClock},
     config::Config,
     domain::Organization,

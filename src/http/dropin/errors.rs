@@ -12,7 +12,8 @@ use actix_web::{
 use serde_json::{Value, json};
 
 use crate::{
-    app::send::SendError,
+    app::outgoing::send::SendError,
+    domain::Refusal,
     http::{
         auth::Role,
         idempotency::Failure,
@@ -25,9 +26,6 @@ use crate::{
 
 /// What Twilio's general codes are above the HTTP status that they stand for: 404 is 20404.
 const GENERAL_CODES: u32 = 20_000;
-
-/// The code of a send to somebody who has opted out.
-const OPTED_OUT: u32 = 21610;
 
 /// A refusal in Twilio's words.
 #[derive(Debug, Clone)]
@@ -176,8 +174,7 @@ impl From<SendError> for ApiError {
             SendError::NotConfigured => Self::not_authenticated(),
             SendError::NoSender(_) => Self::bad_request(21603, "A 'From' phone number is required."),
             SendError::OptedOut { twilio_code, .. } => {
-                let code = twilio_code.unwrap_or(OPTED_OUT);
-                Self::bad_request(code, "Attempt to send to unsubscribed recipient")
+                Self::of_refusal(Refusal::RecipientOptedOut, twilio_code, &text)
             }
             SendError::CoolingDown { until } => {
                 Self::general(429, format!("Too Many Requests: {text}; send it again at {}", time(until)))
@@ -185,18 +182,33 @@ impl From<SendError> for ApiError {
             SendError::DailyLimit => {
                 Self::general(429, format!("Too Many Requests: {text}; send the rest tomorrow (UTC)"))
             }
-            SendError::RefusedBefore { code, twilio_code, .. } => match (code.as_str(), twilio_code) {
-                ("recipient_opted_out", code) => {
-                    let code = code.unwrap_or(OPTED_OUT);
-                    Self::bad_request(code, "Attempt to send to unsubscribed recipient")
-                }
-                ("daily_limit_reached", _) => Self::general(429, format!("Too Many Requests: {text}")),
-                (_, Some(code)) => Self::bad_request(code, text),
-                (_, None) => Self::unavailable(&text),
-            },
+            SendError::Refused { code, twilio_code, .. } => Self::of_refusal(code, twilio_code, &text),
             SendError::CatchingUp => Self::unavailable("The store was away; nothing was sent"),
             SendError::Store(error) => error.into(),
             SendError::Twilio(error) => error.into(),
+        }
+    }
+}
+
+impl ApiError {
+    /// What Twilio says where we refuse: with `twilio_code`, if it was Twilio who refused.
+    fn of_refusal(refusal: Refusal, twilio_code: Option<u32>, text: &str) -> Self {
+        match refusal {
+            Refusal::RecipientOptedOut => {
+                let code = twilio_code.or(refusal.twilio_code()).unwrap_or(GENERAL_CODES);
+                Self::bad_request(code, "Attempt to send to unsubscribed recipient")
+            }
+            Refusal::DailyLimitReached | Refusal::RecipientCoolingDown => {
+                Self::general(429, format!("Too Many Requests: {text}"))
+            }
+            Refusal::NotAccepted
+            | Refusal::TwilioUnreachable
+            | Refusal::RateLimitedByTwilio
+            | Refusal::TwilioCredentialsRejected
+            | Refusal::TwilioRefused => match twilio_code {
+                Some(code) => Self::bad_request(code, text),
+                None => Self::unavailable(text),
+            },
         }
     }
 }

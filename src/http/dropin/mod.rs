@@ -6,7 +6,7 @@
 
 mod caller;
 mod errors;
-mod kept;
+mod local_message;
 mod params;
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
@@ -20,11 +20,11 @@ use super::{
     problem::Problem,
 };
 use crate::{
-    app::{
+    app::outgoing::{
+        local_message::LocalMessage,
         send::{Send, SendError, Sent},
-        stand_in::Kept,
     },
-    domain::{MessageId, Organization, OutboundState, stand_in::stood_in_for},
+    domain::{MessageId, Organization, OutboundState, placeholder_sid::id_of_placeholder},
     twilio::{
         AccountSid, MessageSid,
         client::{Method, Passed},
@@ -105,19 +105,19 @@ async fn unnamed(
     account_sid: &AccountSid,
     sent: &Sent,
 ) -> serde_json::Value {
-    let kept = match state.app.kept(organization, &sent.id).await {
-        Ok(kept) => kept,
+    let message = match state.app.local_message(organization, &sent.id).await {
+        Ok(message) => message,
         Err(error) => {
             tracing::error!(%organization, id = %sent.id, %error, "a message that was stored cannot be read");
             None
         }
     };
-    match kept {
-        Some(kept) => {
-            let name = state.app.name_for_caller(organization, &kept).await;
-            kept::json(account_sid, &name, &kept)
+    match message {
+        Some(message) => {
+            let name = state.app.name_for_caller(organization, &message).await;
+            local_message::json(account_sid, &name, &message, state.app.now_ms())
         }
-        None => kept::json_of_sent(account_sid, sent),
+        None => local_message::json_of_sent(account_sid, sent),
     }
 }
 
@@ -139,10 +139,15 @@ async fn fetch(
 ) -> Result<HttpResponse, ApiError> {
     caller.require(Right::Read)?;
     let found = find(&state, &caller, &request).await?;
-    if let Found::Ours { kept, sid } = &found
-        && !matches!(kept.state, OutboundState::Accepted { .. })
+    if let Found::Ours { message, sid } = &found
+        && !matches!(message.state, OutboundState::Accepted { .. })
     {
-        return Ok(HttpResponse::Ok().json(kept::json(&caller.account_sid, sid, kept)));
+        return Ok(HttpResponse::Ok().json(local_message::json(
+            &caller.account_sid,
+            sid,
+            message,
+            state.app.now_ms(),
+        )));
     }
     on(&state, &caller, &found, Method::Get, request.query_string()).await
 }
@@ -157,22 +162,22 @@ async fn update(
     caller.require(Right::Send)?;
     let found = find(&state, &caller, &request).await?;
     let form = body.form();
-    if let Found::Ours { kept, sid } = &found
-        && !matches!(kept.state, OutboundState::Accepted { .. })
+    if let Found::Ours { message, sid } = &found
+        && !matches!(message.state, OutboundState::Accepted { .. })
     {
         let organization = &caller.caller.organization;
         if form.get("Status").as_deref() != Some("canceled") {
             return Err(ApiError::not_finished());
         }
-        let id = kept.outbound.id;
+        let id = message.outbound.id;
         if !state.app.call_off(organization, &id).await? {
             return Err(ApiError::not_cancelable());
         }
         tracing::info!(%organization, %id, "message called off");
-        let state = OutboundState::Canceled { at: state.app.now_ms() };
-        let (outbound, content) = (kept.outbound.clone(), kept.content.clone());
-        let canceled = Kept { outbound, state, content };
-        return Ok(HttpResponse::Ok().json(kept::json(&caller.account_sid, sid, &canceled)));
+        let now = state.app.now_ms();
+        let (outbound, content) = (message.outbound.clone(), message.content.clone());
+        let canceled = LocalMessage { outbound, state: OutboundState::Canceled { at: now }, content };
+        return Ok(HttpResponse::Ok().json(local_message::json(&caller.account_sid, sid, &canceled, now)));
     }
     on(&state, &caller, &found, Method::Post { form: form.encode() }, request.query_string()).await
 }
@@ -185,8 +190,8 @@ async fn delete(
 ) -> Result<HttpResponse, ApiError> {
     caller.require(Right::Send)?;
     let found = find(&state, &caller, &request).await?;
-    if let Found::Ours { kept, .. } = &found
-        && !matches!(kept.state, OutboundState::Accepted { .. })
+    if let Found::Ours { message, .. } = &found
+        && !matches!(message.state, OutboundState::Accepted { .. })
     {
         return Err(ApiError::not_finished());
     }
@@ -197,20 +202,20 @@ async fn delete(
 enum Found {
     /// Twilio's, by this SID.
     Twilios(MessageSid),
-    /// One that was asked for here, by its stand-in.
-    Ours { kept: Box<Kept>, sid: MessageSid },
+    /// One that was asked for here, by its placeholder SID.
+    Ours { message: Box<LocalMessage>, sid: MessageSid },
 }
 
 async fn find(state: &State, caller: &SdkCaller, request: &HttpRequest) -> Result<Found, ApiError> {
     let sid = request.match_info().query("message_sid");
     let sid = MessageSid::parse(sid).map_err(|_| ApiError::not_found(request.path()))?;
-    let id: Option<MessageId> = stood_in_for(&sid);
-    let kept = match id {
-        Some(id) => state.app.kept(&caller.caller.organization, &id).await?,
+    let id: Option<MessageId> = id_of_placeholder(&sid);
+    let message = match id {
+        Some(id) => state.app.local_message(&caller.caller.organization, &id).await?,
         None => None,
     };
-    Ok(match kept {
-        Some(kept) => Found::Ours { kept: Box::new(kept), sid },
+    Ok(match message {
+        Some(message) => Found::Ours { message: Box::new(message), sid },
         None => Found::Twilios(sid),
     })
 }
@@ -225,7 +230,7 @@ async fn on(
 ) -> Result<HttpResponse, ApiError> {
     let (sid, known_as) = match found {
         Found::Twilios(sid) => (sid, sid),
-        Found::Ours { kept, sid: known_as } => match &kept.state {
+        Found::Ours { message, sid: known_as } => match &message.state {
             OutboundState::Accepted { message_sid, .. } => (message_sid, known_as),
             _ => (known_as, known_as),
         },

@@ -18,8 +18,10 @@ use super::errors::ApiError;
 use crate::{
     app::{
         Settings,
-        content::Content,
-        send::{SCHEDULE_MAX, SCHEDULE_PAST_MAX, Send},
+        outgoing::{
+            content::Content,
+            send::{SCHEDULE_MAX, SCHEDULE_PAST_MAX, Send},
+        },
     },
     domain::UnixMs,
     http::{FORM_BYTES_MAX, verification::BODY_TIME_MAX},

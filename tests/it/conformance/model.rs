@@ -140,7 +140,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let state = prop::sample::select(vec![ConsentState::OptedIn, ConsentState::OptedOut]);
     let became = prop::sample::select(vec![
         OutboundState::Sending { since: 2, tries: 1 },
-        OutboundState::Unknown { since: 1, tries: 1, looks: 0 },
+        OutboundState::Unknown { since: 1, tries: 1, searches: 0 },
         OutboundState::Canceled { at: 3 },
         OutboundState::Accepted { at: 4, message_sid: sid("9") },
     ]);

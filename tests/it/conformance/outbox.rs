@@ -85,10 +85,10 @@ pub async fn what_became_of_a_send_only_gets_surer(harness: &dyn Harness) {
     let store = harness.open().await;
     let sent = outbound(store.as_ref(), 1);
     store.create_outbound(&organization(), &being_sent(&sent), None).await.unwrap();
-    let unknown = OutboundState::Unknown { since: AT, tries: 1, looks: 0 };
+    let unknown = OutboundState::Unknown { since: AT, tries: 1, searches: 0 };
     let refused = OutboundState::Refused {
         at: AT,
-        code: "twilio_refused".to_owned(),
+        code: textledger::domain::Refusal::TwilioRefused,
         reason: "no".to_owned(),
         twilio_code: Some(21_211),
     };

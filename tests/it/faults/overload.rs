@@ -10,7 +10,7 @@ use std::{
 };
 
 use textledger::{
-    app::lanes::IN_FLIGHT_MAX,
+    app::incoming::admission::IN_FLIGHT_MAX,
     twilio::{
         Form,
         signature::{self, Algorithm, SIGNATURE_HEADER, SigningKey},

@@ -18,11 +18,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use super::{
-    App,
-    lanes::{self, Lanes, Overloaded},
-    record_inbound::{Receipt, Received},
+    admission::{self, Lanes, Overloaded},
+    reply::{Receipt, Received},
 };
 use crate::{
+    app::App,
     domain::{
         Organization, StatusChange,
         delivery::{self, Recorded},
@@ -122,7 +122,7 @@ impl App {
         change: StatusChange,
     ) -> Result<Taken<Recorded>, NotTaken> {
         let is_final = delivery::is_final(&change.status);
-        let lane = if is_final { lanes::Lane::Final } else { lanes::Lane::Intermediate };
+        let lane = if is_final { admission::Lane::Final } else { admission::Lane::Intermediate };
         let _place = self.intake.lanes.enter(organization, lane).await?;
         let store = || self.record_status(organization, change.clone());
         let told = || Told::Status(change.clone());
@@ -135,7 +135,7 @@ impl App {
         organization: &Organization,
         receipt: Receipt,
     ) -> Result<Taken<Received>, NotTaken> {
-        let _place = self.intake.lanes.enter(organization, lanes::Lane::Reply).await?;
+        let _place = self.intake.lanes.enter(organization, admission::Lane::Reply).await?;
         let store = || self.record_inbound(organization, &receipt);
         let told = || Told::Reply(receipt.clone());
         self.store_or_spool(organization, spool::Lane::Replies, receipt.entry.at, store, told).await

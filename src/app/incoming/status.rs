@@ -1,10 +1,10 @@
 //! Twilio said what became of a message.
 
-use super::{App, relay::Parameters};
 use crate::{
+    app::{App, relays::Parameters},
     domain::{
-        BatchId, MessageId, Organization, OutboundState, Source, StatusChange, consent::ConsentSource,
-        delivery::Recorded,
+        BatchId, MessageId, Organization, Source, StatusChange, consent::ConsentSource, delivery::Recorded,
+        outgoing::rule,
     },
     store,
     twilio::{Address, error_code::ErrorCode, webhook::StatusCallback},
@@ -58,7 +58,7 @@ impl App {
         if let Some(id) = change.id
             && stored.learned_id
         {
-            let accepted = OutboundState::Accepted { at: change.at, message_sid: change.sid.clone() };
+            let accepted = rule::proven(change.sid.clone(), change.at);
             self.store.resolve_outbound(organization, &id, &accepted).await?;
         }
         if let Some(source) = change.error_code.and_then(ConsentSource::of_error)

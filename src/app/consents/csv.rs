@@ -5,8 +5,8 @@ use std::time::Duration;
 use csv::{ReaderBuilder, StringRecord, WriterBuilder};
 use jiff::Timestamp;
 
-use super::consent::Exported;
-pub use super::consent::Record;
+use super::record::Exported;
+pub use super::record::Record;
 use crate::{
     domain::{
         UnixMs,

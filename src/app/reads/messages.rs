@@ -2,10 +2,10 @@
 
 use futures_util::{StreamExt, TryStreamExt};
 
-use super::{App, SEND_TIME_MAX, send::waiting_status};
 use crate::{
+    app::App,
     domain::{
-        HistoryId, Hold, MessageId, MessageRef, Organization, Outbound, OutboundState, UnixMs,
+        HistoryId, Hold, MessageId, MessageRef, Organization, Outbound, OutboundState, Refusal, UnixMs,
         delivery::{self, DeliveryEntry},
     },
     store::{self, StoredOutbound, outbox::OUTBOUNDS_MAX},
@@ -34,7 +34,7 @@ pub struct Message {
     /// Until when it waits in our queue, and why.
     pub held: Option<(UnixMs, Hold)>,
     /// The code and the reason by which it was refused before Twilio had it.
-    pub refusal: Option<(String, String)>,
+    pub refusal: Option<(Refusal, String)>,
     /// The error that goes with the status.
     pub error_code: Option<u32>,
     /// What was asked for, if it was sent through us.
@@ -106,7 +106,7 @@ impl App {
     }
 
     /// The messages asked for under `ids`, in their order.
-    pub(super) async fn messages_by_id(
+    pub(in crate::app) async fn messages_by_id(
         &self,
         organization: &Organization,
         ids: &[MessageId],
@@ -133,27 +133,19 @@ impl App {
         {
             return Ok(tracked(message_sid, stored, Some(outbound.clone())));
         }
-        let lost =
-            |since: UnixMs| u128::from(self.now_ms().saturating_sub(since)) > SEND_TIME_MAX.as_millis();
         let (mut message_sid, mut held, mut refusal, mut error_code) = (None, None, None, None);
-        let status = match state {
-            OutboundState::Waiting { until, reason, .. } => {
-                held = Some((*until, *reason));
-                waiting_status(*reason)
-            }
-            OutboundState::Sending { since, .. } if !lost(*since) => "sending",
-            OutboundState::Sending { .. } | OutboundState::Unknown { .. } => "unknown",
-            OutboundState::Canceled { .. } => "canceled",
+        match state {
+            OutboundState::Waiting { until, reason, .. } => held = Some((*until, *reason)),
             OutboundState::Refused { code, reason, twilio_code, .. } => {
                 error_code = *twilio_code;
-                refusal = Some((code.clone(), reason.clone()));
-                "refused"
+                refusal = Some((*code, reason.clone()));
             }
-            OutboundState::Accepted { message_sid: sid, .. } => {
-                message_sid = Some(sid.clone());
-                MessageStatus::Queued.as_str()
-            }
-        };
+            OutboundState::Accepted { message_sid: sid, .. } => message_sid = Some(sid.clone()),
+            OutboundState::Sending { .. }
+            | OutboundState::Unknown { .. }
+            | OutboundState::Canceled { .. } => {}
+        }
+        let status = state.standing(self.now_ms()).shown(None);
         let ended_at = match state {
             OutboundState::Refused { at, .. } | OutboundState::Canceled { at } => Some(*at),
             _ => None,
@@ -164,7 +156,7 @@ impl App {
             channel: outbound.to.channel(),
             to: outbound.to.bare().to_owned(),
             from: outbound.from.as_ref().map(|from| from.bare().to_owned()),
-            status: status.to_owned(),
+            status,
             is_final: ended_at.is_some(),
             ended_at,
             held,

@@ -4,19 +4,16 @@ use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
 
 use crate::{
-    app::{
-        send::Sent,
-        stand_in::{Kept, twilio_code_of},
-    },
-    domain::{Hold, Outbound, OutboundState, UnixMs, stand_in::stand_in},
-    twilio::{AccountSid, Address, MessageSid},
+    app::outgoing::{local_message::LocalMessage, send::Sent},
+    domain::{OutboundState, Standing, UnixMs, placeholder_sid::placeholder_sid},
+    twilio::{AccountSid, Address, MessageSid, MessageStatus},
 };
 
 /// The version of the API that this is.
 const API_VERSION: &str = "2010-04-01";
 
 /// What stands in a message's JSON besides what is the same in all.
-struct Shown<'a> {
+struct MessageJson<'a> {
     sid: &'a MessageSid,
     to: &'a Address,
     from: Option<&'a Address>,
@@ -24,22 +21,22 @@ struct Shown<'a> {
     body: &'a str,
     media: usize,
     segments: u32,
-    status: &'a str,
+    status: MessageStatus,
     error: Option<(Option<u32>, &'a str)>,
     created_at: UnixMs,
     updated_at: UnixMs,
 }
 
-/// The message `kept`, under the name `sid`.
-pub fn json(account_sid: &AccountSid, sid: &MessageSid, kept: &Kept) -> Value {
-    let Kept { outbound, state, content } = kept;
+/// The message as we have it, under the name `sid`, as it stands at `now`.
+pub fn json(account_sid: &AccountSid, sid: &MessageSid, message: &LocalMessage, now: UnixMs) -> Value {
+    let LocalMessage { outbound, state, content } = message;
     let error = match state {
         OutboundState::Refused { code, reason, twilio_code, .. } => {
-            Some((twilio_code.or_else(|| twilio_code_of(code)), reason.as_str()))
+            Some((twilio_code.or_else(|| code.twilio_code()), reason.as_str()))
         }
         _ => None,
     };
-    let shown = Shown {
+    let shown = MessageJson {
         sid,
         to: &outbound.to,
         from: outbound.from.as_ref(),
@@ -47,7 +44,7 @@ pub fn json(account_sid: &AccountSid, sid: &MessageSid, kept: &Kept) -> Value {
         body: content.as_ref().and_then(|content| content.body.as_deref()).unwrap_or_default(),
         media: outbound.media,
         segments: outbound.segments,
-        status: status(outbound, state),
+        status: state.standing(now).as_twilio(outbound.from.is_some()),
         error,
         created_at: outbound.created_at,
         updated_at: state.resolved_at().unwrap_or(outbound.created_at),
@@ -57,17 +54,17 @@ pub fn json(account_sid: &AccountSid, sid: &MessageSid, kept: &Kept) -> Value {
 
 /// The message that the send came to, if nothing more is known of it.
 pub fn json_of_sent(account_sid: &AccountSid, sent: &Sent) -> Value {
-    let stand_in = stand_in(&sent.id);
-    let scheduled = sent.held.is_some_and(|(_, reason)| reason == Hold::Scheduled);
-    let shown = Shown {
-        sid: sent.message_sid.as_ref().unwrap_or(&stand_in),
+    let placeholder = placeholder_sid(&sent.id);
+    let standing = sent.held.map_or(Standing::Unknown, |(_, reason)| reason.standing());
+    let shown = MessageJson {
+        sid: sent.message_sid.as_ref().unwrap_or(&placeholder),
         to: &sent.to,
         from: sent.from.as_ref(),
         messaging_service_sid: None,
         body: "",
         media: 0,
         segments: sent.segments,
-        status: if scheduled { "scheduled" } else { "accepted" },
+        status: standing.as_twilio(sent.from.is_some()),
         error: None,
         created_at: sent.created_at,
         updated_at: sent.created_at,
@@ -75,22 +72,7 @@ pub fn json_of_sent(account_sid: &AccountSid, sent: &Sent) -> Value {
     shown.json(account_sid)
 }
 
-/// Twilio's word for where a message stands that is still ours.
-fn status(outbound: &Outbound, state: &OutboundState) -> &'static str {
-    match state {
-        OutboundState::Waiting { reason: Hold::Scheduled, .. } => "scheduled",
-        OutboundState::Waiting { .. } => "accepted",
-        // Until a service has chosen the sender, Twilio says so too.
-        _ if !state.is_resolved() && outbound.from.is_none() => "accepted",
-        OutboundState::Sending { .. } | OutboundState::Unknown { .. } | OutboundState::Accepted { .. } => {
-            "queued"
-        }
-        OutboundState::Canceled { .. } => "canceled",
-        OutboundState::Refused { .. } => "failed",
-    }
-}
-
-impl Shown<'_> {
+impl MessageJson<'_> {
     fn json(&self, account_sid: &AccountSid) -> Value {
         let uri = format!("/{API_VERSION}/Accounts/{account_sid}/Messages/{}", self.sid);
         json!({
@@ -110,7 +92,7 @@ impl Shown<'_> {
             "price": null,
             "price_unit": null,
             "sid": self.sid.as_str(),
-            "status": self.status,
+            "status": self.status.as_str(),
             "subresource_uris": { "media": format!("{uri}/Media.json") },
             "to": self.to.to_twilio(),
             "uri": format!("{uri}.json"),

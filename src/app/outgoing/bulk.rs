@@ -17,14 +17,14 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
-    App,
+    advance::Occasion,
     content::Content,
-    query::Message,
-    send::{self, SendError, waiting_status},
+    send::{self, SendError},
 };
 use crate::{
-    domain::{BatchId, Hold, MessageId, Organization, Outbound, OutboundState, UnixMs},
-    store::{self, Kind, NewOutbound, Step, StoredOutbound, outbox::OUTBOUNDS_MAX},
+    app::{App, reads::messages::Message},
+    domain::{BatchId, Hold, MessageId, Organization, Outbound, OutboundState, UnixMs, outgoing::Fact},
+    store::{self, Kind, NewOutbound, StoredOutbound, outbox::OUTBOUNDS_MAX},
     twilio::{Address, Channel, MessagingServiceSid},
 };
 
@@ -41,7 +41,7 @@ const GOES: usize = 4;
 const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Batches whose content is held in memory, so that it is not opened for each message.
-const OPENED_MAX: usize = 64;
+const CACHED_MAX: usize = 64;
 
 /// What to send, and to whom. `Debug` is left out: it holds a message's text.
 #[derive(Clone)]
@@ -173,11 +173,9 @@ impl App {
         let new: Vec<NewOutbound> = to
             .into_iter()
             .enumerate()
-            .map(|(index, to)| NewOutbound {
-                state: OutboundState::Waiting { until: due(index), reason, tries: 0 },
-                due: due(index),
-                content: None,
-                outbound: Outbound { id: self.member_id(&id, &to), to, ..template.clone() },
+            .map(|(index, to)| {
+                let outbound = Outbound { id: self.member_id(&id, &to), to, ..template.clone() };
+                self.queued(outbound, None, due(index), reason)
             })
             .collect();
         let kept = KEPT + Duration::from_millis(due(new.len()).saturating_sub(now));
@@ -189,7 +187,7 @@ impl App {
         futures_util::stream::iter(0..new.chunks(STORED_AT_ONCE).len())
             .map(|part| {
                 let new = new.chunks(STORED_AT_ONCE).nth(part).unwrap_or_default();
-                self.store().enqueue(organization, new)
+                self.enqueue(organization, new)
             })
             .buffer_unordered(GOES)
             .try_collect::<()>()
@@ -262,12 +260,12 @@ impl App {
         organization: &Organization,
         id: &BatchId,
     ) -> Result<Option<Arc<Content>>, store::Error> {
-        if let Some(content) = self.opened.get(id) {
+        if let Some(content) = self.contents.get(id) {
             return Ok(Some(content));
         }
         let Some(batch) = self.batch(organization, id).await? else { return Ok(None) };
         let content = Arc::new(Content::open_for_batch(id, &batch.content, &self.keys)?);
-        self.opened.put(id.clone(), content.clone());
+        self.contents.put(id.clone(), content.clone());
         Ok(Some(content))
     }
 
@@ -410,13 +408,10 @@ impl App {
     ) -> Result<(), store::Error> {
         let ids = self.members(organization, id, part).await?;
         let stored = self.store().outbounds(organization, &ids).await?;
-        let waiting = |stored: &StoredOutbound| matches!(stored.state, OutboundState::Waiting { .. });
-        let waiting: Vec<StoredOutbound> = stored.into_iter().flatten().filter(waiting).collect();
-        let at = self.now_ms();
-        let canceled = futures_util::stream::iter(waiting)
+        let canceled = futures_util::stream::iter(stored.into_iter().flatten())
             .map(|StoredOutbound { outbound, state, .. }| async move {
-                let step = Step { from: state, to: OutboundState::Canceled { at }, due: None, gate: None };
-                self.store().step_outbound(organization, &outbound, &step).await
+                let occasion = Occasion::Known(Fact::CalledOff);
+                self.advance(organization, &outbound, &state, occasion, false).await
             })
             .buffer_unordered(CANCELED_AT_ONCE)
             .try_for_each(|_| std::future::ready(Ok(())));
@@ -441,7 +436,7 @@ impl App {
         organization: &Organization,
         id: &BatchId,
         part: usize,
-    ) -> Result<Vec<Standing>, store::Error> {
+    ) -> Result<Vec<Place>, store::Error> {
         let ids = self.members(organization, id, part).await?;
         let stored = self.store().outbounds(organization, &ids).await?;
         let sids: Vec<_> = stored
@@ -453,28 +448,22 @@ impl App {
             })
             .collect();
         let mut deliveries = self.store().deliveries(organization, &sids).await?.into_iter();
-        let standing = |stored: StoredOutbound| {
+        let now = self.now_ms();
+        let place = |stored: StoredOutbound| {
             let resolved_at = stored.state.resolved_at();
             let left_at = match stored.state {
                 OutboundState::Accepted { at, .. } => Some(at),
                 OutboundState::Sending { since, .. } | OutboundState::Unknown { since, .. } => Some(since),
                 _ => None,
             };
-            let status = match &stored.state {
-                OutboundState::Waiting { reason, .. } => waiting_status(*reason).to_owned(),
-                OutboundState::Sending { .. } => "sending".to_owned(),
-                OutboundState::Unknown { .. } => "unknown".to_owned(),
-                OutboundState::Refused { .. } => "refused".to_owned(),
-                OutboundState::Canceled { .. } => "canceled".to_owned(),
-                OutboundState::Accepted { .. } => {
-                    let delivery = deliveries.next().flatten();
-                    let status = delivery.and_then(|delivery| delivery.status);
-                    status.map_or_else(|| "queued".to_owned(), |status| status.to_string())
-                }
+            let at_twilio = match stored.state {
+                OutboundState::Accepted { .. } => deliveries.next().flatten().and_then(|known| known.status),
+                _ => None,
             };
-            Standing { status, resolved_at, left_at }
+            let status = stored.state.standing(now).shown(at_twilio.as_ref());
+            Place { status, resolved_at, left_at }
         };
-        Ok(stored.into_iter().flatten().map(standing).collect())
+        Ok(stored.into_iter().flatten().map(place).collect())
     }
 }
 
@@ -482,7 +471,7 @@ impl App {
 const CANCELED_AT_ONCE: usize = 64;
 
 /// Where a message of a batch is.
-struct Standing {
+struct Place {
     status: String,
     /// When it came to its end on our side.
     resolved_at: Option<UnixMs>,
@@ -512,11 +501,11 @@ fn read<T: serde::de::DeserializeOwned>(id: &BatchId, text: &str) -> Result<T, s
     serde_json::from_str(text).map_err(|error| store::Error::Unreadable(format!("batch {id}: {error}")))
 }
 
-/// What is held in memory of batches that leave: opened content, of the last [`OPENED_MAX`] of them.
+/// What is held in memory of batches that leave: opened content, of the last [`CACHED_MAX`] of them.
 #[derive(Default)]
-pub(super) struct Opened(std::sync::Mutex<Vec<(BatchId, Arc<Content>)>>);
+pub(in crate::app) struct ContentCache(std::sync::Mutex<Vec<(BatchId, Arc<Content>)>>);
 
-impl Opened {
+impl ContentCache {
     fn get(&self, id: &BatchId) -> Option<Arc<Content>> {
         let opened = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         opened.iter().find(|(known, _)| known == id).map(|(_, content)| content.clone())
@@ -524,7 +513,7 @@ impl Opened {
 
     fn put(&self, id: BatchId, content: Arc<Content>) {
         let mut opened = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if opened.len() == OPENED_MAX {
+        if opened.len() == CACHED_MAX {
             opened.remove(0);
         }
         opened.push((id, content));

@@ -10,8 +10,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use rand::RngExt;
 
-use super::{App, accounts::Account, send::SendError};
 use crate::{
+    app::{App, accounts::Account, outgoing::send::SendError},
     domain::{
         MessageRef, Organization, Source, StatusChange, Task, TaskLine, UnixMs,
         delivery::{self, Recorded},
@@ -68,7 +68,7 @@ pub struct Round {
 
 impl App {
     /// When a message whose first status is recorded at `at` is first asked for.
-    pub(super) fn first_asked_at(&self, at: UnixMs) -> Option<UnixMs> {
+    pub(in crate::app) fn first_asked_at(&self, at: UnixMs) -> Option<UnixMs> {
         next_ask(at, at, &self.settings.reconcile_after)
     }
 
@@ -242,7 +242,7 @@ impl App {
     }
 
     /// Records what Twilio has of a message; whether that was news.
-    pub(super) async fn record_polled(
+    pub(in crate::app) async fn record_polled(
         &self,
         organization: &Organization,
         message: &resource::Message,

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use super::App;
 use crate::{
-    domain::{Hold, Organization, Outbound, UnixMs, pace::Pace, quiet_hours::QuietHours},
+    app::App,
+    domain::{Organization, Outbound, UnixMs, pace::Pace, quiet_hours::QuietHours},
     store,
 };
 
@@ -17,9 +17,6 @@ const WARNING_PERCENT: u64 = 80;
 
 /// Milliseconds of a day.
 const DAY_MS: UnixMs = 24 * 60 * 60 * 1_000;
-
-/// The longest a message is held for its recipient's pause; one that would have to wait longer is refused.
-pub const COOLDOWN_HELD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The limits of an installation.
 #[derive(Debug, Clone, Default)]
@@ -35,13 +32,12 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Until when, and why, `outbound` is held at `now`; the pause between two messages is asked for in the store.
-    pub(super) fn hold(&self, outbound: &Outbound, now: UnixMs) -> Option<(UnixMs, Hold)> {
+    /// Until when the recipient's quiet hours hold `outbound` back at `now`, if they do.
+    pub(super) fn quiet_until(&self, outbound: &Outbound, now: UnixMs) -> Option<UnixMs> {
         if outbound.is_emergency() {
             return None;
         }
-        let until = self.quiet_hours.as_ref()?.until(outbound.to.bare(), now)?;
-        Some((until, Hold::QuietHours))
+        self.quiet_hours.as_ref()?.until(outbound.to.bare(), now)
     }
 
     /// The least time between two messages to the recipient of `outbound`.

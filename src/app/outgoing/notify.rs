@@ -2,22 +2,17 @@
 //!
 //! What is queued here obeys everything that holds for any message at the moment at which it leaves. With a fallback, a
 //! user who is reached over WhatsApp gets an SMS only if the WhatsApp message does not arrive: the SMS is stored at once
-//! as the second of a pair, and [`super::dispatch`] sends it or calls it off, so that there is never more than one.
+//! as the second of a pair, and [`super::fallback`] tells whether it is sent or called off, so that there is never more than one.
 
 use std::time::Duration;
 
 use super::{
-    App,
-    accounts::Account,
     content::Content,
-    idempotency::Seed,
-    preferences::Preferences,
     send::{self, SendError},
 };
 use crate::{
-    domain::{
-        Hold, MessageId, Organization, Outbound, OutboundState, UnixMs, consent::OptedOut, message::Fallback,
-    },
+    app::{App, accounts::Account, consents::preferences::Preferences, idempotency::Seed},
+    domain::{Hold, MessageId, Organization, Outbound, UnixMs, consent::OptedOut, outgoing::Fallback},
     store::{NewOutbound, outbox::OUTBOUNDS_MAX},
     twilio::{Address, Channel},
 };
@@ -85,7 +80,7 @@ impl App {
             queued.extend(new);
         }
         for some in queued.chunks(OUTBOUNDS_MAX) {
-            self.store().enqueue(organization, some).await?;
+            self.enqueue(organization, some).await?;
         }
         self.dispatch_wanted.notify_one();
         Ok(notified)
@@ -126,12 +121,8 @@ impl App {
                 Channel::Sms | Channel::Rcs => &notify.content,
             };
             notified.queued.push((channel, outbound.id, reason == Hold::Fallback));
-            new.push(NewOutbound {
-                state: OutboundState::Waiting { until: due, reason, tries: 0 },
-                content: Some(content.seal_for(&outbound.id, &self.keys)),
-                due,
-                outbound,
-            });
+            let sealed = content.seal_for(&outbound.id, &self.keys);
+            new.push(self.queued(outbound, Some(sealed), due, reason));
         }
         (notified, new)
     }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::App;
 use crate::{
+    app::App,
     domain::{
         Organization, UnixMs,
         stats::{Counter, Counts, Latency, Unit},

@@ -2,7 +2,7 @@
 //!
 //! The message is stored before Twilio is called, in the step that asks for consent, and its outcome after. The
 //! StatusCallback URL carries our id: a callback that overtakes Twilio's answer, or follows a crash, finds its
-//! message. A call whose answer is lost is never made again here: the message is `unknown`, and [`super::dispatch`]
+//! message. A call whose answer is lost is never made again here: the message is `unknown`, and [`super::lost_answer`]
 //! finds out what became of it.
 
 use std::time::Duration;
@@ -11,31 +11,26 @@ use rand::RngExt;
 use tokio::time::Instant;
 
 use super::{
-    App, DECISIONS_MAX, SEND_TIME_MAX,
-    accounts::Account,
-    contended,
+    advance::{Advanced, Cleared, Created, Occasion},
+    call::Call,
     content::Content,
-    dispatch::{Call, LOST_AFTER},
-    limits::COOLDOWN_HELD_MAX,
-    query,
 };
 use crate::{
-    domain::{Hold, MessageId, Organization, Outbound, OutboundState, UnixMs, consent::OptedOut},
-    store::{self, Gate, NewOutbound, Passed, Step},
+    app::{App, accounts::Account, contended, reads::messages::Message},
+    domain::{
+        Hold, MessageId, Organization, Outbound, OutboundState, Refusal, Standing, UnixMs,
+        consent::OptedOut,
+        outgoing::{rule::Circumstances, times},
+    },
+    store,
     twilio::{
         Address, Channel, MessageSid, MessageStatus, MessagingServiceSid, client, error_code::ErrorCode,
         resource,
     },
 };
 
-/// How long a send that Twilio did not process is tried again within the request.
-const RETRY_TIME_MAX: Duration = Duration::from_secs(10);
-
 /// The first pause before trying again; each further one may be twice as long.
 const RETRY_DELAY_MIN: Duration = Duration::from_millis(200);
-
-/// The status of a message that Twilio may have or not.
-const UNKNOWN: &str = "unknown";
 
 /// How far ahead a message can be scheduled.
 pub const SCHEDULE_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -91,16 +86,16 @@ pub struct Sent {
 
 impl Sent {
     /// What became of a message to `to` that an earlier try of the same request has stored.
-    fn of(message: query::Message, id: MessageId, to: Address) -> Self {
+    fn of(message: Message, id: MessageId, to: Address) -> Self {
         let from = message.from.as_deref().and_then(|from| Address::new(message.channel, from).ok());
         let outbound = message.outbound.as_ref();
+        let is_under_way = message.message_sid.is_none() && message.status == Standing::Sending.as_str();
         Self {
             id,
             message_sid: message.message_sid,
             to,
             from,
-            // It may be on its way.
-            status: if message.status == "sending" { UNKNOWN.to_owned() } else { message.status },
+            status: if is_under_way { unknown() } else { message.status },
             segments: outbound.map_or(1, |outbound| outbound.segments),
             created_at: outbound.map_or(0, |outbound| outbound.created_at),
             held: message.held,
@@ -137,12 +132,12 @@ pub enum SendError {
     /// The organization has sent as many messages today as it may.
     #[error("the limit of messages per day is reached")]
     DailyLimit,
-    /// An earlier try of the same request has been refused.
+    /// It is refused, or an earlier try of the same request was.
     #[error("{reason}")]
-    RefusedBefore {
-        /// The stable code.
-        code: String,
+    Refused {
         /// Why.
+        code: Refusal,
+        /// What was said.
         reason: String,
         /// Twilio's code, if it was Twilio who refused.
         twilio_code: Option<u32>,
@@ -156,14 +151,6 @@ pub enum SendError {
     /// The store failed before Twilio was called.
     #[error(transparent)]
     Store(#[from] store::Error),
-}
-
-/// A message that has passed, or has been put into the queue.
-enum Stored {
-    Sending(OutboundState),
-    Waiting(UnixMs, Hold),
-    /// An earlier try of the same request has stored it.
-    Before,
 }
 
 impl App {
@@ -181,7 +168,7 @@ impl App {
         let account = self.accounts.of(organization).ok_or(SendError::NotConfigured)?;
         let (from, messaging_service_sid) =
             sender(&account, send.to.channel(), send.from, send.messaging_service_sid)?;
-        let mut outbound = Outbound {
+        let outbound = Outbound {
             id: send.id.unwrap_or_else(|| self.new_id(&send.to)),
             to: send.to,
             from,
@@ -196,32 +183,27 @@ impl App {
             fallback: None,
             created_at: self.now_ms(),
         };
-        let (call, sending) =
-            match self.store_send(organization, &mut outbound, &send.content, send.send_at).await? {
-                Stored::Waiting(until, reason) => return Ok(waiting(outbound, until, reason)),
-                Stored::Before => {
-                    let sent = self.sent_before(organization, outbound.id, &outbound.to).await?;
-                    return sent.ok_or_else(|| contended().into());
-                }
-                Stored::Sending(state) => {
-                    (Call { account: &account, outbound: &outbound, content: &send.content }, state)
-                }
-            };
-        let result = match self.call_again_while_not_processed(&call).await {
-            Ok(result) => result,
-            Err(by) => {
-                let to = self.refusal("recipient_opted_out", "the recipient has opted out", None);
-                let step = Step { from: sending, to, due: None, gate: None };
-                self.store.step_outbound(organization, &outbound, &step).await?;
-                return Err(SendError::OptedOut { by, channel: outbound.to.channel(), twilio_code: None });
+        let sealed = send.content.seal_for(&outbound.id, &self.keys);
+        let cleared = match self.create(organization, &outbound, &sealed, send.send_at).await? {
+            Created::Cleared(cleared) => cleared,
+            Created::Waiting(until, reason) => return Ok(waiting(outbound, until, reason)),
+            Created::Refused { code, circumstances } => {
+                return Err(refused(code, &circumstances, &outbound));
+            }
+            Created::Before => {
+                let sent = self.sent_before(organization, outbound.id, &outbound.to).await?;
+                return sent.ok_or_else(|| contended().into());
             }
         };
+        let call = Call { account: &account, outbound: &outbound, content: &send.content };
+        let (cleared, result) = self.call_while_not_processed(&call, cleared).await?;
         // The message has left, or has not: that the outcome could not be stored must not make the caller send it
         // again. Its callbacks carry the id and will tell, and so will the queue.
-        let stored = self.store_outcome(&call, &sending, &result).await;
-        if let Err(error) = &stored {
+        let settled = self.settle(&call, &cleared, &result, true).await;
+        if let Err(error) = &settled {
             tracing::error!(id = %outbound.id, %error, "the outcome of a send could not be stored");
         }
+        let is_refused = matches!(settled, Ok(Advanced::Refused { .. }));
         let (message_sid, status, from, resource) = match result {
             Ok(message) => (
                 Some(message.sid.clone()),
@@ -229,11 +211,9 @@ impl App {
                 message.from.clone().or(outbound.from),
                 Some(Box::new(message)),
             ),
+            Err(error) if is_refused => return Err(refused_by_twilio(error, &outbound)),
             // What is not stored as refused is looked for by the queue, and sent from there.
-            Err(error) if error.outcome() == client::Outcome::Ambiguous || stored.is_err() => {
-                (None, UNKNOWN.to_owned(), outbound.from, None)
-            }
-            Err(error) => return Err(refused(error, &outbound)),
+            Err(_) => (None, unknown(), outbound.from, None),
         };
         Ok(Sent {
             id: outbound.id,
@@ -248,79 +228,6 @@ impl App {
         })
     }
 
-    /// Stores the message, in the same step as its recipient's consent is found to allow it: about to be handed to
-    /// Twilio, or to wait until it may be.
-    async fn store_send(
-        &self,
-        organization: &Organization,
-        outbound: &mut Outbound,
-        content: &Content,
-        send_at: Option<UnixMs>,
-    ) -> Result<Stored, SendError> {
-        let channel = outbound.to.channel();
-        let (limits, now) = (&self.settings.limits, self.now_ms());
-        let mut hold = match send_at.filter(|&at| at > now) {
-            Some(at) => Some((at, Hold::Scheduled)),
-            None => limits.hold(outbound, now),
-        };
-        for _ in 0..DECISIONS_MAX {
-            let known = self.store.consent(organization, outbound.to.bare()).await?;
-            if let Some(by) = known.consent.refusal(channel) {
-                return Err(SendError::OptedOut { by, channel, twilio_code: None });
-            }
-            let (state, due, cooldown) = match hold {
-                Some((until, reason)) => {
-                    (OutboundState::Waiting { until, reason, tries: 0 }, until, Duration::ZERO)
-                }
-                None => {
-                    let sending = OutboundState::Sending { since: now, tries: 1 };
-                    (sending, now + LOST_AFTER.as_millis() as UnixMs, limits.cooldown(outbound))
-                }
-            };
-            let sealed = content.seal_for(&outbound.id, &self.keys);
-            let new = NewOutbound { outbound: outbound.clone(), state, content: Some(sealed), due };
-            let gate = Gate { consent: known.version, cooldown, now };
-            match self.store.create_outbound(organization, &new, Some(&gate)).await? {
-                Passed::Yes => return self.passed(organization, outbound, new.state, hold).await,
-                Passed::CoolingDown { until } if until - now > COOLDOWN_HELD_MAX.as_millis() as UnixMs => {
-                    return Err(SendError::CoolingDown { until });
-                }
-                Passed::CoolingDown { until } => hold = Some((until, Hold::Cooldown)),
-                // An id is drawn from so many that it is nobody else's: it is this message that is there, by a command
-                // that the store's client has repeated, or by another try of the same request.
-                Passed::StateChanged => match self.store.outbound(organization, &outbound.id).await? {
-                    Some(stored) if stored.outbound == *outbound && stored.state == new.state => {
-                        return self.passed(organization, outbound, new.state, hold).await;
-                    }
-                    Some(_) => return Ok(Stored::Before),
-                    None => return Err(contended().into()),
-                },
-                Passed::ConsentChanged => {}
-            }
-        }
-        Err(contended().into())
-    }
-
-    /// A message has been stored. One that is about to leave is counted: beyond the day's limit it does not.
-    async fn passed(
-        &self,
-        organization: &Organization,
-        outbound: &Outbound,
-        state: OutboundState,
-        hold: Option<(UnixMs, Hold)>,
-    ) -> Result<Stored, SendError> {
-        if let Some((until, reason)) = hold {
-            return Ok(Stored::Waiting(until, reason));
-        }
-        if self.count_of_the_day(organization).await? {
-            return Ok(Stored::Sending(state));
-        }
-        let to = self.refusal_by_daily_limit();
-        let step = Step { from: state, to, due: None, gate: None };
-        self.store.step_outbound(organization, outbound, &step).await?;
-        Err(SendError::DailyLimit)
-    }
-
     /// What became of the message `id`, if an earlier try of the same request has stored it. One that was refused then
     /// is refused again.
     async fn sent_before(
@@ -333,41 +240,43 @@ impl App {
         if let Some(stored) = self.store.outbound(organization, &id).await?
             && let OutboundState::Refused { code, reason, twilio_code, .. } = stored.state
         {
-            return Err(SendError::RefusedBefore { code, reason, twilio_code });
+            return Err(SendError::Refused { code, reason, twilio_code });
         }
         Ok(Some(Sent::of(message, id, to.clone())))
     }
 
     /// Calls Twilio, again only if it is known that it has done nothing with the message, and the recipient may still be
-    /// sent to: what Twilio said last, or who has opted the recipient out between two calls.
-    async fn call_again_while_not_processed(
+    /// sent to: what Twilio said last.
+    async fn call_while_not_processed(
         &self,
         call: &Call<'_>,
-    ) -> Result<Result<resource::Message, client::Error>, OptedOut> {
-        debug_assert!(RETRY_TIME_MAX < SEND_TIME_MAX);
-        let give_up = Instant::now() + RETRY_TIME_MAX;
+        mut cleared: Cleared,
+    ) -> Result<(Cleared, Result<resource::Message, client::Error>), SendError> {
+        let (organization, outbound) = (&call.account.organization, call.outbound);
+        let give_up = Instant::now() + times::REQUEST_RETRY_TIME_MAX;
         let mut delay = RETRY_DELAY_MIN;
         loop {
-            let error = match self.call_twilio(call).await {
+            let error = match self.call_twilio(call, &cleared).await {
                 Err(error) if error.outcome() == client::Outcome::NotProcessed => error,
-                result => return Ok(result),
+                result => return Ok((cleared, result)),
             };
             let jittered = delay.mul_f64(rand::rng().random_range(0.5..1.0));
             let pause = error.retry_after().unwrap_or(jittered);
             if Instant::now() + pause >= give_up {
-                return Ok(Err(error));
+                return Ok((cleared, Err(error)));
             }
             tokio::time::sleep(pause).await;
             delay *= 2;
-            let (organization, to) = (&call.account.organization, &call.outbound.to);
-            match self.store.consent(organization, to.bare()).await {
-                Ok(known) if self.intake.is_clear() => {
-                    if let Some(by) = known.consent.refusal(to.channel()) {
-                        return Err(by);
-                    }
+            // What the person may have said meanwhile is not known.
+            if !self.intake.is_clear() {
+                return Ok((cleared, Err(error)));
+            }
+            match self.advance(organization, outbound, cleared.state(), Occasion::CalledAgain, true).await {
+                Ok(Advanced::Cleared(again)) => cleared = again,
+                Ok(Advanced::Refused { code, circumstances }) => {
+                    return Err(refused(code, &circumstances, outbound));
                 }
-                // What the person may have said meanwhile is not known.
-                _ => return Ok(Err(error)),
+                Ok(Advanced::Moved(_) | Advanced::Unmoved) | Err(_) => return Ok((cleared, Err(error))),
             }
         }
     }
@@ -397,7 +306,7 @@ fn waiting(outbound: Outbound, until: UnixMs, reason: Hold) -> Sent {
         message_sid: None,
         to: outbound.to,
         from: outbound.from,
-        status: waiting_status(reason).to_owned(),
+        status: reason.standing().as_str().to_owned(),
         segments: outbound.segments,
         created_at: outbound.created_at,
         held: Some((until, reason)),
@@ -405,17 +314,27 @@ fn waiting(outbound: Outbound, until: UnixMs, reason: Hold) -> Sent {
     }
 }
 
-/// How a message that waits is called.
-pub(super) fn waiting_status(reason: Hold) -> &'static str {
-    match reason {
-        Hold::Scheduled => "scheduled",
-        Hold::QuietHours | Hold::Cooldown => "held",
-        Hold::Turn | Hold::Retry | Hold::Fallback => "waiting",
+/// The status of a message that Twilio may have or not.
+fn unknown() -> String {
+    Standing::Unknown.as_str().to_owned()
+}
+
+/// What a caller is told of a refusal of our own.
+fn refused(code: Refusal, circumstances: &Circumstances, outbound: &Outbound) -> SendError {
+    match (code, circumstances) {
+        (Refusal::RecipientOptedOut, Circumstances { opted_out: Some(by), .. }) => {
+            SendError::OptedOut { by: *by, channel: outbound.to.channel(), twilio_code: None }
+        }
+        (Refusal::RecipientCoolingDown, Circumstances { cooling_until: Some(until), .. }) => {
+            SendError::CoolingDown { until: *until }
+        }
+        (Refusal::DailyLimitReached, _) => SendError::DailyLimit,
+        (code, _) => SendError::Refused { code, reason: code.reason().to_owned(), twilio_code: None },
     }
 }
 
-/// What a caller is told of a refusal.
-fn refused(error: client::Error, outbound: &Outbound) -> SendError {
+/// What a caller is told of a refusal of Twilio's.
+fn refused_by_twilio(error: client::Error, outbound: &Outbound) -> SendError {
     match error.twilio_code() {
         Some(code) if ErrorCode::new(code).is_opt_out() => SendError::OptedOut {
             by: OptedOut::ByTwilio,

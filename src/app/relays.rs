@@ -17,7 +17,7 @@ use super::{App, accounts::Account};
 use crate::{
     domain::{
         MessageId, Organization, Outbound, OutboundState, StatusChange, Task, TaskLine, UnixMs,
-        stand_in::stand_in,
+        placeholder_sid::placeholder_sid,
     },
     metrics::RelayResult,
     public_host,
@@ -46,7 +46,7 @@ const RETRY_DELAY_MAX: Duration = Duration::from_secs(60 * 60);
 /// How long a claim holds: longer than a try takes.
 const CLAIM_TIME: Duration = Duration::from_secs(60);
 
-/// When an end of our own is told at the earliest: after the step that it tells of.
+/// Delay before a status that we decided ourselves is relayed, so that the state change it reports is stored first.
 const OWN_END_DELAY: Duration = Duration::from_secs(2);
 
 /// How long is waited for the step that it tells of; what has not happened by then does not.
@@ -125,18 +125,13 @@ impl App {
         self.plan_telling(organization, name, &relay, self.now_ms()).await
     }
 
-    /// Plans to tell that `outbound` comes to an end in our queue, if `to` is one and somebody wants to be told: before it
-    /// does. Whether it did is looked at when it is told.
+    /// Plans to tell the caller's own URL that `outbound` comes to an end in our queue: before it does. Whether it did is
+    /// looked at when it is told.
     pub(super) async fn plan_relay_of_own_end(
         &self,
         organization: &Organization,
         outbound: &Outbound,
-        to: &OutboundState,
     ) -> Result<(), store::Error> {
-        let is_end = matches!(to, OutboundState::Canceled { .. } | OutboundState::Refused { .. });
-        if !is_end || outbound.status_callback.is_none() {
-            return Ok(());
-        }
         let (id, since) = (outbound.id, self.now_ms());
         let at = since + OWN_END_DELAY.as_millis() as UnixMs;
         // Named by the moment too: one that was not reached is told nothing of.
@@ -298,13 +293,13 @@ fn post_of_own_end(account: &Account, outbound: &Outbound, state: &OutboundState
     let (status, error_code) = match state {
         OutboundState::Canceled { .. } => (MessageStatus::Canceled, None),
         OutboundState::Refused { code, twilio_code, .. } => {
-            (MessageStatus::Failed, twilio_code.or_else(|| super::stand_in::twilio_code_of(code)))
+            (MessageStatus::Failed, twilio_code.or_else(|| code.twilio_code()))
         }
         _ => return None,
     };
     let callback = StatusCallback {
         account_sid: account.credentials.account_sid.clone(),
-        message_sid: stand_in(&outbound.id),
+        message_sid: placeholder_sid(&outbound.id),
         status,
         error_code,
         error_message: None,

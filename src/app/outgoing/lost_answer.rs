@@ -1,22 +1,24 @@
-//! Asks Twilio for a message whose answer was lost, before it is sent again.
+//! Searches Twilio's list for a message whose answer was lost, before it is sent again.
 
 use std::time::Duration;
 
-use super::{App, Call, Dispatched, RETRY_DELAY_MIN, TRIES_MAX, UNUSABLE_DELAY, retry_delay};
+use super::{
+    advance::Occasion,
+    call::{Call, pause_after},
+    dispatch::{BUSY_MAX, Dispatched},
+};
 use crate::{
-    domain::{Delivery, Hold, Organization, Outbound, OutboundState, Source, UnixMs},
-    store::{self, Step},
+    app::App,
+    domain::{
+        Delivery, Organization, Outbound, OutboundState, Source, UnixMs,
+        outgoing::{Fact, rule::Search},
+    },
+    store,
     twilio::{
         MessageSid, client,
         resource::{self, ListMessages, MessagePage},
     },
 };
-
-/// How often Twilio is asked for a message that it may have before it is sent again.
-const LOOKS_MIN: u32 = 2;
-
-/// How long it takes from one such question to the next: Twilio may list a message later than it takes it.
-pub const LOOK_DELAY: Duration = Duration::from_secs(10);
 
 /// Pages of a recipient's messages that are looked through.
 const PAGES_MAX: usize = 20;
@@ -25,56 +27,32 @@ const PAGES_MAX: usize = 20;
 const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5);
 
 impl App {
-    /// Asks Twilio whether it has a message whose answer was lost. `unknown` is what is known of it.
-    pub(super) async fn look(
+    /// Searches for a message whose answer was lost, and hands on what came of it. Its call began at `since`.
+    pub(super) async fn find_lost(
         &self,
         call: &Call<'_>,
         from: &OutboundState,
-        unknown: OutboundState,
+        since: UnixMs,
     ) -> Result<Dispatched, store::Error> {
         let (organization, outbound) = (&call.account.organization, call.outbound);
-        let OutboundState::Unknown { since, tries, looks } = unknown else { return Ok(Dispatched::Kept) };
-        let now = self.now_ms();
-        let found = match self.find(call, since).await? {
-            Ok(found) => found,
+        let (search, dispatched) = match self.search(call, since).await? {
+            Ok(Some(message_sid)) => (Search::Found(message_sid), Dispatched::Kept),
+            Ok(None) => (Search::Nothing, Dispatched::Kept),
             Err(error) => {
+                let pause = pause_after(&error);
                 tracing::warn!(%organization, id = %outbound.id, %error, "Twilio could not be asked for a message");
-                let delay = match error {
-                    client::Error::CredentialsRejected(_) => UNUSABLE_DELAY,
-                    ref error => error.retry_after().unwrap_or(LOOK_DELAY),
-                };
-                let to = OutboundState::Unknown { since, tries, looks };
-                let due = Some(now + delay.as_millis() as UnixMs);
-                let step = Step { from: from.clone(), to, due, gate: None };
-                self.store.step_outbound(organization, outbound, &step).await?;
-                return Ok(Dispatched::Busy(delay.min(RETRY_DELAY_MIN * 2)));
+                (Search::Failed(pause), Dispatched::Busy(pause.min(BUSY_MAX)))
             }
         };
-        let (to, due) = match found {
-            Some(message_sid) => (OutboundState::Accepted { at: now, message_sid }, None),
-            None if looks + 1 < LOOKS_MIN => {
-                let due = now + LOOK_DELAY.as_millis() as UnixMs;
-                (OutboundState::Unknown { since, tries, looks: looks + 1 }, Some(due))
-            }
-            None if tries >= TRIES_MAX => {
-                let reason = "Twilio never answered, and does not have the message";
-                (self.refusal("twilio_unreachable", reason, None), None)
-            }
-            None => {
-                let until = now + retry_delay(tries).as_millis() as UnixMs;
-                (OutboundState::Waiting { until, reason: Hold::Retry, tries }, Some(until))
-            }
-        };
-        self.plan_relay_of_own_end(organization, outbound, &to).await?;
-        tracing::info!(%organization, id = %outbound.id, state = ?to, "asked Twilio for a message whose answer was lost");
-        let step = Step { from: from.clone(), to, due, gate: None };
-        self.store.step_outbound(organization, outbound, &step).await?;
-        Ok(Dispatched::Kept)
+        tracing::info!(%organization, id = %outbound.id, ?search, "a message whose answer was lost was searched for");
+        let occasion = Occasion::Known(Fact::Searched(search));
+        self.advance(organization, outbound, from, occasion, false).await?;
+        Ok(dispatched)
     }
 
     /// Looks for the message among those to its recipient since the call began, and records what is found: that it is
     /// the one is settled by the store, where a SID has one id.
-    async fn find(
+    async fn search(
         &self,
         call: &Call<'_>,
         since: UnixMs,
@@ -99,7 +77,7 @@ impl App {
                 if created.is_some_and(|ms| ms + 1_000 <= oldest as i64) {
                     return Ok(Ok(None));
                 }
-                if is_like(message, call) && self.claim_sid(organization, call.outbound, message).await? {
+                if is_like(message, call) && self.is_ours(organization, call.outbound, message).await? {
                     return Ok(Ok(Some(message.sid.clone())));
                 }
             }
@@ -108,8 +86,8 @@ impl App {
         Ok(Ok(None))
     }
 
-    /// Whether `message`, which Twilio has, is ours: it is unless it is another's.
-    async fn claim_sid(
+    /// Whether `message`, which Twilio has, is ours: it is unless its SID belongs to another of our messages.
+    async fn is_ours(
         &self,
         organization: &Organization,
         outbound: &Outbound,

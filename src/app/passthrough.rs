@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use serde_json::Value;
 
-use super::{App, send::SendError};
+use super::{App, outgoing::send::SendError};
 use crate::{
     domain::{Organization, UnixMs},
     twilio::{

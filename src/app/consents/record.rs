@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use futures_util::{StreamExt, TryStreamExt};
 
-use super::{App, DECISIONS_MAX, contended};
 use crate::{
+    app::{App, DECISIONS_MAX, contended},
     domain::{
         Consent, Organization, UnixMs,
         consent::{ChannelConsent, ConsentChange, ConsentChannel, ConsentSource, ConsentState},

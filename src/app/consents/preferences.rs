@@ -5,8 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{App, DECISIONS_MAX, consent::Record, contended};
+use super::record::Record;
 use crate::{
+    app::{App, DECISIONS_MAX, contended},
     domain::{
         Consent, Organization, UnixMs,
         consent::{ChannelConsent, ConsentChannel, ConsentSource, ConsentState, OptedOut},

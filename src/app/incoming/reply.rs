@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{App, DECISIONS_MAX, contended};
 use crate::{
+    app::{App, DECISIONS_MAX, contended},
     domain::{
         Consent, Organization, UnixMs,
         consent::{Answer, ConsentEntry, Decision, Reply},

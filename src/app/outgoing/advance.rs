@@ -1,0 +1,310 @@
+//! Takes a message on its way out one step further: the only place that stores such a step.
+//!
+//! The order is always the same, and each part of it is needed: load what the rule asks for, ask the rule, plan what has
+//! to be told to the caller's own URL, make the step, and only then call Twilio. A crash between two parts leaves a
+//! message that is taken up again: told of an end that did not come is corrected when it is told, and a message that is
+//! stored as `sending` is looked for at Twilio before it is sent again.
+//!
+//! Twilio is called with a [`Cleared`] in hand, which only a stored move to `sending` gives out.
+
+use rand::RngExt;
+
+use crate::{
+    app::{App, DECISIONS_MAX, contended},
+    domain::{
+        Consent, Hold, Organization, Outbound, OutboundState, Refusal, UnixMs,
+        outgoing::{
+            Fact, Move,
+            rule::{self, Circumstances, Moment},
+        },
+    },
+    store::{self, ConsentVersion, Gate, NewOutbound, Passed, Step, StoredOutbound},
+};
+
+/// Why a message is taken up.
+#[derive(Debug, Clone)]
+pub(super) enum Occasion {
+    /// Its time has come.
+    Due,
+    /// Its request calls Twilio again: the last call was not processed.
+    CalledAgain,
+    /// Something has become known that needs nothing else to decide on.
+    Known(Fact),
+}
+
+/// A message that may be handed to Twilio now: it is stored as `sending`. Only [`App::advance`] and [`App::create`] make
+/// one.
+#[derive(Debug)]
+pub(super) struct Cleared {
+    state: OutboundState,
+}
+
+impl Cleared {
+    /// The state in which the message is stored.
+    pub(super) fn state(&self) -> &OutboundState {
+        &self.state
+    }
+}
+
+/// What became of a message that was taken up.
+#[derive(Debug)]
+pub(super) enum Advanced {
+    /// It may be handed to Twilio, now.
+    Cleared(Cleared),
+    /// It is in another state, or looked at again later.
+    Moved(OutboundState),
+    /// It is not to be sent, on what was known.
+    Refused {
+        /// Why.
+        code: Refusal,
+        /// On what it was decided.
+        circumstances: Circumstances,
+    },
+    /// There was nothing to do, or somebody else has moved it meanwhile.
+    Unmoved,
+}
+
+/// What became of a new message.
+#[derive(Debug)]
+pub(super) enum Created {
+    /// It may be handed to Twilio, now.
+    Cleared(Cleared),
+    /// It waits.
+    Waiting(UnixMs, Hold),
+    /// It is not sent, on what was known.
+    Refused {
+        /// Why.
+        code: Refusal,
+        /// On what it was decided.
+        circumstances: Circumstances,
+    },
+    /// An earlier try of the same request has stored it.
+    Before,
+}
+
+impl App {
+    /// The moment of a decision.
+    fn moment(&self, is_awaited: bool) -> Moment {
+        Moment { now: self.now_ms(), jitter: rand::rng().random_range(0.5..1.0), is_awaited }
+    }
+
+    /// Takes `outbound`, which is stored in the state `from`, one step further. `is_awaited` says that a request waits for
+    /// the outcome, and tells its caller.
+    pub(super) async fn advance(
+        &self,
+        organization: &Organization,
+        outbound: &Outbound,
+        from: &OutboundState,
+        occasion: Occasion,
+        is_awaited: bool,
+    ) -> Result<Advanced, store::Error> {
+        let mut cooling_until = None;
+        for _ in 0..DECISIONS_MAX {
+            let moment = self.moment(is_awaited);
+            let mut circumstances = Circumstances { cooling_until, ..Circumstances::default() };
+            let mut version = None;
+            if !matches!(occasion, Occasion::Known(_)) {
+                if matches!(occasion, Occasion::Due) {
+                    circumstances.first = self.first_of_pair(organization, outbound).await?;
+                    circumstances.batch_is_canceled = self.is_batch_canceled(organization, outbound).await?;
+                }
+                let known = self.store.consent(organization, outbound.to.bare()).await?;
+                circumstances = self.may_leave(outbound, &known.consent, moment.now, circumstances);
+                version = Some(known.version);
+            }
+            let fact = match &occasion {
+                Occasion::Due => Fact::Due(circumstances.clone()),
+                Occasion::CalledAgain => Fact::CalledAgain(circumstances.clone()),
+                Occasion::Known(fact) => fact.clone(),
+            };
+            let Some(step) = rule::decide(outbound, Some(from), fact, &moment) else {
+                return Ok(Advanced::Unmoved);
+            };
+            match self.step(organization, outbound, from, &step, version, moment.now).await? {
+                Passed::Yes => {
+                    let is_first = matches!(from, OutboundState::Waiting { tries: 0, .. });
+                    return self
+                        .moved(organization, outbound, step.to, is_first, is_awaited, circumstances)
+                        .await;
+                }
+                Passed::StateChanged => {
+                    // What a callback has proved meanwhile stays, and then nobody has to look at the message again.
+                    self.store.dequeue(organization, &outbound.flow(), &outbound.id).await?;
+                    return Ok(Advanced::Unmoved);
+                }
+                Passed::CoolingDown { until } => cooling_until = Some(until),
+                Passed::ConsentChanged => {}
+            }
+        }
+        Err(contended())
+    }
+
+    /// Stores a new message: about to be handed to Twilio, or to wait until it may be. One that is refused at once is not
+    /// stored.
+    pub(super) async fn create(
+        &self,
+        organization: &Organization,
+        outbound: &Outbound,
+        content: &str,
+        send_at: Option<UnixMs>,
+    ) -> Result<Created, store::Error> {
+        let mut cooling_until = None;
+        for _ in 0..DECISIONS_MAX {
+            let moment = self.moment(true);
+            let known = self.store.consent(organization, outbound.to.bare()).await?;
+            let circumstances = Circumstances { cooling_until, ..Circumstances::default() };
+            let circumstances = self.may_leave(outbound, &known.consent, moment.now, circumstances);
+            let fact = Fact::Asked { send_at, circumstances: circumstances.clone() };
+            let Some(Move { to, due, gate, .. }) = rule::decide(outbound, None, fact, &moment) else {
+                return Err(contended());
+            };
+            if let OutboundState::Refused { code, .. } = to {
+                return Ok(Created::Refused { code, circumstances });
+            }
+            let (Some(gate), Some(due)) = (gate, due) else { return Err(contended()) };
+            let gate = Gate { consent: known.version, cooldown: gate.cooldown, now: moment.now };
+            let new =
+                NewOutbound { outbound: outbound.clone(), state: to, content: Some(content.to_owned()), due };
+            match self.store.create_outbound(organization, &new, Some(&gate)).await? {
+                Passed::Yes => return self.created(organization, new, circumstances).await,
+                // An id is drawn from so many that it is nobody else's: it is this message that is there, by a command
+                // that the store's client has repeated, or by another try of the same request.
+                Passed::StateChanged => match self.store.outbound(organization, &outbound.id).await? {
+                    Some(stored) if stored.outbound == *outbound && stored.state == new.state => {
+                        return self.created(organization, new, circumstances).await;
+                    }
+                    Some(_) => return Ok(Created::Before),
+                    None => return Err(contended()),
+                },
+                Passed::CoolingDown { until } => cooling_until = Some(until),
+                Passed::ConsentChanged => {}
+            }
+        }
+        Err(contended())
+    }
+
+    /// A new message as it is put into the queue, due at `due`. Consent is asked for when it leaves.
+    pub(super) fn queued(
+        &self,
+        outbound: Outbound,
+        content: Option<String>,
+        due: UnixMs,
+        reason: Hold,
+    ) -> NewOutbound {
+        let fact = Fact::Queued { due, reason };
+        let step = rule::decide(&outbound, None, fact, &self.moment(false));
+        let state = step.expect("a new message can be queued").to;
+        NewOutbound { outbound, state, content, due }
+    }
+
+    /// Puts new messages into the queue. Each is stored whole or not at all; one that is there already stays as it is.
+    pub(super) async fn enqueue(
+        &self,
+        organization: &Organization,
+        new: &[NewOutbound],
+    ) -> Result<(), store::Error> {
+        self.store.enqueue(organization, new).await
+    }
+
+    /// Takes a message out of the queue that has come to its end.
+    pub(super) async fn dequeue(
+        &self,
+        organization: &Organization,
+        stored: &StoredOutbound,
+    ) -> Result<(), store::Error> {
+        self.store.dequeue(organization, &stored.outbound.flow(), &stored.outbound.id).await
+    }
+
+    async fn created(
+        &self,
+        organization: &Organization,
+        new: NewOutbound,
+        circumstances: Circumstances,
+    ) -> Result<Created, store::Error> {
+        if let OutboundState::Waiting { until, reason, .. } = new.state {
+            return Ok(Created::Waiting(until, reason));
+        }
+        let moved = self.moved(organization, &new.outbound, new.state, true, true, circumstances).await?;
+        Ok(match moved {
+            Advanced::Cleared(cleared) => Created::Cleared(cleared),
+            Advanced::Refused { code, circumstances } => Created::Refused { code, circumstances },
+            Advanced::Moved(_) | Advanced::Unmoved => Created::Before,
+        })
+    }
+
+    /// A step was made. A message that has passed everything else for the first time is counted, and goes no further
+    /// beyond the day's limit.
+    async fn moved(
+        &self,
+        organization: &Organization,
+        outbound: &Outbound,
+        to: OutboundState,
+        is_first: bool,
+        is_awaited: bool,
+        circumstances: Circumstances,
+    ) -> Result<Advanced, store::Error> {
+        Ok(match to {
+            OutboundState::Sending { .. } if is_first && !self.count_of_the_day(organization).await? => {
+                let moment = self.moment(is_awaited);
+                let step = rule::decide(outbound, Some(&to), Fact::BeyondDailyLimit, &moment);
+                let Some(step) = step else { return Ok(Advanced::Unmoved) };
+                self.step(organization, outbound, &to, &step, None, moment.now).await?;
+                Advanced::Refused { code: Refusal::DailyLimitReached, circumstances }
+            }
+            OutboundState::Sending { .. } => Advanced::Cleared(Cleared { state: to }),
+            OutboundState::Refused { code, .. } => Advanced::Refused { code, circumstances },
+            to => Advanced::Moved(to),
+        })
+    }
+
+    /// Makes the step, after what it has to tell is planned.
+    async fn step(
+        &self,
+        organization: &Organization,
+        outbound: &Outbound,
+        from: &OutboundState,
+        step: &Move,
+        version: Option<ConsentVersion>,
+        now: UnixMs,
+    ) -> Result<Passed, store::Error> {
+        if step.tell {
+            self.plan_relay_of_own_end(organization, outbound).await?;
+        }
+        let gate = match (step.gate, version) {
+            (Some(gate), Some(consent)) => Some(Gate { consent, cooldown: gate.cooldown, now }),
+            (None, _) => None,
+            // Nothing leaves on a consent that nobody has asked for.
+            (Some(_), None) => return Ok(Passed::ConsentChanged),
+        };
+        let step = Step { from: from.clone(), to: step.to.clone(), due: step.due, gate };
+        self.store.step_outbound(organization, outbound, &step).await
+    }
+
+    /// The circumstances of `outbound`, with what consent and limits say.
+    fn may_leave(
+        &self,
+        outbound: &Outbound,
+        consent: &Consent,
+        now: UnixMs,
+        known: Circumstances,
+    ) -> Circumstances {
+        let limits = &self.settings.limits;
+        Circumstances {
+            opted_out: consent.refusal(outbound.to.channel()),
+            quiet_until: limits.quiet_until(outbound, now),
+            cooldown: limits.cooldown(outbound),
+            ..known
+        }
+    }
+
+    async fn is_batch_canceled(
+        &self,
+        organization: &Organization,
+        outbound: &Outbound,
+    ) -> Result<bool, store::Error> {
+        match &outbound.batch {
+            Some(batch) => self.is_canceled(organization, batch).await,
+            None => Ok(false),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! A message on its way out: what was asked for.
+//!
+//! What may become of it is decided by one rule, [`rule::decide`]: the state it is in and a fact make a [`Move`].
+//! [`State`](OutboundState) is where it stands, [`Refusal`] why it is not sent, [`Standing`] the word that is shown
+//! for it, [`times`] how long each step may take.
+
+mod refusal;
+pub mod rule;
+mod standing;
+mod state;
+pub mod times;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    refusal::Refusal,
+    rule::{Fact, Move},
+    standing::Standing,
+    state::{Hold, OutboundState},
+};
+use super::{BatchId, MessageId, UnixMs};
+use crate::twilio::{Address, MessagingServiceSid};
+
+/// A message that was asked for. Its text is not kept here, only its length: what Twilio is to be given waits, sealed,
+/// beside it, and goes when it is known what became of the message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outbound {
+    /// Our id.
+    pub id: MessageId,
+    /// The recipient.
+    pub to: Address,
+    /// The sender, if one was named.
+    pub from: Option<Address>,
+    /// The messaging service that chooses the sender, if one was named.
+    pub messaging_service_sid: Option<MessagingServiceSid>,
+    /// Characters of text.
+    pub body_length: usize,
+    /// Segments as we count them; Twilio's own count decides the bill.
+    pub segments: u32,
+    /// How many media files go with it.
+    pub media: usize,
+    /// What it is about, in the caller's words.
+    pub category: Option<String>,
+    /// The caller's user it is for.
+    pub user_id: Option<String>,
+    /// The batch it was asked for in.
+    #[serde(default)]
+    pub batch: Option<BatchId>,
+    /// Where the caller wants to be told of each status, by Twilio's own rules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_callback: Option<String>,
+    /// Its part in a pair of which the second leaves only if the first does not arrive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Fallback>,
+    /// When it was asked for.
+    pub created_at: UnixMs,
+}
+
+/// A message's part in a pair of which the second leaves only if the first does not arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "role")]
+pub enum Fallback {
+    /// The first.
+    First {
+        /// The second.
+        second: MessageId,
+    },
+    /// The second.
+    Second {
+        /// The first.
+        first: MessageId,
+        /// How long the first may take to arrive, in milliseconds.
+        after_ms: UnixMs,
+    },
+}
+
+/// The category that neither cooldown nor quiet hours hold back, and that goes before all others.
+pub const EMERGENCY: &str = "emergency";
+
+impl Outbound {
+    /// Whether it goes before all others, and is held back by nothing but consent.
+    pub fn is_emergency(&self) -> bool {
+        self.category.as_deref() == Some(EMERGENCY)
+    }
+
+    /// The messages that it waits in line with.
+    pub fn flow(&self) -> Flow {
+        let sender = match (&self.from, &self.messaging_service_sid) {
+            (Some(from), _) => from.to_twilio(),
+            (None, Some(service)) => service.to_string(),
+            (None, None) => String::new(),
+        };
+        Flow { sender, urgent: self.is_emergency() }
+    }
+}
+
+/// Messages that wait for the same sender and are equally urgent.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Flow {
+    /// The sender's address as Twilio writes it, or the messaging service.
+    pub sender: String,
+    /// Whether they go before the sender's others.
+    pub urgent: bool,
+}
+
+/// What stands before the sender in the name of an urgent flow.
+const URGENT: char = '!';
+
+impl fmt::Display for Flow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.urgent {
+            write!(f, "{URGENT}")?;
+        }
+        f.write_str(&self.sender)
+    }
+}
+
+impl From<&str> for Flow {
+    fn from(name: &str) -> Self {
+        match name.strip_prefix(URGENT) {
+            Some(sender) => Self { sender: sender.to_owned(), urgent: true },
+            None => Self { sender: name.to_owned(), urgent: false },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flow_reads_back() {
+        for urgent in [false, true] {
+            let flow = Flow { sender: "whatsapp:+15005550006".to_owned(), urgent };
+            assert_eq!(Flow::from(flow.to_string().as_str()), flow);
+        }
+    }
+}

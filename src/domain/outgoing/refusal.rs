@@ -1,0 +1,100 @@
+//! Why a message is not sent.
+
+use serde::{Deserialize, Serialize};
+
+/// Twilio's code for a send to somebody who has opted out. Source: <https://www.twilio.com/docs/api/errors/21610>.
+const CODE_OPTED_OUT: u32 = 21610;
+
+/// Twilio's code for too many requests. Source: <https://www.twilio.com/docs/api/errors/20429>.
+const CODE_TOO_MANY: u32 = 20429;
+
+/// Why a message is not sent. It is stored by its word, so a word never changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// The recipient has opted out.
+    RecipientOptedOut,
+    /// The recipient was sent to a short time ago, and the pause lasts longer than a message is held.
+    RecipientCoolingDown,
+    /// The organization has sent as many messages today as it may.
+    DailyLimitReached,
+    /// Its batch was never accepted whole.
+    NotAccepted,
+    /// Twilio could not be reached, or never answered.
+    TwilioUnreachable,
+    /// Twilio wants fewer requests, and wanted that for too long.
+    RateLimitedByTwilio,
+    /// Twilio rejected the account's credentials.
+    TwilioCredentialsRejected,
+    /// Twilio refused the message.
+    TwilioRefused,
+}
+
+impl Refusal {
+    /// All of them.
+    pub const ALL: [Refusal; 8] = [
+        Refusal::RecipientOptedOut,
+        Refusal::RecipientCoolingDown,
+        Refusal::DailyLimitReached,
+        Refusal::NotAccepted,
+        Refusal::TwilioUnreachable,
+        Refusal::RateLimitedByTwilio,
+        Refusal::TwilioCredentialsRejected,
+        Refusal::TwilioRefused,
+    ];
+
+    /// The stable word, in what is stored and in what is shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Refusal::RecipientOptedOut => "recipient_opted_out",
+            Refusal::RecipientCoolingDown => "recipient_cooling_down",
+            Refusal::DailyLimitReached => "daily_limit_reached",
+            Refusal::NotAccepted => "not_accepted",
+            Refusal::TwilioUnreachable => "twilio_unreachable",
+            Refusal::RateLimitedByTwilio => "rate_limited_by_twilio",
+            Refusal::TwilioCredentialsRejected => "twilio_credentials_rejected",
+            Refusal::TwilioRefused => "twilio_refused",
+        }
+    }
+
+    /// What is wrong, without numbers or text.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Refusal::RecipientOptedOut => "the recipient has opted out",
+            Refusal::RecipientCoolingDown => "the recipient was sent to a short time ago",
+            Refusal::DailyLimitReached => "the limit of messages per day is reached",
+            Refusal::NotAccepted => "it was never accepted: its batch was broken off",
+            Refusal::TwilioUnreachable => "Twilio never answered, and does not have the message",
+            Refusal::RateLimitedByTwilio => "Twilio limits the rate of requests",
+            Refusal::TwilioCredentialsRejected => "Twilio rejects the credentials",
+            Refusal::TwilioRefused => "Twilio refuses the message",
+        }
+    }
+
+    /// The code that Twilio has for what we refuse ourselves; `None` where Twilio has none, or gives its own.
+    pub fn twilio_code(self) -> Option<u32> {
+        match self {
+            Refusal::RecipientOptedOut => Some(CODE_OPTED_OUT),
+            Refusal::RecipientCoolingDown | Refusal::DailyLimitReached => Some(CODE_TOO_MANY),
+            Refusal::NotAccepted
+            | Refusal::TwilioUnreachable
+            | Refusal::RateLimitedByTwilio
+            | Refusal::TwilioCredentialsRejected
+            | Refusal::TwilioRefused => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_stored_by_its_word() {
+        for refusal in Refusal::ALL {
+            let stored = serde_json::to_value(refusal).unwrap();
+            assert_eq!(stored, refusal.as_str());
+            assert_eq!(serde_json::from_value::<Refusal>(stored).unwrap(), refusal);
+        }
+    }
+}

@@ -1,0 +1,512 @@
+//! What must never happen, over all states and facts; and on random lives of a message beside a model of Twilio.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    domain::MessageId,
+    twilio::{Address, Channel},
+};
+
+const NOW: UnixMs = 1_800_000_000_000;
+
+/// More steps than any life of a message takes that is not held back by others for ever: each try takes at most five.
+const STEPS_MAX: usize = 5 * (times::TRIES_MAX as usize + 1);
+
+fn message(status_callback: Option<&str>, fallback: Option<Fallback>) -> Outbound {
+    Outbound {
+        id: MessageId::new(0, 1),
+        to: Address::new(Channel::Sms, "+14155550100").unwrap(),
+        from: None,
+        messaging_service_sid: None,
+        body_length: 1,
+        segments: 1,
+        media: 0,
+        category: None,
+        user_id: None,
+        batch: None,
+        status_callback: status_callback.map(str::to_owned),
+        fallback,
+        created_at: NOW - 1_000,
+    }
+}
+
+fn second() -> Fallback {
+    Fallback::Second { first: MessageId::new(0, 2), after_ms: 60_000 }
+}
+
+fn messages() -> Vec<Outbound> {
+    let callback = Some("https://example.com/status");
+    vec![
+        message(None, None),
+        message(callback, None),
+        message(None, Some(second())),
+        message(callback, Some(second())),
+    ]
+}
+
+fn sid() -> MessageSid {
+    MessageSid::parse("SMaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa").unwrap()
+}
+
+fn refused() -> Refused {
+    Refused { code: Refusal::TwilioRefused, reason: "no".to_owned(), twilio_code: Some(21_211) }
+}
+
+fn states() -> Vec<Option<OutboundState>> {
+    let mut states = vec![
+        None,
+        Some(OutboundState::Canceled { at: NOW }),
+        Some(OutboundState::Refused {
+            at: NOW,
+            code: Refusal::TwilioRefused,
+            reason: String::new(),
+            twilio_code: None,
+        }),
+        Some(proven(sid(), NOW)),
+    ];
+    let holds = [Hold::Turn, Hold::Scheduled, Hold::QuietHours, Hold::Cooldown, Hold::Retry, Hold::Fallback];
+    for tries in [0, 1, times::TRIES_MAX - 1, times::TRIES_MAX] {
+        for reason in holds {
+            states.push(Some(OutboundState::Waiting { until: NOW, reason, tries }));
+        }
+        for since in [NOW, NOW - 25_000, NOW - 60_000] {
+            states.push(Some(OutboundState::Sending { since, tries }));
+            for searches in 0..3 {
+                states.push(Some(OutboundState::Unknown { since, tries, searches }));
+            }
+        }
+    }
+    states
+}
+
+fn all_circumstances() -> Vec<Circumstances> {
+    let mut all = Vec::new();
+    let firsts = [
+        None,
+        Some(First::Pending),
+        Some(First::Accepted(NOW - 1_000)),
+        Some(First::Accepted(NOW - 120_000)),
+        Some(First::Arrived),
+        Some(First::Failed),
+        Some(First::Canceled),
+    ];
+    for opted_out in [None, Some(OptedOut::ByPerson), Some(OptedOut::ByTwilio)] {
+        for quiet_until in [None, Some(NOW + 3_600_000)] {
+            for cooling_until in [None, Some(NOW + 1_000), Some(NOW + 2 * 86_400_000)] {
+                for batch_is_canceled in [false, true] {
+                    for first in firsts {
+                        let cooldown = Duration::from_secs(60);
+                        all.push(Circumstances {
+                            opted_out,
+                            quiet_until,
+                            cooldown,
+                            cooling_until,
+                            batch_is_canceled,
+                            first,
+                        });
+                    }
+                }
+            }
+        }
+    }
+    all
+}
+
+fn facts() -> Vec<Fact> {
+    let mut facts = vec![
+        Fact::Queued { due: NOW + 5, reason: Hold::Turn },
+        Fact::BeyondDailyLimit,
+        Fact::Answered(Answer::Accepted(sid())),
+        Fact::Answered(Answer::Lost),
+        Fact::Answered(Answer::NotProcessed { refused: refused(), retry_after: None }),
+        Fact::Answered(Answer::NotProcessed {
+            refused: refused(),
+            retry_after: Some(Duration::from_secs(7)),
+        }),
+        Fact::Answered(Answer::Refused(refused())),
+        Fact::Searched(Search::Found(sid())),
+        Fact::Searched(Search::Nothing),
+        Fact::Searched(Search::Failed(Duration::from_secs(10))),
+        Fact::CalledOff,
+        Fact::OptedOut,
+        Fact::Unusable,
+        Fact::BatchMissing,
+        Fact::FirstFailed,
+    ];
+    for circumstances in all_circumstances() {
+        for send_at in [None, Some(NOW - 1), Some(NOW + 86_400_000)] {
+            facts.push(Fact::Asked { send_at, circumstances: circumstances.clone() });
+        }
+        facts.push(Fact::Due(circumstances.clone()));
+        facts.push(Fact::CalledAgain(circumstances));
+    }
+    facts
+}
+
+fn circumstances_of(fact: &Fact) -> Option<&Circumstances> {
+    match fact {
+        Fact::Asked { circumstances, .. } | Fact::Due(circumstances) | Fact::CalledAgain(circumstances) => {
+            Some(circumstances)
+        }
+        _ => None,
+    }
+}
+
+/// Calls `check` with every message, state, fact and moment, and the move that they make.
+fn every_move(mut check: impl FnMut(&Outbound, Option<&OutboundState>, &Fact, &Moment, &Move)) {
+    let (messages, states, facts) = (messages(), states(), facts());
+    let mut moves = 0;
+    for message in &messages {
+        for state in &states {
+            for fact in &facts {
+                for is_awaited in [false, true] {
+                    let moment = Moment { now: NOW, jitter: 0.7, is_awaited };
+                    if let Some(made) = decide(message, state.as_ref(), fact.clone(), &moment) {
+                        moves += 1;
+                        check(message, state.as_ref(), fact, &moment, &made);
+                    }
+                }
+            }
+        }
+    }
+    assert!(moves > 10_000, "the tables hardly move anything: {moves}");
+}
+
+fn is_call(state: &OutboundState) -> bool {
+    matches!(state, OutboundState::Sending { .. })
+}
+
+fn tries(state: Option<&OutboundState>) -> u32 {
+    match state {
+        Some(
+            OutboundState::Waiting { tries, .. }
+            | OutboundState::Sending { tries, .. }
+            | OutboundState::Unknown { tries, .. },
+        ) => *tries,
+        _ => 0,
+    }
+}
+
+#[test]
+fn nothing_leaves_for_a_person_whose_consent_refuses() {
+    every_move(|_, from, fact, _, made| {
+        if is_call(&made.to) && !matches!(fact, Fact::Unusable | Fact::BatchMissing) {
+            let circumstances = circumstances_of(fact).expect("a call without having asked for consent");
+            assert_eq!(circumstances.opted_out, None, "{from:?} {fact:?}");
+        }
+    });
+}
+
+#[test]
+fn a_call_is_compared_with_consent_and_follows_from_a_wait_or_a_call_that_was_not_processed() {
+    every_move(|_, from, fact, _, made| {
+        let begins = is_call(&made.to) && from != Some(&made.to);
+        if begins {
+            assert!(made.gate.is_some(), "{from:?} {fact:?}");
+            let expected = match from {
+                None => matches!(fact, Fact::Asked { .. }),
+                Some(OutboundState::Waiting { .. }) => matches!(fact, Fact::Due(_)),
+                Some(OutboundState::Sending { .. }) => matches!(fact, Fact::CalledAgain(_)),
+                Some(_) => false,
+            };
+            assert!(expected, "{from:?} {fact:?}");
+            assert_eq!(tries(Some(&made.to)), tries(from) + 1);
+        } else {
+            assert!(tries(Some(&made.to)) == tries(from) || made.to.is_resolved(), "{from:?} {fact:?}");
+        }
+        let is_promise = from.is_none() && matches!(fact, Fact::Asked { .. }) && !made.to.is_resolved();
+        assert_eq!(made.gate.is_some(), begins || is_promise, "{from:?} {fact:?}");
+    });
+}
+
+#[test]
+fn a_message_whose_answer_was_lost_waits_again_only_after_the_searches() {
+    every_move(|_, from, fact, _, made| {
+        let (Some(from), OutboundState::Waiting { .. }) = (from, &made.to) else { return };
+        match from {
+            OutboundState::Sending { .. } => {
+                assert!(matches!(fact, Fact::Answered(Answer::NotProcessed { .. })), "{from:?} {fact:?}");
+            }
+            OutboundState::Unknown { searches, .. } => {
+                assert_eq!(fact, &Fact::Searched(Search::Nothing), "{from:?}");
+                assert!(searches + 1 >= times::SEARCHES_MIN, "{from:?}");
+            }
+            _ => {}
+        }
+    });
+}
+
+#[test]
+fn a_search_settles_nothing_while_the_call_may_be_under_way() {
+    every_move(|_, from, fact, moment, _| {
+        if let (Some(OutboundState::Sending { since, .. }), Fact::Searched(_)) = (from, fact) {
+            assert!(times::is_call_over(*since, moment.now), "{from:?} {fact:?}");
+        }
+    });
+}
+
+#[test]
+fn nothing_moves_a_message_out_of_its_end() {
+    every_move(|_, from, fact, _, _| {
+        assert!(from.is_none_or(|from| !from.is_resolved()), "{from:?} {fact:?}");
+    });
+}
+
+#[test]
+fn somebody_looks_again_at_every_message_that_has_not_come_to_its_end() {
+    every_move(|_, from, fact, moment, made| {
+        assert_eq!(made.due.is_none(), made.to.is_resolved(), "{from:?} {fact:?}");
+        assert!(made.due.is_none_or(|due| due >= moment.now), "{from:?} {fact:?}");
+    });
+}
+
+#[test]
+fn every_end_of_ours_is_told_once_by_the_answer_or_by_the_callers_own_url() {
+    every_move(|message, from, fact, moment, made| {
+        let is_ours = matches!(made.to, OutboundState::Canceled { .. } | OutboundState::Refused { .. });
+        let expected = is_ours && message.status_callback.is_some() && !moment.is_awaited;
+        assert_eq!(made.tell, expected, "{from:?} {fact:?}");
+    });
+}
+
+#[test]
+fn a_proof_replaces_every_state_but_another_proof() {
+    let proof = proven(sid(), NOW);
+    for state in states().into_iter().flatten() {
+        let is_proven = matches!(state, OutboundState::Accepted { .. });
+        assert_eq!(proof.rank() > state.rank(), !is_proven, "{state:?}");
+    }
+}
+
+#[test]
+fn a_second_message_leaves_only_if_the_first_has_not_arrived_in_its_time() {
+    every_move(|message, from, fact, _, made| {
+        if let (Some(Fallback::Second { .. }), Fact::Due(circumstances)) = (message.fallback, fact)
+            && is_call(&made.to)
+        {
+            let late = Some(First::Accepted(NOW - 120_000));
+            let allowed = [None, Some(First::Failed), late];
+            assert!(allowed.contains(&circumstances.first), "{from:?} {fact:?}");
+        }
+    });
+}
+
+#[test]
+fn a_message_that_waits_for_a_canceled_batch_is_canceled_unless_it_waits_for_its_first() {
+    every_move(|message, from, fact, _, made| {
+        if let Fact::Due(circumstances) = fact
+            && circumstances.batch_is_canceled
+            && message.fallback.is_none()
+        {
+            assert!(matches!(made.to, OutboundState::Canceled { .. }), "{from:?} {fact:?}");
+        }
+    });
+}
+
+#[test]
+fn a_batch_that_never_comes_ends_its_messages() {
+    let moment = Moment { now: NOW, jitter: 0.5, is_awaited: false };
+    let state = OutboundState::Waiting { until: NOW, reason: Hold::Turn, tries: 0 };
+    let of_age = |age: Duration| {
+        let created_at = NOW - age.as_millis() as UnixMs;
+        let message = Outbound { created_at, ..message(None, None) };
+        decide(&message, Some(&state), Fact::BatchMissing, &moment).unwrap()
+    };
+    assert_eq!(of_age(Duration::ZERO).due, Some(NOW + 250));
+    assert_eq!(of_age(Duration::from_secs(4)).due, Some(NOW + 2_000));
+    assert_eq!(of_age(Duration::from_secs(86_400)).due, Some(NOW + 600_000));
+    let ended = of_age(times::BATCH_MISSING_MAX).to;
+    assert!(matches!(ended, OutboundState::Refused { code: Refusal::NotAccepted, .. }), "{ended:?}");
+}
+
+/// What happens next in the life of a message.
+#[derive(Debug, Clone, Copy)]
+enum Happening {
+    /// The call is processed, and the answer arrives.
+    Processed,
+    /// The call is processed, and the answer is lost.
+    ProcessedAndLost,
+    /// The call is not processed, and Twilio says so.
+    NotProcessed,
+    /// Nobody knows whether the call was processed: it was not.
+    LostOnTheWay,
+    /// The process ends while it calls; Twilio has processed the call or not.
+    Crash {
+        processed: bool,
+    },
+    /// Twilio refuses.
+    Refused,
+    /// A callback arrives, if Twilio has the message.
+    Callback,
+    /// A search fails.
+    SearchFails,
+    /// A search is made.
+    Searches,
+    /// The person opts out or in.
+    Stop,
+    Start,
+    /// The day's limit is reached.
+    BeyondDailyLimit,
+    /// Nobody has an account, or a key.
+    Unusable,
+    /// Somebody calls the message off.
+    CalledOff,
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    use Happening::*;
+    prop_oneof![
+        1 => Just(Processed),
+        2 => Just(ProcessedAndLost),
+        3 => Just(NotProcessed),
+        2 => Just(LostOnTheWay),
+        1 => any::<bool>().prop_map(|processed| Crash { processed }),
+        1 => Just(Refused),
+        1 => Just(Callback),
+        1 => Just(SearchFails),
+        4 => Just(Searches),
+        1 => Just(Stop),
+        1 => Just(Start),
+        1 => Just(BeyondDailyLimit),
+        1 => Just(Unusable),
+        1 => Just(CalledOff),
+    ]
+}
+
+/// A message, Twilio and a person, as they really are.
+struct Life {
+    message: Outbound,
+    state: OutboundState,
+    now: UnixMs,
+    /// Twilio has the message.
+    at_twilio: bool,
+    opted_out: bool,
+    /// A process is calling Twilio.
+    calling: bool,
+    calls: u32,
+    told: u32,
+}
+
+impl Life {
+    fn new(message: Outbound) -> Self {
+        let state = OutboundState::Waiting { until: NOW, reason: Hold::Turn, tries: 0 };
+        Self {
+            message,
+            state,
+            now: NOW,
+            at_twilio: false,
+            opted_out: false,
+            calling: false,
+            calls: 0,
+            told: 0,
+        }
+    }
+
+    fn apply(&mut self, fact: Fact) {
+        let moment = Moment { now: self.now, jitter: 0.9, is_awaited: false };
+        let Some(made) = decide(&self.message, Some(&self.state), fact, &moment) else { return };
+        if is_call(&made.to) && made.gate.is_some() {
+            assert!(!self.opted_out, "a call for a person who has opted out");
+            assert!(!self.at_twilio, "a second message at Twilio");
+            self.calls += 1;
+            self.calling = true;
+        }
+        self.told += u32::from(made.tell);
+        self.state = made.to;
+    }
+
+    /// Lets `happening` happen, and whoever takes messages up do what is to be done.
+    fn live(&mut self, happening: Happening) {
+        self.now += 1_000;
+        match happening {
+            Happening::Stop => self.opted_out = true,
+            Happening::Start => self.opted_out = false,
+            Happening::CalledOff => self.apply(Fact::CalledOff),
+            Happening::Callback if self.at_twilio => {
+                let proof = proven(sid(), self.now);
+                if proof.rank() > self.state.rank() {
+                    self.state = proof;
+                }
+            }
+            Happening::Callback => {}
+            Happening::Unusable if !self.calling => self.apply(Fact::Unusable),
+            happening if self.calling => self.call_ends(happening),
+            happening => self.taken_up(happening),
+        }
+    }
+
+    fn call_ends(&mut self, happening: Happening) {
+        let not_processed = || Answer::NotProcessed { refused: refused(), retry_after: None };
+        self.calling = false;
+        match happening {
+            Happening::ProcessedAndLost => {
+                self.at_twilio = true;
+                self.apply(Fact::Answered(Answer::Lost));
+            }
+            Happening::LostOnTheWay => self.apply(Fact::Answered(Answer::Lost)),
+            Happening::NotProcessed => self.apply(Fact::Answered(not_processed())),
+            Happening::Refused => self.apply(Fact::Answered(Answer::Refused(refused()))),
+            // It is counted before the call begins.
+            Happening::BeyondDailyLimit => self.apply(Fact::BeyondDailyLimit),
+            Happening::Crash { processed } => self.at_twilio = processed,
+            _ => {
+                self.at_twilio = true;
+                self.apply(Fact::Answered(Answer::Accepted(sid())));
+            }
+        }
+    }
+
+    /// Somebody takes the message up once its time has come.
+    fn taken_up(&mut self, happening: Happening) {
+        match self.state {
+            OutboundState::Waiting { until, .. } => {
+                self.now = self.now.max(until);
+                let opted_out = self.opted_out.then_some(OptedOut::ByPerson);
+                self.apply(Fact::Due(Circumstances { opted_out, ..Circumstances::default() }));
+            }
+            OutboundState::Sending { since, .. } | OutboundState::Unknown { since, .. } => {
+                self.now = self.now.max(times::after(since, times::LOST_AFTER));
+                let search = match (happening, self.at_twilio) {
+                    (Happening::SearchFails, _) => Search::Failed(Duration::from_secs(1)),
+                    (_, true) => Search::Found(sid()),
+                    (_, false) => Search::Nothing,
+                };
+                self.apply(Fact::Searched(search));
+            }
+            _ => {}
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_one_person_gets_one_message_and_every_life_ends(
+        happenings in prop::collection::vec(happening(), 1..200),
+        has_callback: bool,
+    ) {
+        let callback = has_callback.then_some("https://example.com/status");
+        let mut life = Life::new(message(callback, None));
+        for happening in happenings {
+            life.live(happening);
+            if life.state.is_resolved() && !life.calling {
+                break;
+            }
+        }
+        // From now on nothing stands in the way but Twilio, which never processes a call.
+        let mut steps = 0;
+        while !life.state.is_resolved() {
+            life.live(Happening::NotProcessed);
+            steps += 1;
+            prop_assert!(steps <= STEPS_MAX, "no end after {steps} steps: {:?}", life.state);
+        }
+        prop_assert!(life.calls <= times::TRIES_MAX);
+        let is_ours = !matches!(life.state, OutboundState::Accepted { .. });
+        prop_assert_eq!(life.told, u32::from(is_ours && has_callback), "{:?}", life.state);
+        if life.at_twilio {
+            // A call that was refused is not at Twilio; whatever is there has been proved, or will be by its callback.
+            life.live(Happening::Callback);
+            prop_assert!(matches!(life.state, OutboundState::Accepted { .. }), "{:?}", life.state);
+        }
+    }
+}
