@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    app::{App, Parts, Settings, outgoing::limits::Limits},
+    app::{App, Dependencies, Settings, outgoing::limits::Limits},
     clock::{Clock, SystemClock},
     config::{Config, Invalid, Store as StoreConfig},
     domain::{AccountSettings, Organization},
@@ -162,7 +162,7 @@ pub fn assemble(
     store: Arc<dyn Store>,
     spool: Option<Spool>,
 ) -> anyhow::Result<App> {
-    Ok(App::new(Parts {
+    Ok(App::new(Dependencies {
         store,
         spool,
         twilio: Client::new(&config.twilio_api_base_url).context("TWILIO_API_BASE_URL")?,
@@ -233,7 +233,7 @@ fn open_spool(config: &Config) -> anyhow::Result<Option<Spool>> {
 /// Looks for the store. One that has been reached from here before may be away: the service starts, so that webhooks
 /// are spooled. One that has never been reached is more likely misspelled.
 async fn find_store(config: &Config, app: &App) -> anyhow::Result<()> {
-    let found = app.find_store().await;
+    let found = app.incoming.find_store().await;
     let StoreConfig::Redis(url) = &config.store else { return Ok(found?) };
     let path = config.spool_dir.join(REACHED_FILE);
     // A digest, since the URL may hold a password.

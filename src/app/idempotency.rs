@@ -3,16 +3,16 @@
 //! What is stored before the work begins holds a seed, of which the ids of everything that the request sends are made.
 //! So a repetition after a crash in the middle finds what the first try has stored, and goes on from there.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::App;
+use super::Core;
 use crate::{
     domain::{BatchId, MessageId, Organization, UnixMs},
-    store::{self, Kind},
+    store::{self, Kind, Store},
     twilio::Address,
 };
 
@@ -101,10 +101,10 @@ struct Stored {
 
 impl Seed {
     /// The id of the message to `to`; `what` tells several messages of a request to one person apart.
-    pub fn message_id(self, app: &App, to: &Address, what: &str) -> MessageId {
+    pub fn message_id(self, store: &dyn Store, to: &Address, what: &str) -> MessageId {
         let digest = Sha256::digest(format!("{:032x} {what} {}", self.0, to.to_twilio()));
         let random = u128::from_be_bytes(digest[..16].try_into().expect("a digest has 32 bytes"));
-        MessageId::new(app.store().partition(to.bare()), random)
+        MessageId::new(store.partition(to.bare()), random)
     }
 
     /// The id of the request's batch.
@@ -126,15 +126,25 @@ impl Request {
     }
 }
 
-impl App {
+/// Does a request with an `Idempotency-Key` once.
+pub struct Idempotency {
+    core: Arc<Core>,
+}
+
+impl Idempotency {
+    /// The service.
+    pub(super) fn new(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+
     /// What is to be done with `request`; waits for an equal one that is being done.
-    pub async fn begin_request(&self, request: &Request) -> Result<Turn, store::Error> {
+    pub async fn begin(&self, request: &Request) -> Result<Turn, store::Error> {
         let (organization, name) = (&request.organization, request.name());
         let give_up = tokio::time::Instant::now() + WAIT_MAX;
         let mut begun_here: Option<(Seed, String)> = None;
         loop {
-            let now = self.now_ms();
-            let before = self.store.document(organization, Kind::Request, &name).await?;
+            let now = self.core.now_ms();
+            let before = self.core.store.document(organization, Kind::Request, &name).await?;
             // Stored after all: the store's client has repeated the command, or its answer was lost.
             if let Some((seed, text)) = begun_here.take().filter(|(_, text)| before.as_ref() == Some(text)) {
                 return Ok(Turn::First(Begun { seed, text }));
@@ -154,7 +164,12 @@ impl App {
             };
             let begun = Stored { fingerprint: request.fingerprint.clone(), seed, since: now, answer: None };
             let (before, text, kind) = (before.as_deref(), write(&begun), Kind::Request);
-            if self.store.change_document(organization, kind, &name, before, Some(&text), Some(KEPT)).await? {
+            if self
+                .core
+                .store
+                .change_document(organization, kind, &name, before, Some(&text), Some(KEPT))
+                .await?
+            {
                 return Ok(Turn::First(Begun { seed, text }));
             }
             begun_here = Some((seed, text));
@@ -162,7 +177,7 @@ impl App {
     }
 
     /// Stores how `request` has ended. If somebody else has taken it over in the meantime, theirs is the answer.
-    pub async fn end_request(&self, request: &Request, begun: &Begun, end: End) -> Result<(), store::Error> {
+    pub async fn end(&self, request: &Request, begun: &Begun, end: End) -> Result<(), store::Error> {
         let (organization, name, kind) = (&request.organization, request.name(), Kind::Request);
         let after = match end {
             End::Answered(answer) => Some(Stored { answer: Some(answer), ..read(&begun.text)? }),
@@ -170,7 +185,8 @@ impl App {
             End::NothingDone => None,
         };
         let after = after.as_ref().map(write);
-        self.store
+        self.core
+            .store
             .change_document(organization, kind, &name, Some(&begun.text), after.as_deref(), Some(KEPT))
             .await
             .map(drop)

@@ -10,31 +10,34 @@ pub mod outgoing;
 pub mod passthrough;
 pub mod reads;
 pub mod relays;
+mod scope;
 pub mod settings;
 
 use std::{sync::Arc, time::Duration};
 
-use rand::RngExt;
 use tokio::sync::Notify;
 
+pub use self::scope::Scope;
 use self::{
     accounts::Accounts,
-    incoming::intake::Intake,
-    outgoing::{bulk, limits::Limits, send::SendError},
+    consents::Consents,
+    idempotency::Idempotency,
+    incoming::{Incoming, intake::Intake, status::Statuses},
+    outgoing::{Outgoing, Steps, limits::Limits, send::SendError},
+    passthrough::Passthrough,
+    reads::Reads,
+    relays::Relays,
     settings::Known,
 };
 use crate::{
     clock::Clock,
-    domain::{
-        AccountSettings, MessageId, Organization, UnixMs,
-        consent::{ConsentSource, OptOutScope},
-    },
+    domain::{AccountSettings, Organization, UnixMs, consent::OptOutScope, task::next_ask},
     metrics::Metrics,
     phone,
     sealing::MasterKeys,
-    spool::{Size, Spool},
-    store::{self, ConsentUpdate, Store},
-    twilio::{Address, MessageSid, client::Client, keyword::Keywords, poster::Poster, resource::Line},
+    spool::Spool,
+    store::{self, Store},
+    twilio::{client::Client, keyword::Keywords, poster::Poster, resource::Line},
 };
 
 /// How often an operation is decided again when consent changes under it.
@@ -62,28 +65,60 @@ pub struct Settings {
     pub relay_private: bool,
 }
 
-/// The service, without its doors.
+/// What every service stands on.
+pub struct Core {
+    /// Where state is kept.
+    pub store: Arc<dyn Store>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What seals texts and secrets in the store.
+    pub keys: MasterKeys,
+    /// What the operator has set.
+    pub settings: Settings,
+}
+
+impl Core {
+    /// Milliseconds since 1970.
+    pub fn now_ms(&self) -> UnixMs {
+        self.clock.now_ms()
+    }
+}
+
+impl Settings {
+    /// When a message whose first status is recorded at `at` is first asked for.
+    fn first_asked_at(&self, at: UnixMs) -> Option<UnixMs> {
+        next_ask(at, at, &self.reconcile_after)
+    }
+}
+
+/// The service, without its doors: the services that it consists of, each for one noun.
 pub struct App {
-    store: Arc<dyn Store>,
-    twilio: Client,
-    accounts: Accounts,
+    core: Arc<Core>,
+    accounts: Arc<Accounts>,
     known: Known,
-    settings: Settings,
-    clock: Arc<dyn Clock>,
-    metrics: Arc<Metrics>,
-    intake: Intake,
-    keys: MasterKeys,
-    contents: bulk::ContentCache,
-    /// Tells callers' own URLs.
-    poster: Poster,
-    /// Told when something has been put into the queue.
-    dispatch_wanted: Notify,
-    /// Told when there is something to be relayed.
-    relay_wanted: Notify,
+    twilio: Client,
+    /// Sends, now or from the queue.
+    pub outgoing: Outgoing,
+    /// Takes what Twilio tells, and asks for what it did not tell.
+    pub incoming: Arc<Incoming>,
+    /// Records what becomes of messages.
+    pub statuses: Arc<Statuses>,
+    /// Records what persons and users wish.
+    pub consents: Arc<Consents>,
+    /// Tells callers' own URLs what becomes of their messages.
+    pub relays: Arc<Relays>,
+    /// Reads what is known of messages.
+    pub reads: Arc<Reads>,
+    /// Does a request with a key once.
+    pub idempotency: Idempotency,
+    /// Makes calls to Twilio for the application.
+    pub passthrough: Passthrough,
 }
 
 /// What a service is made of.
-pub struct Parts {
+pub struct Dependencies {
     /// Where state is kept.
     pub store: Arc<dyn Store>,
     /// Where what Twilio told is kept while the store is away, if anywhere.
@@ -106,53 +141,66 @@ pub struct Parts {
 
 impl App {
     /// Puts the service together.
-    pub fn new(parts: Parts) -> Self {
-        let Parts { store, spool, twilio, configured, settings, clock, metrics, keys, poster } = parts;
-        let intake = Intake::new(metrics.clone(), spool);
-        let (contents, dispatch_wanted, relay_wanted) = Default::default();
-        let accounts = Accounts::default();
+    pub fn new(dependencies: Dependencies) -> Self {
+        let Dependencies { store, spool, twilio, configured, settings, clock, metrics, keys, poster } =
+            dependencies;
+        let core = Arc::new(Core { store, clock, metrics, keys, settings });
+        let accounts = Arc::new(Accounts::default());
         accounts.replace(configured.clone());
         let known = Known::new(configured);
+        let intake = Arc::new(Intake::new(core.metrics.clone(), spool));
+        let relays = Arc::new(Relays::new(core.clone(), accounts.clone(), poster));
+        let steps = Arc::new(Steps::new(core.clone(), relays.clone()));
+        let consents = Arc::new(Consents::new(core.clone(), steps.clone()));
+        let statuses = Arc::new(Statuses::new(core.clone(), relays.clone(), steps.clone(), consents.clone()));
+        let reads = Arc::new(Reads::new(core.clone()));
+        let outgoing = Outgoing {
+            core: core.clone(),
+            accounts: accounts.clone(),
+            twilio: twilio.clone(),
+            steps: steps.clone(),
+            consents: consents.clone(),
+            statuses: statuses.clone(),
+            reads: reads.clone(),
+            intake: intake.clone(),
+            wanted: Notify::new(),
+        };
+        let incoming = Arc::new(Incoming {
+            core: core.clone(),
+            accounts: accounts.clone(),
+            twilio: twilio.clone(),
+            relays: relays.clone(),
+            steps,
+            statuses: statuses.clone(),
+            reads: reads.clone(),
+            intake,
+        });
+        let idempotency = Idempotency::new(core.clone());
+        let passthrough = Passthrough::new(core.clone(), accounts.clone(), twilio.clone(), incoming.clone());
         Self {
-            store,
-            twilio,
+            core,
             accounts,
             known,
-            settings,
-            clock,
-            metrics,
-            intake,
-            keys,
-            contents,
-            poster,
-            dispatch_wanted,
-            relay_wanted,
+            twilio,
+            outgoing,
+            incoming,
+            statuses,
+            consents,
+            relays,
+            reads,
+            idempotency,
+            passthrough,
         }
-    }
-
-    /// Returns when something has been put into the queue by this process.
-    pub async fn dispatch_wanted(&self) {
-        self.dispatch_wanted.notified().await;
     }
 
     /// What is counted.
     pub fn metrics(&self) -> &Metrics {
-        &self.metrics
-    }
-
-    /// How much waits in the spool.
-    pub fn spooled(&self) -> Size {
-        self.intake.spooled()
-    }
-
-    /// Whether the store is there and has everything that Twilio told this process.
-    pub fn is_clear(&self) -> bool {
-        self.intake.is_clear()
+        &self.core.metrics
     }
 
     /// Where state is kept.
     pub fn store(&self) -> &Arc<dyn Store> {
-        &self.store
+        &self.core.store
     }
 
     /// Whose messages are handled.
@@ -160,51 +208,20 @@ impl App {
         &self.accounts
     }
 
-    /// What the verbs go by.
+    /// What the services go by.
     pub fn settings(&self) -> &Settings {
-        &self.settings
+        &self.core.settings
     }
 
     /// Milliseconds since 1970.
     pub fn now_ms(&self) -> UnixMs {
-        self.clock.now_ms()
+        self.core.now_ms()
     }
 
     /// What Twilio knows of the line of `number`, in E.164.
     pub async fn look_up(&self, organization: &Organization, number: &str) -> Result<Line, SendError> {
         let account = self.accounts.of(organization).ok_or(SendError::NotConfigured)?;
         self.twilio.look_up(&account.credentials, number).await.map_err(SendError::Twilio)
-    }
-
-    fn new_id(&self, recipient: &Address) -> MessageId {
-        MessageId::new(self.store.partition(recipient.bare()), rand::rng().random())
-    }
-
-    /// Records the opt-out that an error of Twilio's stands for.
-    async fn opt_out_by_error(
-        &self,
-        organization: &Organization,
-        recipient: &Address,
-        source: ConsentSource,
-        sid: Option<&MessageSid>,
-    ) -> Result<(), store::Error> {
-        for _ in 0..DECISIONS_MAX {
-            let known = self.store.consent(organization, recipient.bare()).await?;
-            let change = known.consent.opted_out_by_error(
-                recipient.bare(),
-                recipient.channel(),
-                source,
-                sid,
-                self.now_ms(),
-            );
-            let Some((consent, entry)) = change else { return Ok(()) };
-            let update =
-                ConsentUpdate { expected: known.version, consent, entry, evidence: None, actor: None };
-            if self.store.change_consent(organization, update).await? {
-                return Ok(());
-            }
-        }
-        Err(contended())
     }
 }
 

@@ -1,16 +1,16 @@
 //! Calls about messages that go through to Twilio as they are. What Twilio answers is handed on unchanged, and what it
 //! tells of our messages on the way is recorded.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
 use serde_json::Value;
 
-use super::{App, outgoing::send::SendError};
+use super::{Core, Scope, accounts::Accounts, incoming::Incoming, outgoing::send::SendError, scope::scoped};
 use crate::{
-    domain::{Organization, UnixMs},
+    domain::UnixMs,
     twilio::{
-        client::Passed,
+        client::{Client, Passed},
         raw::Raw,
         resource::{self, Message},
     },
@@ -23,39 +23,57 @@ const RECORDED_AT_ONCE: usize = 16;
 /// sent does not want it in our history, nor old replies read again.
 const RECORDED_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-impl App {
+/// Makes calls to Twilio for the application.
+pub struct Passthrough {
+    core: Arc<Core>,
+    accounts: Arc<Accounts>,
+    twilio: Client,
+    incoming: Arc<Incoming>,
+}
+
+scoped!(Passthrough);
+
+impl Passthrough {
+    /// The service, over those that it uses.
+    pub(super) fn new(
+        core: Arc<Core>,
+        accounts: Arc<Accounts>,
+        twilio: Client,
+        incoming: Arc<Incoming>,
+    ) -> Self {
+        Self { core, accounts, twilio, incoming }
+    }
+}
+
+impl Scope<'_, Passthrough> {
     /// Makes a call of the application's. Gives back the HTTP status and the JSON of Twilio's answer.
-    pub async fn pass(
-        &self,
-        organization: &Organization,
-        call: &Passed<'_>,
-    ) -> Result<(u16, Raw), SendError> {
-        let account = self.accounts.of(organization).ok_or(SendError::NotConfigured)?;
+    pub async fn pass(&self, call: &Passed<'_>) -> Result<(u16, Raw), SendError> {
+        let account = self.accounts.of(self.organization).ok_or(SendError::NotConfigured)?;
         let (status, raw) = self.twilio.pass(&account.credentials, call).await.map_err(SendError::Twilio)?;
-        self.learn(organization, &raw.0).await;
+        self.learn(&raw.0).await;
         Ok((status, raw))
     }
 
     /// Records what an answer tells of messages. The answer is given whether it can be or not: what is missed here comes
     /// by callback, or when the reconciler asks.
-    async fn learn(&self, organization: &Organization, answer: &Value) {
+    async fn learn(&self, answer: &Value) {
         // What has been spooled may be what is told here, and is applied first.
-        if !self.is_clear() {
+        if !self.incoming.is_clear() {
             return;
         }
         let messages = match answer.get("messages").and_then(Value::as_array) {
             Some(messages) => messages.iter().filter_map(Message::from_json).collect(),
             None => Vec::from_iter(Message::from_json(answer)),
         };
-        let oldest = self.now_ms().saturating_sub(RECORDED_AGE_MAX.as_millis() as UnixMs);
+        let oldest = self.core.now_ms().saturating_sub(RECORDED_AGE_MAX.as_millis() as UnixMs);
         let recorded = messages.iter().filter(|message| is_since(message, oldest));
-        let recorded = futures_util::stream::iter(
-            recorded.map(|message| async move { (message, self.record_polled(organization, message).await) }),
-        );
+        let recorded = futures_util::stream::iter(recorded.map(|message| async move {
+            (message, self.incoming.of(self.organization).record_polled(message).await)
+        }));
         let mut recorded = recorded.buffer_unordered(RECORDED_AT_ONCE);
         while let Some((message, result)) = recorded.next().await {
             if let Err(error) = result {
-                tracing::warn!(%organization, message_sid = %message.sid, %error, "what Twilio answered could not be recorded");
+                tracing::warn!(organization = %self.organization, message_sid = %message.sid, %error, "what Twilio answered could not be recorded");
             }
         }
     }

@@ -6,24 +6,31 @@
 //! for a day, and is claimed by one instance at a time. A status may be told twice, and statuses may be told out of order,
 //! both as by Twilio.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use rand::RngExt;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tokio::sync::Notify;
 
-use super::{App, accounts::Account};
+use super::{
+    Core, Scope,
+    accounts::{Account, Accounts},
+    scope::scoped,
+};
 use crate::{
     domain::{
-        MessageId, Organization, Outbound, OutboundState, StatusChange, Task, TaskLine, UnixMs,
+        MessageId, Outbound, OutboundState, StatusChange, Task, TaskLine, UnixMs,
         placeholder_sid::placeholder_sid,
     },
     metrics::RelayResult,
     public_host,
     store::{self, Kind},
     twilio::{
-        Form, MessageSid, MessageStatus, StatusCallback, resource,
+        Form, MessageSid, MessageStatus, StatusCallback,
+        poster::Poster,
+        resource,
         signature::{Algorithm, SigningKey},
     },
 };
@@ -85,11 +92,27 @@ struct Post {
     form: Parameters,
 }
 
-impl App {
+/// Tells callers' own URLs what becomes of their messages.
+pub struct Relays {
+    core: Arc<Core>,
+    accounts: Arc<Accounts>,
+    poster: Poster,
+    /// Notified when there is something to be relayed.
+    wanted: Notify,
+}
+
+scoped!(Relays);
+
+impl Relays {
+    /// The service, over those that it uses.
+    pub(super) fn new(core: Arc<Core>, accounts: Arc<Accounts>, poster: Poster) -> Self {
+        Self { core, accounts, poster, wanted: Notify::new() }
+    }
+
     /// Seals the parameters of a callback that is to be relayed.
     pub(super) fn seal_relay(&self, sid: &MessageSid, form: &Parameters) -> String {
         let text = serde_json::to_vec(form).expect("texts are JSON");
-        self.keys.seal(&context(sid), &text)
+        self.core.keys.seal(&context(sid), &text)
     }
 
     /// The parameters, sealed, by which a caller of ours is told what Twilio answered when it was asked for `message`;
@@ -111,139 +134,128 @@ impl App {
         };
         Some(self.seal_relay(&message.sid, &callback.to_parameters()))
     }
+}
 
+impl Scope<'_, Relays> {
     /// Plans to tell of `change`, if somebody wants to be told: before it is recorded.
-    pub(super) async fn plan_relay(
-        &self,
-        organization: &Organization,
-        change: &StatusChange,
-    ) -> Result<(), store::Error> {
+    pub(super) async fn plan_relay(&self, change: &StatusChange) -> Result<(), store::Error> {
         let (Some(id), Some(form)) = (change.id, change.relay.clone()) else { return Ok(()) };
         let error_code = change.error_code.unwrap_or(0);
         let name = name_of(&[change.sid.as_str(), change.status.as_str(), &error_code.to_string()]);
-        let relay = Relay::Status { id, sid: change.sid.clone(), form, since: self.now_ms() };
-        self.plan_telling(organization, name, &relay, self.now_ms()).await
+        let relay = Relay::Status { id, sid: change.sid.clone(), form, since: self.core.now_ms() };
+        self.plan_telling(name, &relay, self.core.now_ms()).await
     }
 
     /// Plans to tell the caller's own URL that `outbound` comes to an end in our queue: before it does. Whether it did is
     /// looked at when it is told.
-    pub(super) async fn plan_relay_of_own_end(
-        &self,
-        organization: &Organization,
-        outbound: &Outbound,
-    ) -> Result<(), store::Error> {
-        let (id, since) = (outbound.id, self.now_ms());
+    pub(super) async fn plan_relay_of_own_end(&self, outbound: &Outbound) -> Result<(), store::Error> {
+        let (id, since) = (outbound.id, self.core.now_ms());
         let at = since + OWN_END_DELAY.as_millis() as UnixMs;
         // Named by the moment too: one that was not reached is told nothing of.
         let name = name_of(&[id.as_str(), "own end", &since.to_string()]);
-        self.plan_telling(organization, name, &Relay::OwnEnd { id, since }, at).await
+        self.plan_telling(name, &Relay::OwnEnd { id, since }, at).await
     }
 
-    async fn plan_telling(
-        &self,
-        organization: &Organization,
-        name: String,
-        relay: &Relay,
-        at: UnixMs,
-    ) -> Result<(), store::Error> {
+    async fn plan_telling(&self, name: String, relay: &Relay, at: UnixMs) -> Result<(), store::Error> {
         let (kind, text) = (Kind::Relay, encode(relay));
-        let is_new =
-            self.store.change_document(organization, kind, &name, None, Some(&text), Some(KEPT)).await?;
+        let is_new = self
+            .core
+            .store
+            .change_document(self.organization, kind, &name, None, Some(&text), Some(KEPT))
+            .await?;
         if !is_new {
-            let known = self.store.document(organization, kind, &name).await?;
+            let known = self.core.store.document(self.organization, kind, &name).await?;
             if known.as_deref().map(decode).transpose()?.is_none_or(|known| matches!(known, Relay::Told)) {
                 return Ok(());
             }
             // An earlier try may have ended between the two steps.
         }
-        self.store.plan(organization, &Task::Relay { name }, at).await?;
-        self.relay_wanted.notify_one();
+        self.core.store.plan(self.organization, &Task::Relay { name }, at).await?;
+        self.wanted.notify_one();
         Ok(())
     }
+}
 
+impl Relays {
     /// Returns when something has been stored by this process that is to be told.
-    pub async fn relay_wanted(&self) {
-        self.relay_wanted.notified().await;
+    pub async fn wanted(&self) {
+        self.wanted.notified().await;
     }
+}
 
+impl Scope<'_, Relays> {
     /// Takes up to `limit` relays of `organization` that are due. Nobody else gets them for a while.
-    pub async fn claim_relays(
-        &self,
-        organization: &Organization,
-        limit: usize,
-    ) -> Result<Vec<Task>, store::Error> {
-        let now = self.now_ms();
+    pub async fn claim_relays(&self, limit: usize) -> Result<Vec<Task>, store::Error> {
+        let now = self.core.now_ms();
         let until = now + CLAIM_TIME.as_millis() as UnixMs;
-        let claimed = self.store.claim(organization, TaskLine::Callers, now, until, limit).await?;
+        let claimed = self.core.store.claim(self.organization, TaskLine::Callers, now, until, limit).await?;
         Ok(claimed.into_iter().map(|(task, _)| task).collect())
     }
 
     /// Does a claimed relay, or plans it for another time.
-    pub async fn relay(&self, organization: &Organization, task: &Task) -> Result<(), store::Error> {
+    pub async fn relay(&self, task: &Task) -> Result<(), store::Error> {
         let Task::Relay { name } = task else { return Ok(()) };
-        let text = self.store.document(organization, Kind::Relay, name).await?;
+        let text = self.core.store.document(self.organization, Kind::Relay, name).await?;
         let Some((text, relay)) = text.map(|text| decode(&text).map(|relay| (text, relay))).transpose()?
         else {
-            return self.store.plan_anew(organization, task, None).await;
+            return self.core.store.plan_anew(self.organization, task, None).await;
         };
         let (id, since) = match &relay {
             Relay::Status { id, since, .. } | Relay::OwnEnd { id, since } => (*id, *since),
-            Relay::Told => return self.store.plan_anew(organization, task, None).await,
+            Relay::Told => return self.core.store.plan_anew(self.organization, task, None).await,
         };
         let (Some(account), Some(stored)) =
-            (self.accounts.of(organization), self.store.outbound(organization, &id).await?)
+            (self.accounts.of(self.organization), self.core.store.outbound(self.organization, &id).await?)
         else {
-            return self.relay_again(organization, task, &text, since).await;
+            return self.relay_again(task, &text, since).await;
         };
         let post = match &relay {
-            Relay::Status { sid, form, .. } => {
-                Some(self.post_of_status(organization, &stored.outbound, sid, form).await?)
-            }
+            Relay::Status { sid, form, .. } => Some(self.post_of_status(&stored.outbound, sid, form).await?),
             Relay::OwnEnd { .. } => {
-                let waited = Duration::from_millis(self.now_ms().saturating_sub(since));
+                let waited = Duration::from_millis(self.core.now_ms().saturating_sub(since));
                 if !stored.state.is_resolved() && waited < OWN_END_WAIT_MAX {
-                    return self.relay_again(organization, task, &text, since).await;
+                    return self.relay_again(task, &text, since).await;
                 }
                 post_of_own_end(&account, &stored.outbound, &stored.state)
             }
             Relay::Told => None,
         };
-        let Some(post) = post else { return self.relay_done(organization, task, &text).await };
-        if let Err(refusal) = public_host::check_relay_url(&post.url, self.settings.relay_private) {
-            tracing::warn!(%organization, %id, %refusal, "a status callback is not relayed: its URL");
-            self.metrics.relay(RelayResult::Refused);
-            return self.relay_done(organization, task, &text).await;
+        let Some(post) = post else { return self.relay_done(task, &text).await };
+        if let Err(refusal) = public_host::check_relay_url(&post.url, self.core.settings.relay_private) {
+            tracing::warn!(organization = %self.organization, %id, %refusal, "a status callback is not relayed: its URL");
+            self.core.metrics.relay(RelayResult::Refused);
+            return self.relay_done(task, &text).await;
         }
         let key = SigningKey::new(Algorithm::HmacSha1, &account.credentials.auth_token);
         let form = Form::from_iter(post.form.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         let posted = self.poster.post(&key, &post.url, &form, name).await;
         if posted.is_taken() {
-            self.metrics.relay(RelayResult::Told);
-            tracing::debug!(%organization, %id, "a status callback was relayed");
-            self.relay_done(organization, task, &text).await
+            self.core.metrics.relay(RelayResult::Told);
+            tracing::debug!(organization = %self.organization, %id, "a status callback was relayed");
+            self.relay_done(task, &text).await
         } else if posted.may_change() {
-            tracing::debug!(%organization, %id, %posted, "a status callback is relayed again later");
-            self.relay_again(organization, task, &text, since).await
+            tracing::debug!(organization = %self.organization, %id, %posted, "a status callback is relayed again later");
+            self.relay_again(task, &text, since).await
         } else {
-            self.metrics.relay(RelayResult::Refused);
-            tracing::warn!(%organization, %id, %posted, "a status callback was relayed and not taken");
-            self.relay_done(organization, task, &text).await
+            self.core.metrics.relay(RelayResult::Refused);
+            tracing::warn!(organization = %self.organization, %id, %posted, "a status callback was relayed and not taken");
+            self.relay_done(task, &text).await
         }
     }
 
     /// The callback of a status, under the name by which the caller knows the message.
     async fn post_of_status(
         &self,
-        organization: &Organization,
         outbound: &Outbound,
         sid: &MessageSid,
         sealed: &str,
     ) -> Result<Post, store::Error> {
         let unreadable = |error: String| store::Error::Unreadable(format!("a relay: {error}"));
-        let opened = self.keys.open(&context(sid), sealed).map_err(|error| unreadable(error.to_string()))?;
+        let opened =
+            self.core.keys.open(&context(sid), sealed).map_err(|error| unreadable(error.to_string()))?;
         let mut form: Parameters = serde_json::from_slice(opened.expose_secret())
             .map_err(|error| unreadable(format!("column {}", error.column())))?;
-        let known_as = self.name_known_to_caller(organization, &outbound.id, sid).await?;
+        let known_as = self.name_known_to_caller(&outbound.id, sid).await?;
         for (name, value) in &mut form {
             if SID_PARAMETERS.contains(&name.as_str()) && value == sid.as_str() {
                 *value = known_as.to_string();
@@ -252,39 +264,39 @@ impl App {
         Ok(Post { url: outbound.status_callback.clone().unwrap_or_default(), form })
     }
 
-    async fn relay_done(
+    /// The name by which the caller knows the message that is `id` to us and `sid` to Twilio.
+    async fn name_known_to_caller(
         &self,
-        organization: &Organization,
-        task: &Task,
-        before: &str,
-    ) -> Result<(), store::Error> {
+        id: &MessageId,
+        sid: &MessageSid,
+    ) -> Result<MessageSid, store::Error> {
+        let told = self.core.store.document(self.organization, Kind::Relay, id.as_str()).await?;
+        Ok(if told.is_some() { placeholder_sid(id) } else { sid.clone() })
+    }
+
+    async fn relay_done(&self, task: &Task, before: &str) -> Result<(), store::Error> {
         if let Task::Relay { name } = task {
             let after = encode(&Relay::Told);
             let (before, after) = (Some(before), Some(after.as_str()));
-            self.store
-                .change_document(organization, Kind::Relay, name, before, after, Some(TOLD_KEPT))
+            self.core
+                .store
+                .change_document(self.organization, Kind::Relay, name, before, after, Some(TOLD_KEPT))
                 .await?;
         }
-        self.store.plan_anew(organization, task, None).await
+        self.core.store.plan_anew(self.organization, task, None).await
     }
 
-    async fn relay_again(
-        &self,
-        organization: &Organization,
-        task: &Task,
-        text: &str,
-        since: UnixMs,
-    ) -> Result<(), store::Error> {
-        let now = self.now_ms();
+    async fn relay_again(&self, task: &Task, text: &str, since: UnixMs) -> Result<(), store::Error> {
+        let now = self.core.now_ms();
         let tried_for = Duration::from_millis(now.saturating_sub(since));
         if tried_for >= GIVE_UP_AFTER {
-            self.metrics.relay(RelayResult::GivenUp);
-            tracing::error!(%organization, "a status callback could not be relayed for a day, and is given up");
-            return self.relay_done(organization, task, text).await;
+            self.core.metrics.relay(RelayResult::GivenUp);
+            tracing::error!(organization = %self.organization, "a status callback could not be relayed for a day, and is given up");
+            return self.relay_done(task, text).await;
         }
-        self.metrics.relay(RelayResult::Again);
+        self.core.metrics.relay(RelayResult::Again);
         let again = now + retry_delay(tried_for).as_millis() as UnixMs;
-        self.store.plan_anew(organization, task, Some(again)).await
+        self.core.store.plan_anew(self.organization, task, Some(again)).await
     }
 }
 

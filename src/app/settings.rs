@@ -143,7 +143,7 @@ impl App {
 
     async fn stored_settings(&self, organization: &Organization) -> Result<Stored, store::Error> {
         let (installation, name) = (Organization::installation(), organization.as_str());
-        let sealed = self.store.document(&installation, Kind::Settings, name).await?;
+        let sealed = self.core.store.document(&installation, Kind::Settings, name).await?;
         let settings = sealed.as_deref().map(|sealed| self.open_settings(organization, sealed)).transpose();
         Ok(Stored { sealed, settings })
     }
@@ -156,17 +156,17 @@ impl App {
         after: Option<&str>,
     ) -> Result<bool, store::Error> {
         let (installation, name) = (Organization::installation(), organization.as_str());
-        self.store.change_document(&installation, Kind::Settings, name, before, after, None).await
+        self.core.store.change_document(&installation, Kind::Settings, name, before, after, None).await
     }
 
     fn seal_settings(&self, organization: &Organization, settings: &AccountSettings) -> String {
         let plain =
             serde_json::to_vec(settings).expect("settings have string keys and no failing serializer");
-        self.keys.seal(&context(organization), &Zeroizing::new(plain))
+        self.core.keys.seal(&context(organization), &Zeroizing::new(plain))
     }
 
     fn open_settings(&self, organization: &Organization, sealed: &str) -> Result<AccountSettings, Unopened> {
-        let plain = self.keys.open(&context(organization), sealed).map_err(|_| Unopened)?;
+        let plain = self.core.keys.open(&context(organization), sealed).map_err(|_| Unopened)?;
         serde_json::from_slice(plain.expose_secret()).map_err(|_| Unopened)
     }
 }

@@ -137,7 +137,7 @@ async fn import(place: &Place, mut records: Vec<csv::Record>) -> anyhow::Result<
         let lines = records.len();
         let imported = match place {
             Place::Here(app, organization) => {
-                app.import_consent(organization, records, ACTOR).await.map_err(Into::into)
+                app.consents.of(organization).import_consent(records, ACTOR).await.map_err(Into::into)
             }
             Place::There(service) => service.import(csv::write_records(&records)).await,
         };
@@ -185,7 +185,7 @@ async fn export(place: Place, output: &mut impl Write) -> anyhow::Result<usize> 
             told.write(csv::header().as_bytes())?;
             let mut after = Some(String::new());
             while let Some(from) = after {
-                let (lines, next) = app.export_consent(&organization, &from).await?;
+                let (lines, next) = app.consents.of(&organization).export_consent(&from).await?;
                 told.write(csv::write(&lines).as_bytes())?;
                 after = next;
             }

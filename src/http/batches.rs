@@ -78,7 +78,7 @@ pub async fn progress(
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Read)?;
-    let progress = state.app.progress(&caller.organization, &read_id(&id)?).await?;
+    let progress = state.app.outgoing.of(&caller.organization).progress(&read_id(&id)?).await?;
     Ok(HttpResponse::Ok().json(Batch::from(progress.ok_or_else(not_found)?)))
 }
 
@@ -95,7 +95,8 @@ pub async fn cancel(
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Send)?;
     let id = read_id(&id)?;
-    let progress = state.app.cancel_batch(&caller.organization, &id).await?.ok_or_else(not_found)?;
+    let progress =
+        state.app.outgoing.of(&caller.organization).cancel_batch(&id).await?.ok_or_else(not_found)?;
     let canceled = progress.counts.get("canceled").copied().unwrap_or(0);
     tracing::info!(organization = %caller.organization, batch = %id, canceled, user = caller.user, "batch canceled");
     Ok(HttpResponse::Ok().json(Batch::from(progress)))
@@ -132,7 +133,7 @@ pub async fn list(
     let skip = query.cursor.unwrap_or(0) as usize;
     let limit = query::limit(query.limit, LIMIT_DEFAULT, messages::LIMIT_MAX)?;
     // One more than wanted tells whether there is a next page.
-    let found = state.app.batch_messages(&caller.organization, &id, skip, limit + 1).await?;
+    let found = state.app.outgoing.of(&caller.organization).batch_messages(&id, skip, limit + 1).await?;
     let found = found.ok_or_else(not_found)?;
     let next_cursor = (found.len() > limit).then(|| (skip + limit).to_string());
     let messages = found.iter().take(limit).map(Shown::from).collect();

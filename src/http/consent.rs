@@ -137,7 +137,7 @@ pub async fn consent(
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Read)?;
     let phone = number(&state, &phone)?;
-    let consent = state.app.consent(&caller.organization, &phone).await?;
+    let consent = state.app.consents.of(&caller.organization).consent(&phone).await?;
     Ok(HttpResponse::Ok().json(Shown::of(phone, consent)))
 }
 
@@ -172,7 +172,8 @@ pub async fn history(
     let skip = query.cursor.unwrap_or(0) as usize;
     let limit = query::limit(query.limit, LIMIT_DEFAULT, messages::LIMIT_MAX - 1)?;
     // One more than wanted tells whether there is a next page.
-    let mut changes = state.app.consent_changes(&caller.organization, &phone, skip, limit + 1).await?;
+    let mut changes =
+        state.app.consents.of(&caller.organization).consent_changes(&phone, skip, limit + 1).await?;
     let next_cursor = (changes.len() > limit).then(|| (skip + limit).to_string());
     changes.truncate(limit);
     let changes = changes.into_iter().map(Change::from).collect();
@@ -213,7 +214,7 @@ pub async fn record(
     let phone = number(&state, &typed)?;
     let source = source.unwrap_or(ConsentSource::Api);
     let record = Record { phone: phone.clone(), channel, state: wish, source, evidence, at: None };
-    let consent = state.app.record_consent(&caller.organization, &record, &caller.user).await?;
+    let consent = state.app.consents.of(&caller.organization).record_consent(&record, &caller.user).await?;
     tracing::info!(
         event = "audit", action = "consent.recorded", organization = %caller.organization, actor = caller.user,
         phone = mask(&phone), channel = channel.as_str(), state = wish.as_str(), source = source.as_str(),
@@ -234,7 +235,7 @@ pub async fn export(state: web::Data<State>, caller: Caller) -> Result<HttpRespo
         "consent exported"
     );
     // The first page is read before anything is answered: a store that is away is a 503 and no broken file.
-    let first = state.app.export_consent(&caller.organization, "").await?;
+    let first = state.app.consents.of(&caller.organization).export_consent("").await?;
     let begun = stream::once(async { Ok::<_, Broken>(Bytes::from(csv::header())) });
     let pages = stream::try_unfold(Some(Page::Read(first)), move |page| {
         let (state, organization) = (state.clone(), caller.organization.clone());
@@ -243,7 +244,7 @@ pub async fn export(state: web::Data<State>, caller: Caller) -> Result<HttpRespo
                 None => return Ok(None),
                 Some(Page::Read(page)) => page,
                 Some(Page::After(after)) => {
-                    let page = state.app.export_consent(&organization, &after).await;
+                    let page = state.app.consents.of(&organization).export_consent(&after).await;
                     page.map_err(|error| {
                         tracing::error!(%error, "an export broke off");
                         Broken
@@ -317,7 +318,7 @@ pub async fn import(
     let region = state.app.settings().default_region;
     let read = csv::read(&body, region, state.app.now_ms())
         .map_err(|error| Problem::invalid_field("body", error.to_string()))?;
-    let done = state.app.import_consent(&caller.organization, read.records, &caller.user).await?;
+    let done = state.app.consents.of(&caller.organization).import_consent(read.records, &caller.user).await?;
     tracing::info!(
         event = "audit", action = "consent.imported", organization = %caller.organization, actor = caller.user,
         imported = done.applied, unchanged = done.unchanged, rejected = read.faulty, "consent imported"

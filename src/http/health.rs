@@ -17,7 +17,7 @@ pub async fn readyz(state: web::Data<State>) -> HttpResponse {
     if let Err(error) = &store {
         tracing::warn!(%error, "not ready");
     }
-    let spooled = state.app.spooled();
+    let spooled = state.app.incoming.spooled();
     let ready = store.is_ok() && spooled.entries == 0;
     let mut response = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
     response.json(json!({
@@ -28,7 +28,7 @@ pub async fn readyz(state: web::Data<State>) -> HttpResponse {
 
 /// `GET /metrics`: what is counted and measured.
 pub async fn metrics(state: web::Data<State>) -> HttpResponse {
-    let (metrics, spooled) = (state.app.metrics(), state.app.spooled());
+    let (metrics, spooled) = (state.app.metrics(), state.app.incoming.spooled());
     metrics.spool(spooled.entries, spooled.bytes, oldest_s(&state, spooled).unwrap_or(0));
     HttpResponse::Ok().content_type(metrics::CONTENT_TYPE).body(metrics.write())
 }

@@ -99,7 +99,7 @@ where
         key,
         fingerprint,
     };
-    let begun = match state.app.begin_request(&request).await.map_err(Problem::from)? {
+    let begun = match state.app.idempotency.begin(&request).await.map_err(Problem::from)? {
         Turn::First(begun) => begun,
         Turn::Answered(Answer { status, body }) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
@@ -131,7 +131,7 @@ where
             Err(error) if error.is_of_store() => End::Broken,
             Err(_) => End::NothingDone,
         };
-        if let Err(error) = state.app.end_request(&request, &begun, end).await {
+        if let Err(error) = state.app.idempotency.end(&request, &begun, end).await {
             // A repetition finds what was sent by the ids that were settled at the beginning.
             tracing::error!(%error, "the answer to a request with a key could not be stored");
         }

@@ -76,7 +76,7 @@ pub async fn history(
     };
     let cursor = query.cursor.as_deref().map(str::parse::<HistoryId>).transpose();
     let cursor = cursor.map_err(|error| Problem::invalid_field("cursor", error.to_string()))?;
-    let (messages, next) = state.app.history(&caller.organization, &filter, cursor, limit).await?;
+    let (messages, next) = state.app.reads.of(&caller.organization).history(&filter, cursor, limit).await?;
     let messages = messages.iter().map(Shown::from).collect();
     Ok(HttpResponse::Ok().json(Page { messages, next_cursor: next.map(|next| next.to_string()) }))
 }
@@ -113,12 +113,12 @@ pub async fn message_status(
     if query.refresh
         && let Ok(name) = name.parse()
     {
-        state.app.refresh(organization, &name).await?;
+        state.app.incoming.of(organization).refresh(&name).await?;
     }
     let message = if let Ok(sid) = MessageSid::parse(&name) {
-        state.app.message(organization, &sid).await?
+        state.app.reads.of(organization).message(&sid).await?
     } else if let Ok(id) = name.parse::<MessageId>() {
-        state.app.message_by_id(organization, &id).await?
+        state.app.reads.of(organization).message_by_id(&id).await?
     } else {
         None
     };

@@ -114,7 +114,7 @@ pub async fn notify(
     let organization = caller.organization.clone();
     once(state.clone(), &caller, "notify", key, fingerprint, async move |seed| {
         let notify = Notify { seed, ..notify };
-        let notified = state.app.notify(&organization, &notify).await?;
+        let notified = state.app.outgoing.of(&organization).notify(&notify).await?;
         let queued: usize = notified.iter().map(|user| user.queued.len()).sum();
         tracing::info!(%organization, users = notified.len(), queued, category = notify.category, "users notified");
         let results = Results { results: notified.into_iter().map(OfUser::from).collect() };

@@ -118,7 +118,7 @@ pub async fn change_of_user(
 
 async fn show(state: &State, caller: &Caller, user: &str) -> Result<HttpResponse, Problem> {
     let user = known_name(user)?;
-    let preferences = state.app.preferences(&caller.organization, user).await?;
+    let preferences = state.app.consents.of(&caller.organization).preferences(user).await?;
     Ok(HttpResponse::Ok().json(Shown::from(preferences)))
 }
 
@@ -144,7 +144,8 @@ async fn change(
             Some(Some(phone::normalize(&typed, region).map_err(Problem::invalid_phone_number)?))
         }
     };
-    let changed = state.app.change_preferences(&caller.organization, user, &change, &caller.user).await;
+    let changed =
+        state.app.consents.of(&caller.organization).change_preferences(user, &change, &caller.user).await;
     let preferences = changed.map_err(|error| match error {
         ChangeError::OptedOut { by, channel } => opted_out(by, channel),
         ChangeError::Store(error) => error.into(),

@@ -111,9 +111,9 @@ async fn send_over(
     let mut send = read_send(channel, fields, state.app.settings().default_region, state.app.now_ms())?;
     let organization = caller.organization.clone();
     once(state.clone(), &caller, route, key, fingerprint, async move |seed| {
-        send.id = seed.map(|seed| seed.message_id(&state.app, &send.to, ""));
+        send.id = seed.map(|seed| seed.message_id(state.app.store().as_ref(), &send.to, ""));
         let (to, media) = (send.to.to_string(), send.content.media_url.len());
-        let result = state.app.send(&organization, send).await;
+        let result = state.app.outgoing.of(&organization).send(send).await;
         match &result {
             Ok(sent) => tracing::info!(
                 %organization, id = %sent.id, to, media,
@@ -219,7 +219,9 @@ async fn send_bulk_over(
         let total = to.len() + rejected.len();
         let accepted = state
             .app
-            .send_bulk(&organization, Bulk {
+            .outgoing
+            .of(&organization)
+            .send_bulk(Bulk {
                 to,
                 channel,
                 from: options.from,

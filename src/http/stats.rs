@@ -148,7 +148,7 @@ pub async fn stats(
             format!("must part the window into at most {BUCKETS_MAX}"),
         ));
     }
-    let stats = state.app.stats(&caller.organization, window_ms, bucket_ms).await?;
+    let stats = state.app.reads.of(&caller.organization).stats(window_ms, bucket_ms).await?;
     Ok(HttpResponse::Ok().json(Shown::of(stats, bucket_ms)))
 }
 

@@ -28,7 +28,7 @@ const EVENTS_AT_ONCE: usize = 16;
 /// `POST /webhooks/twilio/status` (GET too): 204 once the change is safe, also for a repetition.
 pub async fn status(state: web::Data<State>, signed: Signed<StatusCallback>) -> HttpResponse {
     let Signed { organization, ours, content: callback, relayed } = signed;
-    let change = state.app.status_change(callback, ours.id, ours.batch, relayed, Source::Callback);
+    let change = state.app.statuses.status_change(callback, ours.id, ours.batch, relayed, Source::Callback);
     match take_status(&state, Route::Status, &organization, change).await {
         Ok(()) => HttpResponse::new(StatusCode::NO_CONTENT),
         Err(NotTakenLogged) => HttpResponse::new(StatusCode::SERVICE_UNAVAILABLE),
@@ -38,7 +38,7 @@ pub async fn status(state: web::Data<State>, signed: Signed<StatusCallback>) -> 
 /// `POST /webhooks/twilio/inbound` (GET too): TwiML once message and consent are safe.
 pub async fn inbound(state: web::Data<State>, signed: Signed<IncomingMessage>) -> HttpResponse {
     let Signed { organization, content: message, .. } = signed;
-    let receipt = state.app.receipt(&message, state.app.now_ms());
+    let receipt = state.app.incoming.receipt(&message, state.app.now_ms());
     let answer = match take_reply(&state, Route::Inbound, &organization, receipt).await {
         Ok(answer) => answer,
         Err(NotTakenLogged) => return HttpResponse::new(StatusCode::SERVICE_UNAVAILABLE),
@@ -85,14 +85,16 @@ async fn take_event(
             let query = status_callback_url.as_deref().and_then(|url| url.split(['?', '#']).nth(1));
             let ours = query.map(Ours::of).unwrap_or_default();
             let relayed = ours.relay.then(|| status.to_parameters());
-            let change = state.app.status_change(*status, ours.id, ours.batch, relayed, Source::EventStream);
+            let change =
+                state.app.statuses.status_change(*status, ours.id, ours.batch, relayed, Source::EventStream);
             take_status(state, Route::Events, organization, change).await
         }
         EventContent::Incoming(message) => {
             let now = state.app.now_ms();
             let sent = event.timestamp.and_then(|at| UnixMs::try_from(at.as_millisecond()).ok());
             // Later than we hear of it, it cannot have been sent.
-            let receipt = state.app.receipt(&message, sent.map_or(now, |sent| sent.min(now))).heard_late();
+            let receipt =
+                state.app.incoming.receipt(&message, sent.map_or(now, |sent| sent.min(now))).heard_late();
             take_reply(state, Route::Events, organization, receipt).await.map(drop)
         }
         EventContent::Other => {
@@ -119,7 +121,7 @@ async fn take_status(
     let (sid, id, status, error_code) =
         (change.sid.clone(), change.id, change.status.clone(), change.error_code);
     let (to, source) = (mask(&change.to), change.source.as_str());
-    let result = match state.app.take_status(organization, change).await {
+    let result = match state.app.incoming.of(organization).take_status(change).await {
         Ok(Taken::Stored(Recorded::Moved)) => WebhookResult::Accepted,
         Ok(Taken::Stored(Recorded::Late)) => WebhookResult::Late,
         Ok(Taken::Stored(Recorded::Duplicate)) => WebhookResult::Duplicate,
@@ -142,8 +144,8 @@ async fn take_reply(
     receipt: Receipt,
 ) -> Result<Answer, NotTakenLogged> {
     let entry = receipt.entry.clone();
-    let unseen = state.app.answer_unseen(&receipt);
-    let taken = state.app.take_reply(organization, receipt).await;
+    let unseen = state.app.incoming.answer_unseen(&receipt);
+    let taken = state.app.incoming.of(organization).take_reply(receipt).await;
     let (received, result) = match taken {
         Ok(Taken::Stored(received)) => {
             let result = if received.duplicate { WebhookResult::Duplicate } else { WebhookResult::Accepted };

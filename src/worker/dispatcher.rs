@@ -74,7 +74,7 @@ pub async fn run(app: Arc<App>) {
     loop {
         tokio::select! {
             _ = look.tick() => dispatcher.look(),
-            () = app.dispatch_wanted() => dispatcher.look(),
+            () = app.outgoing.wanted() => dispatcher.look(),
             Some(finished) = dispatcher.working.join_next() => match finished {
                 Ok(finished) => dispatcher.finish(finished),
                 Err(error) => {
@@ -91,7 +91,7 @@ impl Dispatcher {
     /// Asks every organization for its flows that it is not asked for already.
     fn look(&mut self) {
         // What has been spooled may be an opt-out.
-        if !self.app.is_clear() {
+        if !self.app.incoming.is_clear() {
             return;
         }
         self.resting.retain(|_, until| *until > Instant::now());
@@ -106,7 +106,7 @@ impl Dispatcher {
         }
         let app = self.app.clone();
         self.working.spawn(async move {
-            let flows = app.due_flows(&organization).await.map(Done::Flows);
+            let flows = app.outgoing.of(&organization).due_flows().await.map(Done::Flows);
             (organization, None, flows)
         });
     }
@@ -150,7 +150,8 @@ impl Dispatcher {
 /// Takes messages of `flow` whose time has come, and hands them to Twilio, each when the sender's pace allows it.
 async fn turn(app: &App, organization: &Organization, flow: &Flow) -> Result<Turn, store::Error> {
     // How far its sender is ahead already: an urgent message does not wait for that.
-    let ahead = app.reserve_pace(organization, &flow.sender, 0).await?.saturating_sub(app.now_ms());
+    let ahead =
+        app.outgoing.of(organization).reserve_pace(&flow.sender, 0).await?.saturating_sub(app.now_ms());
     let ahead = Duration::from_millis(ahead);
     if ahead > AHEAD && !flow.urgent {
         return Ok(Turn { taken: 0, pause: Some(ahead - AHEAD) });
@@ -158,17 +159,17 @@ async fn turn(app: &App, organization: &Organization, flow: &Flow) -> Result<Tur
     let per_segment = app.settings().limits.time_of(&flow.sender, 1);
     let fitting = AHEAD.as_micros().div_ceil(per_segment.as_micros().max(1));
     let limit = usize::try_from(fitting).unwrap_or(CLAIMED_MAX).clamp(1, CLAIMED_MAX);
-    let claimed = app.claim_due(organization, flow, limit).await?;
+    let claimed = app.outgoing.of(organization).claim_due(flow, limit).await?;
     let taken = claimed.len();
     let segments = claimed.iter().map(|stored| stored.outbound.segments.max(1)).sum();
-    let mut starts_at = app.reserve_pace(organization, &flow.sender, segments).await?;
+    let mut starts_at = app.outgoing.of(organization).reserve_pace(&flow.sender, segments).await?;
     let dispatched = claimed.into_iter().map(|stored| {
         let at = starts_at;
         let takes = app.settings().limits.time_of(&flow.sender, stored.outbound.segments);
         starts_at += takes.as_millis() as u64;
         async move {
             tokio::time::sleep(Duration::from_millis(at.saturating_sub(app.now_ms()))).await;
-            app.dispatch(organization, &stored).await
+            app.outgoing.of(organization).dispatch(&stored).await
         }
     });
     let mut dispatched = futures_util::stream::iter(dispatched).buffer_unordered(CALLED_AT_ONCE);

@@ -67,7 +67,7 @@ impl Reconciler {
     /// Begins to ask for every organization that it is not done for already.
     fn look(&mut self) {
         // What has been spooled may be what would be asked for.
-        if !self.app.is_clear() {
+        if !self.app.incoming.is_clear() {
             return;
         }
         self.resting.retain(|_, until| *until > Instant::now());
@@ -83,8 +83,8 @@ impl Reconciler {
         let app = self.app.clone();
         self.working.spawn(async move {
             let asked = async {
-                app.plan_listing(&organization).await?;
-                app.reconcile(&organization).await
+                app.incoming.of(&organization).plan_listing().await?;
+                app.incoming.of(&organization).reconcile().await
             };
             let asked = asked.await;
             (organization, Work::Asking, asked)
@@ -97,7 +97,7 @@ impl Reconciler {
         }
         let app = self.app.clone();
         self.working.spawn(async move {
-            let listed = app.list(&organization, due_at).await;
+            let listed = app.incoming.of(&organization).list(due_at).await;
             let listed = listed.map(|pause| Round { pause, ..Round::default() });
             (organization, Work::Listing, listed)
         });

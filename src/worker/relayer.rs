@@ -58,7 +58,7 @@ pub async fn run(app: Arc<App>) {
     loop {
         tokio::select! {
             _ = look.tick() => relayer.look(),
-            () = app.relay_wanted() => relayer.look(),
+            () = app.relays.wanted() => relayer.look(),
             Some(finished) = relayer.working.join_next() => match finished {
                 Ok(finished) => relayer.finish(finished),
                 Err(error) => {
@@ -90,7 +90,7 @@ impl Relayer {
         self.backlog.remove(&organization);
         let app = self.app.clone();
         self.working.spawn(async move {
-            let claimed = app.claim_relays(&organization, room).await;
+            let claimed = app.relays.of(&organization).claim_relays(room).await;
             Finished::Claimed { organization, room, claimed }
         });
     }
@@ -139,7 +139,7 @@ impl Relayer {
         *self.calling.entry(organization.clone()).or_default() += 1;
         let app = self.app.clone();
         self.working.spawn(async move {
-            let result = app.relay(&organization, &task).await;
+            let result = app.relays.of(&organization).relay(&task).await;
             Finished::Relayed { organization, result }
         });
     }

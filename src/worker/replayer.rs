@@ -15,13 +15,13 @@ const REMINDER_INTERVAL: Duration = Duration::from_secs(30);
 /// Runs until it is dropped.
 pub async fn run(app: Arc<App>) {
     loop {
-        app.replay_wanted().await;
+        app.incoming.replay_wanted().await;
         let gone = Instant::now();
         let mut reminded = gone;
-        while let Err(error) = app.replay().await {
+        while let Err(error) = app.incoming.replay().await {
             if reminded.elapsed() >= REMINDER_INTERVAL {
                 reminded = Instant::now();
-                let spooled = app.spooled();
+                let spooled = app.incoming.spooled();
                 tracing::error!(
                     %error, away_s = gone.elapsed().as_secs(), spooled = spooled.entries, "the store is still away"
                 );

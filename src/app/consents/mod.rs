@@ -1,5 +1,25 @@
 //! What persons and users wish, as it is recorded, imported, exported and chosen in preferences.
 
+mod by_error;
 pub mod csv;
 pub mod preferences;
 pub mod record;
+
+use std::sync::Arc;
+
+use super::{Core, outgoing::Steps, scope::scoped};
+
+/// Records what persons and users wish.
+pub struct Consents {
+    core: Arc<Core>,
+    steps: Arc<Steps>,
+}
+
+scoped!(Consents);
+
+impl Consents {
+    /// The service, over those that it uses.
+    pub(super) fn new(core: Arc<Core>, steps: Arc<Steps>) -> Self {
+        Self { core, steps }
+    }
+}

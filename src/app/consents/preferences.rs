@@ -5,11 +5,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::record::Record;
+use super::{Consents, record::Record};
 use crate::{
-    app::{App, DECISIONS_MAX, contended},
+    app::{DECISIONS_MAX, Scope, contended},
     domain::{
-        Consent, Organization, UnixMs,
+        Consent, UnixMs,
         consent::{ChannelConsent, ConsentChannel, ConsentSource, ConsentState, OptedOut},
     },
     store::{self, Kind},
@@ -102,15 +102,11 @@ impl Stored {
     }
 }
 
-impl App {
+impl Scope<'_, Consents> {
     /// The preferences of `user`; those of one who never chose are the defaults.
-    pub async fn preferences(
-        &self,
-        organization: &Organization,
-        user: &str,
-    ) -> Result<Preferences, store::Error> {
-        let (_, stored) = self.stored_preferences(organization, user).await?;
-        let consent = self.consent_of(organization, stored.phone_number.as_deref()).await?;
+    pub async fn preferences(&self, user: &str) -> Result<Preferences, store::Error> {
+        let (_, stored) = self.stored_preferences(user).await?;
+        let consent = self.consent_of(stored.phone_number.as_deref()).await?;
         Ok(stored.preferences(user, consent))
     }
 
@@ -118,18 +114,17 @@ impl App {
     /// opt-out back, and no other.
     pub async fn change_preferences(
         &self,
-        organization: &Organization,
         user: &str,
         change: &Change,
         actor: &str,
     ) -> Result<Preferences, ChangeError> {
         for _ in 0..DECISIONS_MAX {
-            let (before, mut stored) = self.stored_preferences(organization, user).await?;
+            let (before, mut stored) = self.stored_preferences(user).await?;
             if let Some(phone_number) = &change.phone_number {
                 stored.phone_number.clone_from(phone_number);
             }
-            let consent = self.consent_of(organization, stored.phone_number.as_deref()).await?;
-            let (now, mut records) = (self.now_ms(), Vec::new());
+            let consent = self.consent_of(stored.phone_number.as_deref()).await?;
+            let (now, mut records) = (self.core.now_ms(), Vec::new());
             let wishes = [
                 (change.sms_enabled, &mut stored.sms, Channel::Sms, ConsentChannel::Sms),
                 (change.whatsapp_enabled, &mut stored.whatsapp, Channel::Whatsapp, ConsentChannel::Whatsapp),
@@ -150,7 +145,12 @@ impl App {
             stored.updated_at = Some(now);
             let text = serde_json::to_string(&stored).expect("preferences have string keys");
             let (kind, before) = (Kind::Preferences, before.as_deref());
-            if !self.store().change_document(organization, kind, user, before, Some(&text), None).await? {
+            if !self
+                .core
+                .store
+                .change_document(self.organization, kind, user, before, Some(&text), None)
+                .await?
+            {
                 continue;
             }
             for (channel, consent_channel, state) in records {
@@ -166,23 +166,19 @@ impl App {
                 let allowed = |consent: &Consent| {
                     state == ConsentState::OptedOut || refused_for_good(consent.on(channel)).is_none()
                 };
-                let (known, _) = self.apply_record(organization, &record, actor, allowed).await?;
+                let (known, _) = self.apply_record(&record, actor, allowed).await?;
                 if let Some(by) = refused_for_good(known.on(channel)).filter(|_| !allowed(&known)) {
                     return Err(ChangeError::OptedOut { by, channel });
                 }
             }
-            return Ok(self.preferences(organization, user).await?);
+            return Ok(self.preferences(user).await?);
         }
         Err(contended().into())
     }
 
     /// The text that is stored, and what it says.
-    async fn stored_preferences(
-        &self,
-        organization: &Organization,
-        user: &str,
-    ) -> Result<(Option<String>, Stored), store::Error> {
-        let text = self.store().document(organization, Kind::Preferences, user).await?;
+    async fn stored_preferences(&self, user: &str) -> Result<(Option<String>, Stored), store::Error> {
+        let text = self.core.store.document(self.organization, Kind::Preferences, user).await?;
         let stored = match &text {
             Some(text) => serde_json::from_str(text)
                 .map_err(|error| store::Error::Unreadable(format!("preferences: {error}")))?,
@@ -191,13 +187,9 @@ impl App {
         Ok((text, stored))
     }
 
-    async fn consent_of(
-        &self,
-        organization: &Organization,
-        phone: Option<&str>,
-    ) -> Result<Consent, store::Error> {
+    async fn consent_of(&self, phone: Option<&str>) -> Result<Consent, store::Error> {
         match phone {
-            Some(phone) => self.consent(organization, phone).await,
+            Some(phone) => self.consent(phone).await,
             None => Ok(Consent::default()),
         }
     }

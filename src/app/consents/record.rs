@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 
 use futures_util::{StreamExt, TryStreamExt};
 
+use super::Consents;
 use crate::{
-    app::{App, DECISIONS_MAX, contended},
+    app::{DECISIONS_MAX, Scope, contended},
     domain::{
-        Consent, Organization, UnixMs,
+        Consent, UnixMs,
         consent::{ChannelConsent, ConsentChange, ConsentChannel, ConsentSource, ConsentState},
     },
     store::{self, ConsentUpdate, PAGE_MAX},
@@ -65,43 +66,32 @@ impl std::ops::Add for Imported {
     }
 }
 
-impl App {
+impl Scope<'_, Consents> {
     /// What is known of `phone`.
-    pub async fn consent(&self, organization: &Organization, phone: &str) -> Result<Consent, store::Error> {
-        Ok(self.store().consent(organization, phone).await?.consent)
+    pub async fn consent(&self, phone: &str) -> Result<Consent, store::Error> {
+        Ok(self.core.store.consent(self.organization, phone).await?.consent)
     }
 
     /// The changes of `phone`'s consent, oldest first, without the first `skip`, at most `limit` of them.
     pub async fn consent_changes(
         &self,
-        organization: &Organization,
         phone: &str,
         skip: usize,
         limit: usize,
     ) -> Result<Vec<ConsentChange>, store::Error> {
-        self.store().consent_changes(organization, phone, skip, limit).await
+        self.core.store.consent_changes(self.organization, phone, skip, limit).await
     }
 
     /// Records a wish, whatever was known before. What waits for a person who opts out is refused.
-    pub async fn record_consent(
-        &self,
-        organization: &Organization,
-        record: &Record,
-        actor: &str,
-    ) -> Result<Consent, store::Error> {
-        let (consent, _) = self.apply_record(organization, record, actor, |_| true).await?;
+    pub async fn record_consent(&self, record: &Record, actor: &str) -> Result<Consent, store::Error> {
+        let (consent, _) = self.apply_record(record, actor, |_| true).await?;
         Ok(consent)
     }
 
     /// Applies the records of a file, those of one person in their order. A record that is older than what is known, or
     /// says nothing new, changes nothing; so a file can be imported twice. One without a time does not undo what the
     /// person said.
-    pub async fn import_consent(
-        &self,
-        organization: &Organization,
-        records: Vec<Record>,
-        actor: &str,
-    ) -> Result<Imported, store::Error> {
+    pub async fn import_consent(&self, records: Vec<Record>, actor: &str) -> Result<Imported, store::Error> {
         let mut persons: BTreeMap<String, Vec<Record>> = BTreeMap::new();
         for record in records {
             persons.entry(record.phone.clone()).or_default().push(record);
@@ -111,7 +101,7 @@ impl App {
                 let mut imported = Imported::default();
                 for record in records {
                     let is_news = |consent: &Consent| is_news(consent, &record);
-                    let (_, changed) = self.apply_record(organization, &record, actor, is_news).await?;
+                    let (_, changed) = self.apply_record(&record, actor, is_news).await?;
                     imported.applied += usize::from(changed);
                     imported.unchanged += usize::from(!changed);
                 }
@@ -125,17 +115,16 @@ impl App {
     /// Applies `record` if `is_wanted` says so of what is known; whether it did.
     pub(super) async fn apply_record(
         &self,
-        organization: &Organization,
         record: &Record,
         actor: &str,
         is_wanted: impl Fn(&Consent) -> bool,
     ) -> Result<(Consent, bool), store::Error> {
         for _ in 0..DECISIONS_MAX {
-            let known = self.store().consent(organization, &record.phone).await?;
+            let known = self.core.store.consent(self.organization, &record.phone).await?;
             if !is_wanted(&known.consent) {
                 return Ok((known.consent, false));
             }
-            let at = record.at.unwrap_or_else(|| self.now_ms());
+            let at = record.at.unwrap_or_else(|| self.core.now_ms());
             let (consent, entry) =
                 known.consent.recorded(&record.phone, record.channel, record.state, record.source, at);
             let update = ConsentUpdate {
@@ -145,8 +134,8 @@ impl App {
                 evidence: record.evidence.clone(),
                 actor: Some(actor.to_owned()),
             };
-            if self.store().change_consent(organization, update).await? {
-                self.refuse_waiting_after(organization, &entry).await;
+            if self.core.store.change_consent(self.organization, update).await? {
+                self.steps.of(self.organization).refuse_waiting_after(&entry).await;
                 return Ok((consent, true));
             }
         }
@@ -154,14 +143,10 @@ impl App {
     }
 
     /// A page of everybody's consent behind `after`, and where the next one begins.
-    pub async fn export_consent(
-        &self,
-        organization: &Organization,
-        after: &str,
-    ) -> Result<(Vec<Exported>, Option<String>), store::Error> {
-        let persons = self.store().persons(organization, after, PAGE_MAX).await?;
+    pub async fn export_consent(&self, after: &str) -> Result<(Vec<Exported>, Option<String>), store::Error> {
+        let persons = self.core.store.persons(self.organization, after, PAGE_MAX).await?;
         let numbers: Vec<&str> = persons.iter().map(String::as_str).collect();
-        let known = self.store().consents(organization, &numbers).await?;
+        let known = self.core.store.consents(self.organization, &numbers).await?;
         let mut lines = Vec::new();
         for (phone, known) in persons.iter().zip(known) {
             let channels = [
@@ -171,7 +156,7 @@ impl App {
             if channels.iter().all(|(_, known)| known.state == ConsentState::Unknown) {
                 continue;
             }
-            let changes = self.store().consent_changes(organization, phone, 0, PAGE_MAX).await?;
+            let changes = self.core.store.consent_changes(self.organization, phone, 0, PAGE_MAX).await?;
             for (channel, known) in channels {
                 if known.state == ConsentState::Unknown {
                     continue;

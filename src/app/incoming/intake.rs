@@ -18,11 +18,12 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use super::{
+    Incoming,
     admission::{self, Lanes, Overloaded},
     reply::{Receipt, Received},
 };
 use crate::{
-    app::App,
+    app::Scope,
     domain::{
         Organization, StatusChange,
         delivery::{self, Recorded},
@@ -114,36 +115,28 @@ impl Intake {
     }
 }
 
-impl App {
+impl Scope<'_, Incoming> {
     /// Takes a status that Twilio told. It is stored or spooled when this returns.
-    pub async fn take_status(
-        &self,
-        organization: &Organization,
-        change: StatusChange,
-    ) -> Result<Taken<Recorded>, NotTaken> {
+    pub async fn take_status(&self, change: StatusChange) -> Result<Taken<Recorded>, NotTaken> {
         let is_final = delivery::is_final(&change.status);
         let lane = if is_final { admission::Lane::Final } else { admission::Lane::Intermediate };
-        let _place = self.intake.lanes.enter(organization, lane).await?;
-        let store = || self.record_status(organization, change.clone());
+        let _place = self.intake.lanes.enter(self.organization, lane).await?;
+        let statuses = self.statuses.of(self.organization);
+        let store = || statuses.record_status(change.clone());
         let told = || Told::Status(change.clone());
-        self.store_or_spool(organization, spool::Lane::Statuses, change.at, store, told).await
+        self.store_or_spool(spool::Lane::Statuses, change.at, store, told).await
     }
 
     /// Takes a message that a person wrote. It is stored or spooled when this returns.
-    pub async fn take_reply(
-        &self,
-        organization: &Organization,
-        receipt: Receipt,
-    ) -> Result<Taken<Received>, NotTaken> {
-        let _place = self.intake.lanes.enter(organization, admission::Lane::Reply).await?;
-        let store = || self.record_inbound(organization, &receipt);
+    pub async fn take_reply(&self, receipt: Receipt) -> Result<Taken<Received>, NotTaken> {
+        let _place = self.intake.lanes.enter(self.organization, admission::Lane::Reply).await?;
+        let store = || self.record_inbound(&receipt);
         let told = || Told::Reply(receipt.clone());
-        self.store_or_spool(organization, spool::Lane::Replies, receipt.entry.at, store, told).await
+        self.store_or_spool(spool::Lane::Replies, receipt.entry.at, store, told).await
     }
 
     async fn store_or_spool<T>(
         &self,
-        organization: &Organization,
         lane: spool::Lane,
         at_ms: u64,
         store: impl AsyncFnOnce() -> Result<T, store::Error>,
@@ -160,14 +153,16 @@ impl App {
                 Err(_) => self.store_went_away("it did not answer in time"),
             }
         }
-        let spooled = Spooled { organization: organization.clone(), told: told() };
+        let spooled = Spooled { organization: self.organization.clone(), told: told() };
         let record = serde_json::to_string(&spooled).expect("what is told has string keys");
         spool.append(lane, at_ms, &record).await?;
         // The store may have come back in the meantime, and nobody looked here again.
         self.intake.wanted.notify_one();
         Ok(Taken::Spooled)
     }
+}
 
+impl Incoming {
     fn store_went_away(&self, error: &str) {
         if !self.intake.away.swap(true, Ordering::AcqRel) {
             tracing::error!(
@@ -187,7 +182,7 @@ impl App {
 
     /// Looks whether the store is there; if so, it is used again.
     pub async fn find_store(&self) -> Result<(), store::Error> {
-        self.store.ping().await?;
+        self.core.store.ping().await?;
         self.intake.away.store(false, Ordering::Release);
         Ok(())
     }
@@ -232,14 +227,14 @@ impl App {
                 .await?;
             batch.unreadable += passed_over;
             if batch.unreadable > 0 {
-                self.metrics.unreadable(batch.unreadable);
+                self.core.metrics.unreadable(batch.unreadable);
                 tracing::error!(
                     records = batch.unreadable,
                     "records of the spool cannot be read; their file is put aside"
                 );
             }
             spool.confirm(lane, &batch).map_err(|error| broken(error.to_string()))?;
-            self.metrics.replayed(batch.records.len() as u64);
+            self.core.metrics.replayed(batch.records.len() as u64);
         }
     }
 
@@ -254,9 +249,11 @@ impl App {
             }
         };
         let result = match spooled.told {
-            Told::Status(change) => self.record_status(&spooled.organization, change).await.map(drop),
+            Told::Status(change) => {
+                self.statuses.of(&spooled.organization).record_status(change).await.map(drop)
+            }
             Told::Reply(receipt) => {
-                self.record_inbound(&spooled.organization, &receipt.heard_late()).await.map(drop)
+                self.of(&spooled.organization).record_inbound(&receipt.heard_late()).await.map(drop)
             }
         };
         match result {

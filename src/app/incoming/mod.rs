@@ -5,4 +5,36 @@ pub mod admission;
 pub mod intake;
 pub mod reconcile;
 pub mod reply;
-mod status;
+pub mod status;
+
+use std::sync::Arc;
+
+use self::{intake::Intake, status::Statuses};
+use super::{Core, accounts::Accounts, outgoing::Steps, reads::Reads, relays::Relays, scope::scoped};
+use crate::{spool::Size, twilio::client::Client};
+
+/// Takes what Twilio tells, and asks for what it did not tell.
+pub struct Incoming {
+    pub(super) core: Arc<Core>,
+    pub(super) accounts: Arc<Accounts>,
+    pub(super) twilio: Client,
+    pub(super) relays: Arc<Relays>,
+    pub(super) steps: Arc<Steps>,
+    pub(super) statuses: Arc<Statuses>,
+    pub(super) reads: Arc<Reads>,
+    pub(super) intake: Arc<Intake>,
+}
+
+scoped!(Incoming, Statuses);
+
+impl Incoming {
+    /// How much waits in the spool.
+    pub fn spooled(&self) -> Size {
+        self.intake.spooled()
+    }
+
+    /// Whether the store is there and has everything that Twilio told this process.
+    pub fn is_clear(&self) -> bool {
+        self.intake.is_clear()
+    }
+}

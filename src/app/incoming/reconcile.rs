@@ -10,10 +10,11 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use rand::RngExt;
 
+use super::Incoming;
 use crate::{
-    app::{App, accounts::Account, outgoing::send::SendError},
+    app::{Scope, accounts::Account, outgoing::send::SendError},
     domain::{
-        MessageRef, Organization, Source, StatusChange, Task, TaskLine, UnixMs,
+        MessageRef, Source, StatusChange, Task, TaskLine, UnixMs,
         delivery::{self, Recorded},
         task::next_ask,
     },
@@ -66,33 +67,33 @@ pub struct Round {
     pub pause: Option<Duration>,
 }
 
-impl App {
-    /// When a message whose first status is recorded at `at` is first asked for.
-    pub(in crate::app) fn first_asked_at(&self, at: UnixMs) -> Option<UnixMs> {
-        next_ask(at, at, &self.settings.reconcile_after)
-    }
-
+impl Incoming {
     /// How often an account's messages are listed: as often as the last time at which a message is asked for.
     fn list_every(&self) -> Option<Duration> {
-        self.settings.reconcile_after.last().copied()
+        self.core.settings.reconcile_after.last().copied()
     }
+}
 
+impl Scope<'_, Incoming> {
     /// Makes sure that the listing of `organization`'s messages is planned.
-    pub async fn plan_listing(&self, organization: &Organization) -> Result<(), store::Error> {
+    pub async fn plan_listing(&self) -> Result<(), store::Error> {
         match self.list_every() {
-            Some(every) => self.store.plan(organization, &Task::List, self.now_ms() + millis(every)).await,
+            Some(every) => {
+                self.core.store.plan(self.organization, &Task::List, self.core.now_ms() + millis(every)).await
+            }
             None => Ok(()),
         }
     }
 
     /// Asks for messages of `organization` that are due to be asked for, some of them at least. What it costs depends on
     /// those alone.
-    pub async fn reconcile(&self, organization: &Organization) -> Result<Round, store::Error> {
-        let Some(account) = self.accounts.of(organization) else { return Ok(Round::default()) };
-        let now = self.now_ms();
+    pub async fn reconcile(&self) -> Result<Round, store::Error> {
+        let Some(account) = self.accounts.of(self.organization) else { return Ok(Round::default()) };
+        let now = self.core.now_ms();
         let claimed = self
+            .core
             .store
-            .claim(organization, TaskLine::Twilio, now, now + millis(CLAIM_TIME), CLAIMED_MAX)
+            .claim(self.organization, TaskLine::Twilio, now, now + millis(CLAIM_TIME), CLAIMED_MAX)
             .await?;
         let mut round = Round { more: claimed.len() == CLAIMED_MAX, ..Round::default() };
         let mut asked = futures_util::stream::iter(claimed)
@@ -128,9 +129,9 @@ impl App {
         let asked = self.twilio.fetch_message(&account.credentials, sid).await;
         let (again, result, pause) = match asked {
             Ok(Some(message)) => {
-                let learned = self.record_polled(organization, &message).await?;
+                let learned = self.record_polled(&message).await?;
                 let is_final = message.status.as_ref().is_some_and(delivery::is_final);
-                let again = next_ask(since, self.now_ms(), &self.settings.reconcile_after);
+                let again = next_ask(since, self.core.now_ms(), &self.core.settings.reconcile_after);
                 let result = if learned { PollResult::Learned } else { PollResult::Known };
                 (again.filter(|_| !is_final), result, None)
             }
@@ -138,28 +139,28 @@ impl App {
             Ok(None) => (None, PollResult::Gone, None),
             Err(error) => {
                 tracing::warn!(%organization, message_sid = %sid, %error, "a message could not be asked for");
-                let again = self.now_ms() + millis(RETRY_DELAY);
+                let again = self.core.now_ms() + millis(RETRY_DELAY);
                 (Some(again), PollResult::Failed, pause_after(&error))
             }
         };
-        self.metrics.poll(result);
-        self.store.plan_anew(organization, task, again).await?;
+        self.core.metrics.poll(result);
+        self.core.store.plan_anew(organization, task, again).await?;
         Ok(pause)
     }
 
     /// Asks Twilio what became of one message, and records it. A message that Twilio does not have is left as it is.
-    pub async fn refresh(&self, organization: &Organization, name: &MessageRef) -> Result<(), SendError> {
-        let account = self.accounts.of(organization).ok_or(SendError::NotConfigured)?;
+    pub async fn refresh(&self, name: &MessageRef) -> Result<(), SendError> {
+        let account = self.accounts.of(self.organization).ok_or(SendError::NotConfigured)?;
         let sid = match name {
             MessageRef::Sid(sid) => Some(sid.clone()),
             MessageRef::Id(id) => {
-                let message = self.message_by_id(organization, id).await?;
+                let message = self.reads.of(self.organization).message_by_id(id).await?;
                 message.and_then(|message| message.message_sid)
             }
         };
         let Some(sid) = sid else { return Ok(()) };
         match self.twilio.fetch_message(&account.credentials, &sid).await {
-            Ok(Some(message)) => drop(self.record_polled(organization, &message).await?),
+            Ok(Some(message)) => drop(self.record_polled(&message).await?),
             Ok(None) => {}
             Err(error) => return Err(SendError::Twilio(error)),
         }
@@ -168,12 +169,8 @@ impl App {
 
     /// Lists the messages of `organization` since the listing before the one that was due at `due_at`, which the caller
     /// has claimed. Returns how long to leave Twilio alone, if it wants that.
-    pub async fn list(
-        &self,
-        organization: &Organization,
-        due_at: UnixMs,
-    ) -> Result<Option<Duration>, store::Error> {
-        let Some(account) = self.accounts.of(organization) else { return Ok(None) };
+    pub async fn list(&self, due_at: UnixMs) -> Result<Option<Duration>, store::Error> {
+        let Some(account) = self.accounts.of(self.organization) else { return Ok(None) };
         let every = self.list_every().unwrap_or_default();
         let since = due_at.saturating_sub(millis(every) + millis(LIST_OVERLAP));
         let list = ListMessages { date_sent_on_or_after: date_of(since), ..ListMessages::default() };
@@ -183,16 +180,16 @@ impl App {
             let next = match self.next_page(&account, &list, page.as_ref()).await {
                 Ok(next) => next,
                 Err(error) => {
-                    tracing::warn!(%organization, %error, pages, "the listing of messages broke off");
-                    let again = self.now_ms() + millis(RETRY_DELAY);
-                    self.store.plan_anew(organization, &Task::List, Some(again)).await?;
+                    tracing::warn!(organization = %self.organization, %error, pages, "the listing of messages broke off");
+                    let again = self.core.now_ms() + millis(RETRY_DELAY);
+                    self.core.store.plan_anew(self.organization, &Task::List, Some(again)).await?;
                     return Ok(pause_after(&error));
                 }
             };
             let Some(next) = next else { break };
             messages += next.messages.len();
             let mut recorded = futures_util::stream::iter(0..next.messages.len())
-                .map(|index| self.record_polled(organization, &next.messages[index]))
+                .map(|index| self.record_polled(&next.messages[index]))
                 .buffered(RECORDED_AT_ONCE);
             while let Some(recorded) = recorded.next().await {
                 learned += usize::from(recorded?);
@@ -200,21 +197,23 @@ impl App {
             drop(recorded);
             pages += 1;
             if pages == PAGES_MAX {
-                tracing::warn!(%organization, pages, "a listing ends before its end: too many messages");
+                tracing::warn!(organization = %self.organization, pages, "a listing ends before its end: too many messages");
                 break;
             }
             // Still at it.
-            let until = self.now_ms() + millis(CLAIM_TIME);
-            self.store.plan_anew(organization, &Task::List, Some(until)).await?;
+            let until = self.core.now_ms() + millis(CLAIM_TIME);
+            self.core.store.plan_anew(self.organization, &Task::List, Some(until)).await?;
             page = Some(next);
         }
-        tracing::info!(%organization, pages, messages, learned, "messages listed at Twilio");
-        self.metrics.listing();
-        let again = self.now_ms() + millis(every);
-        self.store.plan_anew(organization, &Task::List, Some(again)).await?;
+        tracing::info!(organization = %self.organization, pages, messages, learned, "messages listed at Twilio");
+        self.core.metrics.listing();
+        let again = self.core.now_ms() + millis(every);
+        self.core.store.plan_anew(self.organization, &Task::List, Some(again)).await?;
         Ok(None)
     }
+}
 
+impl Incoming {
     /// The page behind `page`, or the first; asked for again while Twilio is busy.
     async fn next_page(
         &self,
@@ -240,21 +239,22 @@ impl App {
             }
         }
     }
+}
 
+impl Scope<'_, Incoming> {
     /// Records what Twilio has of a message; whether that was news.
     pub(in crate::app) async fn record_polled(
         &self,
-        organization: &Organization,
         message: &resource::Message,
     ) -> Result<bool, store::Error> {
         if message.direction.as_deref() == Some("inbound") {
-            return self.record_polled_inbound(organization, message).await;
+            return self.record_polled_inbound(message).await;
         }
         let Some(status) = message.status.clone() else { return Ok(false) };
         let bare = |address: &Option<Address>| {
             address.as_ref().map(|address| address.bare().to_owned()).unwrap_or_default()
         };
-        let at = self.now_ms();
+        let at = self.core.now_ms();
         let mut change = StatusChange {
             sid: message.sid.clone(),
             id: None,
@@ -266,53 +266,49 @@ impl App {
             batch: None,
             source: Source::Poll,
             at,
-            ask_at: self.first_asked_at(at),
+            ask_at: self.core.settings.first_asked_at(at),
             raw: Vec::new(),
             relay: None,
         };
-        self.relay_if_news(organization, message, &mut change).await?;
-        Ok(self.record_status(organization, change).await? == Recorded::Moved)
+        self.relay_if_news(message, &mut change).await?;
+        Ok(self.statuses.of(self.organization).record_status(change).await? == Recorded::Moved)
     }
 
     /// Sees to it that the caller's own URL is told of a status that nothing else has told us. One that was recorded
     /// before has been told before.
     async fn relay_if_news(
         &self,
-        organization: &Organization,
         message: &resource::Message,
         change: &mut StatusChange,
     ) -> Result<(), store::Error> {
-        let known = self.store.deliveries(organization, std::slice::from_ref(&change.sid)).await?.pop();
+        let known =
+            self.core.store.deliveries(self.organization, std::slice::from_ref(&change.sid)).await?.pop();
         let Some(known) = known.flatten() else { return Ok(()) };
         if let Some(id) = known.id
             && known.judge(change) != Recorded::Duplicate
-            && let Some(stored) = self.store.outbound(organization, &id).await?
+            && let Some(stored) = self.core.store.outbound(self.organization, &id).await?
         {
             change.id = Some(id);
-            change.relay = self.relay_of_answer(&stored.outbound, message);
+            change.relay = self.relays.relay_of_answer(&stored.outbound, message);
         }
         Ok(())
     }
 
     /// Records a message received whose webhook was lost: it may be a STOP.
-    async fn record_polled_inbound(
-        &self,
-        organization: &Organization,
-        message: &resource::Message,
-    ) -> Result<bool, store::Error> {
+    async fn record_polled_inbound(&self, message: &resource::Message) -> Result<bool, store::Error> {
         let (Some(from), Some(to)) = (message.from.clone(), message.to.clone()) else { return Ok(false) };
-        let account = self.accounts.of(organization);
+        let account = self.accounts.of(self.organization);
         let account_sid = message.account_sid.clone().or(account.map(|a| a.credentials.account_sid.clone()));
         let Some(account_sid) = account_sid else { return Ok(false) };
         let sent = message.date_sent.or(message.date_created).map(|date| date.as_millisecond());
-        let at = sent.and_then(|ms| UnixMs::try_from(ms).ok()).unwrap_or_else(|| self.now_ms());
+        let at = sent.and_then(|ms| UnixMs::try_from(ms).ok()).unwrap_or_else(|| self.core.now_ms());
         let received = IncomingMessage {
             body: message.body.clone().unwrap_or_default(),
             num_media: message.num_media.unwrap_or(0),
             ..IncomingMessage::bare(account_sid, message.sid.clone(), from, to)
         };
         let receipt = self.receipt(&received, at).heard_late();
-        Ok(!self.record_inbound(organization, &receipt).await?.duplicate)
+        Ok(!self.record_inbound(&receipt).await?.duplicate)
     }
 }
 

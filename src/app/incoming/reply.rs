@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Incoming;
 use crate::{
-    app::{App, DECISIONS_MAX, contended},
+    app::{DECISIONS_MAX, Scope, contended},
     domain::{
-        Consent, Organization, UnixMs,
+        Consent, UnixMs,
         consent::{Answer, ConsentEntry, Decision, Reply},
         event::InboundEntry,
     },
@@ -68,10 +69,10 @@ pub struct Received {
     pub duplicate: bool,
 }
 
-impl App {
+impl Incoming {
     /// Reads a verified incoming message that was received at `at`.
     pub fn receipt(&self, message: &IncomingMessage, at: UnixMs) -> Receipt {
-        let reading = self.settings.keywords.read(&message.body);
+        let reading = self.core.settings.keywords.read(&message.body);
         let entry = InboundEntry {
             sid: message.message_sid.clone(),
             channel: message.channel,
@@ -87,20 +88,18 @@ impl App {
         };
         Receipt { entry, reading, opt_out_type: message.opt_out_type, late: false }
     }
+}
 
+impl Scope<'_, Incoming> {
     /// Records a message received and what it does to the sender's consent. Both are stored when this returns; a
     /// repetition gets the first answer again.
-    pub async fn record_inbound(
-        &self,
-        organization: &Organization,
-        receipt: &Receipt,
-    ) -> Result<Received, store::Error> {
+    pub async fn record_inbound(&self, receipt: &Receipt) -> Result<Received, store::Error> {
         for _ in 0..DECISIONS_MAX {
-            let known = self.store.consent(organization, &receipt.entry.from).await?;
+            let known = self.core.store.consent(self.organization, &receipt.entry.from).await?;
             let decision = if receipt.is_outdated_by(&known.consent) {
                 Decision { consent: known.consent, entry: None, answer: Answer::Nothing }
             } else {
-                known.consent.decide(&receipt.reply(), self.settings.opt_out_scope)
+                known.consent.decide(&receipt.reply(), self.core.settings.opt_out_scope)
             };
             let update = decision.entry.clone().map(|entry| ConsentUpdate {
                 expected: known.version,
@@ -110,10 +109,10 @@ impl App {
                 actor: None,
             });
             let entry = receipt.entry.clone();
-            match self.store.record_inbound(organization, entry, update, decision.answer).await? {
+            match self.core.store.record_inbound(self.organization, entry, update, decision.answer).await? {
                 InboundRecorded::Stored => {
                     if let Some(entry) = &decision.entry {
-                        self.refuse_waiting_after(organization, entry).await;
+                        self.steps.of(self.organization).refuse_waiting_after(entry).await;
                     }
                     return Ok(Received {
                         answer: decision.answer,
@@ -129,10 +128,12 @@ impl App {
         }
         Err(contended())
     }
+}
 
+impl Incoming {
     /// What to say to a message whose sender's consent cannot be asked for just now: only what is true whatever it is.
     pub fn answer_unseen(&self, receipt: &Receipt) -> Answer {
-        match Consent::default().decide(&receipt.reply(), self.settings.opt_out_scope).answer {
+        match Consent::default().decide(&receipt.reply(), self.core.settings.opt_out_scope).answer {
             answer @ (Answer::OptedOut | Answer::Help) => answer,
             Answer::OptedIn | Answer::Nothing => Answer::Nothing,
         }

@@ -1,16 +1,41 @@
 //! Twilio said what became of a message.
 
+use std::sync::Arc;
+
 use crate::{
-    app::{App, relays::Parameters},
+    app::{
+        Core, Scope,
+        consents::Consents,
+        outgoing::Steps,
+        relays::{Parameters, Relays},
+    },
     domain::{
-        BatchId, MessageId, Organization, Source, StatusChange, consent::ConsentSource, delivery::Recorded,
+        BatchId, MessageId, Outbound, Source, StatusChange, consent::ConsentSource, delivery::Recorded,
         outgoing::rule,
     },
     store,
-    twilio::{Address, error_code::ErrorCode, webhook::StatusCallback},
+    twilio::{Address, MessageStatus, error_code::ErrorCode, resource, webhook::StatusCallback},
 };
 
-impl App {
+/// Records what becomes of messages, and everything that follows from it.
+pub struct Statuses {
+    core: Arc<Core>,
+    relays: Arc<Relays>,
+    steps: Arc<Steps>,
+    consents: Arc<Consents>,
+}
+
+impl Statuses {
+    /// The service, over those that it uses.
+    pub(in crate::app) fn new(
+        core: Arc<Core>,
+        relays: Arc<Relays>,
+        steps: Arc<Steps>,
+        consents: Arc<Consents>,
+    ) -> Self {
+        Self { core, relays, steps, consents }
+    }
+
     /// What a status callback, or an event of Event Streams, says of a message; `id` and `batch` are our own names of it,
     /// if Twilio was given a URL with them. `relayed` are the parameters that the caller's own URL is to be told.
     pub fn status_change(
@@ -24,8 +49,8 @@ impl App {
         let bare = |address: &Option<Address>| {
             address.as_ref().map(|address| address.bare().to_owned()).unwrap_or_default()
         };
-        let at = self.now_ms();
-        let relay = relayed.map(|form| self.seal_relay(&callback.message_sid, &form));
+        let at = self.core.now_ms();
+        let relay = relayed.map(|form| self.relays.seal_relay(&callback.message_sid, &form));
         StatusChange {
             to: bare(&callback.to),
             from: bare(&callback.from),
@@ -37,43 +62,68 @@ impl App {
             batch: batch.map(Into::into),
             source,
             at,
-            ask_at: self.first_asked_at(at),
+            ask_at: self.core.settings.first_asked_at(at),
             raw: callback.other,
             relay,
         }
     }
+}
 
+impl Scope<'_, Statuses> {
     /// Records a status.
     ///
     /// When this returns, the status is stored, and so is what follows from it: the outbound message knows its SID,
     /// and an error that means "opted out" is an opt-out. A repetition makes sure of both, since the first try may
     /// have ended in between. What the caller's own URL is to be told is stored before.
-    pub async fn record_status(
-        &self,
-        organization: &Organization,
-        change: StatusChange,
-    ) -> Result<Recorded, store::Error> {
-        self.plan_relay(organization, &change).await?;
-        let stored = self.store.record_status(organization, change.clone()).await?;
+    pub async fn record_status(&self, change: StatusChange) -> Result<Recorded, store::Error> {
+        self.relays.of(self.organization).plan_relay(&change).await?;
+        let stored = self.core.store.record_status(self.organization, change.clone()).await?;
         if let Some(id) = change.id
             && stored.learned_id
         {
             let accepted = rule::proven(change.sid.clone(), change.at);
-            self.store.resolve_outbound(organization, &id, &accepted).await?;
+            self.core.store.resolve_outbound(self.organization, &id, &accepted).await?;
         }
         if let Some(source) = change.error_code.and_then(ConsentSource::of_error)
             && let Ok(recipient) = Address::new(change.channel, &change.to)
         {
-            self.opt_out_by_error(organization, &recipient, source, Some(&change.sid)).await?;
+            let consents = self.consents.of(self.organization);
+            consents.opt_out_by_error(&recipient, source, Some(&change.sid)).await?;
         }
         if let Some(id) = change.id
             && change.error_code.is_some_and(|code| ErrorCode::new(code).is_unreachable_on_whatsapp())
         {
-            self.hurry_fallback(organization, &id).await?;
+            self.steps.of(self.organization).hurry_fallback(&id).await?;
         }
         if stored.recorded == Recorded::Moved {
-            self.metrics.status(change.source.as_str());
+            self.core.metrics.status(change.source.as_str());
         }
         Ok(stored.recorded)
+    }
+
+    /// The status change that Twilio's copy of a message implies for our outbound message.
+    pub(in crate::app) fn accepted(
+        &self,
+        outbound: &Outbound,
+        message: &resource::Message,
+        source: Source,
+    ) -> StatusChange {
+        let from = message.from.as_ref().or(outbound.from.as_ref());
+        StatusChange {
+            sid: message.sid.clone(),
+            id: Some(outbound.id),
+            status: message.status.clone().unwrap_or(MessageStatus::Queued),
+            error_code: message.error_code.filter(|&code| code != 0),
+            channel: outbound.to.channel(),
+            to: outbound.to.bare().to_owned(),
+            from: from.map(|from| from.bare().to_owned()).unwrap_or_default(),
+            batch: outbound.batch.as_ref().map(ToString::to_string),
+            source,
+            at: self.core.now_ms(),
+            ask_at: self.core.settings.first_asked_at(self.core.now_ms()),
+            raw: Vec::new(),
+            // The answer to the call itself is the caller's already, or brings nothing but "queued".
+            relay: if source == Source::Api { None } else { self.relays.relay_of_answer(outbound, message) },
+        }
     }
 }

@@ -7,12 +7,16 @@
 //!
 //! Twilio is called with a [`Cleared`] in hand, which only a stored move to `sending` gives out.
 
+use std::sync::Arc;
+
 use rand::RngExt;
 
+use super::batch::ContentCache;
+
 use crate::{
-    app::{App, DECISIONS_MAX, contended},
+    app::{Core, DECISIONS_MAX, Scope, contended, relays::Relays},
     domain::{
-        Consent, Hold, Organization, Outbound, OutboundState, Refusal, UnixMs,
+        Consent, Hold, Outbound, OutboundState, Refusal, UnixMs,
         outgoing::{
             Fact, Move,
             rule::{self, Circumstances, Moment},
@@ -20,6 +24,20 @@ use crate::{
     },
     store::{self, ConsentVersion, Gate, NewOutbound, Passed, Step, StoredOutbound},
 };
+
+/// Makes the steps of messages on their way out.
+pub struct Steps {
+    pub(super) core: Arc<Core>,
+    relays: Arc<Relays>,
+    pub(super) contents: ContentCache,
+}
+
+impl Steps {
+    /// The service, over those that it uses.
+    pub(in crate::app) fn new(core: Arc<Core>, relays: Arc<Relays>) -> Self {
+        Self { core, relays, contents: ContentCache::default() }
+    }
+}
 
 /// Why a message is taken up.
 #[derive(Debug, Clone)]
@@ -82,17 +100,16 @@ pub(super) enum Created {
     Before,
 }
 
-impl App {
+impl Scope<'_, Steps> {
     /// The moment of a decision.
     fn moment(&self, is_awaited: bool) -> Moment {
-        Moment { now: self.now_ms(), jitter: rand::rng().random_range(0.5..1.0), is_awaited }
+        Moment { now: self.core.now_ms(), jitter: rand::rng().random_range(0.5..1.0), is_awaited }
     }
 
     /// Takes `outbound`, which is stored in the state `from`, one step further. `is_awaited` says that a request waits for
     /// the outcome, and tells its caller.
     pub(super) async fn advance(
         &self,
-        organization: &Organization,
         outbound: &Outbound,
         from: &OutboundState,
         occasion: Occasion,
@@ -105,10 +122,10 @@ impl App {
             let mut version = None;
             if !matches!(occasion, Occasion::Known(_)) {
                 if matches!(occasion, Occasion::Due) {
-                    circumstances.first = self.first_of_pair(organization, outbound).await?;
-                    circumstances.batch_is_canceled = self.is_batch_canceled(organization, outbound).await?;
+                    circumstances.first = self.first_of_pair(outbound).await?;
+                    circumstances.batch_is_canceled = self.is_batch_canceled(outbound).await?;
                 }
-                let known = self.store.consent(organization, outbound.to.bare()).await?;
+                let known = self.core.store.consent(self.organization, outbound.to.bare()).await?;
                 circumstances = self.may_leave(outbound, &known.consent, moment.now, circumstances);
                 version = Some(known.version);
             }
@@ -120,16 +137,14 @@ impl App {
             let Some(step) = rule::decide(outbound, Some(from), fact, &moment) else {
                 return Ok(Advanced::Unmoved);
             };
-            match self.step(organization, outbound, from, &step, version, moment.now).await? {
+            match self.step(outbound, from, &step, version, moment.now).await? {
                 Passed::Yes => {
                     let is_first = matches!(from, OutboundState::Waiting { tries: 0, .. });
-                    return self
-                        .moved(organization, outbound, step.to, is_first, is_awaited, circumstances)
-                        .await;
+                    return self.moved(outbound, step.to, is_first, is_awaited, circumstances).await;
                 }
                 Passed::StateChanged => {
                     // What a callback has proved meanwhile stays, and then nobody has to look at the message again.
-                    self.store.dequeue(organization, &outbound.flow(), &outbound.id).await?;
+                    self.core.store.dequeue(self.organization, &outbound.flow(), &outbound.id).await?;
                     return Ok(Advanced::Unmoved);
                 }
                 Passed::CoolingDown { until } => cooling_until = Some(until),
@@ -143,7 +158,6 @@ impl App {
     /// stored.
     pub(super) async fn create(
         &self,
-        organization: &Organization,
         outbound: &Outbound,
         content: &str,
         send_at: Option<UnixMs>,
@@ -151,7 +165,7 @@ impl App {
         let mut cooling_until = None;
         for _ in 0..DECISIONS_MAX {
             let moment = self.moment(true);
-            let known = self.store.consent(organization, outbound.to.bare()).await?;
+            let known = self.core.store.consent(self.organization, outbound.to.bare()).await?;
             let circumstances = Circumstances { cooling_until, ..Circumstances::default() };
             let circumstances = self.may_leave(outbound, &known.consent, moment.now, circumstances);
             let fact = Fact::Asked { send_at, circumstances: circumstances.clone() };
@@ -165,17 +179,19 @@ impl App {
             let gate = Gate { consent: known.version, cooldown: gate.cooldown, now: moment.now };
             let new =
                 NewOutbound { outbound: outbound.clone(), state: to, content: Some(content.to_owned()), due };
-            match self.store.create_outbound(organization, &new, Some(&gate)).await? {
-                Passed::Yes => return self.created(organization, new, circumstances).await,
+            match self.core.store.create_outbound(self.organization, &new, Some(&gate)).await? {
+                Passed::Yes => return self.created(new, circumstances).await,
                 // An id is drawn from so many that it is nobody else's: it is this message that is there, by a command
                 // that the store's client has repeated, or by another try of the same request.
-                Passed::StateChanged => match self.store.outbound(organization, &outbound.id).await? {
-                    Some(stored) if stored.outbound == *outbound && stored.state == new.state => {
-                        return self.created(organization, new, circumstances).await;
+                Passed::StateChanged => {
+                    match self.core.store.outbound(self.organization, &outbound.id).await? {
+                        Some(stored) if stored.outbound == *outbound && stored.state == new.state => {
+                            return self.created(new, circumstances).await;
+                        }
+                        Some(_) => return Ok(Created::Before),
+                        None => return Err(contended()),
                     }
-                    Some(_) => return Ok(Created::Before),
-                    None => return Err(contended()),
-                },
+                }
                 Passed::CoolingDown { until } => cooling_until = Some(until),
                 Passed::ConsentChanged => {}
             }
@@ -198,33 +214,20 @@ impl App {
     }
 
     /// Puts new messages into the queue. Each is stored whole or not at all; one that is there already stays as it is.
-    pub(super) async fn enqueue(
-        &self,
-        organization: &Organization,
-        new: &[NewOutbound],
-    ) -> Result<(), store::Error> {
-        self.store.enqueue(organization, new).await
+    pub(super) async fn enqueue(&self, new: &[NewOutbound]) -> Result<(), store::Error> {
+        self.core.store.enqueue(self.organization, new).await
     }
 
     /// Takes a message out of the queue that has come to its end.
-    pub(super) async fn dequeue(
-        &self,
-        organization: &Organization,
-        stored: &StoredOutbound,
-    ) -> Result<(), store::Error> {
-        self.store.dequeue(organization, &stored.outbound.flow(), &stored.outbound.id).await
+    pub(super) async fn dequeue(&self, stored: &StoredOutbound) -> Result<(), store::Error> {
+        self.core.store.dequeue(self.organization, &stored.outbound.flow(), &stored.outbound.id).await
     }
 
-    async fn created(
-        &self,
-        organization: &Organization,
-        new: NewOutbound,
-        circumstances: Circumstances,
-    ) -> Result<Created, store::Error> {
+    async fn created(&self, new: NewOutbound, circumstances: Circumstances) -> Result<Created, store::Error> {
         if let OutboundState::Waiting { until, reason, .. } = new.state {
             return Ok(Created::Waiting(until, reason));
         }
-        let moved = self.moved(organization, &new.outbound, new.state, true, true, circumstances).await?;
+        let moved = self.moved(&new.outbound, new.state, true, true, circumstances).await?;
         Ok(match moved {
             Advanced::Cleared(cleared) => Created::Cleared(cleared),
             Advanced::Refused { code, circumstances } => Created::Refused { code, circumstances },
@@ -236,7 +239,6 @@ impl App {
     /// beyond the day's limit.
     async fn moved(
         &self,
-        organization: &Organization,
         outbound: &Outbound,
         to: OutboundState,
         is_first: bool,
@@ -244,11 +246,11 @@ impl App {
         circumstances: Circumstances,
     ) -> Result<Advanced, store::Error> {
         Ok(match to {
-            OutboundState::Sending { .. } if is_first && !self.count_of_the_day(organization).await? => {
+            OutboundState::Sending { .. } if is_first && !self.count_of_the_day().await? => {
                 let moment = self.moment(is_awaited);
                 let step = rule::decide(outbound, Some(&to), Fact::BeyondDailyLimit, &moment);
                 let Some(step) = step else { return Ok(Advanced::Unmoved) };
-                self.step(organization, outbound, &to, &step, None, moment.now).await?;
+                self.step(outbound, &to, &step, None, moment.now).await?;
                 Advanced::Refused { code: Refusal::DailyLimitReached, circumstances }
             }
             OutboundState::Sending { .. } => Advanced::Cleared(Cleared { state: to }),
@@ -260,7 +262,6 @@ impl App {
     /// Makes the step, after what it has to tell is planned.
     async fn step(
         &self,
-        organization: &Organization,
         outbound: &Outbound,
         from: &OutboundState,
         step: &Move,
@@ -268,7 +269,7 @@ impl App {
         now: UnixMs,
     ) -> Result<Passed, store::Error> {
         if step.tell {
-            self.plan_relay_of_own_end(organization, outbound).await?;
+            self.relays.of(self.organization).plan_relay_of_own_end(outbound).await?;
         }
         let gate = match (step.gate, version) {
             (Some(gate), Some(consent)) => Some(Gate { consent, cooldown: gate.cooldown, now }),
@@ -277,7 +278,7 @@ impl App {
             (Some(_), None) => return Ok(Passed::ConsentChanged),
         };
         let step = Step { from: from.clone(), to: step.to.clone(), due: step.due, gate };
-        self.store.step_outbound(organization, outbound, &step).await
+        self.core.store.step_outbound(self.organization, outbound, &step).await
     }
 
     /// The circumstances of `outbound`, with what consent and limits say.
@@ -288,7 +289,7 @@ impl App {
         now: UnixMs,
         known: Circumstances,
     ) -> Circumstances {
-        let limits = &self.settings.limits;
+        let limits = &self.core.settings.limits;
         Circumstances {
             opted_out: consent.refusal(outbound.to.channel()),
             quiet_until: limits.quiet_until(outbound, now),
@@ -297,13 +298,9 @@ impl App {
         }
     }
 
-    async fn is_batch_canceled(
-        &self,
-        organization: &Organization,
-        outbound: &Outbound,
-    ) -> Result<bool, store::Error> {
+    async fn is_batch_canceled(&self, outbound: &Outbound) -> Result<bool, store::Error> {
         match &outbound.batch {
-            Some(batch) => self.is_canceled(organization, batch).await,
+            Some(batch) => self.is_canceled(batch).await,
             None => Ok(false),
         }
     }

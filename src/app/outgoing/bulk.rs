@@ -7,23 +7,24 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::Arc,
     time::Duration,
 };
 
 use futures_util::{StreamExt, TryStreamExt};
 use rand::RngExt;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::{
+    Outgoing,
     advance::Occasion,
+    batch::{self, Batch},
     content::Content,
     send::{self, SendError},
 };
 use crate::{
-    app::{App, reads::messages::Message},
-    domain::{BatchId, Hold, MessageId, Organization, Outbound, OutboundState, UnixMs, outgoing::Fact},
+    app::{Scope, reads::messages::Message},
+    domain::{BatchId, Hold, MessageId, Outbound, OutboundState, UnixMs, outgoing::Fact},
     store::{self, Kind, NewOutbound, StoredOutbound, outbox::OUTBOUNDS_MAX},
     twilio::{Address, Channel, MessagingServiceSid},
 };
@@ -39,9 +40,6 @@ const GOES: usize = 4;
 
 /// How long a batch is kept after the last of it may have left.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-
-/// Batches whose content is held in memory, so that it is not opened for each message.
-const CACHED_MAX: usize = 64;
 
 /// What to send, and to whom. `Debug` is left out: it holds a message's text.
 #[derive(Clone)]
@@ -75,21 +73,6 @@ pub struct Accepted {
     pub accepted: usize,
     /// Those that were not, for they have opted out.
     pub opted_out: Vec<Address>,
-}
-
-/// A batch as it is stored.
-#[derive(Serialize, Deserialize)]
-struct Batch {
-    /// How many were accepted.
-    total: usize,
-    /// When it was asked for.
-    created_at: UnixMs,
-    /// When it was called off.
-    canceled_at: Option<UnixMs>,
-    /// Those who were not accepted, for they have opted out.
-    opted_out: Vec<Address>,
-    /// What Twilio is to be given, sealed.
-    content: String,
 }
 
 /// Whether a batch goes on.
@@ -126,26 +109,28 @@ pub struct Progress {
     pub estimated_finish_at: Option<UnixMs>,
 }
 
-impl App {
+impl Outgoing {
     /// A new batch's id.
     pub fn new_batch_id(&self) -> BatchId {
         BatchId::new(rand::rng().random())
     }
+}
 
+impl Scope<'_, Outgoing> {
     /// Accepts a batch: when this returns, it is stored, and leaves by itself.
-    pub async fn send_bulk(&self, organization: &Organization, bulk: Bulk) -> Result<Accepted, SendError> {
-        if !self.is_clear() {
+    pub async fn send_bulk(&self, bulk: Bulk) -> Result<Accepted, SendError> {
+        if !self.intake.is_clear() {
             return Err(SendError::CatchingUp);
         }
-        let account = self.accounts().of(organization).ok_or(SendError::NotConfigured)?;
+        let account = self.accounts.of(self.organization).ok_or(SendError::NotConfigured)?;
         let (from, messaging_service_sid) =
             send::sender(&account, bulk.channel, bulk.from, bulk.messaging_service_sid)?;
         let id = bulk.id.unwrap_or_else(|| self.new_batch_id());
-        if let Some(batch) = self.batch(organization, &id).await? {
+        if let Some(batch) = self.steps.of(self.organization).batch(&id).await? {
             return Ok(Accepted { id, accepted: batch.total, opted_out: batch.opted_out });
         }
-        let (to, opted_out) = self.who_may_be_sent_to(organization, bulk.channel, bulk.to).await?;
-        let now = self.now_ms();
+        let (to, opted_out) = self.who_may_be_sent_to(bulk.channel, bulk.to).await?;
+        let now = self.core.now_ms();
         let template = Outbound {
             id: MessageId::new(0, 0),
             to: Address::new(bulk.channel, "+10000000").expect("a constant address"),
@@ -167,7 +152,7 @@ impl App {
             Some(at) => (at, Hold::Scheduled),
             None => (now, Hold::Turn),
         };
-        let spacing = self.settings().limits.time_of(&template.flow().sender, template.segments);
+        let spacing = self.core.settings.limits.time_of(&template.flow().sender, template.segments);
         let spacing_us = spacing.as_micros() as UnixMs;
         let due = |index: usize| first + index as UnixMs * spacing_us / 1_000;
         let new: Vec<NewOutbound> = to
@@ -175,19 +160,20 @@ impl App {
             .enumerate()
             .map(|(index, to)| {
                 let outbound = Outbound { id: self.member_id(&id, &to), to, ..template.clone() };
-                self.queued(outbound, None, due(index), reason)
+                self.steps.of(self.organization).queued(outbound, None, due(index), reason)
             })
             .collect();
         let kept = KEPT + Duration::from_millis(due(new.len()).saturating_sub(now));
         for (part, new) in new.chunks(STORED_AT_ONCE).enumerate() {
             let ids: Vec<MessageId> = new.iter().map(|new| new.outbound.id).collect();
             let ids = serde_json::to_string(&ids).expect("ids are texts");
-            self.put(organization, Kind::Members, &part_name(&id, part), &ids, kept).await?;
+            self.put(Kind::Members, &part_name(&id, part), &ids, kept).await?;
         }
+        let steps = self.steps.of(self.organization);
         futures_util::stream::iter(0..new.chunks(STORED_AT_ONCE).len())
             .map(|part| {
                 let new = new.chunks(STORED_AT_ONCE).nth(part).unwrap_or_default();
-                self.enqueue(organization, new)
+                steps.enqueue(new)
             })
             .buffer_unordered(GOES)
             .try_collect::<()>()
@@ -197,10 +183,10 @@ impl App {
             created_at: now,
             canceled_at: None,
             opted_out: opted_out.clone(),
-            content: bulk.content.seal_for_batch(&id, &self.keys),
+            content: bulk.content.seal_for_batch(&id, &self.core.keys),
         };
-        self.put(organization, Kind::Batch, id.as_str(), &encode(&batch), kept).await?;
-        self.dispatch_wanted.notify_one();
+        self.put(Kind::Batch, id.as_str(), &batch::encode(&batch), kept).await?;
+        self.wanted.notify_one();
         Ok(Accepted { id, accepted: new.len(), opted_out })
     }
 
@@ -209,20 +195,19 @@ impl App {
     fn member_id(&self, id: &BatchId, to: &Address) -> MessageId {
         let digest = Sha256::digest(format!("{id} {}", to.to_twilio()));
         let random = u128::from_be_bytes(digest[..16].try_into().expect("a digest has 32 bytes"));
-        MessageId::new(self.store().partition(to.bare()), random)
+        MessageId::new(self.core.store.partition(to.bare()), random)
     }
 
     /// Parts the recipients by consent: those who may be sent to, and those who must not.
     async fn who_may_be_sent_to(
         &self,
-        organization: &Organization,
         channel: Channel,
         recipients: Vec<Address>,
     ) -> Result<(Vec<Address>, Vec<Address>), store::Error> {
         let (mut may, mut must_not) = (Vec::with_capacity(recipients.len()), Vec::new());
         for some in recipients.chunks(store::PAGE_MAX) {
             let persons: Vec<&str> = some.iter().map(Address::bare).collect();
-            let known = self.store().consents(organization, &persons).await?;
+            let known = self.core.store.consents(self.organization, &persons).await?;
             for (recipient, known) in some.iter().zip(known) {
                 match known.consent.refusal(channel) {
                     None => may.push(recipient.clone()),
@@ -234,53 +219,24 @@ impl App {
     }
 
     /// Puts a document in the place of what an earlier try has put there.
-    async fn put(
-        &self,
-        organization: &Organization,
-        kind: Kind,
-        name: &str,
-        text: &str,
-        kept: Duration,
-    ) -> Result<(), store::Error> {
-        let before = self.store().document(organization, kind, name).await?;
+    async fn put(&self, kind: Kind, name: &str, text: &str, kept: Duration) -> Result<(), store::Error> {
+        let before = self.core.store.document(self.organization, kind, name).await?;
         let before = before.as_deref();
-        self.store().change_document(organization, kind, name, before, Some(text), Some(kept)).await.map(drop)
-    }
-
-    async fn batch(&self, organization: &Organization, id: &BatchId) -> Result<Option<Batch>, store::Error> {
-        let Some(text) = self.store().document(organization, Kind::Batch, id.as_str()).await? else {
-            return Ok(None);
-        };
-        read(id, &text).map(Some)
-    }
-
-    /// What Twilio is to be given with each message of the batch; `None` if the batch was not accepted.
-    pub(super) async fn content_of_batch(
-        &self,
-        organization: &Organization,
-        id: &BatchId,
-    ) -> Result<Option<Arc<Content>>, store::Error> {
-        if let Some(content) = self.contents.get(id) {
-            return Ok(Some(content));
-        }
-        let Some(batch) = self.batch(organization, id).await? else { return Ok(None) };
-        let content = Arc::new(Content::open_for_batch(id, &batch.content, &self.keys)?);
-        self.contents.put(id.clone(), content.clone());
-        Ok(Some(content))
+        self.core
+            .store
+            .change_document(self.organization, kind, name, before, Some(text), Some(kept))
+            .await
+            .map(drop)
     }
 
     /// How far a batch is; `None` if there is no such batch.
-    pub async fn progress(
-        &self,
-        organization: &Organization,
-        id: &BatchId,
-    ) -> Result<Option<Progress>, store::Error> {
-        let Some(batch) = self.batch(organization, id).await? else { return Ok(None) };
+    pub async fn progress(&self, id: &BatchId) -> Result<Option<Progress>, store::Error> {
+        let Some(batch) = self.steps.of(self.organization).batch(id).await? else { return Ok(None) };
         let mut counts = BTreeMap::new();
         let (mut resolved, mut last_resolved) = (0_usize, None);
         let mut left = Vec::new();
         for part in 0..parts(&batch) {
-            for message in self.part(organization, id, part).await? {
+            for message in self.part(id, part).await? {
                 *counts.entry(message.status).or_default() += 1;
                 if let Some(at) = message.resolved_at {
                     resolved += 1;
@@ -301,7 +257,7 @@ impl App {
         let rate_per_s =
             took_ms.map(|ms| (left.len() - 1) as f64 * 1_000.0 / ms as f64).filter(|&rate| rate > 0.0);
         let remaining = (batch.total - resolved) as f64;
-        let estimate = |rate: f64| self.now_ms() + (remaining * 1_000.0 / rate) as UnixMs;
+        let estimate = |rate: f64| self.core.now_ms() + (remaining * 1_000.0 / rate) as UnixMs;
         Ok(Some(Progress {
             id: id.clone(),
             state,
@@ -318,18 +274,19 @@ impl App {
     /// `None` if there is no such batch.
     pub async fn batch_messages(
         &self,
-        organization: &Organization,
         id: &BatchId,
         skip: usize,
         limit: usize,
     ) -> Result<Option<Vec<Message>>, store::Error> {
-        let Some(batch) = self.batch(organization, id).await? else { return Ok(None) };
+        let Some(batch) = self.steps.of(self.organization).batch(id).await? else { return Ok(None) };
         let mut messages = Vec::new();
         for part in skip / STORED_AT_ONCE..parts(&batch) {
-            let ids = self.members(organization, id, part).await?;
+            let ids = self.members(id, part).await?;
             let skipped = skip.saturating_sub(part * STORED_AT_ONCE);
             let wanted: Vec<MessageId> = ids.into_iter().skip(skipped).take(limit - messages.len()).collect();
-            messages.extend(self.messages_by_id(organization, &wanted).await?.into_iter().flatten());
+            messages.extend(
+                self.reads.of(self.organization).messages_by_id(&wanted).await?.into_iter().flatten(),
+            );
             if messages.len() >= limit {
                 break;
             }
@@ -338,60 +295,44 @@ impl App {
     }
 
     /// Calls off what has not left; `None` if there is no such batch.
-    pub async fn cancel_batch(
-        &self,
-        organization: &Organization,
-        id: &BatchId,
-    ) -> Result<Option<Progress>, store::Error> {
+    pub async fn cancel_batch(&self, id: &BatchId) -> Result<Option<Progress>, store::Error> {
         loop {
-            let Some(text) = self.store().document(organization, Kind::Batch, id.as_str()).await? else {
+            let Some(text) = self.core.store.document(self.organization, Kind::Batch, id.as_str()).await?
+            else {
                 return Ok(None);
             };
-            let batch: Batch = read(id, &text)?;
+            let batch: Batch = batch::read(id, &text)?;
             let parts = parts(&batch);
             if batch.canceled_at.is_none() {
                 // A batch of which nothing is left to call off is done, not canceled.
-                if !self.is_left(organization, id, parts).await? {
+                if !self.is_left(id, parts).await? {
                     break;
                 }
                 // Known before the first is called off: one that is under way finds it, should it come back to wait.
-                let canceled = encode(&Batch { canceled_at: Some(self.now_ms()), ..batch });
+                let canceled = batch::encode(&Batch { canceled_at: Some(self.core.now_ms()), ..batch });
                 let (before, after) = (Some(text.as_str()), Some(canceled.as_str()));
                 if !self
-                    .store()
-                    .change_document(organization, Kind::Batch, id.as_str(), before, after, Some(KEPT))
+                    .core
+                    .store
+                    .change_document(self.organization, Kind::Batch, id.as_str(), before, after, Some(KEPT))
                     .await?
                 {
                     continue;
                 }
             }
             for part in 0..parts {
-                self.cancel_part(organization, id, part).await?;
+                self.cancel_part(id, part).await?;
             }
             break;
         }
-        self.progress(organization, id).await
-    }
-
-    /// Whether the batch has been called off.
-    pub(super) async fn is_canceled(
-        &self,
-        organization: &Organization,
-        id: &BatchId,
-    ) -> Result<bool, store::Error> {
-        Ok(self.batch(organization, id).await?.is_some_and(|batch| batch.canceled_at.is_some()))
+        self.progress(id).await
     }
 
     /// Whether something of the batch has not come to its end on our side.
-    async fn is_left(
-        &self,
-        organization: &Organization,
-        id: &BatchId,
-        parts: usize,
-    ) -> Result<bool, store::Error> {
+    async fn is_left(&self, id: &BatchId, parts: usize) -> Result<bool, store::Error> {
         for part in 0..parts {
-            let ids = self.members(organization, id, part).await?;
-            let stored = self.store().outbounds(organization, &ids).await?;
+            let ids = self.members(id, part).await?;
+            let stored = self.core.store.outbounds(self.organization, &ids).await?;
             if stored.iter().flatten().any(|stored| !stored.state.is_resolved()) {
                 return Ok(true);
             }
@@ -400,45 +341,30 @@ impl App {
     }
 
     /// Calls off what waits of one part.
-    async fn cancel_part(
-        &self,
-        organization: &Organization,
-        id: &BatchId,
-        part: usize,
-    ) -> Result<(), store::Error> {
-        let ids = self.members(organization, id, part).await?;
-        let stored = self.store().outbounds(organization, &ids).await?;
+    async fn cancel_part(&self, id: &BatchId, part: usize) -> Result<(), store::Error> {
+        let ids = self.members(id, part).await?;
+        let stored = self.core.store.outbounds(self.organization, &ids).await?;
         let canceled = futures_util::stream::iter(stored.into_iter().flatten())
             .map(|StoredOutbound { outbound, state, .. }| async move {
                 let occasion = Occasion::Known(Fact::CalledOff);
-                self.advance(organization, &outbound, &state, occasion, false).await
+                self.steps.of(self.organization).advance(&outbound, &state, occasion, false).await
             })
             .buffer_unordered(CANCELED_AT_ONCE)
             .try_for_each(|_| std::future::ready(Ok(())));
         canceled.await
     }
 
-    async fn members(
-        &self,
-        organization: &Organization,
-        id: &BatchId,
-        part: usize,
-    ) -> Result<Vec<MessageId>, store::Error> {
-        match self.store().document(organization, Kind::Members, &part_name(id, part)).await? {
-            Some(text) => read(id, &text),
+    async fn members(&self, id: &BatchId, part: usize) -> Result<Vec<MessageId>, store::Error> {
+        match self.core.store.document(self.organization, Kind::Members, &part_name(id, part)).await? {
+            Some(text) => batch::read(id, &text),
             None => Ok(Vec::new()),
         }
     }
 
     /// Where each message of a part is.
-    async fn part(
-        &self,
-        organization: &Organization,
-        id: &BatchId,
-        part: usize,
-    ) -> Result<Vec<Place>, store::Error> {
-        let ids = self.members(organization, id, part).await?;
-        let stored = self.store().outbounds(organization, &ids).await?;
+    async fn part(&self, id: &BatchId, part: usize) -> Result<Vec<Place>, store::Error> {
+        let ids = self.members(id, part).await?;
+        let stored = self.core.store.outbounds(self.organization, &ids).await?;
         let sids: Vec<_> = stored
             .iter()
             .flatten()
@@ -447,8 +373,8 @@ impl App {
                 _ => None,
             })
             .collect();
-        let mut deliveries = self.store().deliveries(organization, &sids).await?.into_iter();
-        let now = self.now_ms();
+        let mut deliveries = self.core.store.deliveries(self.organization, &sids).await?.into_iter();
+        let now = self.core.now_ms();
         let place = |stored: StoredOutbound| {
             let resolved_at = stored.state.resolved_at();
             let left_at = match stored.state {
@@ -491,31 +417,4 @@ fn parts(batch: &Batch) -> usize {
 
 fn part_name(id: &BatchId, part: usize) -> String {
     format!("{id}.{part}")
-}
-
-fn encode(batch: &Batch) -> String {
-    serde_json::to_string(batch).expect("a batch has string keys")
-}
-
-fn read<T: serde::de::DeserializeOwned>(id: &BatchId, text: &str) -> Result<T, store::Error> {
-    serde_json::from_str(text).map_err(|error| store::Error::Unreadable(format!("batch {id}: {error}")))
-}
-
-/// What is held in memory of batches that leave: opened content, of the last [`CACHED_MAX`] of them.
-#[derive(Default)]
-pub(in crate::app) struct ContentCache(std::sync::Mutex<Vec<(BatchId, Arc<Content>)>>);
-
-impl ContentCache {
-    fn get(&self, id: &BatchId) -> Option<Arc<Content>> {
-        let opened = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        opened.iter().find(|(known, _)| known == id).map(|(_, content)| content.clone())
-    }
-
-    fn put(&self, id: BatchId, content: Arc<Content>) {
-        let mut opened = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if opened.len() == CACHED_MAX {
-            opened.remove(0);
-        }
-        opened.push((id, content));
-    }
 }

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use super::{
+    Outgoing,
     advance::{Advanced, Cleared, Occasion},
     content::Content,
 };
 use crate::{
-    app::{App, accounts::Account},
+    app::{Scope, accounts::Account},
     domain::{
-        Outbound, Refusal, Source, StatusChange,
+        Outbound, Refusal, Source,
         consent::ConsentSource,
         outgoing::{
             Fact,
@@ -19,7 +20,6 @@ use crate::{
     },
     store,
     twilio::{
-        MessageStatus,
         client::{self, Outcome},
         resource,
     },
@@ -38,7 +38,7 @@ pub(super) struct Call<'a> {
     pub(super) content: &'a Content,
 }
 
-impl App {
+impl Scope<'_, Outgoing> {
     /// Hands a message that is cleared to Twilio, once.
     pub(super) async fn call_twilio(
         &self,
@@ -51,11 +51,11 @@ impl App {
 
     /// The URL by which a callback finds its message, and what goes with it.
     fn status_callback_url(&self, outbound: &Outbound) -> String {
-        let overrides = &self.settings.callback_overrides;
+        let overrides = &self.core.settings.callback_overrides;
         let fragment = if overrides.is_empty() { String::new() } else { format!("#{overrides}") };
         let batch = outbound.batch.as_ref().map(|batch| format!("&batch={batch}")).unwrap_or_default();
         let relay = if outbound.status_callback.is_some() { "&relay=1" } else { "" };
-        let (public_url, id) = (&self.settings.public_url, outbound.id);
+        let (public_url, id) = (&self.core.settings.public_url, outbound.id);
         format!("{public_url}/webhooks/twilio/status?id={id}{batch}{relay}{fragment}")
     }
 
@@ -68,44 +68,21 @@ impl App {
         result: &Result<resource::Message, client::Error>,
         is_awaited: bool,
     ) -> Result<Advanced, store::Error> {
-        let (organization, outbound) = (&call.account.organization, call.outbound);
+        let outbound = call.outbound;
         if let Ok(message) = result {
-            self.record_status(organization, self.accepted(outbound, message, Source::Api)).await?;
+            let statuses = self.statuses.of(self.organization);
+            statuses.record_status(statuses.accepted(outbound, message, Source::Api)).await?;
         }
         let occasion = Occasion::Known(Fact::Answered(answer(result)));
-        let advanced = self.advance(organization, outbound, cleared.state(), occasion, is_awaited).await?;
+        let advanced =
+            self.steps.of(self.organization).advance(outbound, cleared.state(), occasion, is_awaited).await?;
         if let Err(error) = result
             && let Some(source) = error.twilio_code().and_then(ConsentSource::of_error)
         {
-            self.opt_out_by_error(organization, &outbound.to, source, None).await?;
+            let consents = self.consents.of(self.organization);
+            consents.opt_out_by_error(&outbound.to, source, None).await?;
         }
         Ok(advanced)
-    }
-
-    /// The status change that Twilio's copy of a message implies for our outbound message.
-    pub(super) fn accepted(
-        &self,
-        outbound: &Outbound,
-        message: &resource::Message,
-        source: Source,
-    ) -> StatusChange {
-        let from = message.from.as_ref().or(outbound.from.as_ref());
-        StatusChange {
-            sid: message.sid.clone(),
-            id: Some(outbound.id),
-            status: message.status.clone().unwrap_or(MessageStatus::Queued),
-            error_code: message.error_code.filter(|&code| code != 0),
-            channel: outbound.to.channel(),
-            to: outbound.to.bare().to_owned(),
-            from: from.map(|from| from.bare().to_owned()).unwrap_or_default(),
-            batch: outbound.batch.as_ref().map(ToString::to_string),
-            source,
-            at: self.now_ms(),
-            ask_at: self.first_asked_at(self.now_ms()),
-            raw: Vec::new(),
-            // The answer to the call itself is the caller's already, or brings nothing but "queued".
-            relay: if source == Source::Api { None } else { self.relay_of_answer(outbound, message) },
-        }
     }
 }
 

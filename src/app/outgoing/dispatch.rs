@@ -9,25 +9,22 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    Outgoing,
     advance::{Advanced, Occasion},
     call::Call,
     content::Content,
 };
 use crate::{
-    app::App,
+    app::Scope,
     domain::{
-        Flow, HistoryId, Hold, MessageId, MessageRef, Organization, OutboundState, UnixMs,
-        consent::{ConsentChannel, ConsentEntry, ConsentState},
+        Flow, Hold, OutboundState, UnixMs,
         outgoing::{Fact, times},
     },
-    store::{self, StoredOutbound, outbox::OUTBOUNDS_MAX},
+    store::{self, StoredOutbound},
 };
 
 /// The longest time for which a sender rests after Twilio did not process one of its messages.
 pub(super) const BUSY_MAX: Duration = Duration::from_secs(2);
-
-/// The last messages to a person among which those are sought that wait.
-const WAITING_LOOKED_THROUGH_MAX: usize = OUTBOUNDS_MAX;
 
 /// What became of a claimed message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,63 +37,49 @@ pub enum Dispatched {
     Busy(Duration),
 }
 
-impl App {
+impl Scope<'_, Outgoing> {
     /// The flows of `organization` in which messages are due.
-    pub async fn due_flows(&self, organization: &Organization) -> Result<Vec<Flow>, store::Error> {
-        self.store.due_flows(organization, self.now_ms()).await
+    pub async fn due_flows(&self) -> Result<Vec<Flow>, store::Error> {
+        self.core.store.due_flows(self.organization, self.core.now_ms()).await
     }
 
     /// Takes up to `limit` messages of `flow` that are due. Nobody else gets them for [`times::CLAIM_TIME`].
-    pub async fn claim_due(
-        &self,
-        organization: &Organization,
-        flow: &Flow,
-        limit: usize,
-    ) -> Result<Vec<StoredOutbound>, store::Error> {
-        let now = self.now_ms();
+    pub async fn claim_due(&self, flow: &Flow, limit: usize) -> Result<Vec<StoredOutbound>, store::Error> {
+        let now = self.core.now_ms();
         let until = times::after(now, times::CLAIM_TIME);
-        let ids = self.store.claim_outbounds(organization, flow, now, until, limit).await?;
+        let ids = self.core.store.claim_outbounds(self.organization, flow, now, until, limit).await?;
         let mut claimed = Vec::with_capacity(ids.len());
-        for (id, stored) in ids.iter().zip(self.store.outbounds(organization, &ids).await?) {
+        for (id, stored) in ids.iter().zip(self.core.store.outbounds(self.organization, &ids).await?) {
             match stored {
                 Some(stored) if !stored.state.is_resolved() => claimed.push(stored),
-                _ => self.store.dequeue(organization, flow, id).await?,
+                _ => self.core.store.dequeue(self.organization, flow, id).await?,
             }
         }
         Ok(claimed)
     }
 
     /// When messages of `segments` may leave through `sender`, one behind the other: when the first of them may.
-    pub async fn reserve_pace(
-        &self,
-        organization: &Organization,
-        sender: &str,
-        segments: u32,
-    ) -> Result<UnixMs, store::Error> {
+    pub async fn reserve_pace(&self, sender: &str, segments: u32) -> Result<UnixMs, store::Error> {
         let cost = match segments {
             0 => Duration::ZERO,
-            segments => self.settings.limits.time_of(sender, segments),
+            segments => self.core.settings.limits.time_of(sender, segments),
         };
-        self.store.reserve_pace(organization, sender, self.now_ms(), cost).await
+        self.core.store.reserve_pace(self.organization, sender, self.core.now_ms(), cost).await
     }
 
     /// Does what is to be done next with a claimed message.
-    pub async fn dispatch(
-        &self,
-        organization: &Organization,
-        stored: &StoredOutbound,
-    ) -> Result<Dispatched, store::Error> {
+    pub async fn dispatch(&self, stored: &StoredOutbound) -> Result<Dispatched, store::Error> {
         let outbound = &stored.outbound;
-        let Some(account) = self.accounts.of(organization) else {
-            return self.keep(organization, stored, Fact::Unusable).await;
+        let Some(account) = self.accounts.of(self.organization) else {
+            return self.keep(stored, Fact::Unusable).await;
         };
-        let content = match self.content_of(organization, stored).await {
+        let content = match self.content_of(stored).await {
             Ok(Some(content)) => content,
-            Ok(None) => return self.keep(organization, stored, Fact::BatchMissing).await,
+            Ok(None) => return self.keep(stored, Fact::BatchMissing).await,
             // Nobody else's message waits for the key that opens this one.
             Err(error @ store::Error::Unreadable(_)) => {
-                tracing::error!(%organization, id = %outbound.id, %error, "a message that waits cannot be opened");
-                return self.keep(organization, stored, Fact::Unusable).await;
+                tracing::error!(organization = %self.organization, id = %outbound.id, %error, "a message that waits cannot be opened");
+                return self.keep(stored, Fact::Unusable).await;
             }
             Err(error) => return Err(error),
         };
@@ -109,7 +92,7 @@ impl App {
             OutboundState::Canceled { .. }
             | OutboundState::Refused { .. }
             | OutboundState::Accepted { .. } => {
-                self.dequeue(organization, stored).await?;
+                self.steps.of(self.organization).dequeue(stored).await?;
                 Ok(Dispatched::Kept)
             }
         }
@@ -118,86 +101,40 @@ impl App {
     /// What Twilio is to be given; `None` if that is nowhere (any more).
     pub(super) async fn content_of(
         &self,
-        organization: &Organization,
         stored: &StoredOutbound,
     ) -> Result<Option<Arc<Content>>, store::Error> {
         match (&stored.content, &stored.outbound.batch) {
             (Some(sealed), _) => {
-                Content::open_for(&stored.outbound.id, sealed, &self.keys).map(Arc::new).map(Some)
+                Content::open_for(&stored.outbound.id, sealed, &self.core.keys).map(Arc::new).map(Some)
             }
-            (None, Some(batch)) => self.content_of_batch(organization, batch).await,
+            (None, Some(batch)) => self.steps.of(self.organization).content_of_batch(batch).await,
             (None, None) => Ok(None),
         }
     }
 
     /// Hands `fact` on, by which the message does not leave.
-    async fn keep(
-        &self,
-        organization: &Organization,
-        stored: &StoredOutbound,
-        fact: Fact,
-    ) -> Result<Dispatched, store::Error> {
+    async fn keep(&self, stored: &StoredOutbound, fact: Fact) -> Result<Dispatched, store::Error> {
         let occasion = Occasion::Known(fact);
-        self.advance(organization, &stored.outbound, &stored.state, occasion, false).await?;
+        self.steps.of(self.organization).advance(&stored.outbound, &stored.state, occasion, false).await?;
         Ok(Dispatched::Kept)
     }
 
     /// Hands a message that waits to Twilio, if it may leave, and stores what became of it.
     async fn leave(&self, call: &Call<'_>, state: &OutboundState) -> Result<Dispatched, store::Error> {
-        let organization = &call.account.organization;
         // An opt-out may be in the spool.
         if !self.intake.is_clear() {
             return Ok(Dispatched::Kept);
         }
-        let advanced = self.advance(organization, call.outbound, state, Occasion::Due, false).await?;
+        let advanced =
+            self.steps.of(self.organization).advance(call.outbound, state, Occasion::Due, false).await?;
         let Advanced::Cleared(cleared) = advanced else { return Ok(Dispatched::Kept) };
         let result = self.call_twilio(call, &cleared).await;
         Ok(match self.settle(call, &cleared, &result, false).await? {
             Advanced::Moved(OutboundState::Waiting { until, reason: Hold::Retry, .. }) => {
-                let delay = Duration::from_millis(until.saturating_sub(self.now_ms()));
+                let delay = Duration::from_millis(until.saturating_sub(self.core.now_ms()));
                 Dispatched::Busy(delay.min(BUSY_MAX))
             }
             _ => Dispatched::Called,
         })
-    }
-
-    /// Refuses what waits for a person who has just opted out, so that nobody finds it waiting. That nothing leaves is
-    /// not up to this: every message asks for consent at its gate.
-    pub(in crate::app) async fn refuse_waiting_after(
-        &self,
-        organization: &Organization,
-        entry: &ConsentEntry,
-    ) {
-        if entry.state == ConsentState::OptedOut
-            && let Err(error) = self.refuse_waiting(organization, entry).await
-        {
-            tracing::warn!(%organization, %error, "what waits for a person who opted out is refused later");
-        }
-    }
-
-    async fn refuse_waiting(
-        &self,
-        organization: &Organization,
-        entry: &ConsentEntry,
-    ) -> Result<(), store::Error> {
-        let recent = self
-            .store
-            .history(organization, Some(&entry.phone), HistoryId::END, WAITING_LOOKED_THROUGH_MAX)
-            .await?;
-        let ids: Vec<MessageId> = recent
-            .into_iter()
-            .filter_map(|(_, message)| match message {
-                MessageRef::Id(id) => Some(id),
-                MessageRef::Sid(_) => None,
-            })
-            .collect();
-        for stored in self.store.outbounds(organization, &ids).await?.into_iter().flatten() {
-            let channel = ConsentChannel::from(stored.outbound.to.channel());
-            let silenced = entry.channel == ConsentChannel::All || entry.channel == channel;
-            if silenced {
-                self.keep(organization, &stored, Fact::OptedOut).await?;
-            }
-        }
-        Ok(())
     }
 }

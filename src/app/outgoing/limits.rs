@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use super::Steps;
 use crate::{
-    app::App,
-    domain::{Organization, Outbound, UnixMs, pace::Pace, quiet_hours::QuietHours},
+    app::Scope,
+    domain::{Outbound, UnixMs, pace::Pace, quiet_hours::QuietHours},
     store,
 };
 
@@ -51,24 +52,24 @@ impl Limits {
     }
 }
 
-impl App {
+impl Scope<'_, Steps> {
     /// Counts one message of the day; whether the day's limit allows it.
-    pub(super) async fn count_of_the_day(&self, organization: &Organization) -> Result<bool, store::Error> {
-        let Some(max) = self.settings.limits.per_day else { return Ok(true) };
-        let day = self.now_ms() / DAY_MS;
+    pub(super) async fn count_of_the_day(&self) -> Result<bool, store::Error> {
+        let Some(max) = self.core.settings.limits.per_day else { return Ok(true) };
+        let day = self.core.now_ms() / DAY_MS;
         let name = format!("messages of day {day}");
-        let Some(count) = self.store.count(organization, &name, max, COUNT_KEPT).await? else {
+        let Some(count) = self.core.store.count(self.organization, &name, max, COUNT_KEPT).await? else {
             return Ok(false);
         };
         if count == (max * WARNING_PERCENT).div_ceil(100) {
             tracing::warn!(
                 event = "daily_limit_warning",
-                %organization,
+                organization = %self.organization,
                 count,
                 limit = max,
                 "{WARNING_PERCENT} % of the day's messages are sent: raise TEXTLEDGER_DAILY_LIMIT, or send less"
             );
-            self.metrics.daily_limit_warning();
+            self.core.metrics.daily_limit_warning();
         }
         Ok(true)
     }

@@ -5,14 +5,13 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
+    Outgoing,
     advance::{Advanced, Occasion},
     content::Content,
 };
 use crate::{
-    app::{App, DECISIONS_MAX},
-    domain::{
-        MessageId, Organization, Outbound, OutboundState, outgoing::Fact, placeholder_sid::placeholder_sid,
-    },
+    app::{DECISIONS_MAX, Scope},
+    domain::{MessageId, Outbound, OutboundState, outgoing::Fact, placeholder_sid::placeholder_sid},
     store::{self, Kind},
     twilio::MessageSid,
 };
@@ -34,29 +33,30 @@ pub struct LocalMessage {
     pub content: Option<Arc<Content>>,
 }
 
-impl App {
+impl Scope<'_, Outgoing> {
     /// What we have of the message asked for under `id`.
-    pub async fn local_message(
-        &self,
-        organization: &Organization,
-        id: &MessageId,
-    ) -> Result<Option<LocalMessage>, store::Error> {
-        let Some(stored) = self.store.outbound(organization, id).await? else { return Ok(None) };
-        let content = self.content_of(organization, &stored).await?;
+    pub async fn local_message(&self, id: &MessageId) -> Result<Option<LocalMessage>, store::Error> {
+        let Some(stored) = self.core.store.outbound(self.organization, id).await? else { return Ok(None) };
+        let content = self.content_of(&stored).await?;
         Ok(Some(LocalMessage { outbound: stored.outbound, state: stored.state, content }))
     }
 
     /// Calls off the message asked for under `id`, if it waits; whether it did.
-    pub async fn call_off(&self, organization: &Organization, id: &MessageId) -> Result<bool, store::Error> {
+    pub async fn call_off(&self, id: &MessageId) -> Result<bool, store::Error> {
         for _ in 0..DECISIONS_MAX {
-            let Some(stored) = self.store.outbound(organization, id).await? else { return Ok(false) };
+            let Some(stored) = self.core.store.outbound(self.organization, id).await? else {
+                return Ok(false);
+            };
             if !matches!(stored.state, OutboundState::Waiting { .. }) {
                 return Ok(false);
             }
             let occasion = Occasion::Known(Fact::CalledOff);
             // It may have been taken from one wait to another.
-            let advanced =
-                self.advance(organization, &stored.outbound, &stored.state, occasion, false).await?;
+            let advanced = self
+                .steps
+                .of(self.organization)
+                .advance(&stored.outbound, &stored.state, occasion, false)
+                .await?;
             if let Advanced::Moved(OutboundState::Canceled { .. }) = advanced {
                 return Ok(true);
             }
@@ -66,34 +66,26 @@ impl App {
 
     /// The name by which the caller is told of a message whose SID the call has not brought: Twilio's, if a callback has
     /// brought it since; else the placeholder, and what is relayed to the caller's own URL has that name from now on.
-    pub async fn name_for_caller(&self, organization: &Organization, message: &LocalMessage) -> MessageSid {
+    pub async fn name_for_caller(&self, message: &LocalMessage) -> MessageSid {
         let id = message.outbound.id;
         let until = match &message.state {
             OutboundState::Accepted { message_sid, .. } => return message_sid.clone(),
             OutboundState::Waiting { until, .. } => *until,
-            _ => self.now_ms(),
+            _ => self.core.now_ms(),
         };
         if message.outbound.status_callback.is_some() {
-            let keep = NAME_KEPT + Duration::from_millis(until.saturating_sub(self.now_ms()));
+            let keep = NAME_KEPT + Duration::from_millis(until.saturating_sub(self.core.now_ms()));
             let (kind, name) = (Kind::Relay, id.to_string());
-            let noted =
-                self.store.change_document(organization, kind, &name, None, Some(TOLD), Some(keep)).await;
+            let noted = self
+                .core
+                .store
+                .change_document(self.organization, kind, &name, None, Some(TOLD), Some(keep))
+                .await;
             // The message is stored, and must not be asked for again: its caller is told of it all the same.
             if let Err(error) = noted {
-                tracing::error!(%organization, %id, %error, "what a message was called could not be stored");
+                tracing::error!(organization = %self.organization, %id, %error, "what a message was called could not be stored");
             }
         }
         placeholder_sid(&id)
-    }
-
-    /// The name by which the caller knows the message that is `id` to us and `sid` to Twilio.
-    pub(in crate::app) async fn name_known_to_caller(
-        &self,
-        organization: &Organization,
-        id: &MessageId,
-        sid: &MessageSid,
-    ) -> Result<MessageSid, store::Error> {
-        let told = self.store.document(organization, Kind::Relay, id.as_str()).await?;
-        Ok(if told.is_some() { placeholder_sid(id) } else { sid.clone() })
     }
 }

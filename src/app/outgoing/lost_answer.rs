@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use super::{
+    Outgoing,
     advance::Occasion,
     call::{Call, pause_after},
     dispatch::{BUSY_MAX, Dispatched},
 };
 use crate::{
-    app::App,
+    app::Scope,
     domain::{
-        Delivery, Organization, Outbound, OutboundState, Source, UnixMs,
+        Delivery, Outbound, OutboundState, Source, UnixMs,
         outgoing::{Fact, rule::Search},
     },
     store,
@@ -26,7 +27,7 @@ const PAGES_MAX: usize = 20;
 /// How far Twilio's clock may be behind ours: a message created so long before the call began may be the one.
 const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5);
 
-impl App {
+impl Scope<'_, Outgoing> {
     /// Searches for a message whose answer was lost, and hands on what came of it. Its call began at `since`.
     pub(super) async fn find_lost(
         &self,
@@ -34,19 +35,19 @@ impl App {
         from: &OutboundState,
         since: UnixMs,
     ) -> Result<Dispatched, store::Error> {
-        let (organization, outbound) = (&call.account.organization, call.outbound);
+        let outbound = call.outbound;
         let (search, dispatched) = match self.search(call, since).await? {
             Ok(Some(message_sid)) => (Search::Found(message_sid), Dispatched::Kept),
             Ok(None) => (Search::Nothing, Dispatched::Kept),
             Err(error) => {
                 let pause = pause_after(&error);
-                tracing::warn!(%organization, id = %outbound.id, %error, "Twilio could not be asked for a message");
+                tracing::warn!(organization = %self.organization, id = %outbound.id, %error, "Twilio could not be asked for a message");
                 (Search::Failed(pause), Dispatched::Busy(pause.min(BUSY_MAX)))
             }
         };
-        tracing::info!(%organization, id = %outbound.id, ?search, "a message whose answer was lost was searched for");
+        tracing::info!(organization = %self.organization, id = %outbound.id, ?search, "a message whose answer was lost was searched for");
         let occasion = Occasion::Known(Fact::Searched(search));
-        self.advance(organization, outbound, from, occasion, false).await?;
+        self.steps.of(self.organization).advance(outbound, from, occasion, false).await?;
         Ok(dispatched)
     }
 
@@ -57,7 +58,7 @@ impl App {
         call: &Call<'_>,
         since: UnixMs,
     ) -> Result<Result<Option<MessageSid>, client::Error>, store::Error> {
-        let (organization, credentials) = (&call.account.organization, &call.account.credentials);
+        let credentials = &call.account.credentials;
         let oldest = since.saturating_sub(CLOCK_SKEW_MAX.as_millis() as UnixMs);
         let list = ListMessages { to: Some(call.outbound.to.clone()), ..ListMessages::default() };
         let mut page: Option<MessagePage> = None;
@@ -77,7 +78,7 @@ impl App {
                 if created.is_some_and(|ms| ms + 1_000 <= oldest as i64) {
                     return Ok(Ok(None));
                 }
-                if is_like(message, call) && self.is_ours(organization, call.outbound, message).await? {
+                if is_like(message, call) && self.is_ours(call.outbound, message).await? {
                     return Ok(Ok(Some(message.sid.clone())));
                 }
             }
@@ -87,21 +88,23 @@ impl App {
     }
 
     /// Whether `message`, which Twilio has, is ours: it is unless its SID belongs to another of our messages.
-    async fn is_ours(
-        &self,
-        organization: &Organization,
-        outbound: &Outbound,
-        message: &resource::Message,
-    ) -> Result<bool, store::Error> {
+    async fn is_ours(&self, outbound: &Outbound, message: &resource::Message) -> Result<bool, store::Error> {
         let owner = |known: Vec<Option<Delivery>>| {
             known.into_iter().flatten().next().and_then(|delivery| delivery.id)
         };
         let sids = [message.sid.clone()];
-        match owner(self.store.deliveries(organization, &sids).await?) {
+        match owner(self.core.store.deliveries(self.organization, &sids).await?) {
             Some(id) => Ok(id == outbound.id),
             None => {
-                self.record_status(organization, self.accepted(outbound, message, Source::Poll)).await?;
-                Ok(owner(self.store.deliveries(organization, &sids).await?) == Some(outbound.id))
+                self.statuses
+                    .of(self.organization)
+                    .record_status(self.statuses.of(self.organization).accepted(
+                        outbound,
+                        message,
+                        Source::Poll,
+                    ))
+                    .await?;
+                Ok(owner(self.core.store.deliveries(self.organization, &sids).await?) == Some(outbound.id))
             }
         }
     }

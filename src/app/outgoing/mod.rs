@@ -5,6 +5,7 @@
 //! [`domain::outgoing`](crate::domain::outgoing::rule), and is alone in making the steps that the rule decides.
 
 mod advance;
+mod batch;
 pub mod bulk;
 mod call;
 pub mod content;
@@ -14,4 +15,51 @@ pub mod limits;
 pub mod local_message;
 mod lost_answer;
 pub mod notify;
+mod opt_out;
 pub mod send;
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+pub use self::advance::Steps;
+use super::{
+    Core,
+    accounts::Accounts,
+    consents::Consents,
+    incoming::{intake::Intake, status::Statuses},
+    reads::Reads,
+    scope::scoped,
+};
+use crate::{
+    domain::MessageId,
+    twilio::{Address, client::Client},
+};
+
+/// Sends: now, or from the queue.
+pub struct Outgoing {
+    pub(super) core: Arc<Core>,
+    pub(super) accounts: Arc<Accounts>,
+    pub(super) twilio: Client,
+    pub(super) steps: Arc<Steps>,
+    pub(super) consents: Arc<Consents>,
+    pub(super) statuses: Arc<Statuses>,
+    pub(super) reads: Arc<Reads>,
+    pub(super) intake: Arc<Intake>,
+    /// Notified when something has been put into the queue.
+    pub(super) wanted: Notify,
+}
+
+scoped!(Outgoing, Steps);
+
+impl Outgoing {
+    /// Returns when something has been put into the queue by this process.
+    pub async fn wanted(&self) {
+        self.wanted.notified().await;
+    }
+
+    /// A new id of a message to `recipient`.
+    fn new_id(&self, recipient: &Address) -> MessageId {
+        MessageId::new(self.core.store.partition(recipient.bare()), rand::random())
+    }
+}

@@ -7,12 +7,13 @@
 use std::time::Duration;
 
 use super::{
+    Outgoing,
     content::Content,
     send::{self, SendError},
 };
 use crate::{
-    app::{App, accounts::Account, consents::preferences::Preferences, idempotency::Seed},
-    domain::{Hold, MessageId, Organization, Outbound, UnixMs, consent::OptedOut, outgoing::Fallback},
+    app::{Scope, accounts::Account, consents::preferences::Preferences, idempotency::Seed},
+    domain::{Hold, MessageId, Outbound, UnixMs, consent::OptedOut, outgoing::Fallback},
     store::{NewOutbound, outbox::OUTBOUNDS_MAX},
     twilio::{Address, Channel},
 };
@@ -61,28 +62,24 @@ pub enum Skipped {
     NoSender,
 }
 
-impl App {
+impl Scope<'_, Outgoing> {
     /// Puts a message for each user and channel into the queue that they want and may be sent to on.
-    pub async fn notify(
-        &self,
-        organization: &Organization,
-        notify: &Notify,
-    ) -> Result<Vec<Notified>, SendError> {
-        if !self.is_clear() {
+    pub async fn notify(&self, notify: &Notify) -> Result<Vec<Notified>, SendError> {
+        if !self.intake.is_clear() {
             return Err(SendError::CatchingUp);
         }
-        let account = self.accounts().of(organization).ok_or(SendError::NotConfigured)?;
+        let account = self.accounts.of(self.organization).ok_or(SendError::NotConfigured)?;
         let (mut notified, mut queued) = (Vec::with_capacity(notify.user_ids.len()), Vec::new());
         for user in &notify.user_ids {
-            let preferences = self.preferences(organization, user).await?;
+            let preferences = self.consents.of(self.organization).preferences(user).await?;
             let (told, new) = self.messages_for(&account, notify, &preferences);
             notified.push(told);
             queued.extend(new);
         }
         for some in queued.chunks(OUTBOUNDS_MAX) {
-            self.enqueue(organization, some).await?;
+            self.steps.of(self.organization).enqueue(some).await?;
         }
-        self.dispatch_wanted.notify_one();
+        self.wanted.notify_one();
         Ok(notified)
     }
 
@@ -104,7 +101,7 @@ impl App {
                 Err(reason) => notified.skipped.push((channel, reason)),
             }
         }
-        let mut due = [self.now_ms(); 2];
+        let mut due = [self.core.now_ms(); 2];
         let mut reasons = [Hold::Turn; 2];
         if let (Some(after), [whatsapp, sms]) = (notify.fallback_after, &mut allowed[..]) {
             let after_ms = after.as_millis() as UnixMs;
@@ -121,8 +118,8 @@ impl App {
                 Channel::Sms | Channel::Rcs => &notify.content,
             };
             notified.queued.push((channel, outbound.id, reason == Hold::Fallback));
-            let sealed = content.seal_for(&outbound.id, &self.keys);
-            new.push(self.queued(outbound, Some(sealed), due, reason));
+            let sealed = content.seal_for(&outbound.id, &self.core.keys);
+            new.push(self.steps.of(self.organization).queued(outbound, Some(sealed), due, reason));
         }
         (notified, new)
     }
@@ -152,7 +149,7 @@ impl App {
         let user = &preferences.user_id;
         Ok(Outbound {
             id: match notify.seed {
-                Some(seed) => seed.message_id(self, &to, user),
+                Some(seed) => seed.message_id(self.core.store.as_ref(), &to, user),
                 None => self.new_id(&to),
             },
             from,
@@ -165,7 +162,7 @@ impl App {
             batch: None,
             status_callback: None,
             fallback: None,
-            created_at: self.now_ms(),
+            created_at: self.core.now_ms(),
             to,
         })
     }

@@ -11,14 +11,15 @@ use rand::RngExt;
 use tokio::time::Instant;
 
 use super::{
+    Outgoing,
     advance::{Advanced, Cleared, Created, Occasion},
     call::Call,
     content::Content,
 };
 use crate::{
-    app::{App, accounts::Account, contended, reads::messages::Message},
+    app::{Scope, accounts::Account, contended, reads::messages::Message},
     domain::{
-        Hold, MessageId, Organization, Outbound, OutboundState, Refusal, Standing, UnixMs,
+        Hold, MessageId, Outbound, OutboundState, Refusal, Standing, UnixMs,
         consent::OptedOut,
         outgoing::{rule::Circumstances, times},
     },
@@ -153,19 +154,19 @@ pub enum SendError {
     Store(#[from] store::Error),
 }
 
-impl App {
+impl Scope<'_, Outgoing> {
     /// Sends one message. `Ok` means that Twilio has it, may have it, or will get it; an error, that it does not and
     /// will not.
-    pub async fn send(&self, organization: &Organization, send: Send) -> Result<Sent, SendError> {
+    pub async fn send(&self, send: Send) -> Result<Sent, SendError> {
         if !self.intake.is_clear() {
             return Err(SendError::CatchingUp);
         }
         if let Some(id) = send.id
-            && let Some(sent) = self.sent_before(organization, id, &send.to).await?
+            && let Some(sent) = self.sent_before(id, &send.to).await?
         {
             return Ok(sent);
         }
-        let account = self.accounts.of(organization).ok_or(SendError::NotConfigured)?;
+        let account = self.accounts.of(self.organization).ok_or(SendError::NotConfigured)?;
         let (from, messaging_service_sid) =
             sender(&account, send.to.channel(), send.from, send.messaging_service_sid)?;
         let outbound = Outbound {
@@ -181,17 +182,17 @@ impl App {
             batch: None,
             status_callback: send.status_callback,
             fallback: None,
-            created_at: self.now_ms(),
+            created_at: self.core.now_ms(),
         };
-        let sealed = send.content.seal_for(&outbound.id, &self.keys);
-        let cleared = match self.create(organization, &outbound, &sealed, send.send_at).await? {
+        let sealed = send.content.seal_for(&outbound.id, &self.core.keys);
+        let cleared = match self.steps.of(self.organization).create(&outbound, &sealed, send.send_at).await? {
             Created::Cleared(cleared) => cleared,
             Created::Waiting(until, reason) => return Ok(waiting(outbound, until, reason)),
             Created::Refused { code, circumstances } => {
                 return Err(refused(code, &circumstances, &outbound));
             }
             Created::Before => {
-                let sent = self.sent_before(organization, outbound.id, &outbound.to).await?;
+                let sent = self.sent_before(outbound.id, &outbound.to).await?;
                 return sent.ok_or_else(|| contended().into());
             }
         };
@@ -230,14 +231,11 @@ impl App {
 
     /// What became of the message `id`, if an earlier try of the same request has stored it. One that was refused then
     /// is refused again.
-    async fn sent_before(
-        &self,
-        organization: &Organization,
-        id: MessageId,
-        to: &Address,
-    ) -> Result<Option<Sent>, SendError> {
-        let Some(message) = self.message_by_id(organization, &id).await? else { return Ok(None) };
-        if let Some(stored) = self.store.outbound(organization, &id).await?
+    async fn sent_before(&self, id: MessageId, to: &Address) -> Result<Option<Sent>, SendError> {
+        let Some(message) = self.reads.of(self.organization).message_by_id(&id).await? else {
+            return Ok(None);
+        };
+        if let Some(stored) = self.core.store.outbound(self.organization, &id).await?
             && let OutboundState::Refused { code, reason, twilio_code, .. } = stored.state
         {
             return Err(SendError::Refused { code, reason, twilio_code });
@@ -252,7 +250,7 @@ impl App {
         call: &Call<'_>,
         mut cleared: Cleared,
     ) -> Result<(Cleared, Result<resource::Message, client::Error>), SendError> {
-        let (organization, outbound) = (&call.account.organization, call.outbound);
+        let outbound = call.outbound;
         let give_up = Instant::now() + times::REQUEST_RETRY_TIME_MAX;
         let mut delay = RETRY_DELAY_MIN;
         loop {
@@ -271,7 +269,12 @@ impl App {
             if !self.intake.is_clear() {
                 return Ok((cleared, Err(error)));
             }
-            match self.advance(organization, outbound, cleared.state(), Occasion::CalledAgain, true).await {
+            match self
+                .steps
+                .of(self.organization)
+                .advance(outbound, cleared.state(), Occasion::CalledAgain, true)
+                .await
+            {
                 Ok(Advanced::Cleared(again)) => cleared = again,
                 Ok(Advanced::Refused { code, circumstances }) => {
                     return Err(refused(code, &circumstances, outbound));

@@ -2,10 +2,11 @@
 
 use futures_util::{StreamExt, TryStreamExt};
 
+use super::Reads;
 use crate::{
-    app::App,
+    app::Scope,
     domain::{
-        HistoryId, Hold, MessageId, MessageRef, Organization, Outbound, OutboundState, Refusal, UnixMs,
+        HistoryId, Hold, MessageId, MessageRef, Outbound, OutboundState, Refusal, UnixMs,
         delivery::{self, DeliveryEntry},
     },
     store::{self, StoredOutbound, outbox::OUTBOUNDS_MAX},
@@ -81,55 +82,42 @@ pub const LOOKED_THROUGH_MAX: usize = 2_000;
 /// Messages that are read at the same time.
 const READ_AT_ONCE: usize = 32;
 
-impl App {
+impl Scope<'_, Reads> {
     /// The message `sid`, whoever sent it.
-    pub async fn message(
-        &self,
-        organization: &Organization,
-        sid: &MessageSid,
-    ) -> Result<Option<Message>, store::Error> {
-        let Some(stored) = self.store.message(organization, sid).await? else { return Ok(None) };
+    pub async fn message(&self, sid: &MessageSid) -> Result<Option<Message>, store::Error> {
+        let Some(stored) = self.core.store.message(self.organization, sid).await? else { return Ok(None) };
         let outbound = match stored.delivery.id {
-            Some(id) => self.store.outbound(organization, &id).await?.map(|stored| stored.outbound),
+            Some(id) => self.core.store.outbound(self.organization, &id).await?.map(|stored| stored.outbound),
             None => None,
         };
         Ok(tracked(sid, stored, outbound))
     }
 
     /// The message asked for under `id`.
-    pub async fn message_by_id(
-        &self,
-        organization: &Organization,
-        id: &MessageId,
-    ) -> Result<Option<Message>, store::Error> {
-        Ok(self.messages_by_id(organization, &[*id]).await?.pop().flatten())
+    pub async fn message_by_id(&self, id: &MessageId) -> Result<Option<Message>, store::Error> {
+        Ok(self.messages_by_id(&[*id]).await?.pop().flatten())
     }
 
     /// The messages asked for under `ids`, in their order.
     pub(in crate::app) async fn messages_by_id(
         &self,
-        organization: &Organization,
         ids: &[MessageId],
     ) -> Result<Vec<Option<Message>>, store::Error> {
         let mut messages = Vec::with_capacity(ids.len());
         for some in ids.chunks(OUTBOUNDS_MAX) {
-            let stored = self.store.outbounds(organization, some).await?;
+            let stored = self.core.store.outbounds(self.organization, some).await?;
             let read = futures_util::stream::iter(0..stored.len())
-                .map(|index| self.message_of(organization, stored[index].as_ref()))
+                .map(|index| self.message_of(stored[index].as_ref()))
                 .buffered(READ_AT_ONCE);
             messages.extend(read.try_collect::<Vec<_>>().await?);
         }
         Ok(messages)
     }
 
-    async fn message_of(
-        &self,
-        organization: &Organization,
-        stored: Option<&StoredOutbound>,
-    ) -> Result<Option<Message>, store::Error> {
+    async fn message_of(&self, stored: Option<&StoredOutbound>) -> Result<Option<Message>, store::Error> {
         let Some(StoredOutbound { outbound, state, .. }) = stored else { return Ok(None) };
         if let OutboundState::Accepted { message_sid, .. } = state
-            && let Some(stored) = self.store.message(organization, message_sid).await?
+            && let Some(stored) = self.core.store.message(self.organization, message_sid).await?
         {
             return Ok(tracked(message_sid, stored, Some(outbound.clone())));
         }
@@ -145,7 +133,7 @@ impl App {
             | OutboundState::Unknown { .. }
             | OutboundState::Canceled { .. } => {}
         }
-        let status = state.standing(self.now_ms()).shown(None);
+        let status = state.standing(self.core.now_ms()).shown(None);
         let ended_at = match state {
             OutboundState::Refused { at, .. } | OutboundState::Canceled { at } => Some(*at),
             _ => None,
@@ -171,7 +159,6 @@ impl App {
     /// there may be more. What it costs does not depend on how many are stored.
     pub async fn history(
         &self,
-        organization: &Organization,
         filter: &Filter,
         before: Option<HistoryId>,
         limit: usize,
@@ -184,10 +171,11 @@ impl App {
         while looked_through < LOOKED_THROUGH_MAX {
             // One more than wanted tells whether there is a next page.
             let wanted = (limit - messages.len() + 1).clamp(HISTORY_READ_MIN.min(limit + 1), OUTBOUNDS_MAX);
-            let page = self.store.history(organization, filter.to.as_deref(), before, wanted).await?;
+            let page =
+                self.core.store.history(self.organization, filter.to.as_deref(), before, wanted).await?;
             let is_last = page.len() < wanted;
             let read = futures_util::stream::iter(0..page.len())
-                .map(|index| self.named(organization, &page[index].1))
+                .map(|index| self.named(&page[index].1))
                 .buffered(READ_AT_ONCE);
             let read: Vec<Option<Message>> = read.try_collect().await?;
             for ((place, _), message) in page.into_iter().zip(read) {
@@ -210,14 +198,10 @@ impl App {
         Ok((messages, Some(before)))
     }
 
-    async fn named(
-        &self,
-        organization: &Organization,
-        name: &MessageRef,
-    ) -> Result<Option<Message>, store::Error> {
+    async fn named(&self, name: &MessageRef) -> Result<Option<Message>, store::Error> {
         match name {
-            MessageRef::Id(id) => self.message_by_id(organization, id).await,
-            MessageRef::Sid(sid) => self.message(organization, sid).await,
+            MessageRef::Id(id) => self.message_by_id(id).await,
+            MessageRef::Sid(sid) => self.message(sid).await,
         }
     }
 }

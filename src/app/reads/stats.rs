@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::Reads;
 use crate::{
-    app::App,
+    app::Scope,
     domain::{
-        Organization, UnixMs,
+        UnixMs,
         stats::{Counter, Counts, Latency, Unit},
     },
     store,
@@ -47,19 +48,14 @@ pub fn unit_of(window_ms: UnixMs) -> Unit {
     if window_ms <= MINUTES_WINDOW_MAX_MS { Unit::Minute } else { Unit::Hour }
 }
 
-impl App {
+impl Scope<'_, Reads> {
     /// What is counted for the last `window_ms`, in parts of `bucket_ms`: a multiple of the window's unit.
-    pub async fn stats(
-        &self,
-        organization: &Organization,
-        window_ms: UnixMs,
-        bucket_ms: UnixMs,
-    ) -> Result<Stats, store::Error> {
+    pub async fn stats(&self, window_ms: UnixMs, bucket_ms: UnixMs) -> Result<Stats, store::Error> {
         let unit = unit_of(window_ms);
         // The present minute or hour is the last one.
-        let until = unit.start(self.now_ms()) + unit.ms();
+        let until = unit.start(self.core.now_ms()) + unit.ms();
         let from = until - window_ms.div_ceil(bucket_ms) * bucket_ms;
-        let counted = self.store().counts(organization, unit, from, until).await?;
+        let counted = self.core.store.counts(self.organization, unit, from, until).await?;
         Ok(sum(from, until, bucket_ms, &counted))
     }
 }

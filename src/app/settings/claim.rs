@@ -90,7 +90,7 @@ impl App {
 
     async fn claims(&self, sid: &AccountSid) -> Result<(Option<String>, Vec<Organization>), store::Error> {
         let (installation, name) = (Organization::installation(), accounts::name(sid));
-        let known = self.store.document(&installation, Kind::Account, &name).await?;
+        let known = self.core.store.document(&installation, Kind::Account, &name).await?;
         let claims = known.as_deref().map(serde_json::from_str::<Claims>).transpose();
         let claims = claims.map_err(|error| store::Error::Unreadable(format!("claims on {sid}: {error}")))?;
         Ok((known, claims.unwrap_or_default().claimants))
@@ -105,7 +105,7 @@ impl App {
         let (installation, name) = (Organization::installation(), accounts::name(sid));
         let claims = Claims { claimants, draw: rand::rng().random() };
         let after = serde_json::to_string(&claims).expect("names and a number can be written");
-        self.store.change_document(&installation, Kind::Account, &name, before, Some(&after), None).await
+        self.core.store.change_document(&installation, Kind::Account, &name, before, Some(&after), None).await
     }
 
     /// Whether the saved settings of one of `claimants` name the account, as far as can be told.

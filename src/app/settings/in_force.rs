@@ -98,7 +98,7 @@ impl App {
         let mut saved = self.known.saved.lock().await;
         // Asked for first: a change during the reading is read next time.
         let installation = Organization::installation();
-        let revision = self.store.document(&installation, Kind::Revision, REVISION).await?;
+        let revision = self.core.store.document(&installation, Kind::Revision, REVISION).await?;
         let now = self.now_ms();
         let is_known = saved
             .read
@@ -127,7 +127,7 @@ impl App {
         for (organization, sealed) in self.all_sealed().await? {
             if self.open_settings(&organization, &sealed).is_err() {
                 found.unopened.push(organization);
-            } else if self.keys.is_current(&sealed) {
+            } else if self.core.keys.is_current(&sealed) {
                 found.current += 1;
             } else {
                 found.former.push(organization);
@@ -141,7 +141,8 @@ impl App {
         let installation = Organization::installation();
         let (mut all, mut after) = (Vec::new(), String::new());
         loop {
-            let page = self.store.documents(&installation, Kind::Settings, &after, DOCUMENTS_MAX).await?;
+            let page =
+                self.core.store.documents(&installation, Kind::Settings, &after, DOCUMENTS_MAX).await?;
             let Some((last, _)) = page.last() else { return Ok(all) };
             after.clone_from(last);
             all.extend(
@@ -154,11 +155,12 @@ impl App {
     /// Lets every instance know that settings have changed.
     pub(super) async fn count_revision(&self) -> Result<(), store::Error> {
         let installation = Organization::installation();
-        let before = self.store.document(&installation, Kind::Revision, REVISION).await?;
+        let before = self.core.store.document(&installation, Kind::Revision, REVISION).await?;
         let count: u64 = before.as_deref().and_then(|count| count.parse().ok()).unwrap_or_default();
         let after = count.wrapping_add(1).to_string();
         // Where this fails somebody else has just counted, and whoever sees that reads our change too.
-        self.store
+        self.core
+            .store
             .change_document(&installation, Kind::Revision, REVISION, before.as_deref(), Some(&after), None)
             .await
             .map(drop)

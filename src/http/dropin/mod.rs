@@ -69,7 +69,7 @@ async fn create(
     let SdkCaller { caller, account_sid } = caller;
     let organization = caller.organization.clone();
     once(state.clone(), &caller, "twilio/messages", key?, fingerprint, async move |seed| {
-        send.id = seed.map(|seed| seed.message_id(&state.app, &send.to, ""));
+        send.id = seed.map(|seed| seed.message_id(state.app.store().as_ref(), &send.to, ""));
         let sent = send_logged(&state, &organization, send).await?;
         let resource = sent.resource.as_deref().and_then(|resource| resource.raw.as_ref());
         match resource {
@@ -85,7 +85,7 @@ async fn create(
 
 async fn send_logged(state: &State, organization: &Organization, send: Send) -> Result<Sent, SendError> {
     let (to, media) = (send.to.to_string(), send.content.media_url.len());
-    let result = state.app.send(organization, send).await;
+    let result = state.app.outgoing.of(organization).send(send).await;
     match &result {
         Ok(sent) => tracing::info!(
             %organization, id = %sent.id, to, media,
@@ -105,7 +105,7 @@ async fn unnamed(
     account_sid: &AccountSid,
     sent: &Sent,
 ) -> serde_json::Value {
-    let message = match state.app.local_message(organization, &sent.id).await {
+    let message = match state.app.outgoing.of(organization).local_message(&sent.id).await {
         Ok(message) => message,
         Err(error) => {
             tracing::error!(%organization, id = %sent.id, %error, "a message that was stored cannot be read");
@@ -114,7 +114,7 @@ async fn unnamed(
     };
     match message {
         Some(message) => {
-            let name = state.app.name_for_caller(organization, &message).await;
+            let name = state.app.outgoing.of(organization).name_for_caller(&message).await;
             local_message::json(account_sid, &name, &message, state.app.now_ms())
         }
         None => local_message::json_of_sent(account_sid, sent),
@@ -170,7 +170,7 @@ async fn update(
             return Err(ApiError::not_finished());
         }
         let id = message.outbound.id;
-        if !state.app.call_off(organization, &id).await? {
+        if !state.app.outgoing.of(organization).call_off(&id).await? {
             return Err(ApiError::not_cancelable());
         }
         tracing::info!(%organization, %id, "message called off");
@@ -211,7 +211,7 @@ async fn find(state: &State, caller: &SdkCaller, request: &HttpRequest) -> Resul
     let sid = MessageSid::parse(sid).map_err(|_| ApiError::not_found(request.path()))?;
     let id: Option<MessageId> = id_of_placeholder(&sid);
     let message = match id {
-        Some(id) => state.app.local_message(&caller.caller.organization, &id).await?,
+        Some(id) => state.app.outgoing.of(&caller.caller.organization).local_message(&id).await?,
         None => None,
     };
     Ok(match message {
@@ -236,7 +236,7 @@ async fn on(
         },
     };
     let call = Passed { message: Some(sid), method, query };
-    let (status, mut raw) = state.app.pass(&caller.caller.organization, &call).await?;
+    let (status, mut raw) = state.app.passthrough.of(&caller.caller.organization).pass(&call).await?;
     if sid != known_as {
         for name in ["sid", "uri"] {
             if let Some(text) = raw.0.get(name).and_then(|text| text.as_str()) {
@@ -248,7 +248,7 @@ async fn on(
 }
 
 async fn pass(state: &State, caller: &SdkCaller, call: Passed<'_>) -> Result<HttpResponse, ApiError> {
-    let (status, raw) = state.app.pass(&caller.caller.organization, &call).await?;
+    let (status, raw) = state.app.passthrough.of(&caller.caller.organization).pass(&call).await?;
     Ok(answer(status, &raw.0))
 }
 

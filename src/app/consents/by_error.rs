@@ -1,0 +1,37 @@
+//! Opt-outs that an error of Twilio's tells of.
+
+use super::Consents;
+use crate::{
+    app::{DECISIONS_MAX, Scope, contended},
+    domain::consent::ConsentSource,
+    store::{self, ConsentUpdate},
+    twilio::{Address, MessageSid},
+};
+
+impl Scope<'_, Consents> {
+    /// Records the opt-out that an error of Twilio's stands for.
+    pub(in crate::app) async fn opt_out_by_error(
+        &self,
+        recipient: &Address,
+        source: ConsentSource,
+        sid: Option<&MessageSid>,
+    ) -> Result<(), store::Error> {
+        for _ in 0..DECISIONS_MAX {
+            let known = self.core.store.consent(self.organization, recipient.bare()).await?;
+            let change = known.consent.opted_out_by_error(
+                recipient.bare(),
+                recipient.channel(),
+                source,
+                sid,
+                self.core.now_ms(),
+            );
+            let Some((consent, entry)) = change else { return Ok(()) };
+            let update =
+                ConsentUpdate { expected: known.version, consent, entry, evidence: None, actor: None };
+            if self.core.store.change_consent(self.organization, update).await? {
+                return Ok(());
+            }
+        }
+        Err(contended())
+    }
+}

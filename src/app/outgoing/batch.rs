@@ -1,0 +1,86 @@
+//! A batch as it is stored: it holds what Twilio is to be given with each of its messages, and whether it was called off.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Steps, content::Content};
+use crate::{
+    app::Scope,
+    domain::{BatchId, UnixMs},
+    store::{self, Kind},
+    twilio::Address,
+};
+
+/// Batches whose content is held in memory, so that it is not opened for each message.
+const CACHED_MAX: usize = 64;
+
+/// A batch as it is stored.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Batch {
+    /// How many were accepted.
+    pub(super) total: usize,
+    /// When it was asked for.
+    pub(super) created_at: UnixMs,
+    /// When it was called off.
+    pub(super) canceled_at: Option<UnixMs>,
+    /// Those who were not accepted, for they have opted out.
+    pub(super) opted_out: Vec<Address>,
+    /// What Twilio is to be given, sealed.
+    pub(super) content: String,
+}
+
+impl Scope<'_, Steps> {
+    /// The batch `id`; `None` if it was not accepted.
+    pub(super) async fn batch(&self, id: &BatchId) -> Result<Option<Batch>, store::Error> {
+        let Some(text) = self.core.store.document(self.organization, Kind::Batch, id.as_str()).await? else {
+            return Ok(None);
+        };
+        read(id, &text).map(Some)
+    }
+
+    /// What Twilio is to be given with each message of the batch; `None` if the batch was not accepted.
+    pub(super) async fn content_of_batch(&self, id: &BatchId) -> Result<Option<Arc<Content>>, store::Error> {
+        if let Some(content) = self.contents.get(id) {
+            return Ok(Some(content));
+        }
+        let Some(batch) = self.batch(id).await? else { return Ok(None) };
+        let content = Arc::new(Content::open_for_batch(id, &batch.content, &self.core.keys)?);
+        self.contents.put(id.clone(), content.clone());
+        Ok(Some(content))
+    }
+
+    /// Whether the batch has been called off.
+    pub(super) async fn is_canceled(&self, id: &BatchId) -> Result<bool, store::Error> {
+        Ok(self.batch(id).await?.is_some_and(|batch| batch.canceled_at.is_some()))
+    }
+}
+
+/// A batch as text.
+pub(super) fn encode(batch: &Batch) -> String {
+    serde_json::to_string(batch).expect("a batch has string keys")
+}
+
+/// Reads what is stored about the batch `id`.
+pub(super) fn read<T: serde::de::DeserializeOwned>(id: &BatchId, text: &str) -> Result<T, store::Error> {
+    serde_json::from_str(text).map_err(|error| store::Error::Unreadable(format!("batch {id}: {error}")))
+}
+
+/// What is held in memory of batches that leave: opened content, of the last [`CACHED_MAX`] of them.
+#[derive(Default)]
+pub(in crate::app) struct ContentCache(std::sync::Mutex<Vec<(BatchId, Arc<Content>)>>);
+
+impl ContentCache {
+    fn get(&self, id: &BatchId) -> Option<Arc<Content>> {
+        let opened = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        opened.iter().find(|(known, _)| known == id).map(|(_, content)| content.clone())
+    }
+
+    fn put(&self, id: BatchId, content: Arc<Content>) {
+        let mut opened = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if opened.len() == CACHED_MAX {
+            opened.remove(0);
+        }
+        opened.push((id, content));
+    }
+}
