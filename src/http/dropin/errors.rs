@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use crate::{
     app::send::SendError,
+    domain::Role,
     http::{
-        auth::Role,
         idempotency::Failure,
         problem::{Code, Problem},
         time,
