@@ -18,12 +18,12 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     domain::{
+        ApiKey, Replies, Role,
         consent::OptOutScope,
         message_id::PARTITIONS_MAX,
         pace::{InvalidPace, Pace},
         quiet_hours::{InvalidQuietHours, QuietHours},
     },
-    http::auth::{ApiKey, Role},
     phone::Region,
     sealing::MasterKeys,
     twilio::keyword::{FurtherWords, Keywords},
@@ -86,17 +86,6 @@ pub enum Store {
     Embedded(PathBuf),
     /// In Redis; the URL may hold a password.
     Redis(SecretString),
-}
-
-/// What is said to a person where Twilio does not say it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Replies {
-    /// After an opt-out.
-    pub opted_out: String,
-    /// After an opt-in.
-    pub opted_in: String,
-    /// On HELP.
-    pub help: String,
 }
 
 /// The whole configuration.

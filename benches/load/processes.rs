@@ -10,7 +10,10 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
-use textledger::http::auth::{self, Claims, Role};
+use textledger::{
+    domain::Role,
+    http::auth::{self, Claims},
+};
 
 use crate::requests::{ACCOUNT_SID, AUTH_TOKEN, PUBLIC_URL};
 

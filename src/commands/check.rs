@@ -22,8 +22,8 @@ use crate::{
     },
     clock::{Clock, SystemClock},
     config::{self, Config},
-    domain::{AccountSettings, Organization},
-    http::auth::{self, Claims, Role},
+    domain::{AccountSettings, Organization, Role},
+    http::auth::{self, Claims},
     startup,
     twilio::{
         Address, Form,

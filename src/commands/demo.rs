@@ -19,8 +19,8 @@ use super::{Misuse, asked_to_stop, block_on, say};
 use crate::{
     clock::{Clock, SystemClock},
     config::Config,
-    domain::Organization,
-    http::auth::{self, Claims, Role},
+    domain::{Organization, Role},
+    http::auth::{self, Claims},
     simulator, startup,
     startup::Service,
     telemetry,

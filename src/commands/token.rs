@@ -8,8 +8,8 @@ use super::{Misuse, configure, say};
 use crate::{
     clock::{Clock, SystemClock},
     config,
-    domain::Organization,
-    http::auth::{self, Claims, Role},
+    domain::{Organization, Role},
+    http::auth::{self, Claims},
     startup,
 };
 

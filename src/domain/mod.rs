@@ -1,6 +1,7 @@
 //! What textledger knows and the rules by which it changes: pure, without IO, clock or randomness.
 
 pub mod account;
+pub mod api_key;
 pub mod consent;
 pub mod delivery;
 pub mod event;
@@ -11,10 +12,13 @@ pub mod outgoing;
 pub mod pace;
 pub mod placeholder_sid;
 pub mod quiet_hours;
+pub mod replies;
+pub mod role;
 pub mod stats;
 pub mod task;
 
 pub use account::{AccountSettings, NamedSecret};
+pub use api_key::ApiKey;
 pub use consent::Consent;
 pub use delivery::{Delivery, Source, StatusChange};
 pub use event::{Event, EventId, Stream};
@@ -23,6 +27,8 @@ pub use message_id::{BatchId, MessageId};
 pub use organization::Organization;
 pub use outgoing::{Flow, Hold, Outbound, OutboundState, Refusal, Standing};
 pub use quiet_hours::QuietHours;
+pub use replies::Replies;
+pub use role::{Right, Role};
 pub use task::{Task, TaskLine};
 
 /// Milliseconds since 1970-01-01 00:00 UTC.

@@ -54,7 +54,11 @@ use self::{
     rate_limit::RateLimit,
     refusals::Refusals,
 };
-use crate::{app::App, config::Replies, domain::UnixMs, worker::tailer::Tailer};
+use crate::{
+    app::App,
+    domain::{Replies, UnixMs},
+    worker::tailer::Tailer,
+};
 
 /// What the handlers share.
 pub struct State {

@@ -11,13 +11,12 @@ use actix_web::{
 };
 use serde_json::json;
 
-use super::auth::Role;
 use crate::{
     app::{
         outgoing::send::SendError,
         settings::{Fault, ReadError, SaveError, Unopened},
     },
-    domain::{Refusal, consent::OptedOut},
+    domain::{Refusal, Role, consent::OptedOut},
     phone::InvalidPhoneNumber,
     store,
     twilio::{Channel, client, error_code::ErrorCode},

@@ -69,7 +69,7 @@ impl RateLimit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::auth::Role;
+    use crate::domain::Role;
 
     #[test]
     fn a_caller_may_call_in_bursts_and_is_nobody_else() {

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use textledger::{
-    http::{FORM_BYTES_MAX, auth::Role},
+    domain::Role,
+    http::FORM_BYTES_MAX,
     twilio::{
         Form,
         signature::{self, Algorithm, SIGNATURE_HEADER, SigningKey},

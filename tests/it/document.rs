@@ -4,7 +4,7 @@ use std::path::Path;
 
 use reqwest::Method;
 use serde_json::Value;
-use textledger::http::auth::Role;
+use textledger::domain::Role;
 
 use crate::{
     api::on_both_stores,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::json;
-use textledger::http::auth::Role;
+use textledger::domain::Role;
 use tokio::{sync::Mutex, task::JoinSet};
 
 use crate::{

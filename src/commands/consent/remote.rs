@@ -11,8 +11,8 @@ use crate::{
     app::consents::record::Imported,
     clock::{Clock, SystemClock},
     config::Config,
-    domain::Organization,
-    http::auth::{self, Claims, Role},
+    domain::{Organization, Role},
+    http::auth::{self, Claims},
     startup,
 };
 

@@ -13,9 +13,8 @@ use serde_json::{Value, json};
 
 use crate::{
     app::outgoing::send::SendError,
-    domain::Refusal,
+    domain::{Refusal, Role},
     http::{
-        auth::Role,
         idempotency::Failure,
         problem::{Code, Problem},
         time,

@@ -2,7 +2,7 @@
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
-use textledger::http::auth::Role;
+use textledger::domain::Role;
 
 use super::on_both_stores;
 use crate::support::service::{

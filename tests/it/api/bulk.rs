@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use textledger::http::auth::Role;
+use textledger::domain::Role;
 
 use super::on_both_stores;
 use crate::support::{

@@ -1,7 +1,7 @@
 //! The test of the connection to Twilio: which credentials hold, and what to do about those that do not.
 
 use serde_json::{Value, json};
-use textledger::http::auth::Role;
+use textledger::domain::Role;
 
 use super::on_both_stores;
 use crate::support::{

@@ -1,7 +1,7 @@
 //! Event Streams beside the callbacks.
 
 use serde_json::{Value, json};
-use textledger::http::auth::Role;
+use textledger::domain::Role;
 
 use super::on_both_stores;
 use crate::support::service::{ACCOUNT_SID, OUR_NUMBER, On, PERSON, TestService, answer, callback, reply};

@@ -2,7 +2,7 @@
 
 use futures_util::StreamExt;
 use serde_json::Value;
-use textledger::http::auth::Role;
+use textledger::domain::Role;
 
 use super::on_both_stores;
 use crate::support::{

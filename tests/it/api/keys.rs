@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::json;
 use textledger::{
-    http::auth::Role,
+    domain::Role,
     twilio::{
         Form,
         signature::{self, Algorithm, SETTINGS_HEADER, SIGNATURE_HEADER, SigningKey},

@@ -1,7 +1,7 @@
 //! Sending through a simulated Twilio: what it accepts, refuses, limits, loses.
 
 use serde_json::json;
-use textledger::{http::auth::Role, twilio::MessageStatus};
+use textledger::{domain::Role, twilio::MessageStatus};
 
 use super::on_both_stores;
 use crate::support::{

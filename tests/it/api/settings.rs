@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use serde_json::{Value, json};
-use textledger::http::auth::Role;
+use textledger::domain::Role;
 use tokio::task::JoinSet;
 
 use super::on_both_stores;

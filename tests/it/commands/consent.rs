@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, process::Output};
 
-use textledger::http::auth::Role;
+use textledger::domain::Role;
 
 use super::text;
 use crate::{

@@ -1,7 +1,7 @@
 //! A bulk survives everything that can happen to it: each recipient gets exactly one message.
 
 use serde_json::{Value, json};
-use textledger::{http::auth::Role, simulator::Direction};
+use textledger::{domain::Role, simulator::Direction};
 
 use crate::support::{
     eventually_within,

@@ -12,7 +12,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use textledger::http::auth::Role;
+use textledger::domain::Role;
 use tokio::task::JoinSet;
 
 use crate::support::{
@@ -171,7 +171,7 @@ async fn what_is_spooled_survives_a_kill_and_a_torn_record() {
     assert_eq!(counted(&service.all_events().await), expected);
     let bare = whatsapp.strip_prefix("whatsapp:").unwrap();
     let whatsapp = json!({ "to_number": bare, "message": "hello" });
-    let refused = service.post(textledger::http::auth::Role::Sender, "/api/sms/whatsapp/send", &whatsapp);
+    let refused = service.post(textledger::domain::Role::Sender, "/api/sms/whatsapp/send", &whatsapp);
     assert_eq!(crate::support::service::answer(refused).await.1["code"], "recipient_opted_out");
     // STOP and START in their order: only Twilio, which nobody plays here, is in the way.
     assert_ne!(service.send("+14155550178", "hello").await.1["code"], "recipient_opted_out");

@@ -12,8 +12,8 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use textledger::{
-    domain::Organization,
-    http::auth::{self, Claims, Role},
+    domain::{Organization, Role},
+    http::auth::{self, Claims},
     twilio::{
         Form,
         signature::{self, Algorithm, SIGNATURE_HEADER, SigningKey},
