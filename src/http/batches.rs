@@ -38,11 +38,14 @@ struct Batch {
     /// Twilio's statuses.
     counts: BTreeMap<String, usize>,
     /// When the first left.
+    #[schema(format = DateTime)]
     started_at: Option<String>,
     /// When nothing was left to be done.
+    #[schema(format = DateTime)]
     finished_at: Option<String>,
     /// Messages that left per second so far.
     rate_per_s: Option<f64>,
+    #[schema(format = DateTime)]
     estimated_finish_at: Option<String>,
 }
 
@@ -67,8 +70,10 @@ impl From<Progress> for Batch {
 }
 
 /// How far a batch is.
+///
+/// `state` is `done` when nothing is left to be done for any message of the batch.
 #[utoipa::path(
-    get, path = "/api/sms/batches/{batch_id}", tag = openapi::TAG, operation_id = "getBatch",
+    get, path = "/api/sms/batches/{batch_id}", tags = [openapi::TAG, openapi::BATCHES], operation_id = "getBatch",
     params(("batch_id" = String, Path, description = "the batch")),
     responses(ReadProblems, (status = 200, body = Batch, description = "how far it is")),
 )]
@@ -83,8 +88,10 @@ pub async fn progress(
 }
 
 /// Calls off what has not left of a batch.
+///
+/// What Twilio has is not touched. Calling it off again changes nothing.
 #[utoipa::path(
-    delete, path = "/api/sms/batches/{batch_id}", tag = openapi::TAG, operation_id = "cancelBatch",
+    delete, path = "/api/sms/batches/{batch_id}", tags = [openapi::TAG, openapi::BATCHES], operation_id = "cancelBatch",
     params(("batch_id" = String, Path, description = "the batch")),
     responses(ReadProblems, (status = 200, body = Batch, description = "what has become of it")),
 )]
@@ -116,8 +123,10 @@ struct Query {
 }
 
 /// Each recipient of a batch, in the order of the request.
+///
+/// A page at a time: ask again with `next_cursor` as `cursor` until it is null.
 #[utoipa::path(
-    get, path = "/api/sms/batches/{batch_id}/messages", tag = openapi::TAG, operation_id = "listBatchMessages",
+    get, path = "/api/sms/batches/{batch_id}/messages", tags = [openapi::TAG, openapi::BATCHES], operation_id = "listBatchMessages",
     params(("batch_id" = String, Path, description = "the batch"), Query),
     responses(ReadProblems, (status = 200, body = Page, description = "messages, in the order of the request")),
 )]

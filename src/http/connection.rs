@@ -39,9 +39,11 @@ pub struct AccountAnswer {
     kind: Option<String>,
 }
 
-/// Asks Twilio for the account, which sends nothing and costs nothing.
+/// Tests the credentials.
+///
+/// Twilio is asked for the account, which sends nothing and costs nothing.
 #[utoipa::path(
-    post, path = "/api/sms/test-connection", tag = openapi::TAG, operation_id = "testConnection",
+    post, path = "/api/sms/test-connection", tags = [openapi::TAG, openapi::SETUP], operation_id = "testConnection",
     responses(
         ReadProblems, ConflictProblems,
         (status = 200, body = TestAnswer, description = "whether Twilio took the credentials"),

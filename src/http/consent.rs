@@ -67,6 +67,7 @@ struct Channel {
     twilio_block: bool,
     #[schema(value_type = Option<String>, example = "keyword")]
     source: Option<ConsentSource>,
+    #[schema(format = DateTime)]
     at: Option<String>,
     #[schema(value_type = Option<String>)]
     message_sid: Option<MessageSid>,
@@ -90,6 +91,7 @@ impl Shown {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ConsentChange)]
 struct Change {
+    #[schema(format = DateTime)]
     at: String,
     #[schema(value_type = openapi::ConsentChannel)]
     channel: ConsentChannel,
@@ -125,8 +127,10 @@ struct Changes {
 }
 
 /// A person's consent per channel.
+///
+/// `opted_out` and `twilio_block` each keep messages from being sent.
 #[utoipa::path(
-    get, path = "/api/sms/consent/{phone}", tag = openapi::TAG, operation_id = "getConsent",
+    get, path = "/api/sms/consent/{phone}", tags = [openapi::TAG, openapi::CONSENT], operation_id = "getConsent",
     params(("phone" = String, Path, description = "a number in E.164, or of the default region", example = "+14155552671")),
     responses(ReadProblems, (status = 200, body = Shown, description = "what is known")),
 )]
@@ -154,9 +158,11 @@ struct Query {
     limit: Option<usize>,
 }
 
-/// Every change of a person's consent, oldest first, never rewritten.
+/// Every change of a person's consent, oldest first.
+///
+/// Changes are never rewritten. A page at a time: ask again with `next_cursor` as `cursor` until it is null.
 #[utoipa::path(
-    get, path = "/api/sms/consent/{phone}/history", tag = openapi::TAG, operation_id = "getConsentHistory",
+    get, path = "/api/sms/consent/{phone}/history", tags = [openapi::TAG, openapi::CONSENT], operation_id = "getConsentHistory",
     params(("phone" = String, Path, description = "a number in E.164, or of the default region", example = "+14155552671"), Query),
     responses(ReadProblems, (status = 200, body = Changes, description = "the changes")),
 )]
@@ -180,9 +186,11 @@ pub async fn history(
     Ok(HttpResponse::Ok().json(Changes { changes, next_cursor }))
 }
 
-/// Records a person's wish. It is our side only: Twilio's own block is lifted by the person alone.
+/// Records a person's wish.
+///
+/// It changes what textledger knows alone: Twilio's own block is lifted only by the person, who texts START.
 #[utoipa::path(
-    post, path = "/api/sms/consent", tag = openapi::TAG, operation_id = "recordConsent",
+    post, path = "/api/sms/consent", tags = [openapi::TAG, openapi::CONSENT], operation_id = "recordConsent",
     request_body = openapi::ConsentRequest,
     responses(WriteProblems, (status = 200, body = Shown, description = "what is known now")),
 )]
@@ -224,8 +232,10 @@ pub async fn record(
 }
 
 /// Everybody's consent as CSV.
+///
+/// A line per person and channel, in the form that the import takes.
 #[utoipa::path(
-    get, path = "/api/sms/consent/export", tag = openapi::TAG, operation_id = "exportConsent",
+    get, path = "/api/sms/consent/export", tags = [openapi::TAG, openapi::CONSENT], operation_id = "exportConsent",
     responses(ReadProblems, (status = 200, body = String, content_type = "text/csv", description = "a line per person and channel")),
 )]
 pub async fn export(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Problem> {
@@ -289,9 +299,11 @@ struct Imported {
     errors: Vec<BadLine>,
 }
 
-/// Applies the good lines of a CSV file, and tells the bad ones by number.
+/// Applies the good lines of a CSV file.
+///
+/// Bad lines are listed by number and change nothing. Importing the same file again changes nothing either.
 #[utoipa::path(
-    post, path = "/api/sms/consent/import", tag = openapi::TAG, operation_id = "importConsent",
+    post, path = "/api/sms/consent/import", tags = [openapi::TAG, openapi::CONSENT], operation_id = "importConsent",
     request_body(content = String, content_type = "text/csv", description = "columns phone_number, channel, state, source, at, evidence; the first three are needed", example = json!("phone_number,channel,state,source,at,evidence\n+14155552673,sms,opted_out,import,2026-01-31T09:00:00Z,list of 2026\n")),
     responses(WriteProblems, (status = 200, body = Imported, description = "what came of it")),
 )]

@@ -62,7 +62,7 @@ pub struct Query {
     #[param(minimum = 1, maximum = 500)]
     limit: Option<usize>,
     /// `start` begins at the oldest event that is kept.
-    #[param(value_type = Option<openapi::From>)]
+    #[param(inline, value_type = Option<openapi::From>)]
     from: Option<String>,
     /// Only events of this type.
     #[serde(rename = "type")]
@@ -83,9 +83,12 @@ struct Filter {
     to: Option<String>,
 }
 
-/// The streams, as a page of JSON, or with `Accept: text/event-stream` live as server-sent events.
+/// What happened: status changes, received messages, opt-outs.
+///
+/// A page of JSON, oldest first; or with `Accept: text/event-stream` live as server-sent events, whose `data` is an event
+/// as it stands in a page, and which `Last-Event-ID` resumes.
 #[utoipa::path(
-    get, path = "/api/sms/events", tag = openapi::TAG, operation_id = "listEvents", params(Query),
+    get, path = "/api/sms/events", tags = [openapi::TAG, openapi::EVENTS], operation_id = "listEvents", params(Query),
     responses(ReadProblems, (status = 200, body = Page, description = "events, oldest first")),
 )]
 pub async fn events(
@@ -278,9 +281,10 @@ enum Shown {
         batch: Option<String>,
         #[schema(value_type = openapi::StatusSource)]
         source: Source,
+        #[schema(format = DateTime)]
         at: String,
         /// Parameters of Twilio's that are not known by name.
-        #[schema(value_type = Option<Object>)]
+        #[schema(value_type = Option<std::collections::HashMap<String, Value>>)]
         raw: Option<Value>,
     },
     /// A message was received.
@@ -296,6 +300,7 @@ enum Shown {
         body_length: usize,
         keyword: Option<String>,
         media: u32,
+        #[schema(format = DateTime)]
         at: String,
     },
     /// A person opted out or in, or asks for review.
@@ -310,6 +315,7 @@ enum Shown {
         source: ConsentSource,
         #[schema(value_type = Option<String>)]
         sid: Option<MessageSid>,
+        #[schema(format = DateTime)]
         at: String,
     },
 }

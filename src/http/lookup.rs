@@ -43,8 +43,10 @@ struct Shown {
 }
 
 /// A number's normal form, country and type.
+///
+/// Without `carrier` nobody is asked, and nothing is billed.
 #[utoipa::path(
-    get, path = "/api/sms/lookup/{phone}", tag = openapi::TAG, operation_id = "lookUp",
+    get, path = "/api/sms/lookup/{phone}", tags = [openapi::TAG, openapi::NUMBERS], operation_id = "lookUp",
     params(("phone" = String, Path, description = "a number in E.164, or of the default region", example = "+14155552671"), Query),
     responses(ReadProblems, TwilioProblems, (status = 200, body = Shown, description = "what it is")),
 )]

@@ -54,8 +54,10 @@ struct Query {
 }
 
 /// The history, newest first.
+///
+/// Filters are combined. A page at a time: ask again with `next_cursor` as `cursor` until it is null.
 #[utoipa::path(
-    get, path = "/api/sms/messages", tag = openapi::TAG, operation_id = "listMessages", params(Query),
+    get, path = "/api/sms/messages", tags = [openapi::TAG, openapi::MESSAGES], operation_id = "listMessages", params(Query),
     responses(ReadProblems, (status = 200, body = Page, description = "messages, newest first")),
 )]
 pub async fn history(
@@ -95,9 +97,11 @@ struct StatusQuery {
     refresh: bool,
 }
 
-/// One message, by Twilio's SID or by textledger's own id, with everything that was heard of it.
+/// One message, by Twilio's SID or by textledger's own id.
+///
+/// With everything that was heard of it, in order of arrival.
 #[utoipa::path(
-    get, path = "/api/sms/message-status/{message_sid}", tag = openapi::TAG, operation_id = "getMessageStatus",
+    get, path = "/api/sms/message-status/{message_sid}", tags = [openapi::TAG, openapi::MESSAGES], operation_id = "getMessageStatus",
     params(("message_sid" = String, Path, description = "Twilio's SID, or textledger's id"), StatusQuery),
     responses(ReadProblems, openapi::TwilioProblems, (status = 200, body = MessageStatus, description = "the message")),
 )]
@@ -161,9 +165,12 @@ pub(super) struct Shown {
     error: Option<MessageError>,
     /// When each status was first heard of.
     times: BTreeMap<String, String>,
+    #[schema(format = DateTime)]
     sent_at: Option<String>,
+    #[schema(format = DateTime)]
     delivered_at: Option<String>,
     /// Until when it waits in the queue.
+    #[schema(format = DateTime)]
     held_until: Option<String>,
     /// Why it waits.
     #[schema(value_type = Option<openapi::Reason>)]
@@ -198,6 +205,7 @@ struct MessageStatus {
 #[derive(Debug, Serialize, ToSchema)]
 struct TimelineEntry {
     status: String,
+    #[schema(format = DateTime)]
     at: String,
     #[schema(value_type = openapi::StatusSource)]
     source: Source,

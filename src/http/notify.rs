@@ -70,8 +70,10 @@ struct NotSent {
 }
 
 /// Tells users something, on the channels that their preferences and consent allow.
+///
+/// With `fallback`, a user who has both channels gets an SMS only if the WhatsApp message does not arrive in time.
 #[utoipa::path(
-    post, path = "/api/sms/notify", tag = openapi::TAG, operation_id = "notify", params(IdempotencyHeader),
+    post, path = "/api/sms/notify", tags = [openapi::TAG, openapi::SENDING], operation_id = "notify", params(IdempotencyHeader),
     request_body = openapi::NotifyRequest,
     responses(SendProblems, (status = 202, body = Results, description = "what is queued for each user, and what not")),
 )]

@@ -6,7 +6,7 @@ mod words;
 use std::{collections::BTreeMap, sync::LazyLock};
 
 use actix_web::{HttpResponse, web};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use utoipa::{
     IntoParams, IntoResponses, Modify, OpenApi, ToSchema,
     openapi::{
@@ -21,8 +21,36 @@ use super::{
     send, settings, stats,
 };
 
-/// Under which the application's routes stand.
+/// The tag of every operation.
 pub const TAG: &str = "SMS & WhatsApp";
+
+macro_rules! subjects {
+    ($($(#[$doc:meta])* $constant:ident = $name:literal, $description:literal;)+) => {
+        $($(#[$doc])* pub const $constant: &str = $name;)+
+
+        /// What operations are about, in the order in which a reader needs them.
+        const SUBJECTS: &[(&str, &str)] = &[$(($name, $description)),+];
+    };
+}
+
+subjects! {
+    /// Sends.
+    SENDING = "Sending", "One message, one to many, or a notice to users";
+    /// Single messages.
+    MESSAGES = "Messages", "What became of a message, and the history";
+    /// Batches.
+    BATCHES = "Batches", "How far a batch is, and calling it off";
+    /// Events and numbers.
+    EVENTS = "Events and statistics", "What happens, as it happens and in numbers";
+    /// Consent.
+    CONSENT = "Consent", "Who may be sent to, and how that came about";
+    /// Preferences.
+    PREFERENCES = "Preferences", "Which channels users want";
+    /// Lookups.
+    NUMBERS = "Numbers", "What a phone number is";
+    /// Setup.
+    SETUP = "Setup", "The account at Twilio, for administrators";
+}
 
 /// The document without what is made of other things than the handlers.
 #[derive(OpenApi)]
@@ -30,8 +58,9 @@ pub const TAG: &str = "SMS & WhatsApp";
     info(
         title = "textledger",
         description = "Sends SMS, MMS and WhatsApp messages through Twilio, keeps what became of each, and obeys STOP.",
-        license(name = "MIT OR Apache-2.0"),
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
+    servers((url = "/", description = "the service that this document came from")),
     tags((name = TAG, description = "What an application, its dashboards and its administrators use")),
     paths(
         send::send, send::send_whatsapp, send::send_bulk, send::send_bulk_whatsapp, batches::progress,
@@ -147,6 +176,11 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
 /// asked may have no other fields; and every code of a failure is known.
 fn complete(document: &mut Value) {
     document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
+    if let Some(tags) = document["tags"].as_array_mut() {
+        tags.extend(
+            SUBJECTS.iter().map(|(name, description)| json!({ "name": name, "description": description })),
+        );
+    }
     let codes: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
     let Some(schemas) = document["components"]["schemas"].as_object_mut() else { return };
     for (name, schema) in schemas.iter_mut() {
@@ -162,7 +196,31 @@ fn complete(document: &mut Value) {
             }
         }
     }
+    name_events(schemas);
     schemas["Problem"]["properties"]["code"] = json!({ "type": "string", "enum": codes });
+}
+
+/// Gives each variant of an event a schema with a name, and says by which field they are told apart: generators make types
+/// of both.
+fn name_events(schemas: &mut Map<String, Value>) {
+    let Some(variants) = schemas.get_mut("Event").and_then(|event| event.get_mut("oneOf")).map(Value::take)
+    else {
+        return;
+    };
+    let (mut references, mut mapping) = (Vec::new(), Map::new());
+    for mut variant in variants.as_array().cloned().unwrap_or_default() {
+        let Some(kind) = variant["properties"]["type"]["enum"][0].as_str().map(str::to_owned) else {
+            continue;
+        };
+        let name = format!("{}{}Event", kind[..1].to_uppercase(), &kind[1..]);
+        let reference = format!("#/components/schemas/{name}");
+        variant["properties"]["type"] = json!({ "type": "string", "const": kind });
+        references.push(json!({ "$ref": reference }));
+        mapping.insert(kind, reference.into());
+        schemas.insert(name, variant);
+    }
+    schemas["Event"]["oneOf"] = references.into();
+    schemas["Event"]["discriminator"] = json!({ "propertyName": "type", "mapping": mapping });
 }
 
 fn require_all(schema: &mut Value) {

@@ -32,6 +32,7 @@ struct Shown {
     sms_enabled: bool,
     whatsapp_enabled: bool,
     consent: Consents,
+    #[schema(format = DateTime)]
     updated_at: Option<String>,
 }
 
@@ -62,8 +63,10 @@ impl From<Preferences> for Shown {
 }
 
 /// The caller's own preferences.
+///
+/// The caller is the `sub` of the token.
 #[utoipa::path(
-    get, path = "/api/sms/preferences", tag = openapi::TAG, operation_id = "getOwnPreferences",
+    get, path = "/api/sms/preferences", tags = [openapi::TAG, openapi::PREFERENCES], operation_id = "getOwnPreferences",
     responses(ReadProblems, (status = 200, body = Shown, description = "the preferences")),
 )]
 pub async fn own(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Problem> {
@@ -71,8 +74,10 @@ pub async fn own(state: web::Data<State>, caller: Caller) -> Result<HttpResponse
 }
 
 /// The preferences of a user.
+///
+/// A user who never chose has SMS on, WhatsApp off, and no number.
 #[utoipa::path(
-    get, path = "/api/sms/preferences/{user_id}", tag = openapi::TAG, operation_id = "getPreferences",
+    get, path = "/api/sms/preferences/{user_id}", tags = [openapi::TAG, openapi::PREFERENCES], operation_id = "getPreferences",
     params(("user_id" = String, Path, description = "the user", example = "ada")),
     responses(ReadProblems, (status = 200, body = Shown, description = "the preferences")),
 )]
@@ -85,9 +90,11 @@ pub async fn of_user(
     show(&state, &caller, &user).await
 }
 
-/// Changes the caller's own preferences; what is left out stays.
+/// Changes the caller's own preferences.
+///
+/// What is left out stays. A channel cannot be turned on for a number whose owner has opted out of it.
 #[utoipa::path(
-    put, path = "/api/sms/preferences", tag = openapi::TAG, operation_id = "changeOwnPreferences",
+    put, path = "/api/sms/preferences", tags = [openapi::TAG, openapi::PREFERENCES], operation_id = "changeOwnPreferences",
     request_body = openapi::PreferencesRequest,
     responses(WriteProblems, (status = 200, body = Shown, description = "the preferences")),
 )]
@@ -99,9 +106,11 @@ pub async fn change_own(
     change(&state, &caller, &caller.user, fields).await
 }
 
-/// Changes the preferences of a user; what is left out stays.
+/// Changes the preferences of a user.
+///
+/// What is left out stays. A channel cannot be turned on for a number whose owner has opted out of it.
 #[utoipa::path(
-    put, path = "/api/sms/preferences/{user_id}", tag = openapi::TAG, operation_id = "changePreferences",
+    put, path = "/api/sms/preferences/{user_id}", tags = [openapi::TAG, openapi::PREFERENCES], operation_id = "changePreferences",
     params(("user_id" = String, Path, description = "the user", example = "ada")),
     request_body = openapi::PreferencesRequest,
     responses(WriteProblems, (status = 200, body = Shown, description = "the preferences")),

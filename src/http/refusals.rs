@@ -211,9 +211,11 @@ fn explain(app: &App, refused: &RefusedRequest, public_url: &PublicUrl) -> Optio
     doctor::diagnose(&request, &keys)
 }
 
-/// The last webhooks whose signature was refused, newest first, each with what to change.
+/// The last webhooks whose signature was refused.
+///
+/// Newest first, each with its cause and with what to change.
 #[utoipa::path(
-    get, path = "/api/sms/webhook-refusals", tag = openapi::TAG, operation_id = "listWebhookRefusals",
+    get, path = "/api/sms/webhook-refusals", tags = [openapi::TAG, openapi::SETUP], operation_id = "listWebhookRefusals",
     responses(ReadProblems, (status = 200, body = openapi::Refusals, description = "the last refusals")),
 )]
 pub async fn list(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Problem> {

@@ -37,8 +37,11 @@ const VALIDITY_PERIOD_S_MAX: u32 = 36_000;
 const NAME_CHARACTERS_MAX: usize = 255;
 
 /// Sends an SMS or MMS.
+///
+/// The message is stored before Twilio is called, so that it is never sent twice. With 201 Twilio has it; with 202 it
+/// waits (see `reason`), or Twilio's answer was lost and is looked for.
 #[utoipa::path(
-    post, path = "/api/sms/send", tag = openapi::TAG, operation_id = "sendSms", params(IdempotencyHeader),
+    post, path = "/api/sms/send", tags = [openapi::TAG, openapi::SENDING], operation_id = "sendSms", params(IdempotencyHeader),
     request_body = openapi::SendRequest,
     responses(SendProblems, (status = 201, body = Sent, description = "Twilio has it"),
         (status = 202, body = Sent, description = "it waits, or Twilio's answer was lost")),
@@ -53,8 +56,10 @@ pub async fn send(
 }
 
 /// Sends a message over WhatsApp.
+///
+/// As the send by SMS. Outside of a conversation window of 24 hours Twilio takes only templates: give `content_sid`.
 #[utoipa::path(
-    post, path = "/api/sms/whatsapp/send", tag = openapi::TAG, operation_id = "sendWhatsapp", params(IdempotencyHeader),
+    post, path = "/api/sms/whatsapp/send", tags = [openapi::TAG, openapi::SENDING], operation_id = "sendWhatsapp", params(IdempotencyHeader),
     request_body = openapi::SendRequest,
     responses(SendProblems, (status = 201, body = Sent, description = "Twilio has it"),
         (status = 202, body = Sent, description = "it waits, or Twilio's answer was lost")),
@@ -69,8 +74,11 @@ pub async fn send_whatsapp(
 }
 
 /// Sends one SMS or MMS to many.
+///
+/// Each number is sent to once. The answer comes when the messages are stored; they leave from the queue at the pace
+/// that the sender is allowed, and the batch tells how far they are.
 #[utoipa::path(
-    post, path = "/api/sms/send-bulk", tag = openapi::TAG, operation_id = "sendBulkSms", params(IdempotencyHeader),
+    post, path = "/api/sms/send-bulk", tags = [openapi::TAG, openapi::SENDING], operation_id = "sendBulkSms", params(IdempotencyHeader),
     request_body = openapi::BulkRequest,
     responses(SendProblems, (status = 202, body = BulkAccepted, description = "it leaves from the queue")),
 )]
@@ -84,8 +92,10 @@ pub async fn send_bulk(
 }
 
 /// Sends one message to many over WhatsApp.
+///
+/// As the batch by SMS. Outside of a conversation window of 24 hours Twilio takes only templates: give `content_sid`.
 #[utoipa::path(
-    post, path = "/api/sms/whatsapp/send-bulk", tag = openapi::TAG, operation_id = "sendBulkWhatsapp", params(IdempotencyHeader),
+    post, path = "/api/sms/whatsapp/send-bulk", tags = [openapi::TAG, openapi::SENDING], operation_id = "sendBulkWhatsapp", params(IdempotencyHeader),
     request_body = openapi::BulkRequest,
     responses(SendProblems, (status = 202, body = BulkAccepted, description = "it leaves from the queue")),
 )]
@@ -157,11 +167,13 @@ struct Sent {
     /// Twilio's status; `scheduled`, `held` or `unknown` with 202.
     #[schema(example = "queued")]
     status: String,
+    #[schema(format = DateTime)]
     held_until: Option<String>,
     #[schema(value_type = Option<openapi::Reason>)]
     reason: Option<Hold>,
     /// As we count them: Twilio's own count decides the bill.
     segments: u32,
+    #[schema(format = DateTime)]
     created_at: String,
 }
 

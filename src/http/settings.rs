@@ -75,8 +75,10 @@ pub struct WebhookUrls {
 }
 
 /// The organization's account at Twilio, without its secrets.
+///
+/// With the URLs that Twilio has to be given.
 #[utoipa::path(
-    get, path = "/api/sms/settings", tag = openapi::TAG, operation_id = "getSettings",
+    get, path = "/api/sms/settings", tags = [openapi::TAG, openapi::SETUP], operation_id = "getSettings",
     responses(ReadProblems, (status = 200, body = SettingsAnswer, description = "the settings")),
 )]
 pub async fn show(state: web::Data<State>, caller: Caller) -> Result<web::Json<SettingsAnswer>, Problem> {
@@ -86,9 +88,11 @@ pub async fn show(state: web::Data<State>, caller: Caller) -> Result<web::Json<S
     Ok(web::Json(answer(&state, settings)))
 }
 
-/// Changes the account at Twilio; what is left out stays. Every instance goes by it within a second.
+/// Changes the account at Twilio.
+///
+/// What is left out stays, and null clears. Every instance uses the new settings within a second.
 #[utoipa::path(
-    post, path = "/api/sms/settings", tag = openapi::TAG, operation_id = "changeSettings",
+    post, path = "/api/sms/settings", tags = [openapi::TAG, openapi::SETUP], operation_id = "changeSettings",
     request_body = openapi::SettingsRequest,
     responses(WriteProblems, (status = 200, body = SettingsAnswer, description = "the settings")),
 )]

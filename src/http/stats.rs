@@ -49,7 +49,9 @@ struct Query {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Stats)]
 struct Shown {
+    #[schema(format = DateTime)]
     from: String,
+    #[schema(format = DateTime)]
     until: String,
     /// How long a part is: `90m`, `6h`, `1d`.
     bucket: String,
@@ -73,6 +75,7 @@ struct TimeToDelivery {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = StatsPart)]
 struct Part {
+    #[schema(format = DateTime)]
     at: String,
     counts: BTreeMap<String, u64>,
 }
@@ -115,8 +118,10 @@ impl Shown {
 }
 
 /// What happened lately, in numbers.
+///
+/// Counted by when each status was heard of, over a window that ends now.
 #[utoipa::path(
-    get, path = "/api/sms/stats", tag = openapi::TAG, operation_id = "getStats", params(Query),
+    get, path = "/api/sms/stats", tags = [openapi::TAG, openapi::EVENTS], operation_id = "getStats", params(Query),
     responses(ReadProblems, (status = 200, body = Shown, description = "the numbers")),
 )]
 pub async fn stats(

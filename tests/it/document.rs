@@ -46,10 +46,47 @@ async fn every_route_of_the_application_is_in_the_document() {
     assert_eq!(missing, Vec::<&str>::new());
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
-            assert_eq!(operation["tags"], serde_json::json!(["SMS & WhatsApp"]), "{method} {path}");
+            assert_eq!(operation["tags"][0], "SMS & WhatsApp", "{method} {path}");
+            assert!(operation["tags"][1].is_string(), "{method} {path} is about no subject");
             assert!(operation["responses"].get("401").is_some(), "{method} {path}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_reference_leads_somewhere_and_every_operation_has_a_name_and_a_text() {
+    let service = TestService::start(On::Embedded).await;
+    let (_, document) = answer(service.anonymous(Method::GET, "/api/openapi.json")).await;
+    let mut open = vec![&document];
+    let mut references = 0;
+    while let Some(value) = open.pop() {
+        match value {
+            Value::Object(object) => {
+                if let Some(Value::String(reference)) = object.get("$ref") {
+                    let target = reference.strip_prefix('#').and_then(|pointer| document.pointer(pointer));
+                    assert!(target.is_some(), "{reference} leads nowhere");
+                    references += 1;
+                }
+                open.extend(object.values());
+            }
+            Value::Array(values) => open.extend(values),
+            _ => {}
+        }
+    }
+    assert!(references > 100, "{references}");
+    let mut names = std::collections::BTreeSet::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let name = operation["operationId"].as_str().unwrap();
+            assert!(names.insert(name.to_owned()), "{name} is the name of two operations");
+            for text in ["summary", "description"] {
+                assert!(!operation[text].as_str().unwrap_or_default().is_empty(), "{method} {path}: {text}");
+            }
+        }
+    }
+    let variants =
+        document["components"]["schemas"]["Event"]["discriminator"]["mapping"].as_object().unwrap();
+    assert_eq!(variants.keys().collect::<Vec<_>>(), ["consent", "delivery", "inbound"]);
 }
 
 on_both_stores! {

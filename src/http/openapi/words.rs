@@ -117,6 +117,7 @@ pub struct Refusals {
 #[derive(ToSchema)]
 pub struct Refusal {
     /// When.
+    #[schema(format = DateTime)]
     pub at: String,
     /// Its method.
     pub method: String,
