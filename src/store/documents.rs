@@ -84,14 +84,4 @@ pub trait Documents {
         after: &str,
         limit: usize,
     ) -> Result<Vec<(String, String)>, Error>;
-
-    /// Adds one to the counter `name`, unless it is at `max` already, and returns it. A counter begins at zero and ends
-    /// `keep` after its first count.
-    async fn count(
-        &self,
-        organization: &Organization,
-        name: &str,
-        max: u64,
-        keep: Duration,
-    ) -> Result<Option<u64>, Error>;
 }

@@ -144,16 +144,6 @@ pub trait Outbox {
     /// Takes the message `id`, of which nothing is stored or which is resolved, out of the queue of `flow`.
     async fn dequeue(&self, organization: &Organization, flow: &Flow, id: &MessageId) -> Result<(), Error>;
 
-    /// Gives `sender` `cost` of time to send in, behind all that it has been given before: returns when it begins, which
-    /// is `now` at the earliest. A cost of zero only asks.
-    async fn reserve_pace(
-        &self,
-        organization: &Organization,
-        sender: &str,
-        now: UnixMs,
-        cost: Duration,
-    ) -> Result<UnixMs, Error>;
-
     /// The messages before `before`, newest first, those to `person` or all, at most `limit` and [`OUTBOUNDS_MAX`] of
     /// them. What it costs does not depend on how many are stored.
     async fn history(

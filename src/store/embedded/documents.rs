@@ -5,7 +5,11 @@ use std::{ops::Bound, time::Duration};
 use async_trait::async_trait;
 use redb::ReadableTable;
 
-use super::{DOCUMENTS, EmbeddedStore, Tables, unavailable};
+use super::{
+    EmbeddedStore,
+    tables::{DOCUMENTS, Tables},
+    unavailable,
+};
 use crate::{
     domain::{Organization, UnixMs},
     store::{
@@ -17,15 +21,12 @@ use crate::{
 /// The end of what is kept for ever.
 pub(super) const FOR_EVER: u64 = u64::MAX;
 
-/// The kind under which counters are kept.
-const COUNTER: &str = "counter";
-
 /// Documents that are let go of, because they have ended, with each one that is written.
 const DROPPED_MAX: usize = 4;
 
 impl Tables<'_> {
     /// The text, and when it ends; `None` if it has ended.
-    fn document(
+    pub(super) fn document(
         &self,
         organization: &str,
         kind: &str,
@@ -36,7 +37,7 @@ impl Tables<'_> {
         Ok(stored.filter(|(until, _)| *until > self.now_ms))
     }
 
-    fn put_document(
+    pub(super) fn put_document(
         &mut self,
         organization: &str,
         kind: &str,
@@ -79,7 +80,7 @@ impl Tables<'_> {
     }
 }
 
-fn end(now_ms: UnixMs, keep: Option<Duration>) -> UnixMs {
+pub(super) fn end(now_ms: UnixMs, keep: Option<Duration>) -> UnixMs {
     keep.map_or(FOR_EVER, |keep| now_ms + keep.as_millis() as UnixMs)
 }
 
@@ -151,31 +152,6 @@ impl Documents for EmbeddedStore {
                 }
             }
             Ok(found)
-        })
-        .await
-    }
-
-    async fn count(
-        &self,
-        organization: &Organization,
-        name: &str,
-        max: u64,
-        keep: Duration,
-    ) -> Result<Option<u64>, Error> {
-        let (organization, name) = (organization.clone(), name.to_owned());
-        self.write(move |tables| {
-            let organization = organization.as_str();
-            let stored = tables.document(organization, COUNTER, &name)?;
-            let (until, count) = match &stored {
-                Some((until, text)) => (*until, text.parse().unwrap_or(0)),
-                None => (end(tables.now_ms, Some(keep)), 0),
-            };
-            if count >= max {
-                return Ok(None);
-            }
-            let count: u64 = count + 1;
-            tables.put_document(organization, COUNTER, &name, Some((until, &count.to_string())))?;
-            Ok(Some(count))
         })
         .await
     }

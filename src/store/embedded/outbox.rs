@@ -1,12 +1,14 @@
 //! Messages on their way out, in the embedded store.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
 
-use super::{EmbeddedStore, HISTORY, HISTORY_OF, OUTBOUND, QUEUE, Tables, unavailable};
+use super::{
+    EmbeddedStore,
+    tables::{HISTORY, HISTORY_OF, OUTBOUND, QUEUE, Tables},
+    unavailable,
+};
 use crate::{
     domain::{Flow, HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, UnixMs},
     store::{
@@ -23,7 +25,7 @@ struct Row {
     content: Option<String>,
 }
 
-/// The name in [`super::PACE`] of the time at which a person was last sent to.
+/// The name in [`super::tables::PACE`] of the time at which a person was last sent to.
 fn last_sent(person: &str) -> String {
     format!("person {person}")
 }
@@ -277,26 +279,6 @@ impl Outbox for EmbeddedStore {
         self.write(move |tables| match tables.row(organization.as_str(), &id)? {
             Some(row) if !row.state.is_resolved() => Ok(()),
             _ => tables.queue(organization.as_str(), &flow, &id, None),
-        })
-        .await
-    }
-
-    async fn reserve_pace(
-        &self,
-        organization: &Organization,
-        sender: &str,
-        now: UnixMs,
-        cost: Duration,
-    ) -> Result<UnixMs, Error> {
-        let (organization, sender) = (organization.clone(), sender.to_owned());
-        self.write(move |tables| {
-            let key = (organization.as_str(), sender.as_str());
-            let given = tables.pace.get(key).map_err(unavailable)?.map_or(0, |given| given.value());
-            let start = given.max(now * 1_000);
-            if !cost.is_zero() {
-                tables.pace.insert(key, start + cost.as_micros() as u64).map_err(unavailable)?;
-            }
-            Ok(start / 1_000)
         })
         .await
     }

@@ -66,17 +66,4 @@ impl Documents for RedisStore {
         });
         Ok(futures_util::future::try_join_all(documents).await?.into_iter().flatten().collect())
     }
-
-    async fn count(
-        &self,
-        organization: &Organization,
-        name: &str,
-        max: u64,
-        keep: Duration,
-    ) -> Result<Option<u64>, Error> {
-        let arguments = [max.to_string(), keep.as_millis().to_string()];
-        let keys = [self.keys.counter(organization, name)];
-        let count: u64 = read(self.write(&scripts::COUNT, &keys, &arguments).await?)?;
-        Ok(Some(count).filter(|count| *count > 0))
-    }
 }

@@ -1,7 +1,5 @@
 //! Messages on their way out, in Redis.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use rand::RngExt;
@@ -9,9 +7,7 @@ use redis::Value;
 
 use super::{RedisStore, read, scripts, stream};
 use crate::{
-    domain::{
-        Flow, HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, StatusChange, UnixMs,
-    },
+    domain::{Flow, HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, UnixMs},
     store::{
         Error, Gate, NewOutbound, Outbox, Passed, Step, StoredOutbound, decode, encode, outbox::OUTBOUNDS_MAX,
     },
@@ -19,9 +15,6 @@ use crate::{
 
 /// The lowest rank of a state in which nothing is left to be done.
 const RESOLVED_RANK: u8 = 3;
-
-/// How long a sender's pace is remembered after it has passed.
-const PACE_KEPT: Duration = Duration::from_secs(60);
 
 /// A new message's part of `step_outbound.lua`'s arguments.
 #[derive(Default)]
@@ -85,25 +78,6 @@ impl RedisStore {
             until => Passed::CoolingDown { until: until.unsigned_abs() },
         })
     }
-
-    /// Enters a message that was sent elsewhere among its recipient's, whose partition is another than the message's.
-    pub(super) async fn enter_for_person(
-        &self,
-        organization: &Organization,
-        change: &StatusChange,
-    ) -> Result<(), Error> {
-        // The place is not that in the whole history: the digits of the SID stand for the sequence.
-        let sid = change.sid.as_str();
-        let place = HistoryId { ms: change.at, seq: u64::from(crc(sid)), partition: 0 };
-        let mut command = redis::cmd("ZADD");
-        command.arg(self.keys.history_of(organization, &change.to)).arg(0);
-        command.arg(format!("{}:{}{sid}", history_name(&change.to), place_text(place)));
-        self.get::<Value>(&command).await.map(drop)
-    }
-}
-
-fn crc(text: &str) -> u16 {
-    crc16::State::<crc16::XMODEM>::calculate(text.as_bytes())
 }
 
 /// A recipient in the history of recipients, where each byte is there once for every message.
@@ -112,7 +86,7 @@ pub(super) fn history_name(person: &str) -> &str {
 }
 
 /// A place among a recipient's messages: texts are ordered as the places are.
-fn place_text(place: HistoryId) -> String {
+pub(super) fn place_text(place: HistoryId) -> String {
     format!("{:011x}{:05x}:", place.ms, place.seq)
 }
 
@@ -244,20 +218,6 @@ impl Outbox for RedisStore {
         let keys = [key, queue, self.keys.flows(organization, partition)];
         let arguments = [id.to_string(), RESOLVED_RANK.to_string(), flow.to_string()];
         self.write(&scripts::DEQUEUE, &keys, &arguments).await.map(drop)
-    }
-
-    async fn reserve_pace(
-        &self,
-        organization: &Organization,
-        sender: &str,
-        now: UnixMs,
-        cost: Duration,
-    ) -> Result<UnixMs, Error> {
-        let keys = [self.keys.pace(organization, sender)];
-        let arguments =
-            [(now * 1_000).to_string(), cost.as_micros().to_string(), PACE_KEPT.as_millis().to_string()];
-        let start: u64 = read(self.write(&scripts::RESERVE_PACE, &keys, &arguments).await?)?;
-        Ok(start / 1_000)
     }
 
     async fn history(

@@ -7,7 +7,7 @@ use textledger::{
     clock::{ManualClock, SystemClock},
     domain::{EventId, Organization},
     store::{
-        Store,
+        Deliveries as _, Events as _, Store,
         embedded::{EmbeddedStore, FILE_NAME, OpenError},
     },
 };

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use textledger::{
     domain::{EventId, Organization},
     store::{
-        Store,
+        Deliveries as _, Events as _, Store,
         redis::{OpenError, RedisStore},
     },
 };

@@ -1,0 +1,166 @@
+//! Who may be sent to, and the messages received, in the embedded store.
+
+use std::ops::Bound;
+
+use async_trait::async_trait;
+use redb::ReadableTable;
+
+use super::{
+    EmbeddedStore,
+    tables::{CHANGES, CONSENTS, Tables},
+    unavailable,
+};
+use crate::{
+    domain::{
+        Event, Organization,
+        consent::{Answer, ConsentChange},
+        event::InboundEntry,
+        stats::Counter,
+    },
+    store::{
+        ConsentUpdate, ConsentVersion, Consents, Error, InboundRecorded, KnownConsent, PAGE_MAX, decode,
+        encode,
+    },
+};
+
+impl Tables<'_> {
+    pub(super) fn consent(&self, organization: &str, person: &str) -> Result<KnownConsent, Error> {
+        let stored = self.consents.get((organization, person)).map_err(unavailable)?;
+        ConsentVersion::decode(stored.map(|stored| stored.value().to_owned()))
+    }
+
+    fn change_consent(&mut self, organization: &str, update: ConsentUpdate) -> Result<bool, Error> {
+        let person = update.entry.phone.clone();
+        if self.consent(organization, &person)?.version != update.expected {
+            return Ok(false);
+        }
+        self.consents
+            .insert((organization, person.as_str()), encode(&update.consent).as_str())
+            .map_err(unavailable)?;
+        if let Some(change) = update.change() {
+            let last = self
+                .changes
+                .range((organization, person.as_str(), 0)..=(organization, person.as_str(), u64::MAX));
+            let last = last.map_err(unavailable)?.next_back().transpose().map_err(unavailable)?;
+            let number = last.map_or(0, |(key, _)| key.value().2 + 1);
+            self.changes
+                .insert((organization, person.as_str(), number), encode(&change).as_bytes())
+                .map_err(unavailable)?;
+        }
+        if let Some(counter) = Counter::of_consent(&update.entry) {
+            self.add_counts(organization, update.entry.at, &[counter])?;
+        }
+        self.add_event(organization, &Event::Consent(update.entry))?;
+        Ok(true)
+    }
+
+    fn record_inbound(
+        &mut self,
+        organization: &str,
+        entry: InboundEntry,
+        consent: Option<ConsentUpdate>,
+        answer: Answer,
+    ) -> Result<InboundRecorded, Error> {
+        let sid = entry.sid.clone();
+        let key = (organization, sid.as_str());
+        if let Some(stored) = self.received.get(key).map_err(unavailable)? {
+            return Ok(InboundRecorded::Duplicate(decode("an inbound message", stored.value())?));
+        }
+        if let Some(update) = &consent
+            && self.consent(organization, &update.entry.phone)?.version != update.expected
+        {
+            return Ok(InboundRecorded::ConsentChanged);
+        }
+        self.received.insert(key, encode(&answer).as_bytes()).map_err(unavailable)?;
+        self.add_event(organization, &Event::Inbound(entry))?;
+        if let Some(update) = consent {
+            self.change_consent(organization, update)?;
+        }
+        Ok(InboundRecorded::Stored)
+    }
+}
+
+#[async_trait]
+impl Consents for EmbeddedStore {
+    async fn record_inbound(
+        &self,
+        organization: &Organization,
+        entry: InboundEntry,
+        consent: Option<ConsentUpdate>,
+        answer: Answer,
+    ) -> Result<InboundRecorded, Error> {
+        let organization = organization.clone();
+        self.write(move |tables| tables.record_inbound(organization.as_str(), entry, consent, answer)).await
+    }
+
+    async fn consents(
+        &self,
+        organization: &Organization,
+        persons: &[&str],
+    ) -> Result<Vec<KnownConsent>, Error> {
+        let organization = organization.clone();
+        let persons: Vec<String> = persons.iter().take(PAGE_MAX).map(|&person| person.to_owned()).collect();
+        self.read(move |transaction| {
+            let consents = transaction.open_table(CONSENTS).map_err(unavailable)?;
+            let known = |person: &String| {
+                let stored = consents.get((organization.as_str(), person.as_str())).map_err(unavailable)?;
+                ConsentVersion::decode(stored.map(|stored| stored.value().to_owned()))
+            };
+            persons.iter().map(known).collect()
+        })
+        .await
+    }
+
+    async fn consent_changes(
+        &self,
+        organization: &Organization,
+        person: &str,
+        skip: usize,
+        limit: usize,
+    ) -> Result<Vec<ConsentChange>, Error> {
+        let (organization, person) = (organization.clone(), person.to_owned());
+        self.read(move |transaction| {
+            let changes = transaction.open_table(CHANGES).map_err(unavailable)?;
+            let (organization, person) = (organization.as_str(), person.as_str());
+            let range = (organization, person, skip as u64)..=(organization, person, u64::MAX);
+            let rows = changes.range(range).map_err(unavailable)?.take(limit.min(PAGE_MAX));
+            rows.map(|row| decode("a change of consent", row.map_err(unavailable)?.1.value())).collect()
+        })
+        .await
+    }
+
+    async fn persons(
+        &self,
+        organization: &Organization,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<String>, Error> {
+        let (organization, after) = (organization.clone(), after.to_owned());
+        self.read(move |transaction| {
+            let consents = transaction.open_table(CONSENTS).map_err(unavailable)?;
+            let organization = organization.as_str();
+            let range = (Bound::Excluded((organization, after.as_str())), Bound::Unbounded);
+            let rows = consents.range::<(&str, &str)>(range).map_err(unavailable)?;
+            let mut persons = Vec::new();
+            for row in rows.take(limit.min(PAGE_MAX)) {
+                let (key, _) = row.map_err(unavailable)?;
+                let (of, person) = key.value();
+                if of != organization {
+                    break;
+                }
+                persons.push(person.to_owned());
+            }
+            Ok(persons)
+        })
+        .await
+    }
+
+    async fn change_consent(
+        &self,
+        organization: &Organization,
+        update: ConsentUpdate,
+    ) -> Result<bool, Error> {
+        let organization = organization.clone();
+        self.write(move |tables| tables.change_consent(organization.as_str(), update)).await
+    }
+}

@@ -1,0 +1,135 @@
+//! What is counted, in the embedded store.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redb::ReadableTable;
+
+use super::{
+    EmbeddedStore,
+    documents::end,
+    tables::{COUNTS, Tables},
+    unavailable,
+};
+use crate::{
+    domain::{
+        Organization, UnixMs,
+        stats::{self, Counter, Unit},
+    },
+    store::{Counts, Error},
+};
+
+/// Old counts that are let go of with each new one.
+const COUNTS_DROPPED: usize = 4;
+
+/// The kind under which counters are kept.
+const COUNTER: &str = "counter";
+
+impl Tables<'_> {
+    /// Counts one of each of `counters` at `at`, and lets go of the oldest counts, a few at a time.
+    pub(super) fn add_counts(
+        &mut self,
+        organization: &str,
+        at: UnixMs,
+        counters: &[Counter],
+    ) -> Result<(), Error> {
+        for unit in Unit::ALL {
+            let start = unit.start(at);
+            for counter in counters {
+                let name = counter.name();
+                let key = (organization, unit.ms(), start, name.as_str());
+                let before = self.counts.get(key).map_err(unavailable)?.map(|count| count.value());
+                self.counts.insert(key, before.unwrap_or(0) + 1).map_err(unavailable)?;
+                if before.is_some() {
+                    continue;
+                }
+                let ended = start.saturating_sub(unit.kept_ms());
+                let range = (organization, unit.ms(), 0, "")..(organization, unit.ms(), ended, "");
+                let old = self.counts.range(range.clone()).map_err(unavailable)?.take(COUNTS_DROPPED);
+                if old.count() > 0 {
+                    let mut dropped = self.counts.extract_from_if(range, |_, _| true).map_err(unavailable)?;
+                    for _ in 0..COUNTS_DROPPED {
+                        dropped.next().transpose().map_err(unavailable)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Counts for EmbeddedStore {
+    async fn counts(
+        &self,
+        organization: &Organization,
+        unit: Unit,
+        from: UnixMs,
+        until: UnixMs,
+    ) -> Result<Vec<(UnixMs, stats::Counts)>, Error> {
+        let organization = organization.clone();
+        self.read(move |transaction| {
+            let counts = transaction.open_table(COUNTS).map_err(unavailable)?;
+            let organization = organization.as_str();
+            let range = (organization, unit.ms(), from, "")..(organization, unit.ms(), until, "");
+            let mut times: Vec<(UnixMs, stats::Counts)> = Vec::new();
+            for row in counts.range(range).map_err(unavailable)? {
+                let (key, count) = row.map_err(unavailable)?;
+                let (_, _, start, name) = key.value();
+                if times.last().is_none_or(|(last, _)| *last != start) {
+                    times.push((start, stats::Counts::new()));
+                }
+                if let (Some((_, counts)), Some(counter)) = (times.last_mut(), Counter::parse(name)) {
+                    counts.insert(counter, count.value());
+                }
+            }
+            Ok(times)
+        })
+        .await
+    }
+
+    async fn count(
+        &self,
+        organization: &Organization,
+        name: &str,
+        max: u64,
+        keep: Duration,
+    ) -> Result<Option<u64>, Error> {
+        let (organization, name) = (organization.clone(), name.to_owned());
+        self.write(move |tables| {
+            let organization = organization.as_str();
+            let stored = tables.document(organization, COUNTER, &name)?;
+            let (until, count) = match &stored {
+                Some((until, text)) => (*until, text.parse().unwrap_or(0)),
+                None => (end(tables.now_ms, Some(keep)), 0),
+            };
+            if count >= max {
+                return Ok(None);
+            }
+            let count: u64 = count + 1;
+            tables.put_document(organization, COUNTER, &name, Some((until, &count.to_string())))?;
+            Ok(Some(count))
+        })
+        .await
+    }
+
+    async fn reserve_pace(
+        &self,
+        organization: &Organization,
+        sender: &str,
+        now: UnixMs,
+        cost: Duration,
+    ) -> Result<UnixMs, Error> {
+        let (organization, sender) = (organization.clone(), sender.to_owned());
+        self.write(move |tables| {
+            let key = (organization.as_str(), sender.as_str());
+            let given = tables.pace.get(key).map_err(unavailable)?.map_or(0, |given| given.value());
+            let start = given.max(now * 1_000);
+            if !cost.is_zero() {
+                tables.pace.insert(key, start + cost.as_micros() as u64).map_err(unavailable)?;
+            }
+            Ok(start / 1_000)
+        })
+        .await
+    }
+}

@@ -1,0 +1,116 @@
+//! Messages as Twilio told of them, in the embedded store.
+
+use async_trait::async_trait;
+use redb::ReadableTable;
+
+use super::{
+    EmbeddedStore,
+    tables::{EVENTS, MESSAGES, Tables},
+    unavailable,
+};
+use crate::{
+    domain::{
+        Delivery, Event, MessageRef, Organization, StatusChange, Stream, Task,
+        delivery::{self, Recorded},
+        stats::{self, Counter, Latency},
+    },
+    store::{Deliveries, Error, Message, PAGE_MAX, StatusRecorded, decode, encode},
+    twilio::MessageSid,
+};
+
+impl Tables<'_> {
+    fn record_status(&mut self, organization: &str, change: StatusChange) -> Result<StatusRecorded, Error> {
+        let sid = change.sid.clone();
+        let key = (organization, sid.as_str());
+        let mut delivery: Delivery = match self.messages.get(key).map_err(unavailable)? {
+            Some(stored) => decode("a message", stored.value())?,
+            None => Delivery::default(),
+        };
+        let recorded = delivery.judge(&change);
+        let (id, was_unnamed) = (change.id, delivery.id.is_none());
+        let place = self.next_entry(Stream::Deliveries);
+        let (is_final, ask_at) = (delivery::is_final(&change.status), change.ask_at);
+        let (at, mut counted) = (change.at, Counter::of_status(&change));
+        if stats::is_delivery(&change.status)
+            && let Some(first) = delivery.seen.first()
+        {
+            counted.push(Counter::Delivered(Latency::of(place.ms - first.entry.0)));
+        }
+        if let Some(entry) = delivery.record(change, place) {
+            if delivery.seen.len() == 1 && delivery.id.is_none() {
+                self.enter(organization, &entry.to, &MessageRef::Sid(sid.clone()))?;
+            }
+            if recorded == Recorded::Moved {
+                self.add_counts(organization, at, &counted)?;
+            }
+            self.add_event(organization, &Event::Delivery(entry))?;
+            self.messages.insert(key, encode(&delivery).as_bytes()).map_err(unavailable)?;
+            let ask = Task::Ask { sid: sid.clone(), since: delivery.seen[0].entry.0 };
+            match (delivery.seen.len(), ask_at) {
+                (1, Some(at)) if !is_final => self.plan(organization, &ask, Some(at))?,
+                (2.., _) if is_final && recorded == Recorded::Moved => self.plan(organization, &ask, None)?,
+                _ => {}
+            }
+            Ok(StatusRecorded { recorded, learned_id: was_unnamed && id.is_some() })
+        } else {
+            if was_unnamed && id.is_some() {
+                delivery.id = id;
+                self.messages.insert(key, encode(&delivery).as_bytes()).map_err(unavailable)?;
+            }
+            Ok(StatusRecorded { recorded, learned_id: id.is_some() && delivery.id == id })
+        }
+    }
+}
+
+#[async_trait]
+impl Deliveries for EmbeddedStore {
+    async fn record_status(
+        &self,
+        organization: &Organization,
+        change: StatusChange,
+    ) -> Result<StatusRecorded, Error> {
+        let organization = organization.clone();
+        self.write(move |tables| tables.record_status(organization.as_str(), change)).await
+    }
+
+    async fn message(&self, organization: &Organization, sid: &MessageSid) -> Result<Option<Message>, Error> {
+        let (organization, sid) = (organization.clone(), sid.clone());
+        self.read(move |transaction| {
+            let messages = transaction.open_table(MESSAGES).map_err(unavailable)?;
+            let Some(stored) = messages.get((organization.as_str(), sid.as_str())).map_err(unavailable)?
+            else {
+                return Ok(None);
+            };
+            let delivery: Delivery = decode("a message", stored.value())?;
+            let events = transaction.open_table(EVENTS).map_err(unavailable)?;
+            let mut entries = Vec::with_capacity(delivery.seen.len());
+            for seen in &delivery.seen {
+                let key = (organization.as_str(), seen.entry.0, seen.entry.1);
+                if let Some(stored) = events.get(key).map_err(unavailable)?
+                    && let Event::Delivery(entry) = decode("an event", stored.value())?
+                {
+                    entries.push(entry);
+                }
+            }
+            Ok(Some(Message { delivery, entries }))
+        })
+        .await
+    }
+
+    async fn deliveries(
+        &self,
+        organization: &Organization,
+        sids: &[MessageSid],
+    ) -> Result<Vec<Option<Delivery>>, Error> {
+        let (organization, sids) = (organization.clone(), sids.to_vec());
+        self.read(move |transaction| {
+            let messages = transaction.open_table(MESSAGES).map_err(unavailable)?;
+            let delivery = |sid: &MessageSid| {
+                let stored = messages.get((organization.as_str(), sid.as_str())).map_err(unavailable)?;
+                stored.map(|stored| decode("a message", stored.value())).transpose()
+            };
+            sids.iter().take(PAGE_MAX).map(delivery).collect()
+        })
+        .await
+    }
+}

@@ -1,0 +1,172 @@
+//! The store on one machine: one file, written by one thread.
+//!
+//! redb: a copy-on-write B-tree whose commit is one fsync and whose file is whole after a crash at any point; pure
+//! Rust, a stable file format, readers that never wait for the writer. A log-structured engine would write faster;
+//! group commit makes the difference small, and one file with transactions over several tables is simpler to trust.
+//!
+//! **Group commit.** Writes are jobs for the writer thread. It takes one, then as many more as wait, runs them in
+//! one transaction, commits, and only then answers them all. So a write waits for at most two fsyncs, and many
+//! share one.
+
+mod consents;
+mod counts;
+mod deliveries;
+mod documents;
+mod events;
+mod outbox;
+mod tables;
+mod tasks;
+mod writer;
+
+use std::{
+    fs,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::JoinHandle,
+};
+
+use async_trait::async_trait;
+use redb::{Database, ReadTransaction, ReadableDatabase};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use self::{
+    tables::{Tables, prepare},
+    writer::{Job, write_loop},
+};
+use super::{Error, Store};
+use crate::clock::Clock;
+
+/// The database's file, in the store's folder.
+pub const FILE_NAME: &str = "textledger.redb";
+
+/// Writes that may wait for the writer thread; one more waits outside.
+const QUEUE_MAX: usize = 4_096;
+
+/// The embedded store. Dropping it ends the writer thread after the writes it has taken.
+pub struct EmbeddedStore {
+    database: Arc<Database>,
+    writes: Option<mpsc::Sender<Job>>,
+    writer: Option<JoinHandle<()>>,
+    last_event: watch::Receiver<(u64, u64)>,
+    clock: Arc<dyn Clock>,
+}
+
+impl EmbeddedStore {
+    /// Opens the store in `folder`, or creates it there.
+    ///
+    /// Fails if the folder or file cannot be written, or another process has it open.
+    pub fn open(folder: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        fs::create_dir_all(folder).map_err(|error| OpenError::Folder { path: folder.to_owned(), error })?;
+        let path = folder.join(FILE_NAME);
+        // Made here, since it holds people's numbers: for its owner alone.
+        fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|error| OpenError::Folder { path: folder.to_owned(), error })?;
+        let database = match Database::create(&path) {
+            Ok(database) => Arc::new(database),
+            Err(redb::DatabaseError::DatabaseAlreadyOpen) => return Err(OpenError::InUse { path }),
+            Err(error) => return Err(OpenError::Database { path, error: Box::new(error.into()) }),
+        };
+        let last =
+            prepare(&database).map_err(|error| OpenError::Database { path, error: Box::new(error) })?;
+        let (writes, queue) = mpsc::channel(QUEUE_MAX);
+        let (announce, last_event) = watch::channel(last);
+        let writer = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn({
+                let (database, clock) = (database.clone(), clock.clone());
+                move || write_loop(&database, queue, &announce, clock.as_ref())
+            })
+            .map_err(|error| OpenError::Folder { path: folder.to_owned(), error })?;
+        Ok(Self { database, writes: Some(writes), writer: Some(writer), last_event, clock })
+    }
+
+    /// Runs `job` in the next transaction and returns its result once that is on disk.
+    async fn write<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Tables<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (answer, answered) = oneshot::channel();
+        // The caller may have gone away before it is answered; the write stands all the same.
+        let job: Job = Box::new(move |tables| match job(tables) {
+            Err(Error::Unavailable(error)) => {
+                let failure = Error::Unavailable(anyhow::anyhow!("{error:#}"));
+                drop(answer.send(Err(Error::Unavailable(error))));
+                Err(failure)
+            }
+            result => Ok(Box::new(move |committed| drop(answer.send(committed.and(result))))),
+        });
+        let stopped = || Error::Unavailable(anyhow::anyhow!("the store's writer has stopped"));
+        let writes = self.writes.as_ref().ok_or_else(stopped)?;
+        writes.send(job).await.map_err(|_| stopped())?;
+        answered.await.map_err(|_| stopped())?
+    }
+
+    /// Runs `job` on what is committed now, off the async threads.
+    async fn read<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&ReadTransaction) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let database = self.database.clone();
+        tokio::task::spawn_blocking(move || job(&database.begin_read().map_err(unavailable)?))
+            .await
+            .map_err(unavailable)?
+    }
+}
+
+impl Drop for EmbeddedStore {
+    fn drop(&mut self) {
+        self.writes = None;
+        if let Some(writer) = self.writer.take() {
+            // A panic of the writer has been reported by the panic hook already.
+            drop(writer.join());
+        }
+    }
+}
+
+/// Why the embedded store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder cannot be made or its thread not started.
+    #[error("cannot use the folder {}: {error}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Another process has it open.
+    #[error("{} is in use by another textledger", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file cannot be read or written.
+    #[error("cannot open {}: {error}", path.display())]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: Box<redb::Error>,
+    },
+}
+
+#[async_trait]
+impl Store for EmbeddedStore {
+    fn partition(&self, _person: &str) -> u16 {
+        0
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        self.write(|_| Ok(())).await
+    }
+}
+
+/// A failure of the database is one of the store, whatever its cause.
+fn unavailable(error: impl Into<anyhow::Error>) -> Error {
+    Error::Unavailable(error.into())
+}

@@ -1,0 +1,94 @@
+//! The tables, and the same tables as one write transaction sees them.
+
+use redb::{Database, ReadableTable, Table, TableDefinition, WriteTransaction};
+
+/// Names an organization's row.
+type Key = (&'static str, &'static str);
+
+/// Declares the tables: their names, and the same tables as one write transaction sees them.
+macro_rules! tables {
+    ($($(#[$doc:meta])* $constant:ident, $field:ident: $key:ty => $value:ty;)+) => {
+        $($(#[$doc])* pub(super) const $constant: TableDefinition<$key, $value> = TableDefinition::new(stringify!($field));)+
+
+        /// The tables as one write transaction sees them.
+        pub(super) struct Tables<'txn> {
+            $(pub(super) $field: Table<'txn, $key, $value>,)+
+            /// The newest entry, committed or not.
+            pub(super) last_event: (u64, u64),
+            /// When the transaction began.
+            pub(super) now_ms: u64,
+        }
+
+        impl<'txn> Tables<'txn> {
+            /// Opens the tables, and makes those that are not there yet.
+            pub(super) fn open(
+                transaction: &'txn WriteTransaction,
+                last_event: (u64, u64),
+                now_ms: u64,
+            ) -> Result<Self, redb::TableError> {
+                Ok(Self { $($field: transaction.open_table($constant)?,)+ last_event, now_ms })
+            }
+        }
+    };
+}
+
+tables! {
+    /// (organization, message SID) -> [`crate::domain::Delivery`].
+    MESSAGES, messages: Key => &'static [u8];
+    /// (organization, milliseconds, sequence) -> [`crate::domain::Event`]: the three streams, merged.
+    EVENTS, events: (&'static str, u64, u64) => &'static [u8];
+    /// (organization, person) -> [`crate::domain::Consent`].
+    CONSENTS, consents: Key => &'static str;
+    /// (organization, person, number) -> [`crate::domain::consent::ConsentChange`].
+    CHANGES, changes: (&'static str, &'static str, u64) => &'static [u8];
+    /// (organization, message id) -> the message asked for, and what became of it.
+    OUTBOUND, outbound: Key => &'static [u8];
+    /// (organization, flow, milliseconds, message id): who has to be looked at when.
+    QUEUE, queue: (&'static str, &'static str, u64, &'static str) => ();
+    /// (organization, message id) -> milliseconds: the same, the other way round.
+    QUEUED, queued: Key => u64;
+    /// (organization, sender) -> microseconds since 1970: until when its time to send has been given away.
+    PACE, pace: Key => u64;
+    /// (organization, milliseconds, sequence) -> message: all, in the order in which they were entered.
+    HISTORY, history: (&'static str, u64, u64) => &'static str;
+    /// (organization, person, milliseconds, sequence) -> message: the same, per recipient.
+    HISTORY_OF, history_of: (&'static str, &'static str, u64, u64) => &'static str;
+    /// (organization, inbound message SID) -> [`crate::domain::consent::Answer`].
+    RECEIVED, received: Key => &'static [u8];
+    /// (organization, line, milliseconds, task): what is due when.
+    DUE, due: (&'static str, &'static str, u64, &'static str) => ();
+    /// (organization, task) -> milliseconds: the same, the other way round.
+    PLANNED, planned: Key => u64;
+    /// (organization, kind, name) -> (milliseconds at which it ends or [`super::documents::FOR_EVER`], text).
+    DOCUMENTS, documents: (&'static str, &'static str, &'static str) => (u64, &'static str);
+    /// (milliseconds, organization, kind, name): which documents end when.
+    ENDING, ending: (u64, &'static str, &'static str, &'static str) => ();
+    /// (organization, length of the time in milliseconds, when it began, counter) -> count.
+    COUNTS, counts: (&'static str, u64, u64, &'static str) => u64;
+}
+
+/// Makes sure that the tables exist, and returns the newest entry.
+pub(super) fn prepare(database: &Database) -> Result<(u64, u64), redb::Error> {
+    let transaction = database.begin_write()?;
+    let last = {
+        let events = Tables::open(&transaction, (0, 0), 0)?.events;
+        let mut newest = (0, 0);
+        // Entries are ordered by organization first, so the newest of each is looked at.
+        let mut end: Option<(String, u64, u64)> = None;
+        loop {
+            let before = match &end {
+                None => events.last()?,
+                Some((organization, ..)) => {
+                    events.range(..(organization.as_str(), 0, 0))?.next_back().transpose()?
+                }
+            };
+            let Some((key, _)) = before else { break };
+            let (organization, ms, seq) = key.value();
+            newest = newest.max((ms, seq));
+            end = Some((organization.to_owned(), ms, seq));
+        }
+        newest
+    };
+    transaction.commit()?;
+    Ok(last)
+}

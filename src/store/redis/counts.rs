@@ -1,0 +1,101 @@
+//! What is counted, in Redis.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::{StreamExt, TryStreamExt, future::try_join_all};
+
+use super::{RedisStore, read, scripts};
+use crate::{
+    domain::{
+        Organization, UnixMs,
+        stats::{self, Counter, Unit},
+    },
+    store::{Counts, Error},
+};
+
+/// Times whose counts are read at once.
+const COUNTS_AT_ONCE: usize = 64;
+
+/// How long a sender's pace is remembered after it has passed.
+const PACE_KEPT: Duration = Duration::from_secs(60);
+
+impl RedisStore {
+    pub(super) fn counts_key(
+        &self,
+        organization: &Organization,
+        partition: u16,
+        unit: Unit,
+        at: UnixMs,
+    ) -> String {
+        self.keys.counts(organization, partition, unit, unit.start(at))
+    }
+}
+
+/// When the counts end that are made at `at`: milliseconds since 1970.
+pub(super) fn counts_end(unit: Unit, at: UnixMs) -> String {
+    (unit.start(at) + unit.kept_ms()).to_string()
+}
+
+#[async_trait]
+impl Counts for RedisStore {
+    async fn counts(
+        &self,
+        organization: &Organization,
+        unit: Unit,
+        from: UnixMs,
+        until: UnixMs,
+    ) -> Result<Vec<(UnixMs, stats::Counts)>, Error> {
+        let first = from.div_ceil(unit.ms()) * unit.ms();
+        let times = (first..until).step_by(unit.ms() as usize).map(|start| async move {
+            let partitions = self.keys.partition_numbers().map(|partition| {
+                let mut command = redis::cmd("HGETALL");
+                command.arg(self.keys.counts(organization, partition, unit, start));
+                async move { self.get::<Vec<(String, u64)>>(&command).await }
+            });
+            Ok::<_, Error>((start, try_join_all(partitions).await?))
+        });
+        let mut counted = Vec::new();
+        let mut times = futures_util::stream::iter(times).buffered(COUNTS_AT_ONCE);
+        while let Some(time) = times.try_next().await? {
+            let (start, partitions) = time;
+            let mut counts = stats::Counts::new();
+            for (name, count) in partitions.into_iter().flatten() {
+                if let Some(counter) = Counter::parse(&name) {
+                    *counts.entry(counter).or_default() += count;
+                }
+            }
+            if !counts.is_empty() {
+                counted.push((start, counts));
+            }
+        }
+        Ok(counted)
+    }
+
+    async fn count(
+        &self,
+        organization: &Organization,
+        name: &str,
+        max: u64,
+        keep: Duration,
+    ) -> Result<Option<u64>, Error> {
+        let arguments = [max.to_string(), keep.as_millis().to_string()];
+        let keys = [self.keys.counter(organization, name)];
+        let count: u64 = read(self.write(&scripts::COUNT, &keys, &arguments).await?)?;
+        Ok(Some(count).filter(|count| *count > 0))
+    }
+
+    async fn reserve_pace(
+        &self,
+        organization: &Organization,
+        sender: &str,
+        now: UnixMs,
+        cost: Duration,
+    ) -> Result<UnixMs, Error> {
+        let keys = [self.keys.pace(organization, sender)];
+        let arguments =
+            [(now * 1_000).to_string(), cost.as_micros().to_string(), PACE_KEPT.as_millis().to_string()];
+        let start: u64 = read(self.write(&scripts::RESERVE_PACE, &keys, &arguments).await?)?;
+        Ok(start / 1_000)
+    }
+}

@@ -1,0 +1,151 @@
+//! Messages as Twilio told of them, in Redis.
+
+use async_trait::async_trait;
+use futures_util::future::try_join_all;
+use redis::Value;
+
+use super::{
+    RedisStore,
+    counts::counts_end,
+    outbox::{history_name, place_text},
+    read, record, scripts, stream, unavailable,
+};
+use crate::{
+    domain::{
+        Delivery, Event, EventId, HistoryId, MessageId, Organization, StatusChange, Stream, TaskLine,
+        delivery::{self, Recorded},
+        stats::{self, Counter, Unit},
+    },
+    store::{Deliveries, Error, Message, PAGE_MAX, StatusRecorded},
+    twilio::MessageSid,
+};
+
+impl RedisStore {
+    /// Enters a message that was sent elsewhere among its recipient's, whose partition is another than the message's.
+    async fn enter_for_person(
+        &self,
+        organization: &Organization,
+        change: &StatusChange,
+    ) -> Result<(), Error> {
+        // The place is not that in the whole history: the digits of the SID stand for the sequence.
+        let sid = change.sid.as_str();
+        let place = HistoryId { ms: change.at, seq: u64::from(crc(sid)), partition: 0 };
+        let mut command = redis::cmd("ZADD");
+        command.arg(self.keys.history_of(organization, &change.to)).arg(0);
+        command.arg(format!("{}:{}{sid}", history_name(&change.to), place_text(place)));
+        self.get::<Value>(&command).await.map(drop)
+    }
+}
+
+fn crc(text: &str) -> u16 {
+    crc16::State::<crc16::XMODEM>::calculate(text.as_bytes())
+}
+
+#[async_trait]
+impl Deliveries for RedisStore {
+    async fn record_status(
+        &self,
+        organization: &Organization,
+        change: StatusChange,
+    ) -> Result<StatusRecorded, Error> {
+        let partition = self.keys.partition(change.sid.as_str());
+        let mut keys = vec![
+            self.keys.messages(organization, partition, &change.sid),
+            self.keys.stream(organization, partition, Stream::Deliveries),
+            self.keys.raw(organization, partition),
+            self.keys.tasks(organization, partition, TaskLine::Twilio),
+            self.keys.history(organization, partition),
+            self.counts_key(organization, partition, Unit::Minute, change.at),
+            self.counts_key(organization, partition, Unit::Hour, change.at),
+        ];
+        if self.keys.partition(&change.to) == partition {
+            keys.push(self.keys.history_of(organization, &change.to));
+        }
+        let raw = serde_urlencoded::to_string(&change.raw)
+            .map_err(|error| Error::Unreadable(format!("unknown parameters: {error}")))?;
+        let rank = delivery::rank(&change.status).to_string();
+        let error_code = change.error_code.map(|code| code.to_string()).unwrap_or_default();
+        let at = change.at.to_string();
+        let ask_at = change.ask_at.map(|at| at.to_string()).unwrap_or_default();
+        let is_final = if delivery::is_final(&change.status) { "1" } else { "0" };
+        let ends = Unit::ALL.map(|unit| counts_end(unit, change.at));
+        let latency = if stats::is_delivery(&change.status) { stats::DELIVERED } else { "" };
+        let counters: Vec<String> = Counter::of_status(&change).iter().map(Counter::name).collect();
+        let word = record::word(&change.status);
+        let token = record::token(&change.status, change.error_code);
+        let mut arguments = vec![
+            change.sid.as_str(),
+            change.id.as_ref().map_or("", MessageId::as_str),
+            &rank,
+            &word,
+            &token,
+            &raw,
+            change.status.as_str(),
+            change.channel.as_str(),
+            &change.to,
+            &change.from,
+            &error_code,
+            change.batch.as_deref().unwrap_or_default(),
+            change.source.as_str(),
+            &at,
+            &ask_at,
+            is_final,
+            &ends[0],
+            &ends[1],
+            latency,
+            history_name(&change.to),
+        ];
+        arguments.extend(counters.iter().map(String::as_str));
+        let result: u8 = read(self.write(&scripts::RECORD_STATUS, &keys, &arguments).await?)?;
+        let recorded = match result & 3 {
+            0 => Recorded::Duplicate,
+            1 => Recorded::Moved,
+            _ => Recorded::Late,
+        };
+        if result & 8 != 0 {
+            self.enter_for_person(organization, &change).await?;
+        }
+        Ok(StatusRecorded { recorded, learned_id: result & 4 != 0 })
+    }
+
+    async fn message(&self, organization: &Organization, sid: &MessageSid) -> Result<Option<Message>, Error> {
+        let partition = self.keys.partition(sid.as_str());
+        let mut command = redis::cmd("HGET");
+        command.arg(self.keys.messages(organization, partition, sid)).arg(sid.as_str());
+        let Some(stored) = self.get::<Option<String>>(&command).await? else { return Ok(None) };
+        let delivery = record::parse(&stored)?;
+        let stream = self.keys.stream(organization, partition, Stream::Deliveries);
+        let mut found = Vec::with_capacity(delivery.seen.len());
+        for seen in &delivery.seen {
+            let (ms, seq) = seen.entry;
+            let mut command = redis::cmd("XRANGE");
+            command.arg(&stream).arg(format!("{ms}-{seq}")).arg(format!("{ms}-{seq}"));
+            let answer = self.connection()?.send(&command).await.map_err(unavailable)?;
+            for (id, fields) in stream::entries(answer)? {
+                let place = EventId { ms, seq, stream: Stream::Deliveries, partition };
+                found.push((place, stream::event(Stream::Deliveries, &id, &fields)?));
+            }
+        }
+        self.add_raw(organization, &mut found).await?;
+        let entries = found.into_iter().filter_map(|(_, event)| match event {
+            Event::Delivery(entry) => Some(entry),
+            Event::Inbound(_) | Event::Consent(_) => None,
+        });
+        Ok(Some(Message { delivery, entries: entries.collect() }))
+    }
+
+    async fn deliveries(
+        &self,
+        organization: &Organization,
+        sids: &[MessageSid],
+    ) -> Result<Vec<Option<Delivery>>, Error> {
+        let deliveries = sids.iter().take(PAGE_MAX).map(|sid| async move {
+            let partition = self.keys.partition(sid.as_str());
+            let mut command = redis::cmd("HGET");
+            command.arg(self.keys.messages(organization, partition, sid)).arg(sid.as_str());
+            let stored: Option<String> = self.get(&command).await?;
+            stored.map(|stored| record::parse(&stored)).transpose()
+        });
+        try_join_all(deliveries).await
+    }
+}

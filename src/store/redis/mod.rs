@@ -1,0 +1,228 @@
+//! The store in Redis 7 or later, one server or a cluster.
+//!
+//! Streams are Redis streams with the contract's keys and fields, one entry per change, so that a dashboard may read
+//! them with nothing but a Redis client. Every change is one script: it compares what it was given with what is
+//! stored, writes, and appends to the stream, in one atomic step and one round trip. The rules stay in
+//! [`domain`](crate::domain): a script compares two numbers or two texts, and knows no status and no keyword.
+//!
+//! [`keys`] spells every key; `lua/` holds a script a file; [`record`] is the form in which a message is kept.
+
+mod connection;
+mod consents;
+mod counts;
+mod deliveries;
+mod documents;
+mod events;
+mod keys;
+mod outbox;
+mod record;
+mod scripts;
+mod stream;
+mod tasks;
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use futures_util::future::try_join_all;
+use redis::{FromRedisValue, RedisError, ServerErrorKind, Value, aio::MultiplexedConnection};
+use thread_local::ThreadLocal;
+use tokio::sync::Mutex;
+
+use self::{
+    connection::{Connection, Server},
+    keys::Keys,
+    scripts::Script,
+};
+use super::{Error, Store};
+use crate::domain::message_id::PARTITIONS_MAX;
+
+/// How long replicas may take to hold a write.
+const REPLICAS_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// The Redis store.
+pub struct RedisStore {
+    server: Server,
+    /// One for each thread that serves requests.
+    connections: ThreadLocal<Connection>,
+    keys: Keys,
+    /// Replicas that must hold a write before it counts.
+    replicas_ack: u16,
+    /// The number of partitions has been compared with that of the first start. Nothing is read or written before.
+    prepared: AtomicBool,
+    /// Waits at the server for new entries; made on first use, and again after a failure.
+    waiting: Mutex<Option<MultiplexedConnection>>,
+}
+
+/// Why the Redis store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The URL cannot be read.
+    #[error("not a Redis URL: {0}")]
+    Url(RedisError),
+    /// The server cannot be reached, or is not ready.
+    #[error("cannot reach Redis: {0}")]
+    Away(RedisError),
+    /// The server refuses us: a wrong password, for example.
+    #[error("Redis refuses: {0}")]
+    Refused(RedisError),
+    /// The number of partitions is not the one of the first start.
+    #[error("this store was created with {stored} partitions, not {configured}")]
+    Partitions {
+        /// The number at the first start.
+        stored: String,
+        /// The number now.
+        configured: u16,
+    },
+}
+
+impl RedisStore {
+    /// The store at the server or cluster at `url`, under the key prefix `prefix`, with `partitions` (1 to
+    /// [`PARTITIONS_MAX`]) partitions per organization, which is fixed by the first start.
+    ///
+    /// A server that cannot be reached now is no failure: the store is unavailable until [`Store::ping`] finds it.
+    pub async fn open(url: &str, prefix: &str, partitions: u16) -> Result<Self, OpenError> {
+        assert!((1..=PARTITIONS_MAX).contains(&partitions), "the configuration bounds the partitions");
+        let store = Self {
+            server: Server::parse(url).map_err(OpenError::Url)?,
+            connections: ThreadLocal::new(),
+            keys: Keys::new(prefix, partitions),
+            replicas_ack: 0,
+            prepared: AtomicBool::new(false),
+            waiting: Mutex::new(None),
+        };
+        match store.prepare().await {
+            Err(OpenError::Away(_)) | Ok(()) => Ok(store),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The same store, in which a write counts once `replicas` replicas hold it. A cluster has no such thing.
+    pub fn held_by(mut self, replicas: u16) -> Self {
+        self.replicas_ack = replicas;
+        self
+    }
+
+    /// Fixes the number of partitions, or finds it fixed.
+    async fn prepare(&self) -> Result<(), OpenError> {
+        let configured = self.keys.partition_numbers().end;
+        let mut fix = redis::cmd("SET");
+        fix.arg(self.keys.partitions()).arg(configured).arg("NX").arg("GET");
+        let connection = self.connections.get_or_try(|| self.server.connect()).map_err(OpenError::Refused)?;
+        let stored = connection.send(&fix).await.map_err(|error| match is_away(&error) {
+            true => OpenError::Away(error),
+            false => OpenError::Refused(error),
+        })?;
+        let stored: Option<String> = redis::from_redis_value(stored).unwrap_or_default();
+        match stored {
+            Some(stored) if stored != configured.to_string() => {
+                Err(OpenError::Partitions { stored, configured })
+            }
+            _ => {
+                self.prepared.store(true, Ordering::Release);
+                Ok(())
+            }
+        }
+    }
+
+    /// This thread's connection.
+    fn connection(&self) -> Result<&Connection, Error> {
+        if !self.prepared.load(Ordering::Acquire) {
+            return Err(Error::Unavailable(anyhow::anyhow!("Redis has not been reached yet")));
+        }
+        self.connections.get_or_try(|| self.server.connect()).map_err(unavailable)
+    }
+
+    /// Runs a script that writes, and waits until as many replicas have it as were asked for. An error may mean that it
+    /// is written and not held by enough of them.
+    async fn write<A: AsRef<[u8]>>(
+        &self,
+        script: &Script,
+        keys: &[String],
+        arguments: &[A],
+    ) -> Result<Value, Error> {
+        // Replicas are waited for on the connection that wrote.
+        let connection = self.connection()?;
+        let answer = script.run(connection, keys, arguments).await.map_err(unavailable)?;
+        self.wait_for_replicas(connection).await?;
+        Ok(answer)
+    }
+
+    async fn wait_for_replicas(&self, connection: &Connection) -> Result<(), Error> {
+        if self.replicas_ack == 0 {
+            return Ok(());
+        }
+        let mut wait = redis::cmd("WAIT");
+        wait.arg(self.replicas_ack).arg(REPLICAS_TIME_MAX.as_millis() as u64);
+        let held: u16 = read(connection.send(&wait).await.map_err(unavailable)?)?;
+        if held >= self.replicas_ack {
+            return Ok(());
+        }
+        let wanted = self.replicas_ack;
+        Err(Error::Unavailable(anyhow::anyhow!("{held} of {wanted} replicas hold what was written")))
+    }
+
+    async fn get<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, Error> {
+        read(self.connection()?.send(command).await.map_err(unavailable)?)
+    }
+
+    /// The first `limit` members behind `after` of sorted sets, one in each partition, whose members are in the order of
+    /// their text.
+    async fn names(
+        &self,
+        key: impl Fn(u16) -> String,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<String>, Error> {
+        let after = if after.is_empty() { "-".to_owned() } else { format!("({after}") };
+        let partitions = self.keys.partition_numbers().map(|partition| {
+            let mut command = redis::cmd("ZRANGEBYLEX");
+            command.arg(key(partition)).arg(&after).arg("+").arg("LIMIT").arg(0).arg(limit);
+            async move { self.get::<Vec<String>>(&command).await }
+        });
+        let mut names = try_join_all(partitions).await?.concat();
+        names.sort_unstable();
+        names.truncate(limit);
+        Ok(names)
+    }
+}
+
+#[async_trait]
+impl Store for RedisStore {
+    fn partition(&self, person: &str) -> u16 {
+        self.keys.partition(person)
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        if !self.prepared.load(Ordering::Acquire) {
+            self.prepare().await.map_err(|error| Error::Unavailable(error.into()))?;
+        }
+        // A write, since a replica or a full server answers PING all the same.
+        let mut command = redis::cmd("SET");
+        command.arg(self.keys.ping()).arg(1).arg("EX").arg(60);
+        let connection = self.connection()?;
+        connection.send(&command).await.map_err(unavailable)?;
+        self.wait_for_replicas(connection).await
+    }
+}
+
+fn read<T: FromRedisValue>(answer: Value) -> Result<T, Error> {
+    redis::from_redis_value(answer).map_err(|error| Error::Unreadable(format!("an answer of Redis: {error}")))
+}
+
+/// Whether the server is not there for now, rather than against us.
+fn is_away(error: &RedisError) -> bool {
+    let is_loading = error.kind() == ServerErrorKind::BusyLoading.into();
+    is_loading
+        || error.is_io_error()
+        || error.is_timeout()
+        || error.is_connection_refusal()
+        || error.is_connection_dropped()
+}
+
+/// A failure of Redis is one of the store, whatever its cause.
+fn unavailable(error: RedisError) -> Error {
+    Error::Unavailable(error.into())
+}

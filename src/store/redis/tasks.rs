@@ -1,0 +1,60 @@
+//! What is to be done later, in Redis.
+
+use async_trait::async_trait;
+use redis::Value;
+
+use super::{RedisStore, read, scripts};
+use crate::{
+    domain::{Organization, Task, TaskLine, UnixMs},
+    store::{Error, Tasks},
+};
+
+#[async_trait]
+impl Tasks for RedisStore {
+    async fn plan(&self, organization: &Organization, task: &Task, at: UnixMs) -> Result<(), Error> {
+        let mut command = redis::cmd("ZADD");
+        command.arg(self.keys.tasks(organization, self.keys.partition_of_task(task), task.line()));
+        command.arg("NX").arg(at).arg(task.to_string());
+        self.get::<Value>(&command).await.map(drop)
+    }
+
+    async fn claim(
+        &self,
+        organization: &Organization,
+        line: TaskLine,
+        now: UnixMs,
+        until: UnixMs,
+        limit: usize,
+    ) -> Result<Vec<(Task, UnixMs)>, Error> {
+        let mut claimed = Vec::new();
+        for partition in self.keys.partition_numbers() {
+            let wanted = limit - claimed.len();
+            if wanted == 0 {
+                break;
+            }
+            let keys = [self.keys.tasks(organization, partition, line)];
+            let arguments = [now.to_string(), until.to_string(), wanted.to_string()];
+            let answer = self.write(&scripts::CLAIM, &keys, &arguments).await?;
+            let due: Vec<(String, f64)> = read(answer)?;
+            for (task, at) in due {
+                let task = task.parse().map_err(|_| Error::Unreadable(format!("a task: {task:?}")))?;
+                claimed.push((task, at as UnixMs));
+            }
+        }
+        Ok(claimed)
+    }
+
+    async fn plan_anew(
+        &self,
+        organization: &Organization,
+        task: &Task,
+        at: Option<UnixMs>,
+    ) -> Result<(), Error> {
+        let key = self.keys.tasks(organization, self.keys.partition_of_task(task), task.line());
+        let command = match at {
+            Some(at) => redis::cmd("ZADD").arg(key).arg("XX").arg(at).arg(task.to_string()).to_owned(),
+            None => redis::cmd("ZREM").arg(key).arg(task.to_string()).to_owned(),
+        };
+        self.get::<Value>(&command).await.map(drop)
+    }
+}

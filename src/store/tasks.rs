@@ -1,0 +1,32 @@
+//! What is to be done later, by whichever instance comes first.
+
+use async_trait::async_trait;
+
+use super::Error;
+use crate::domain::{Organization, Task, TaskLine, UnixMs};
+
+/// See the [module](self), and the store's promises.
+#[async_trait]
+pub trait Tasks {
+    /// Plans `task` for `at`, unless it is planned already.
+    async fn plan(&self, organization: &Organization, task: &Task, at: UnixMs) -> Result<(), Error>;
+
+    /// Takes tasks of `line` that are due at `now`, at most `limit` of them, each with the time at which it was due. Until
+    /// `until` nobody else gets them; then they are due again, unless they have been planned anew.
+    async fn claim(
+        &self,
+        organization: &Organization,
+        line: TaskLine,
+        now: UnixMs,
+        until: UnixMs,
+        limit: usize,
+    ) -> Result<Vec<(Task, UnixMs)>, Error>;
+
+    /// Plans `task` for another time, or for none; not if it has been done in the meantime and is planned no more.
+    async fn plan_anew(
+        &self,
+        organization: &Organization,
+        task: &Task,
+        at: Option<UnixMs>,
+    ) -> Result<(), Error>;
+}
