@@ -1,24 +1,29 @@
 //! How an organization's account at Twilio is set up: what an administrator saved, or else the configuration.
 //!
-//! Saved settings are a document of the installation, sealed as a whole; every instance follows them ([`in_force`]). An
-//! account belongs to one organization: [`claim`].
+//! Saved settings are a document of the installation, sealed as a whole. They change in one step with the owner of their
+//! account ([`ownership`]) and a counter that tells every instance to load them ([`effective`]).
 
 mod change;
-mod claim;
-mod in_force;
+mod effective;
+mod ownership;
 
 use secrecy::{ExposeSecret, zeroize::Zeroizing};
 
-pub(super) use self::in_force::Known;
+pub(super) use self::effective::Known;
+use self::effective::REVISION;
 pub use self::{
     change::{Change, Fault},
-    in_force::SealedSettings,
+    effective::SealedSettings,
 };
-use super::{App, DECISIONS_MAX};
+use super::App;
 use crate::{
     domain::{AccountSettings, Organization},
-    store::{self, Kind},
+    store::{self, DocumentChange, Kind},
 };
+
+/// How often a change is decided again when others change settings at the same moment: any of them lets the others decide
+/// anew, since they share a counter.
+const DECISIONS_MAX: usize = 32;
 
 /// Where settings come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +78,7 @@ pub enum SaveError {
 }
 
 /// What the store has of one organization.
-struct Stored {
+struct StoredSettings {
     /// The document, by which a change is compared.
     sealed: Option<String>,
     /// What is in it.
@@ -95,7 +100,7 @@ impl App {
         })
     }
 
-    /// Changes the settings of `organization` for `actor`, and goes by them from now on.
+    /// Changes the settings of `organization` for `actor`, and uses them from now on.
     pub async fn save_account_settings(
         &self,
         organization: &Organization,
@@ -116,20 +121,27 @@ impl App {
                 Err(unopened) => return Err(unopened.into()),
             };
             let after = change.apply(before.as_ref()).map_err(SaveError::Invalid)?;
-            let sid = &after.account_sid;
-            if !self.claim(organization, sid).await? {
+            let Some(takeover) = self.takeover(organization, &after.account_sid).await? else {
                 return Err(SaveError::AccountInUse);
-            }
+            };
             let sealed = self.seal_settings(organization, &after);
-            let (was, is) = (stored.sealed.as_deref(), Some(sealed.as_str()));
-            if !self.replace_settings(organization, was, is).await? {
+            let (revision, next) = self.revision().await?;
+            let settings = DocumentChange {
+                kind: Kind::Settings,
+                name: organization.as_str(),
+                before: stored.sealed.as_deref(),
+                after: Some(&sealed),
+            };
+            let counted = DocumentChange {
+                kind: Kind::Revision,
+                name: REVISION,
+                before: revision.as_deref(),
+                after: Some(&next),
+            };
+            let changes: Vec<_> = [settings, counted].into_iter().chain(takeover.changes()).collect();
+            if !self.core.store.change_documents(&changes).await? {
                 continue;
             }
-            if !self.holds(organization, sid).await? {
-                self.replace_settings(organization, is, was).await?;
-                return Err(SaveError::AccountInUse);
-            }
-            self.count_revision().await?;
             self.follow_settings().await?;
             let fields = after.changed_from(before.as_ref()).join(",");
             tracing::info!(
@@ -141,22 +153,11 @@ impl App {
         Err(store::Error::Unavailable(error).into())
     }
 
-    async fn stored_settings(&self, organization: &Organization) -> Result<Stored, store::Error> {
+    async fn stored_settings(&self, organization: &Organization) -> Result<StoredSettings, store::Error> {
         let (installation, name) = (Organization::installation(), organization.as_str());
         let sealed = self.core.store.document(&installation, Kind::Settings, name).await?;
         let settings = sealed.as_deref().map(|sealed| self.open_settings(organization, sealed)).transpose();
-        Ok(Stored { sealed, settings })
-    }
-
-    /// Puts the document `after` in the place of `before`; returns whether that was there.
-    async fn replace_settings(
-        &self,
-        organization: &Organization,
-        before: Option<&str>,
-        after: Option<&str>,
-    ) -> Result<bool, store::Error> {
-        let (installation, name) = (Organization::installation(), organization.as_str());
-        self.core.store.change_document(&installation, Kind::Settings, name, before, after, None).await
+        Ok(StoredSettings { sealed, settings })
     }
 
     fn seal_settings(&self, organization: &Organization, settings: &AccountSettings) -> String {

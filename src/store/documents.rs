@@ -1,5 +1,4 @@
-//! Small texts under names, changed by comparing, and counters: what the verbs keep that is neither a message nor a
-//! consent. What a text means is its owner's business.
+//! Small texts under names, changed by comparing: what the verbs keep that is neither a message nor a consent. What a text means is its owner's business.
 
 use std::time::Duration;
 
@@ -53,6 +52,19 @@ impl Kind {
     }
 }
 
+/// A change of one document: `after` is put in the place of `before`, `None` standing for no document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DocumentChange<'a> {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: &'a str,
+    /// What has to be there.
+    pub before: Option<&'a str>,
+    /// What is there afterwards; the same as `before` if the others may only change while this stays as it is.
+    pub after: Option<&'a str>,
+}
+
 /// See the [module](self), and the store's promises.
 #[async_trait]
 pub trait Documents {
@@ -75,6 +87,10 @@ pub trait Documents {
         after: Option<&str>,
         keep: Option<Duration>,
     ) -> Result<bool, Error>;
+
+    /// Changes several documents of the installation, which are kept together, or none of them; each is named once.
+    /// Returns whether every `before` was there; if not, nothing is written.
+    async fn change_documents(&self, changes: &[DocumentChange<'_>]) -> Result<bool, Error>;
 
     /// The documents of a kind that is listed, by name, behind `after`, at most `limit` and [`DOCUMENTS_MAX`] of them.
     async fn documents(

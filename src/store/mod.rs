@@ -34,7 +34,7 @@ pub use self::{
     consents::{ConsentUpdate, ConsentVersion, Consents, InboundRecorded, KnownConsent},
     counts::Counts,
     deliveries::{Deliveries, Message, StatusRecorded},
-    documents::{Documents, Kind},
+    documents::{DocumentChange, Documents, Kind},
     events::{EVENTS_PAGE_MAX, Events},
     outbox::{Gate, NewOutbound, Outbox, Passed, Step, StoredOutbound},
     tasks::Tasks,

@@ -14,7 +14,7 @@ use crate::{
     domain::{Organization, UnixMs},
     store::{
         Error,
-        documents::{DOCUMENTS_MAX, Documents, Kind},
+        documents::{DOCUMENTS_MAX, DocumentChange, Documents, Kind},
     },
 };
 
@@ -60,6 +60,27 @@ impl Tables<'_> {
         Ok(())
     }
 
+    /// Makes all of `changes` if each finds what it expects, else none; returns whether they were made.
+    fn change_documents(
+        &mut self,
+        organization: &str,
+        changes: &[OwnedChange],
+        keep: Option<Duration>,
+    ) -> Result<bool, Error> {
+        for OwnedChange { kind, name, before, .. } in changes {
+            let stored = self.document(organization, kind.as_str(), name)?.map(|(_, text)| text);
+            if stored != *before {
+                return Ok(false);
+            }
+        }
+        let until = end(self.now_ms, keep);
+        for OwnedChange { kind, name, after, .. } in changes {
+            let after = after.as_deref().map(|after| (until, after));
+            self.put_document(organization, kind.as_str(), name, after)?;
+        }
+        Ok(true)
+    }
+
     fn drop_ended(&mut self) -> Result<(), Error> {
         for _ in 0..DROPPED_MAX {
             let first = self.ending.first().map_err(unavailable)?;
@@ -82,6 +103,25 @@ impl Tables<'_> {
 
 pub(super) fn end(now_ms: UnixMs, keep: Option<Duration>) -> UnixMs {
     keep.map_or(FOR_EVER, |keep| now_ms + keep.as_millis() as UnixMs)
+}
+
+/// A [`DocumentChange`] as it travels to the writer thread.
+struct OwnedChange {
+    kind: Kind,
+    name: String,
+    before: Option<String>,
+    after: Option<String>,
+}
+
+impl From<&DocumentChange<'_>> for OwnedChange {
+    fn from(change: &DocumentChange<'_>) -> Self {
+        Self {
+            kind: change.kind,
+            name: change.name.to_owned(),
+            before: change.before.map(str::to_owned),
+            after: change.after.map(str::to_owned),
+        }
+    }
 }
 
 #[async_trait]
@@ -112,19 +152,15 @@ impl Documents for EmbeddedStore {
         after: Option<&str>,
         keep: Option<Duration>,
     ) -> Result<bool, Error> {
-        let (organization, name) = (organization.clone(), name.to_owned());
-        let (before, after) = (before.map(str::to_owned), after.map(str::to_owned));
-        self.write(move |tables| {
-            let (organization, kind) = (organization.as_str(), kind.as_str());
-            let stored = tables.document(organization, kind, &name)?.map(|(_, text)| text);
-            if stored != before {
-                return Ok(false);
-            }
-            let until = end(tables.now_ms, keep);
-            tables.put_document(organization, kind, &name, after.as_deref().map(|after| (until, after)))?;
-            Ok(true)
-        })
-        .await
+        let organization = organization.clone();
+        let change = OwnedChange::from(&DocumentChange { kind, name, before, after });
+        self.write(move |tables| tables.change_documents(organization.as_str(), &[change], keep)).await
+    }
+
+    async fn change_documents(&self, changes: &[DocumentChange<'_>]) -> Result<bool, Error> {
+        let changes: Vec<OwnedChange> = changes.iter().map(OwnedChange::from).collect();
+        let installation = Organization::installation();
+        self.write(move |tables| tables.change_documents(installation.as_str(), &changes, None)).await
     }
 
     async fn documents(

@@ -3,15 +3,70 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use redis::Value;
 
 use super::{RedisStore, read, scripts};
 use crate::{
     domain::Organization,
     store::{
         Error,
-        documents::{DOCUMENTS_MAX, Documents, Kind},
+        documents::{DOCUMENTS_MAX, DocumentChange, Documents, Kind},
     },
 };
+
+impl RedisStore {
+    /// Runs `change_documents.lua`; the documents must share a partition.
+    async fn change(
+        &self,
+        organization: &Organization,
+        changes: &[DocumentChange<'_>],
+        keep: Option<Duration>,
+    ) -> Result<bool, Error> {
+        let keep = keep.map(|keep| keep.as_millis().to_string()).unwrap_or_default();
+        let is_there = |text: Option<&str>| if text.is_some() { "1" } else { "0" };
+        let (mut keys, mut arguments) = (Vec::new(), vec![keep.as_str()]);
+        for DocumentChange { kind, name, before, after } in changes {
+            self.bring_along(organization, *kind, name).await?;
+            keys.push(self.keys.document(organization, *kind, name));
+            keys.push(self.keys.documents(
+                organization,
+                self.keys.partition_of_document(organization, name),
+                *kind,
+            ));
+            arguments.extend([
+                is_there(*before),
+                before.unwrap_or_default(),
+                is_there(*after),
+                after.unwrap_or_default(),
+                if kind.is_listed() { name } else { "" },
+            ]);
+        }
+        let changed = read(self.write(&scripts::CHANGE_DOCUMENTS, &keys, &arguments).await?)?;
+        for DocumentChange { kind, name, after, .. } in changes {
+            if changed
+                && after.is_none()
+                && let Some(former) = self.keys.former_document(organization, *kind, name)
+            {
+                self.get::<Value>(redis::cmd("DEL").arg(former)).await?;
+            }
+        }
+        Ok(changed)
+    }
+
+    /// Copies a document of the installation from the partition of its name, where version 0.1.0 kept it, unless it has
+    /// been copied before. It is left there as well, since instances of that version may still run beside this one.
+    async fn bring_along(&self, organization: &Organization, kind: Kind, name: &str) -> Result<(), Error> {
+        let Some(former) = self.keys.former_document(organization, kind, name) else { return Ok(()) };
+        let place = self.keys.document(organization, kind, name);
+        if self.get::<bool>(redis::cmd("EXISTS").arg(&place)).await? {
+            return Ok(());
+        }
+        match self.get::<Option<String>>(redis::cmd("GET").arg(former)).await? {
+            Some(text) => self.get::<Value>(redis::cmd("SET").arg(place).arg(text).arg("NX")).await.map(drop),
+            None => Ok(()),
+        }
+    }
+}
 
 #[async_trait]
 impl Documents for RedisStore {
@@ -23,6 +78,11 @@ impl Documents for RedisStore {
     ) -> Result<Option<String>, Error> {
         let mut command = redis::cmd("GET");
         command.arg(self.keys.document(organization, kind, name));
+        let stored: Option<String> = self.get(&command).await?;
+        if stored.is_some() || self.keys.former_document(organization, kind, name).is_none() {
+            return Ok(stored);
+        }
+        self.bring_along(organization, kind, name).await?;
         self.get(&command).await
     }
 
@@ -35,21 +95,11 @@ impl Documents for RedisStore {
         after: Option<&str>,
         keep: Option<Duration>,
     ) -> Result<bool, Error> {
-        let keys = [
-            self.keys.document(organization, kind, name),
-            self.keys.documents(organization, self.keys.partition(name), kind),
-        ];
-        let is_there = |text: Option<&str>| if text.is_some() { "1" } else { "0" };
-        let keep = keep.map(|keep| keep.as_millis().to_string()).unwrap_or_default();
-        let arguments = [
-            is_there(before),
-            before.unwrap_or_default(),
-            is_there(after),
-            after.unwrap_or_default(),
-            &keep,
-            if kind.is_listed() { name } else { "" },
-        ];
-        read(self.write(&scripts::CHANGE_DOCUMENT, &keys, &arguments).await?)
+        self.change(organization, &[DocumentChange { kind, name, before, after }], keep).await
+    }
+
+    async fn change_documents(&self, changes: &[DocumentChange<'_>]) -> Result<bool, Error> {
+        self.change(&Organization::installation(), changes, None).await
     }
 
     async fn documents(

@@ -23,8 +23,8 @@
 //! | `tl:{default:0}:tasks` | sorted set | task -> when it is due | `record_status`, `plan`, `claim` | `claim` |
 //! | `tl:{default:0}:relays` | sorted set | statuses to be relayed -> when | `plan`, `plan_anew`, `claim` | `claim` |
 //! | `tl:{default:0}:count:<time>` | hash | counter -> count in the minute `m…` or hour `h…`; ends by itself | `record_status`, `change_consent`, `record_inbound` | `counts` |
-//! | `tl:{default:0}:doc:<kind>:<name>` | string | a document | `change_document` | `document` |
-//! | `tl:{default:0}:docs:<kind>` | sorted set | the names of a kind that is listed | `change_document` | `documents` |
+//! | `tl:{default:0}:doc:<kind>:<name>` | string | a document | `change_documents` | `document` |
+//! | `tl:{default:0}:docs:<kind>` | sorted set | the names of a kind that is listed | `change_documents` | `documents` |
 //! | `tl:{default:0}:counter:<name>` | string | a counter; ends by itself | `count` | the same |
 //! | `tl:ping` | string | written to see whether Redis takes writes | `ping` | nobody |
 //! | `tl:partitions` | string | partitions per organization | the first start | every later one |
@@ -32,7 +32,8 @@
 //! What stands between braces is the hash tag: all keys that one script touches share a slot of a cluster. A message's
 //! keys are in the partition of its SID, so is the task to ask for it; everything about a person, with the messages asked
 //! for and their queue, in that of the person's number; documents and counters in that of their name. What belongs to
-//! the installation is kept for an organization called `*`, which no other can be called.
+//! the installation is kept for an organization called `*`, which no other can be called; its documents are in the first
+//! partition.
 //!
 //! Messages share hashes: `<xyz>` is the last three digits of the SID. A message then costs a field of some 70 bytes
 //! instead of a key of some 200, and Redis keeps hashes of up to 512 such fields as packed lists. Recipients share their
@@ -53,6 +54,9 @@ pub(super) struct Keys {
 
 /// Bits of a recipient's digest that are not used for its history's key: partitions go by those.
 const HISTORY_BUCKET_SHIFT: u32 = 4;
+
+/// Where the documents of the installation are kept.
+const INSTALLATION: Partition = 0;
 
 /// A partition's number, below the store's `partitions`.
 pub(super) type Partition = u16;
@@ -167,7 +171,26 @@ impl Keys {
     }
 
     pub(super) fn document(&self, organization: &Organization, kind: Kind, name: &str) -> String {
-        self.key(organization, self.partition(name), &format!("doc:{}:{name}", kind.as_str()))
+        let partition = self.partition_of_document(organization, name);
+        self.key(organization, partition, &format!("doc:{}:{name}", kind.as_str()))
+    }
+
+    /// The partition of a document: that of its name, but the first for those of the installation, since several of them
+    /// are changed in one step.
+    pub(super) fn partition_of_document(&self, organization: &Organization, name: &str) -> Partition {
+        if *organization == Organization::installation() { INSTALLATION } else { self.partition(name) }
+    }
+
+    /// Where version 0.1.0 kept a document of the installation, if that is another place than today's.
+    pub(super) fn former_document(
+        &self,
+        organization: &Organization,
+        kind: Kind,
+        name: &str,
+    ) -> Option<String> {
+        let former = self.partition(name);
+        let is_elsewhere = former != self.partition_of_document(organization, name);
+        is_elsewhere.then(|| self.key(organization, former, &format!("doc:{}:{name}", kind.as_str())))
     }
 
     pub(super) fn documents(&self, organization: &Organization, partition: Partition, kind: Kind) -> String {

@@ -28,7 +28,7 @@ script!(STEP_OUTBOUND, "lua/step_outbound.lua");
 script!(RESOLVE_OUTBOUND, "lua/resolve_outbound.lua");
 script!(DEQUEUE, "lua/dequeue.lua");
 script!(RESERVE_PACE, "lua/reserve_pace.lua");
-script!(CHANGE_DOCUMENT, "lua/change_document.lua");
+script!(CHANGE_DOCUMENTS, "lua/change_documents.lua");
 script!(COUNT, "lua/count.lua");
 
 impl Script {

@@ -3,6 +3,7 @@
 mod embedded;
 mod model;
 mod outbox;
+mod outbox_model;
 mod redis;
 mod suite;
 
@@ -32,6 +33,7 @@ macro_rules! conformance {
             every_change_of_consent_is_listed
             everything_is_counted
             a_document_is_changed_by_who_knows_it
+            several_documents_change_together_or_not_at_all
             counters_count_up_to_their_end
             a_message_is_to_be_asked_for_until_it_is_at_its_end
             a_task_is_claimed_by_one_at_a_time
@@ -42,6 +44,7 @@ macro_rules! conformance {
             everything_is_there_after_opening_again
             random_histories_of_statuses_agree_with_the_model
             random_histories_of_consent_agree_with_the_model
+            random_histories_of_the_outbox_agree_with_the_model
         );
     };
     (@each $open:expr, $($promise:ident)+) => {

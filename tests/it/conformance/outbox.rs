@@ -9,7 +9,7 @@ use textledger::{
         consent::{ConsentChannel, ConsentState},
         stats::{Counter, Counts, Unit},
     },
-    store::{ConsentVersion, Gate, Kind, NewOutbound, Passed, Step, Store},
+    store::{ConsentVersion, DocumentChange, Gate, Kind, NewOutbound, Passed, Step, Store},
     twilio::Address,
 };
 use tokio::task::JoinSet;
@@ -387,6 +387,61 @@ pub async fn a_document_is_changed_by_who_knows_it(harness: &dyn Harness) {
         store.document(&organization(), Kind::Request, "long").await.unwrap().as_deref(),
         Some("kept")
     );
+}
+
+pub async fn several_documents_change_together_or_not_at_all(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let installation = Organization::installation();
+    let change = |kind, name, before, after| DocumentChange { kind, name, before, after };
+    let read = async |kind, name: &str| store.document(&installation, kind, name).await.unwrap();
+    let first = [
+        change(Kind::Settings, "acme", None, Some("s1")),
+        change(Kind::Account, "AC1", None, Some("acme")),
+        change(Kind::Revision, "settings", None, Some("1")),
+    ];
+    assert!(store.change_documents(&first).await.unwrap());
+    // One that is not as expected keeps all from being written, whichever of them it is.
+    for wrong in 0..3 {
+        let mut changes = [
+            change(Kind::Settings, "acme", Some("s1"), Some("s2")),
+            change(Kind::Account, "AC1", Some("acme"), None),
+            change(Kind::Revision, "settings", Some("1"), Some("2")),
+        ];
+        changes[wrong].before = if wrong == 1 { None } else { Some("another") };
+        assert!(!store.change_documents(&changes).await.unwrap(), "{wrong}");
+        assert_eq!(read(Kind::Settings, "acme").await.as_deref(), Some("s1"));
+        assert_eq!(read(Kind::Account, "AC1").await.as_deref(), Some("acme"));
+        assert_eq!(read(Kind::Revision, "settings").await.as_deref(), Some("1"));
+    }
+    // One that stays only has to be there.
+    let changes = [
+        change(Kind::Settings, "acme", Some("s1"), Some("s1")),
+        change(Kind::Account, "AC1", Some("acme"), None),
+        change(Kind::Settings, "best", None, Some("b1")),
+    ];
+    assert!(store.change_documents(&changes).await.unwrap());
+    assert_eq!(read(Kind::Account, "AC1").await, None);
+    let listed = store.documents(&installation, Kind::Settings, "", 9).await.unwrap();
+    let expected = [("acme", "s1"), ("best", "b1")].map(|(name, text)| (name.to_owned(), text.to_owned()));
+    assert_eq!(listed, expected);
+    // Of equal changes at once one is made.
+    let mut changes = JoinSet::new();
+    for _ in 0..8 {
+        let store = store.clone();
+        changes.spawn(async move {
+            let counted = DocumentChange {
+                kind: Kind::Revision,
+                name: "settings",
+                before: Some("1"),
+                after: Some("2"),
+            };
+            let saved =
+                DocumentChange { kind: Kind::Settings, name: "cora", before: None, after: Some("c1") };
+            store.change_documents(&[counted, saved]).await.unwrap()
+        });
+    }
+    let made = changes.join_all().await;
+    assert_eq!(made.iter().filter(|made| **made).count(), 1);
 }
 
 pub async fn counters_count_up_to_their_end(harness: &dyn Harness) {

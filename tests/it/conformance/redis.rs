@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use textledger::{
     domain::{EventId, Organization},
     store::{
-        Deliveries as _, Events as _, Store,
+        Deliveries as _, DocumentChange, Events as _, Kind, Store,
         redis::{OpenError, RedisStore},
     },
 };
@@ -108,6 +108,41 @@ async fn the_number_of_partitions_is_fixed_by_the_first_start() {
     drop(redis.open().await);
     let again = RedisStore::open(&RedisServer::shared().url(), &redis.prefix, 5).await;
     assert!(matches!(again, Err(OpenError::Partitions { configured: 5, .. })));
+}
+
+/// Version 0.1.0 kept a document of the installation in the partition of its name.
+#[tokio::test]
+async fn what_version_0_1_0_saved_for_the_installation_is_found_and_changed() {
+    let redis = fresh(16).await;
+    let store = redis.open().await;
+    let installation = Organization::installation();
+    let mut connection = RedisServer::shared().connect().await;
+    let names: Vec<String> = (0..20).map(|number| format!("org-{number}")).collect();
+    for name in &names {
+        let partition = crc16::State::<crc16::XMODEM>::calculate(name.as_bytes()) % 16;
+        let key = |rest: &str| format!("{}:{{*:{partition}}}:{rest}", redis.prefix);
+        let document = key(&format!("doc:settings:{name}"));
+        redis::cmd("SET").arg(document).arg("old").query_async::<()>(&mut connection).await.unwrap();
+        let listed = redis::cmd("ZADD").arg(key("docs:settings")).arg(0).arg(name).to_owned();
+        listed.query_async::<()>(&mut connection).await.unwrap();
+    }
+    let listed = store.documents(&installation, Kind::Settings, "", 50).await.unwrap();
+    assert_eq!(listed.len(), names.len());
+    assert!(listed.iter().all(|(_, text)| text == "old"), "{listed:?}");
+    let changes: Vec<_> = names
+        .iter()
+        .map(|name| DocumentChange {
+            kind: Kind::Settings,
+            name,
+            before: Some("old"),
+            after: Some("new").filter(|_| name != "org-3"),
+        })
+        .collect();
+    assert!(store.change_documents(&changes).await.unwrap());
+    let listed = store.documents(&installation, Kind::Settings, "", 50).await.unwrap();
+    assert_eq!(listed.len(), names.len() - 1);
+    assert!(listed.iter().all(|(name, text)| text == "new" && name != "org-3"), "{listed:?}");
+    assert_eq!(store.document(&installation, Kind::Settings, "org-3").await.unwrap(), None);
 }
 
 #[tokio::test]

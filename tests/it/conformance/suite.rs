@@ -24,8 +24,9 @@ pub use super::outbox::{
     a_message_is_entered_in_the_history_once, a_message_that_waits_is_claimed_by_one_at_a_time,
     a_resolved_message_loses_its_content, a_sender_s_time_is_given_away_once, counters_count_up_to_their_end,
     every_change_of_consent_is_listed, everything_is_counted, of_equal_steps_at_once_one_is_taken,
-    what_became_of_a_send_only_gets_surer,
+    several_documents_change_together_or_not_at_all, what_became_of_a_send_only_gets_surer,
 };
+pub use super::outbox_model::random_histories_of_the_outbox_agree_with_the_model;
 
 /// Makes the store under test, and makes it again on the same data.
 #[async_trait]

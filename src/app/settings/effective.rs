@@ -1,6 +1,6 @@
-//! Which settings an instance goes by: the saved ones it read last, over the configured ones.
+//! The effective settings of an instance: the saved ones that it loaded last, over the configured ones.
 //!
-//! A document counts the changes of all settings. It is asked for often, and the settings are read when it has changed.
+//! A document counts the changes of all settings. It is read often, and the settings when it has changed.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -19,9 +19,10 @@ use crate::{
 };
 
 /// The counter's name.
-const REVISION: &str = "settings";
+pub(super) const REVISION: &str = "settings";
 
-/// How often the settings are read although no change was counted: whoever saved some may have crashed before it counted.
+/// How often the settings are loaded although no change was counted: an instance of version 0.1.0 counts in a step of its
+/// own, and may have crashed before it.
 const READ_INTERVAL_MS: UnixMs = 60_000;
 
 /// An organization and its account.
@@ -40,7 +41,7 @@ struct Saved {
     /// The revision, and when it was read; `None` before the first time.
     read: Option<(Option<String>, UnixMs)>,
     entries: BTreeMap<Organization, Entry>,
-    /// Who claims an account that two organizations' settings name.
+    /// Who may own an account that two organizations' settings name.
     contested: HashMap<String, Vec<Organization>>,
 }
 
@@ -64,7 +65,7 @@ pub struct SealedSettings {
 }
 
 impl Known {
-    /// Goes by `configured` accounts, and by no saved ones yet.
+    /// Uses `configured` accounts, and no saved ones yet.
     pub(in crate::app) fn new(configured: Vec<Account>) -> Self {
         Self { configured: ArcSwap::from_pointee(configured), saved: Mutex::default() }
     }
@@ -89,17 +90,16 @@ impl App {
     pub async fn configure(&self, configured: Vec<Account>) {
         let saved = self.known.saved.lock().await;
         self.known.configured.store(Arc::new(configured));
-        self.go_by(&saved);
+        self.apply(&saved);
     }
 
-    /// Goes by the saved settings, if a change was counted since they were read last. If the store fails, what was known
-    /// is gone by.
+    /// Loads the saved settings again if the revision counter has moved. If the store fails, those loaded last stay in use.
     pub async fn follow_settings(&self) -> Result<(), store::Error> {
         let mut saved = self.known.saved.lock().await;
         // Asked for first: a change during the reading is read next time.
         let installation = Organization::installation();
         let revision = self.core.store.document(&installation, Kind::Revision, REVISION).await?;
-        let now = self.now_ms();
+        let now = self.core.now_ms();
         let is_known = saved
             .read
             .as_ref()
@@ -114,10 +114,10 @@ impl App {
         }
         let mut contested = HashMap::new();
         for sid in contested_by(&entries) {
-            contested.insert(accounts::name(&sid), self.claimants(&sid).await?);
+            contested.insert(accounts::name(&sid), self.owners(&sid).await?);
         }
         *saved = Saved { read: Some((revision, now)), entries, contested };
-        self.go_by(&saved);
+        self.apply(&saved);
         Ok(())
     }
 
@@ -152,18 +152,12 @@ impl App {
         }
     }
 
-    /// Lets every instance know that settings have changed.
-    pub(super) async fn count_revision(&self) -> Result<(), store::Error> {
-        let installation = Organization::installation();
-        let before = self.core.store.document(&installation, Kind::Revision, REVISION).await?;
+    /// The revision counter, and what it is after one more change of settings.
+    pub(super) async fn revision(&self) -> Result<(Option<String>, String), store::Error> {
+        let before =
+            self.core.store.document(&Organization::installation(), Kind::Revision, REVISION).await?;
         let count: u64 = before.as_deref().and_then(|count| count.parse().ok()).unwrap_or_default();
-        let after = count.wrapping_add(1).to_string();
-        // Where this fails somebody else has just counted, and whoever sees that reads our change too.
-        self.core
-            .store
-            .change_document(&installation, Kind::Revision, REVISION, before.as_deref(), Some(&after), None)
-            .await
-            .map(drop)
+        Ok((before, count.wrapping_add(1).to_string()))
     }
 
     fn read_entry(&self, organization: &Organization, sealed: String, known: Option<&Entry>) -> Entry {
@@ -185,20 +179,20 @@ impl App {
         Entry { sealed, settings }
     }
 
-    /// Goes by what is saved, and below that by what is configured.
-    fn go_by(&self, saved: &Saved) {
+    /// Uses what is saved, and below that what is configured.
+    fn apply(&self, saved: &Saved) {
         self.accounts.replace(merge(&self.known.configured.load(), saved));
     }
 }
 
-/// The accounts that more than one organization's settings name. The claims leave no room for it but where they were lost.
+/// The accounts that more than one organization's settings name: what a crash of version 0.1.0 may have left.
 fn contested_by(entries: &BTreeMap<Organization, Entry>) -> Vec<AccountSid> {
     let mut seen = HashSet::new();
     let named = entries.values().filter_map(|entry| Some(&entry.settings.as_ref()?.account_sid));
     named.filter(|sid| !seen.insert(accounts::name(sid))).cloned().collect()
 }
 
-/// The accounts in force: one for an organization, and no account for two.
+/// The effective accounts: one for an organization, and no account for two.
 fn merge(configured: &[Account], saved: &Saved) -> Vec<Account> {
     let mut merged = Vec::new();
     let mut taken = HashSet::new();
@@ -209,11 +203,8 @@ fn merge(configured: &[Account], saved: &Saved) -> Vec<Account> {
     for (organization, entry) in &saved.entries {
         let Some(settings) = &entry.settings else { continue };
         let name = accounts::name(&settings.account_sid);
-        let holder = saved
-            .contested
-            .get(&name)
-            .map(|claimants| claimants.iter().find(|claimant| names(claimant, &name)));
-        if holder.is_none_or(|holder| holder == Some(organization)) {
+        let owner = saved.contested.get(&name).map(|owners| owners.iter().find(|owner| names(owner, &name)));
+        if owner.is_none_or(|owner| owner == Some(organization)) {
             taken.insert(name);
             merged.push((organization.clone(), settings.clone()));
         } else {
@@ -285,7 +276,7 @@ mod tests {
         let mut both = saved(&[("a", Some("a")), ("b", Some("A")), ("c", Some("c"))]);
         let contested: Vec<_> = contested_by(&both.entries).iter().map(accounts::name).collect();
         assert_eq!(contested, [accounts::name(&settings("a").account_sid)]);
-        // The first claimant has it whose settings name it.
+        // The first of those named has it whose settings name it.
         both.contested = [(contested[0].clone(), ["c", "b", "a"].map(organization).into())].into();
         assert_eq!(merged(&[], &both), ["b=A", "c=c"]);
         both.contested = [(contested[0].clone(), Vec::new())].into();
