@@ -32,9 +32,9 @@ if ARGV[8] ~= '' then
     return -1
   end
   if ARGV[9] ~= '0' then
-    local free = tonumber(redis.call('GET', KEYS[4]) or 0) + tonumber(ARGV[9])
-    if free > tonumber(ARGV[8]) then
-      return free
+    local last = redis.call('GET', KEYS[4])
+    if last and tonumber(last) + tonumber(ARGV[9]) > tonumber(ARGV[8]) then
+      return tonumber(last) + tonumber(ARGV[9])
     end
     redis.call('SET', KEYS[4], ARGV[8], 'PX', ARGV[9])
   end
