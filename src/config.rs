@@ -4,11 +4,13 @@
 //! All faults are reported at once, each with what to do about it.
 
 mod account;
+mod given;
+pub mod setting;
 
 use std::{
     collections::BTreeMap,
     fmt,
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
@@ -16,6 +18,11 @@ use std::{
 
 use secrecy::{ExposeSecret, SecretString};
 
+use self::setting::Fallback;
+pub use self::{
+    account::TwilioAccount,
+    given::{Given, Origin, UnknownVariable},
+};
 use crate::{
     domain::{
         ApiKey, Replies, Role,
@@ -28,56 +35,6 @@ use crate::{
     sealing::MasterKeys,
     twilio::keyword::{FurtherWords, Keywords},
 };
-
-pub use self::account::TwilioAccount;
-
-/// Every setting, and whether this version uses it. One that it does not use yet is accepted with a warning.
-const NAMES: [(&str, bool); 44] = [
-    ("TEXTLEDGER_LISTEN", true),
-    ("TEXTLEDGER_PUBLIC_URL", true),
-    ("TEXTLEDGER_STORE", true),
-    ("REDIS_URL", true),
-    ("TEXTLEDGER_KEY_PREFIX", true),
-    ("TEXTLEDGER_PARTITIONS", true),
-    ("TEXTLEDGER_REPLICAS_ACK", true),
-    ("TEXTLEDGER_MASTER_KEY", true),
-    ("TEXTLEDGER_JWT_SECRET", true),
-    ("TEXTLEDGER_JWKS_FILE", true),
-    ("TEXTLEDGER_API_KEYS", true),
-    ("TWILIO_ACCOUNT_SID", true),
-    ("TWILIO_AUTH_TOKEN", true),
-    ("TWILIO_AUTH_TOKEN_SECONDARY", true),
-    ("TWILIO_SHARED_KEYS", true),
-    ("TWILIO_REQUIRE_SHARED_KEY", true),
-    ("TWILIO_PHONE_NUMBER", true),
-    ("TWILIO_WHATSAPP_NUMBER", true),
-    ("TWILIO_MESSAGING_SERVICE_SID", true),
-    ("TWILIO_API_BASE_URL", true),
-    ("TEXTLEDGER_DEFAULT_REGION", true),
-    ("TEXTLEDGER_CALLBACK_OVERRIDES", true),
-    ("TEXTLEDGER_RETENTION_DAYS", false),
-    ("TEXTLEDGER_STORE_BODIES", false),
-    ("TEXTLEDGER_OPT_OUT_SCOPE", true),
-    ("TEXTLEDGER_OPT_OUT_WORDS", true),
-    ("TEXTLEDGER_OPT_IN_WORDS", true),
-    ("TEXTLEDGER_HELP_WORDS", true),
-    ("TEXTLEDGER_OPT_OUT_REPLY", true),
-    ("TEXTLEDGER_OPT_IN_REPLY", true),
-    ("TEXTLEDGER_HELP_REPLY", true),
-    ("TEXTLEDGER_RECIPIENT_COOLDOWN", true),
-    ("TEXTLEDGER_QUIET_HOURS", true),
-    ("TEXTLEDGER_DAILY_LIMIT", true),
-    ("TEXTLEDGER_MPS", true),
-    ("TEXTLEDGER_API_RATE", true),
-    ("TEXTLEDGER_RELAY_PRIVATE", true),
-    ("TEXTLEDGER_SPOOL_DIR", true),
-    ("TEXTLEDGER_SPOOL_MAX", true),
-    ("TEXTLEDGER_RECONCILE_AFTER", true),
-    ("TEXTLEDGER_LOG", true),
-    ("TEXTLEDGER_WORKERS", true),
-    ("TEXTLEDGER_CONFIG", true),
-    ("TEXTLEDGER_DATA_DIR", true),
-];
 
 /// Where state is kept.
 #[derive(Debug, Clone)]
@@ -151,6 +108,8 @@ pub struct Config {
     pub relay_private: bool,
     /// Settings that are given and not used by this version.
     pub unused: Vec<&'static str>,
+    /// Variables of the environment that look like a misspelt setting.
+    pub unknown: Vec<UnknownVariable>,
 }
 
 /// Everything that is wrong with a configuration, a line each.
@@ -168,25 +127,18 @@ impl std::error::Error for Invalid {}
 impl Config {
     /// Reads the process's environment and `file`, if one is named here or in `TEXTLEDGER_CONFIG`.
     pub fn load(file: Option<&Path>) -> Result<Self, Invalid> {
-        let environment = NAMES.iter().filter_map(|(name, _)| Some((*name, std::env::var(name).ok()?)));
-        let environment: BTreeMap<&'static str, String> = environment.collect();
-        let file = file.map(Path::to_owned).or_else(|| environment.get("TEXTLEDGER_CONFIG").map(Into::into));
-        let text = match &file {
-            None => String::new(),
-            Some(path) => std::fs::read_to_string(path).map_err(|error| {
-                Invalid(vec![format!("cannot read the configuration file {}: {error}", path.display())])
-            })?,
-        };
-        Self::read(environment, &text)
+        Self::check(Given::load(file)?)
     }
 
     /// Reads settings by name, and those that they leave out from a TOML text.
     pub fn read(environment: BTreeMap<&'static str, String>, file: &str) -> Result<Self, Invalid> {
-        let mut reader = Reader { values: BTreeMap::new(), accounts: Vec::new(), faults: Vec::new() };
-        reader.add_file(file);
-        reader.values.extend(environment);
-        // What is empty counts as not given, as in a compose file with an unset variable.
-        reader.values.retain(|_, value| !value.trim().is_empty());
+        Self::check(Given::read(environment, file))
+    }
+
+    /// Checks what was given as a whole.
+    pub fn check(given: Given) -> Result<Self, Invalid> {
+        let mut reader = Reader { given, faults: Vec::new() };
+        reader.faults.append(&mut reader.given.faults);
         let config = reader.config();
         if reader.faults.is_empty() { Ok(config) } else { Err(Invalid(reader.faults)) }
     }
@@ -194,59 +146,19 @@ impl Config {
 
 /// Takes settings one by one and gathers what is wrong with them.
 struct Reader {
-    values: BTreeMap<&'static str, String>,
-    /// The file's `[[accounts]]`.
-    accounts: Vec<account::Table>,
+    given: Given,
     faults: Vec<String>,
 }
 
 impl Reader {
-    fn add_file(&mut self, text: &str) {
-        let table: toml::Table = match text.parse() {
-            Ok(table) => table,
-            Err(error) => {
-                // Only place and message: the text around a fault may hold a secret.
-                let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-                self.faults.push(format!("configuration file, line {line}: {}", error.message()));
-                return;
-            }
-        };
-        for (key, value) in table {
-            if key == "accounts" {
-                // The message names keys and kinds, never a value.
-                match value.try_into() {
-                    Ok(accounts) => self.accounts = accounts,
-                    Err(error) => {
-                        self.faults.push(format!("configuration file, accounts: {}", error.message()))
-                    }
-                }
-                continue;
-            }
-            let Some((name, _)) = NAMES.iter().find(|(name, _)| name.to_ascii_lowercase() == key) else {
-                let hint = nearest(&key).map(|name| format!("; did you mean {name}?")).unwrap_or_default();
-                self.faults.push(format!("configuration file: unknown key {key}{hint}"));
-                continue;
-            };
-            match value {
-                toml::Value::String(text) => drop(self.values.insert(name, text)),
-                toml::Value::Integer(number) => drop(self.values.insert(name, number.to_string())),
-                toml::Value::Boolean(switch) => drop(self.values.insert(name, switch.to_string())),
-                _ => self.faults.push(format!("configuration file: {key} must be a text, number or boolean")),
-            }
-        }
-    }
-
     fn config(&mut self) -> Config {
-        let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
         let (store, data_dir) = self.store();
         let on_cluster =
             matches!(&store, Store::Redis(url) if url.expose_secret().starts_with("redis-cluster://"));
-        let unused = NAMES.iter().filter(|(name, used)| !used && self.values.contains_key(name));
-        let unused = unused.map(|(name, _)| *name).collect();
+        let unused = setting::all().filter(|setting| !setting.used && self.given.get(setting.name).is_some());
+        let unused = unused.map(|setting| setting.name).collect();
         Config {
-            listen: self
-                .parsed("TEXTLEDGER_LISTEN", "an address and port such as 127.0.0.1:8080")
-                .unwrap_or(loopback),
+            listen: self.parsed_or_default("TEXTLEDGER_LISTEN", "an address and port such as 127.0.0.1:8080"),
             public_url: self.public_url(),
             partitions: self.partitions(matches!(store, Store::Embedded(_)), if on_cluster { 16 } else { 1 }),
             store,
@@ -261,15 +173,15 @@ impl Reader {
             twilio_api_base_url: self.base_url(),
             default_region: self.parsed("TEXTLEDGER_DEFAULT_REGION", "an ISO country such as US"),
             callback_overrides: self
-                .text("TEXTLEDGER_CALLBACK_OVERRIDES")
-                .map(|text| text.trim_start_matches('#').to_owned())
-                .unwrap_or_else(|| "rc=5&rp=5xx,ct,rt&ct=2000&rt=4000".to_owned()),
+                .text_or_default("TEXTLEDGER_CALLBACK_OVERRIDES")
+                .trim_start_matches('#')
+                .to_owned(),
             opt_out_scope: self.opt_out_scope(),
             keywords: self.keywords(),
             replies: self.replies(),
-            log: self.text("TEXTLEDGER_LOG").unwrap_or_else(|| "info".to_owned()),
+            log: self.text_or_default("TEXTLEDGER_LOG"),
             workers: self.workers(),
-            spool_dir: self.text("TEXTLEDGER_SPOOL_DIR").unwrap_or_else(|| "./spool".to_owned()).into(),
+            spool_dir: self.text_or_default("TEXTLEDGER_SPOOL_DIR").into(),
             spool_max: self.spool_max(),
             reconcile_after: self.reconcile_after(),
             cooldown: self.cooldown(),
@@ -279,11 +191,32 @@ impl Reader {
             api_rate: self.api_rate(),
             relay_private: self.switch("TEXTLEDGER_RELAY_PRIVATE"),
             unused,
+            unknown: std::mem::take(&mut self.given.unknown),
         }
     }
 
     fn text(&self, name: &str) -> Option<String> {
-        self.values.get(name).map(|value| value.trim().to_owned())
+        self.given.get(name).map(|(value, _)| value.trim().to_owned())
+    }
+
+    /// What is given, or the default in the table of settings.
+    fn text_or_default(&self, name: &str) -> String {
+        self.text(name).unwrap_or_else(|| default_of(name).to_owned())
+    }
+
+    /// The value that is given, or the default one if there is none or it cannot be read.
+    fn read_or_default<T>(&mut self, name: &str, wanted: &str, read: impl Fn(&str) -> Option<T>) -> T {
+        if let Some(text) = self.text(name) {
+            match read(&text) {
+                Some(value) => return value,
+                None => self.fault(name, wanted),
+            }
+        }
+        read(default_of(name)).expect("the default is a value as it can be given")
+    }
+
+    fn parsed_or_default<T: FromStr>(&mut self, name: &str, wanted: &str) -> T {
+        self.read_or_default(name, wanted, |text| text.parse().ok())
     }
 
     fn fault(&mut self, name: &str, wanted: &str) {
@@ -301,7 +234,7 @@ impl Reader {
     fn store(&mut self) -> (Store, PathBuf) {
         let data_dir = self.text("TEXTLEDGER_DATA_DIR").map(PathBuf::from);
         let named = self.text("TEXTLEDGER_STORE").or_else(|| self.text("REDIS_URL"));
-        let named = named.unwrap_or_else(|| "embedded:./data".to_owned());
+        let named = named.unwrap_or_else(|| default_of("TEXTLEDGER_STORE").to_owned());
         if let Some(folder) = named.strip_prefix("embedded:")
             && !folder.is_empty()
         {
@@ -331,7 +264,7 @@ impl Reader {
     }
 
     fn base_url(&mut self) -> String {
-        let url = self.text("TWILIO_API_BASE_URL").unwrap_or_else(|| "https://api.twilio.com".to_owned());
+        let url = self.text_or_default("TWILIO_API_BASE_URL");
         if !url.starts_with("https://") && !url.starts_with("http://") {
             self.fault("TWILIO_API_BASE_URL", "a URL such as https://api.twilio.com");
         }
@@ -339,7 +272,7 @@ impl Reader {
     }
 
     fn key_prefix(&mut self) -> String {
-        let prefix = self.text("TEXTLEDGER_KEY_PREFIX").unwrap_or_else(|| "tl".to_owned());
+        let prefix = self.text_or_default("TEXTLEDGER_KEY_PREFIX");
         if prefix.len() > 64 || prefix.contains(['{', '}']) || prefix.chars().any(char::is_whitespace) {
             self.fault("TEXTLEDGER_KEY_PREFIX", "at most 64 bytes without braces and blanks");
         }
@@ -361,7 +294,7 @@ impl Reader {
 
     fn replicas_ack(&mut self, on_cluster: bool) -> u16 {
         let wanted = "a number of replicas, such as 1; 0, or left out, on a cluster";
-        let replicas = self.parsed("TEXTLEDGER_REPLICAS_ACK", wanted).unwrap_or(0);
+        let replicas = self.parsed_or_default("TEXTLEDGER_REPLICAS_ACK", wanted);
         if on_cluster && replicas > 0 {
             self.fault("TEXTLEDGER_REPLICAS_ACK", wanted);
         }
@@ -369,16 +302,16 @@ impl Reader {
     }
 
     fn jwt_secret(&mut self) -> Option<SecretString> {
-        let secret = self.values.get("TEXTLEDGER_JWT_SECRET")?;
+        let (secret, _) = self.given.get("TEXTLEDGER_JWT_SECRET")?;
         if secret.len() < JWT_SECRET_BYTES_MIN {
             let wanted = format!(
                 "a text of at least {JWT_SECRET_BYTES_MIN} bytes, such as openssl rand -hex 32 prints"
             );
-            let secret = secret.as_str().into();
+            let secret = secret.into();
             self.fault("TEXTLEDGER_JWT_SECRET", &wanted);
             return Some(secret);
         }
-        Some(secret.as_str().into())
+        Some(secret.into())
     }
 
     fn api_keys(&mut self) -> Vec<ApiKey> {
@@ -396,18 +329,15 @@ impl Reader {
     }
 
     fn switch(&mut self, name: &str) -> bool {
-        self.parsed(name, "true or false").unwrap_or(false)
+        self.parsed_or_default(name, "true or false")
     }
 
     fn opt_out_scope(&mut self) -> OptOutScope {
-        match self.text("TEXTLEDGER_OPT_OUT_SCOPE").as_deref() {
-            None | Some("channel") => OptOutScope::Channel,
-            Some("all") => OptOutScope::All,
-            Some(_) => {
-                self.fault("TEXTLEDGER_OPT_OUT_SCOPE", "channel or all");
-                OptOutScope::Channel
-            }
-        }
+        self.read_or_default("TEXTLEDGER_OPT_OUT_SCOPE", "channel or all", |text| match text {
+            "channel" => Some(OptOutScope::Channel),
+            "all" => Some(OptOutScope::All),
+            _ => None,
+        })
     }
 
     fn keywords(&mut self) -> Keywords {
@@ -427,55 +357,36 @@ impl Reader {
     }
 
     fn replies(&self) -> Replies {
-        let text = |name: &str, default: &str| self.text(name).unwrap_or_else(|| default.to_owned());
         Replies {
-            opted_out: text(
-                "TEXTLEDGER_OPT_OUT_REPLY",
-                "You have been unsubscribed and will get no more messages. Reply START to subscribe again.",
-            ),
-            opted_in: text(
-                "TEXTLEDGER_OPT_IN_REPLY",
-                "You are subscribed to our messages. Reply STOP to unsubscribe, HELP for help.",
-            ),
-            help: text("TEXTLEDGER_HELP_REPLY", "Reply STOP to unsubscribe, START to subscribe again."),
+            opted_out: self.text_or_default("TEXTLEDGER_OPT_OUT_REPLY"),
+            opted_in: self.text_or_default("TEXTLEDGER_OPT_IN_REPLY"),
+            help: self.text_or_default("TEXTLEDGER_HELP_REPLY"),
         }
     }
 
     fn spool_max(&mut self) -> u64 {
         let wanted = "a size such as 1 GiB, 500 MB or a number of bytes";
-        let default = 1 << 30;
-        let Some(text) = self.text("TEXTLEDGER_SPOOL_MAX") else { return default };
-        match bytes(&text).filter(|&bytes| bytes > 0) {
-            Some(bytes) => bytes,
-            None => {
-                self.fault("TEXTLEDGER_SPOOL_MAX", wanted);
-                default
-            }
-        }
+        self.read_or_default("TEXTLEDGER_SPOOL_MAX", wanted, |text| bytes(text).filter(|&bytes| bytes > 0))
     }
 
     fn reconcile_after(&mut self) -> Vec<Duration> {
-        let listed = self.text("TEXTLEDGER_RECONCILE_AFTER").unwrap_or_else(|| "15m,1h,6h,24h".to_owned());
-        if listed == "never" {
-            return Vec::new();
-        }
-        let times: Option<Vec<Duration>> = listed.split(',').map(|time| duration(time.trim())).collect();
-        let is_schedule = |times: &Vec<Duration>| {
-            times.is_sorted()
+        let wanted = "never, or up to 16 growing times such as 15m,1h,6h,24h";
+        self.read_or_default("TEXTLEDGER_RECONCILE_AFTER", wanted, |text| {
+            if text == "never" {
+                return Some(Vec::new());
+            }
+            let times: Vec<Duration> =
+                text.split(',').map(|time| duration(time.trim())).collect::<Option<_>>()?;
+            let is_schedule = times.is_sorted()
                 && times.len() <= RECONCILE_TIMES_MAX
-                && times.iter().all(|time| !time.is_zero())
-        };
-        times.filter(is_schedule).unwrap_or_else(|| {
-            self.fault(
-                "TEXTLEDGER_RECONCILE_AFTER",
-                "never, or up to 16 growing times such as 15m,1h,6h,24h",
-            );
-            Vec::new()
+                && times.iter().all(|time| !time.is_zero());
+            is_schedule.then_some(times)
         })
     }
 
     fn master_keys(&mut self) -> Option<MasterKeys> {
-        let keys = MasterKeys::parse(self.values.get("TEXTLEDGER_MASTER_KEY")?);
+        let (given, _) = self.given.get("TEXTLEDGER_MASTER_KEY")?;
+        let keys = MasterKeys::parse(given);
         if keys.is_err() {
             let wanted = "one key or more of 32 bytes in base64, as openssl rand -base64 32 prints, with commas between";
             self.fault("TEXTLEDGER_MASTER_KEY", wanted);
@@ -484,11 +395,8 @@ impl Reader {
     }
 
     fn cooldown(&mut self) -> Duration {
-        let text = self.text("TEXTLEDGER_RECIPIENT_COOLDOWN").unwrap_or_else(|| "0s".to_owned());
-        duration(&text).unwrap_or_else(|| {
-            self.fault("TEXTLEDGER_RECIPIENT_COOLDOWN", "a time such as 90s or 10m, or 0s for none");
-            Duration::ZERO
-        })
+        let wanted = "a time such as 90s or 10m, or 0s for none";
+        self.read_or_default("TEXTLEDGER_RECIPIENT_COOLDOWN", wanted, duration)
     }
 
     fn daily_limit(&mut self) -> Option<u64> {
@@ -507,7 +415,7 @@ impl Reader {
 
     fn api_rate(&mut self) -> u32 {
         let wanted = "requests per second and caller, from 1 to 1000000";
-        let rate = self.parsed("TEXTLEDGER_API_RATE", wanted).unwrap_or(API_RATE_DEFAULT);
+        let rate = self.parsed_or_default("TEXTLEDGER_API_RATE", wanted);
         if !(1..=1_000_000).contains(&rate) {
             self.fault("TEXTLEDGER_API_RATE", wanted);
         }
@@ -559,20 +467,15 @@ pub fn duration(text: &str) -> Option<Duration> {
     Some(Duration::from_secs(number.checked_mul(unit_s)?))
 }
 
-/// Requests per second and caller that the application's side takes, unless another number is set.
-const API_RATE_DEFAULT: u32 = 100;
-
 /// The shortest secret that signs tokens, in bytes.
 pub const JWT_SECRET_BYTES_MIN: usize = 32;
 
-/// The key of the file that `key` was meant to be, perhaps without its first part.
-fn nearest(key: &str) -> Option<String> {
-    let key = key.to_ascii_lowercase();
-    let distance = |name: &String| {
-        let short = name.split_once('_').map_or(name.as_str(), |(_, short)| short);
-        [name, short].map(|name| strsim::damerau_levenshtein(name, &key)).into_iter().min()
-    };
-    NAMES.iter().map(|(name, _)| name.to_ascii_lowercase()).min_by_key(distance)
+/// The default of a setting that has a fixed one.
+fn default_of(name: &str) -> &'static str {
+    match setting::named(name).map(|setting| setting.default) {
+        Some(Fallback::Value(value)) => value,
+        _ => panic!("the table of settings has no default value for {name}"),
+    }
 }
 
 #[cfg(test)]

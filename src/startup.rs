@@ -5,7 +5,7 @@ use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpListener},
     os::unix::fs::OpenOptionsExt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -47,6 +47,12 @@ use crate::{
 /// How long background tasks may take to end after the last request.
 const TASKS_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The setting with the secret that signs tokens.
+pub const JWT_SECRET: &str = "TEXTLEDGER_JWT_SECRET";
+
+/// The setting with the keys that seal what is secret in the store.
+const MASTER_KEY: &str = "TEXTLEDGER_MASTER_KEY";
+
 /// The file that holds a created token secret, in the data folder.
 const JWT_SECRET_FILE: &str = "jwt_secret";
 
@@ -72,6 +78,9 @@ pub struct Service {
 impl Service {
     /// Starts the service that `config` describes.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
+        for unknown in &config.unknown {
+            tracing::warn!(variable = unknown.name, nearest = unknown.nearest, "{unknown}");
+        }
         for name in &config.unused {
             tracing::warn!(setting = name, "this setting is not used by this version");
         }
@@ -300,7 +309,7 @@ fn warn_without_account(app: &App) {
 pub fn jwt_secret(config: &Config) -> anyhow::Result<SecretString> {
     match &config.jwt_secret {
         Some(secret) => Ok(secret.clone()),
-        None => created_secret(config, JWT_SECRET_FILE, "TEXTLEDGER_JWT_SECRET", hex::encode),
+        None => created_secret(config, JWT_SECRET_FILE, JWT_SECRET, hex::encode),
     }
 }
 
@@ -316,9 +325,21 @@ pub fn master_keys(config: &Config) -> anyhow::Result<MasterKeys> {
         return Err(Invalid(vec![fault.to_owned()]).into());
     }
     let encode = |random| base64::engine::general_purpose::STANDARD.encode(random);
-    let text = created_secret(config, MASTER_KEY_FILE, "TEXTLEDGER_MASTER_KEY", encode)?;
+    let text = created_secret(config, MASTER_KEY_FILE, MASTER_KEY, encode)?;
     MasterKeys::parse(text.expose_secret())
         .with_context(|| format!("{}", config.data_dir.join(MASTER_KEY_FILE).display()))
+}
+
+/// The file of the data folder with the secret of the setting `name`, which is not given and is created there if it is
+/// missing. `None` for a setting that is given, or that is never created.
+pub fn secret_file(config: &Config, name: &str) -> Option<PathBuf> {
+    let is_embedded = matches!(config.store, StoreConfig::Embedded(_));
+    let file = match name {
+        JWT_SECRET if config.jwt_secret.is_none() => JWT_SECRET_FILE,
+        MASTER_KEY if config.master_keys.is_none() && is_embedded => MASTER_KEY_FILE,
+        _ => return None,
+    };
+    Some(config.data_dir.join(file))
 }
 
 /// The secret in `file` of the data folder; 32 random bytes, written by `encode`, for its owner alone, if there is none.

@@ -130,12 +130,12 @@ impl Report {
 }
 
 fn configuration(config: &Config) -> Found {
-    match config.unused.as_slice() {
+    let unused =
+        config.unused.iter().map(|name| format!("{name} has no effect in this version; leave it out"));
+    let without_effect: Vec<String> = config.unknown.iter().map(ToString::to_string).chain(unused).collect();
+    match without_effect.as_slice() {
         [] => Well("configuration: every setting can be read".to_owned()),
-        unused => {
-            let unused = unused.join(", ");
-            Warning(format!("configuration: {unused} has no effect in this version; leave it out"))
-        }
+        without_effect => Warning(format!("configuration: {}", without_effect.join("; "))),
     }
 }
 

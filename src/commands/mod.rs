@@ -1,6 +1,7 @@
 //! The command line: one file per sub-command.
 
 mod check;
+mod config;
 mod consent;
 mod demo;
 mod serve;
@@ -15,8 +16,12 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
+use secrecy::SecretString;
 
-use crate::config::{Config, Invalid};
+use crate::{
+    config::{Config, Invalid},
+    startup,
+};
 
 /// textledger stands between an application and Twilio: it sends SMS, MMS and WhatsApp messages, verifies what
 /// Twilio posts back, keeps every message's delivery state and an ordered stream of every change, and obeys STOP.
@@ -43,6 +48,8 @@ enum Command {
     Simulator(simulator::Simulator),
     /// Look at configuration, store, credentials and public URL, and say what to mend.
     Check(check::Check),
+    /// Print every setting with its default and meaning, or what is in force.
+    Config(config::ConfigCommand),
     /// Move consent in and out as CSV.
     Consent(consent::Consent),
     /// Print a bearer token, signed with the service's own key.
@@ -57,6 +64,7 @@ pub fn run() -> ExitCode {
         Command::Demo(command) => command.run(line.config.as_deref()),
         Command::Simulator(command) => command.run(),
         Command::Check(command) => command.run(line.config.as_deref()),
+        Command::Config(command) => command.run(line.config.as_deref()),
         Command::Consent(command) => command.run(line.config.as_deref()),
         Command::Token(command) => command.run(line.config.as_deref()),
     };
@@ -93,6 +101,23 @@ fn configure(file: Option<&Path>) -> anyhow::Result<Config> {
     let config = Config::load(file)?;
     crate::telemetry::start(&config.log).map_err(|error| Misuse(error.to_string()))?;
     Ok(config)
+}
+
+/// The secret that signs tokens, for a command that speaks to a running service. A secret made here is one that no running
+/// service knows, so a caller is told of it.
+fn jwt_secret(config: &Config) -> anyhow::Result<SecretString> {
+    let file = startup::secret_file(config, startup::JWT_SECRET).filter(|file| !file.exists());
+    let secret = startup::jwt_secret(config)?;
+    if let Some(file) = file {
+        let file = std::path::absolute(&file).unwrap_or(file);
+        eprintln!(
+            "textledger: no secret that signs tokens was found, so a new one was made: {}. A running service that keeps \
+             its data elsewhere will not accept the token: run this command in that service's folder, or give both the \
+             same TEXTLEDGER_DATA_DIR or TEXTLEDGER_JWT_SECRET",
+            file.display()
+        );
+    }
+    Ok(secret)
 }
 
 /// Runs `work` on a runtime of its own.

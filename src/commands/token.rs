@@ -4,20 +4,19 @@ use std::{path::Path, time::Duration};
 
 use clap::Args;
 
-use super::{Misuse, configure, say};
+use super::{Misuse, configure, jwt_secret, say};
 use crate::{
     clock::{Clock, SystemClock},
     config,
     domain::{Organization, Role},
     http::auth::{self, Claims},
-    startup,
 };
 
 /// The longest life of a token.
 const TTL_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-/// Works beside a running service. With neither TEXTLEDGER_JWT_SECRET nor a secret in the data folder, one is
-/// created there.
+/// Works beside a running service, with the service's settings. With neither TEXTLEDGER_JWT_SECRET nor a secret in the
+/// data folder, one is created there, and a line on standard error says so.
 ///
 /// Example: curl -H "Authorization: Bearer $(textledger token --role sender)" …
 #[derive(Args)]
@@ -42,7 +41,7 @@ impl Token {
         if self.user.is_empty() {
             return Err(Misuse("--user must not be empty".to_owned()).into());
         }
-        let secret = startup::jwt_secret(&config)?;
+        let secret = jwt_secret(&config)?;
         let exp = SystemClock.now_ms() / 1_000 + self.ttl.as_secs();
         let claims = Claims { sub: self.user.clone(), role: self.role, org: self.org.clone(), exp };
         say(auth::mint(&secret, &claims))

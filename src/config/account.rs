@@ -46,7 +46,7 @@ struct SharedKey {
 impl Reader {
     /// Every account that is configured, checked: an organization has one account, an account one organization.
     pub(super) fn accounts(&mut self) -> Vec<TwilioAccount> {
-        let tables = std::mem::take(&mut self.accounts);
+        let tables = std::mem::take(&mut self.given.accounts);
         let named = tables.into_iter().map(|table| {
             let place = format!("configuration file, accounts of {}: ", table.organization);
             (place, table)

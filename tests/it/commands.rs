@@ -1,5 +1,6 @@
 //! The command line, as a person or a script uses it.
 
+mod config;
 mod consent;
 
 use std::{
@@ -13,6 +14,9 @@ use crate::support::{
     service::{AUTH_TOKEN, MASTER_KEY, On, TestService},
     twilio::World,
 };
+
+/// The usual port may be taken.
+const ANY_PORT: (&str, &str) = ("TEXTLEDGER_LISTEN", "127.0.0.1:0");
 
 fn textledger(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let folder = tempfile::tempdir().unwrap();
@@ -33,6 +37,7 @@ fn every_command_explains_itself() {
         vec!["demo", "--help"],
         vec!["simulator", "--help"],
         vec!["check", "--help"],
+        vec!["config", "--help"],
         vec!["token", "--help"],
         vec!["consent", "--help"],
         vec!["consent", "import", "--help"],
@@ -54,11 +59,13 @@ fn bad_usage_and_configuration_exit_with_2_and_say_what_to_do() {
         (vec!["serve"], vec![("TEXTLEDGER_LISTEN", "nowhere")], "127.0.0.1:8080"),
         (vec!["serve"], vec![("TEXTLEDGER_LOG", "=nonsense=")], "TEXTLEDGER_LOG"),
         (vec!["serve", "--config", "missing.toml"], vec![], "missing.toml"),
-        (vec!["serve"], vec![("TEXTLEDGER_JWKS_FILE", "missing.json")], "missing.json"),
-        (vec!["serve"], vec![("TEXTLEDGER_JWKS_FILE", "/dev/null")], "JSON Web Key Set"),
+        (vec!["serve"], vec![ANY_PORT, ("TEXTLEDGER_JWKS_FILE", "missing.json")], "missing.json"),
+        (vec!["serve"], vec![ANY_PORT, ("TEXTLEDGER_JWKS_FILE", "/dev/null")], "JSON Web Key Set"),
         (vec!["demo", "--config", "x.toml"], vec![], "demo"),
         (vec!["simulator", "--webhook-url", "nowhere", "--listen", "127.0.0.1:0"], vec![], "webhook"),
         (vec!["simulator", "--listen", "nowhere"], vec![], "--listen"),
+        (vec!["config", "--effective"], vec![("TEXTLEDGER_LISTEN", "nowhere")], "127.0.0.1:8080"),
+        (vec!["config", "--config", "x.toml"], vec![], "--effective"),
         (vec!["consent"], vec![], "import"),
         (vec!["consent", "import"], vec![], "FILE"),
         (vec!["consent", "import", "missing.csv"], vec![], "missing.csv"),
@@ -103,9 +110,31 @@ fn what_fails_at_the_start_exits_with_1_and_the_mend() {
 
 #[test]
 fn a_token_is_minted_with_the_services_secret() {
-    let output = textledger(&["token", "--role", "viewer", "--user", "u1"], &[]);
+    let secret = ("TEXTLEDGER_JWT_SECRET", "0123456789abcdef0123456789abcdef");
+    let output = textledger(&["token", "--role", "viewer", "--user", "u1"], &[secret]);
     let token = text(&output.stdout).trim();
     assert!(output.status.success() && token.split('.').count() == 3, "{token}");
+    assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_token_of_a_secret_that_was_just_made_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let minted = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_textledger"));
+        let output = command.args(["token", "--role", "viewer"]).env_clear().current_dir(&folder).output();
+        output.unwrap()
+    };
+    let first = minted();
+    let (token, said) = (text(&first.stdout).trim(), text(&first.stderr));
+    assert!(first.status.success() && token.split('.').count() == 3, "{token}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    let made = folder.path().canonicalize().unwrap().join("data/jwt_secret");
+    for wanted in ["a new one was made", made.to_str().unwrap(), "will not accept", "TEXTLEDGER_JWT_SECRET"] {
+        assert!(said.contains(wanted), "{wanted}: {said}");
+    }
+    // From then on it is the secret of whatever runs in this folder.
+    assert!(minted().stderr.is_empty());
 }
 
 #[test]

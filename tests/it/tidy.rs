@@ -9,6 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use textledger::config::setting;
+
 /// What the modules of each layer may name outside of it; a path opens everything below it.
 ///
 /// The rows stand in the layers' order: none names a row further down.
@@ -421,6 +423,8 @@ fn arguments(code: &str) -> Vec<String> {
     let mut found = Vec::new();
     for list in ["KEYS[", "ARGV["] {
         let numbers = code.split(list).skip(1).filter_map(|rest| rest.split(']').next());
+        // A run of arguments is read by an expression; the head announces it.
+        let numbers = numbers.filter(|number| number.parse::<u32>().is_ok());
         found.extend(numbers.map(|number| format!("{list}{number}]")));
     }
     found
@@ -452,12 +456,5 @@ fn prose(text: &str) -> impl Iterator<Item = &str> {
 
 /// The settings that the configuration knows, and whether this version uses them.
 fn settings() -> Vec<(String, bool)> {
-    let code = read(&root().join("src/config.rs"));
-    let (_, list) = code.split_once("const NAMES").expect("the configuration lists its names");
-    let (list, _) = list.split_once("];").expect("the list ends");
-    let rows = list.lines().filter_map(|line| {
-        let (name, used) = line.trim().strip_prefix("(\"")?.strip_suffix("),")?.split_once("\", ")?;
-        Some((name.to_owned(), used == "true"))
-    });
-    rows.collect()
+    setting::all().map(|setting| (setting.name.to_owned(), setting.used)).collect()
 }

@@ -10,10 +10,10 @@ use super::ACTOR;
 use crate::{
     app::consents::record::Imported,
     clock::{Clock, SystemClock},
+    commands::jwt_secret,
     config::Config,
     domain::{Organization, Role},
     http::auth::{self, Claims},
-    startup,
 };
 
 /// How long a connection may take to be made.
@@ -62,7 +62,7 @@ impl Remote {
     pub(super) fn new(url: &Url, organization: Organization, config: &Config) -> anyhow::Result<Self> {
         let exp = SystemClock.now_ms() / 1_000 + TOKEN_LIFE_S;
         let claims = Claims { sub: ACTOR.to_owned(), role: Role::Admin, org: organization, exp };
-        let token = auth::mint(&startup::jwt_secret(config)?, &claims);
+        let token = auth::mint(&jwt_secret(config)?, &claims);
         let client = Client::builder().redirect(Policy::none()).connect_timeout(CONNECT_TIME_MAX);
         let http = client.read_timeout(SILENCE_MAX).build()?;
         Ok(Self { http, base: url.as_str().trim_end_matches('/').to_owned(), token })

@@ -1,0 +1,464 @@
+//! Every setting: its name, default and meaning. `textledger config` and `docs/configuration.md` print this table, the
+//! configuration takes its defaults from it, and a misspelt name is compared with it.
+
+use std::fmt::Write;
+
+/// One setting. Its name is in capitals in the environment and in lower case in the file.
+#[derive(Debug)]
+pub struct Setting {
+    /// The name in the environment.
+    pub name: &'static str,
+    /// What holds if it is not given.
+    pub default: Fallback,
+    /// What it is for.
+    pub meaning: &'static str,
+    /// Whether this version uses it. One that it does not use yet is accepted with a warning.
+    pub used: bool,
+    /// How much of its value may be shown.
+    pub secrecy: Secrecy,
+}
+
+/// What holds if a setting is not given.
+#[derive(Debug, Clone, Copy)]
+pub enum Fallback {
+    /// As if it were given with this value.
+    Value(&'static str),
+    /// What a sentence says.
+    Otherwise {
+        /// The sentence.
+        said: &'static str,
+        /// A value that it could be given; empty where none would do for two installations.
+        example: &'static str,
+    },
+}
+
+/// How much of a value may be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Secrecy {
+    /// All of it.
+    Open,
+    /// All but the password within the URL.
+    PasswordInUrl,
+    /// Nothing.
+    Secret,
+}
+
+use Fallback::{Otherwise, Value};
+
+impl Setting {
+    const fn new(name: &'static str, default: Fallback, meaning: &'static str) -> Self {
+        Self { name, default, meaning, used: true, secrecy: Secrecy::Open }
+    }
+
+    /// One without a default, and with an example.
+    const fn unset(name: &'static str, example: &'static str, meaning: &'static str) -> Self {
+        Self::new(name, Otherwise { said: "none", example }, meaning)
+    }
+
+    const fn unused(self) -> Self {
+        Self { used: false, ..self }
+    }
+
+    const fn with_secrecy(self, secrecy: Secrecy) -> Self {
+        Self { secrecy, ..self }
+    }
+
+    /// The name in the file.
+    pub fn key(&self) -> String {
+        self.name.to_ascii_lowercase()
+    }
+}
+
+/// The settings by subject, in the order in which they are read about.
+pub const GROUPS: [(&str, &[Setting]); 7] = [
+    (
+        "Where it listens, and what it keeps where",
+        &[
+            Setting::unset(
+                "TEXTLEDGER_CONFIG",
+                "",
+                "The TOML file, if --config does not name it. In the environment only.",
+            ),
+            Setting::new(
+                "TEXTLEDGER_LISTEN",
+                Value("127.0.0.1:8080"),
+                "Address and port; port 0 picks one. The chosen address is printed as one JSON line on standard output.",
+            ),
+            Setting::new(
+                "TEXTLEDGER_PUBLIC_URL",
+                Otherwise { said: "http:// and the address", example: "https://sms.example.com" },
+                "The URL by which Twilio reaches the service; signatures are checked against it.",
+            ),
+            Setting::new(
+                "TEXTLEDGER_STORE",
+                Value("embedded:./data"),
+                "Where state is kept: embedded:FOLDER, redis://HOST:PORT, rediss://HOST:PORT or \
+                 redis-cluster://HOST:PORT,HOST:PORT. If it is not given, REDIS_URL may name it.",
+            )
+            .with_secrecy(Secrecy::PasswordInUrl),
+            Setting::unset(
+                "REDIS_URL",
+                "redis://127.0.0.1:6379",
+                "The store, if TEXTLEDGER_STORE is not given.",
+            )
+            .with_secrecy(Secrecy::PasswordInUrl),
+            Setting::new(
+                "TEXTLEDGER_DATA_DIR",
+                Otherwise { said: "the embedded store's folder, else ./data", example: "./data" },
+                "Where created secrets are kept.",
+            ),
+            Setting::new("TEXTLEDGER_KEY_PREFIX", Value("tl"), "The first part of every Redis key."),
+            Setting::new(
+                "TEXTLEDGER_PARTITIONS",
+                Otherwise { said: "1, on a cluster 16", example: "1" },
+                "Partitions per organization; fixed by the first start. The embedded store has one.",
+            ),
+            Setting::new(
+                "TEXTLEDGER_REPLICAS_ACK",
+                Value("0"),
+                "Replicas of Redis that must hold a write before it is acknowledged; fewer for a second count as a Redis \
+                 that is away. Not on a cluster.",
+            ),
+            Setting::new(
+                "TEXTLEDGER_SPOOL_DIR",
+                Value("./spool"),
+                "Where webhooks are kept while Redis is away.",
+            ),
+            Setting::new(
+                "TEXTLEDGER_SPOOL_MAX",
+                Value("1 GiB"),
+                "How large the spool may become; beyond it webhooks are turned away with 503.",
+            ),
+        ],
+    ),
+    (
+        "Secrets and callers",
+        &[
+            Setting::new(
+                "TEXTLEDGER_MASTER_KEY",
+                Otherwise { said: "created in the data folder; must be given with Redis", example: "" },
+                "Seals credentials and texts in the store: 32 bytes in base64, as openssl rand -base64 32 prints. A list, \
+                 separated by commas, rotates: the first seals, all open.",
+            )
+            .with_secrecy(Secrecy::Secret),
+            Setting::new(
+                "TEXTLEDGER_JWT_SECRET",
+                Otherwise { said: "created in the data folder", example: "" },
+                "Signs and verifies tokens (HS256); at least 32 bytes.",
+            )
+            .with_secrecy(Secrecy::Secret),
+            Setting::unset(
+                "TEXTLEDGER_JWKS_FILE",
+                "",
+                "A file with the public keys (JWKS) of the platform that issues tokens.",
+            ),
+            Setting::unset(
+                "TEXTLEDGER_API_KEYS",
+                "",
+                "Callers that are services: a list of name:role:sha256hex, separated by commas.",
+            )
+            .with_secrecy(Secrecy::Secret),
+            Setting::new(
+                "TEXTLEDGER_API_RATE",
+                Value("100"),
+                "Requests per second that each caller may make under /api/sms, five times as many at once.",
+            ),
+        ],
+    ),
+    (
+        "The account at Twilio of the organization default; saved settings win",
+        &[
+            Setting::unset("TWILIO_ACCOUNT_SID", "", "The account. Given together with its token."),
+            Setting::unset(
+                "TWILIO_AUTH_TOKEN",
+                "",
+                "The account's token, which signs calls to Twilio and verifies webhooks.",
+            )
+            .with_secrecy(Secrecy::Secret),
+            Setting::unset(
+                "TWILIO_AUTH_TOKEN_SECONDARY",
+                "",
+                "A second token that webhooks may be signed with, during a rotation.",
+            )
+            .with_secrecy(Secrecy::Secret),
+            Setting::unset(
+                "TWILIO_SHARED_KEYS",
+                "",
+                "Twilio's shared keys, which may sign webhooks too: a list of id:secret, separated by commas.",
+            )
+            .with_secrecy(Secrecy::Secret),
+            Setting::new(
+                "TWILIO_REQUIRE_SHARED_KEY",
+                Value("false"),
+                "Refuses webhooks that are signed with an auth token.",
+            ),
+            Setting::unset(
+                "TWILIO_PHONE_NUMBER",
+                "+15005550006",
+                "The sender of SMS and MMS, unless a send names one.",
+            ),
+            Setting::unset(
+                "TWILIO_WHATSAPP_NUMBER",
+                "+15005550006",
+                "The sender over WhatsApp, unless a send names one.",
+            ),
+            Setting::unset(
+                "TWILIO_MESSAGING_SERVICE_SID",
+                "",
+                "Chooses the sender on a channel that has none configured.",
+            ),
+            Setting::new(
+                "TWILIO_API_BASE_URL",
+                Value("https://api.twilio.com"),
+                "Twilio's API; another one for the simulator or a regional edge.",
+            ),
+            Setting::new(
+                "TEXTLEDGER_CALLBACK_OVERRIDES",
+                Value("rc=5&rp=5xx,ct,rt&ct=2000&rt=4000"),
+                "Twilio's connection overrides, put behind # on every StatusCallback URL: how often Twilio tries again.",
+            ),
+        ],
+    ),
+    (
+        "What a reply means, and what it is answered",
+        &[
+            Setting::new(
+                "TEXTLEDGER_OPT_OUT_SCOPE",
+                Value("channel"),
+                "channel: STOP on SMS leaves WhatsApp alone. all: one STOP silences every channel. STOPALL always means \
+                 all.",
+            ),
+            Setting::unset(
+                "TEXTLEDGER_OPT_OUT_WORDS",
+                "BASTA,ARRET",
+                "Further words that opt out, separated by commas.",
+            ),
+            Setting::unset(
+                "TEXTLEDGER_OPT_IN_WORDS",
+                "HOLA",
+                "Further words that opt in, separated by commas.",
+            ),
+            Setting::unset(
+                "TEXTLEDGER_HELP_WORDS",
+                "AYUDA",
+                "Further words that ask for help, separated by commas.",
+            ),
+            Setting::new(
+                "TEXTLEDGER_OPT_OUT_REPLY",
+                Value(
+                    "You have been unsubscribed and will get no more messages. Reply START to subscribe again.",
+                ),
+                "What a person is told after an opt-out, where Twilio does not say it.",
+            ),
+            Setting::new(
+                "TEXTLEDGER_OPT_IN_REPLY",
+                Value("You are subscribed to our messages. Reply STOP to unsubscribe, HELP for help."),
+                "What a person is told after an opt-in, where Twilio does not say it.",
+            ),
+            Setting::new(
+                "TEXTLEDGER_HELP_REPLY",
+                Value("Reply STOP to unsubscribe, START to subscribe again."),
+                "What a person is told who asks for help, where Twilio does not say it.",
+            ),
+        ],
+    ),
+    (
+        "Whether and when a message leaves",
+        &[
+            Setting::unset(
+                "TEXTLEDGER_DEFAULT_REGION",
+                "US",
+                "The ISO country of numbers typed without +: with US, (415) 555-2671 is +14155552671.",
+            ),
+            Setting::new(
+                "TEXTLEDGER_MPS",
+                Otherwise {
+                    said: "1 per long code, 3 toll-free, 100 short code, 10 alphanumeric, 80 WhatsApp",
+                    example: "+15005550006=10,whatsapp=80",
+                },
+                "Segments per second of each sender, for what leaves from the queue: one number, or a list of senders and \
+                 kinds.",
+            ),
+            Setting::new(
+                "TEXTLEDGER_RECIPIENT_COOLDOWN",
+                Value("0s"),
+                "The least time between two messages to one recipient; what comes sooner is held. Category emergency is \
+                 exempt.",
+            ),
+            Setting::unset(
+                "TEXTLEDGER_QUIET_HOURS",
+                "21:00-08:00",
+                "When nothing leaves, by the clock of where the recipient is, as the number tells. It waits for the end; \
+                 category emergency is exempt. A number of several time zones is left alone while it is quiet in any of \
+                 them.",
+            ),
+            Setting::unset(
+                "TEXTLEDGER_DAILY_LIMIT",
+                "10000",
+                "Messages per organization and day (UTC); a warning in the log at 80 %.",
+            ),
+            Setting::new(
+                "TEXTLEDGER_RECONCILE_AFTER",
+                Value("15m,1h,6h,24h"),
+                "How long after its first status a message without a final one is asked for at Twilio; the last is also \
+                 how often messages are listed there; never for neither.",
+            ),
+            Setting::new(
+                "TEXTLEDGER_RELAY_PRIVATE",
+                Value("false"),
+                "Whether the callers' own StatusCallback URLs may be loopback or private addresses.",
+            ),
+        ],
+    ),
+    (
+        "The process",
+        &[
+            Setting::new(
+                "TEXTLEDGER_WORKERS",
+                Otherwise { said: "one per core", example: "2" },
+                "Threads that serve requests.",
+            ),
+            Setting::new(
+                "TEXTLEDGER_LOG",
+                Value("info"),
+                "What is logged: a filter such as warn,textledger=debug.",
+            ),
+        ],
+    ),
+    (
+        "Accepted and not used yet: no effect in this version, and a warning in the log",
+        &[
+            Setting::new(
+                "TEXTLEDGER_RETENTION_DAYS",
+                Value("30"),
+                "How long messages and stream entries are kept.",
+            )
+            .unused(),
+            Setting::new("TEXTLEDGER_STORE_BODIES", Value("false"), "Whether message texts are kept.")
+                .unused(),
+        ],
+    ),
+];
+
+/// Every setting.
+pub fn all() -> impl Iterator<Item = &'static Setting> {
+    GROUPS.into_iter().flat_map(|(_, settings)| settings)
+}
+
+/// The setting `name`.
+pub fn named(name: &str) -> Option<&'static Setting> {
+    all().find(|setting| setting.name == name)
+}
+
+/// The widest line of the printed file.
+const COLUMNS_MAX: usize = 110;
+
+/// All settings as a TOML file in which each is a comment, with its meaning and its default.
+pub fn commented_file() -> String {
+    let mut file = String::from(
+        "# Settings of textledger. Each is an environment variable too, in capitals; the environment wins.\n\
+         # To change one, take the # away. What is commented out here has its default; an empty text counts as not given.\n",
+    );
+    for (title, settings) in GROUPS {
+        let _ = write!(file, "\n\n## {title}\n");
+        for setting in settings {
+            let (default, example) = match setting.default {
+                Value(value) => (String::new(), value),
+                Otherwise { said, example } => (format!(" Default: {said}."), example),
+            };
+            file.push('\n');
+            for line in wrapped(&format!("{}{default}", setting.meaning), COLUMNS_MAX - "# ".len()) {
+                let _ = writeln!(file, "# {line}");
+            }
+            let _ = writeln!(file, "# {} = {}", setting.key(), toml_text(example));
+        }
+    }
+    file.push_str(ACCOUNTS);
+    file
+}
+
+/// The tables of the file that have no name in the environment.
+const ACCOUNTS: &str = r#"
+
+## Accounts at Twilio of further organizations; saved settings win
+
+# [[accounts]]
+# organization = "acme"
+# account_sid = "AC..."
+# auth_token = "..."
+# auth_token_secondary = "..."
+# shared_keys = [{ id = "webhooks_sharedkey_...", secret = "..." }]
+# require_shared_key = false
+# phone_number = "+15005550006"
+# whatsapp_number = "+15005550006"
+# messaging_service_sid = "MG..."
+"#;
+
+/// A text as TOML writes it.
+pub fn toml_text(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.len() + 1 + word.len() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+/// The key of the file that `key` was meant to be, perhaps without its first part, and how many letters differ.
+pub fn nearest(key: &str) -> Option<(&'static Setting, usize)> {
+    let key = key.to_ascii_lowercase();
+    let distance = |setting: &'static Setting| {
+        let name = setting.key();
+        let short = name.split_once('_').map_or(name.as_str(), |(_, short)| short);
+        let distances = [name.as_str(), short].map(|name| strsim::damerau_levenshtein(name, &key));
+        (setting, distances.into_iter().min().unwrap_or(usize::MAX))
+    };
+    all().map(distance).min_by_key(|(_, distance)| *distance)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn the_printed_file_is_a_configuration_and_changes_nothing() {
+        let read = Config::read([].into(), &commented_file()).unwrap();
+        assert_eq!(format!("{read:?}"), format!("{:?}", Config::read([].into(), "").unwrap()));
+    }
+
+    #[test]
+    fn every_setting_can_be_taken_out_of_its_comment() {
+        let file = commented_file();
+        let (settings, _) = file.split_once("## Accounts").unwrap();
+        let uncommented = settings.lines().map(|line| {
+            let setting = all().any(|setting| line.starts_with(&format!("# {} = ", setting.key())));
+            if setting { line.trim_start_matches("# ") } else { line }
+        });
+        let uncommented: Vec<&str> = uncommented.collect();
+        assert_eq!(uncommented.iter().filter(|line| line.contains(" = ")).count(), all().count());
+        let read = Config::read([].into(), &uncommented.join("\n")).unwrap();
+        assert_eq!((read.daily_limit, read.partitions), (Some(10_000), 1));
+    }
+
+    #[test]
+    fn names_are_unique_and_what_is_not_used_stands_apart() {
+        let mut names: Vec<&str> = all().map(|setting| setting.name).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        for (title, settings) in GROUPS {
+            assert!(settings.iter().all(|setting| setting.used != title.contains("not used yet")), "{title}");
+        }
+    }
+}
