@@ -16,7 +16,7 @@ use crate::support::{
 };
 
 /// How long a script may take: much longer than any does.
-const SCRIPT_TIME_MAX: Duration = Duration::from_secs(300);
+pub const SCRIPT_TIME_MAX: Duration = Duration::from_secs(300);
 
 /// Where `scripts/test` puts the libraries.
 pub fn installed(path: &str) -> PathBuf {
