@@ -76,8 +76,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts the service that `config` describes.
-    pub async fn start(config: Config) -> anyhow::Result<Self> {
+    /// Starts the service that `config` describes. It takes every time that it decides on from `clock`.
+    pub async fn start(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         for unknown in &config.unknown {
             tracing::warn!(variable = unknown.name, nearest = unknown.nearest, "{unknown}");
         }
@@ -90,9 +90,9 @@ impl Service {
         let address = listener.local_addr()?;
         let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
         let authenticator = authenticator(&config)?;
-        let store = open_store(&config, Arc::new(SystemClock)).await?;
+        let store = open_store(&config, clock.clone()).await?;
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
-        let app = assemble(&config, &public_url, store.clone(), open_spool(&config)?)?;
+        let app = assemble(&config, &public_url, store.clone(), open_spool(&config)?, clock)?;
         let app = Arc::new(app);
         find_store(&config, &app).await?;
         // Before the first request: what an administrator saved has other senders and tokens than the configuration.
@@ -159,9 +159,10 @@ impl Service {
 /// The service's verbs over the store that `config` names, without doors and workers: for a command that does one thing and
 /// ends.
 pub async fn open_app(config: &Config) -> anyhow::Result<App> {
-    let store = open_store(config, Arc::new(SystemClock)).await?;
+    let clock = Arc::new(SystemClock);
+    let store = open_store(config, clock.clone()).await?;
     store.ping().await.context("check TEXTLEDGER_STORE and that Redis runs")?;
-    assemble(config, config.public_url.as_deref().unwrap_or_default(), store, None)
+    assemble(config, config.public_url.as_deref().unwrap_or_default(), store, None, clock)
 }
 
 /// The service's verbs over `store`.
@@ -170,6 +171,7 @@ pub fn assemble(
     public_url: &str,
     store: Arc<dyn Store>,
     spool: Option<Spool>,
+    clock: Arc<dyn Clock>,
 ) -> anyhow::Result<App> {
     Ok(App::new(Dependencies {
         store,
@@ -191,7 +193,7 @@ pub fn assemble(
             },
             relay_private: config.relay_private,
         },
-        clock: Arc::new(SystemClock),
+        clock,
         metrics: Arc::new(Metrics::new()),
         keys: master_keys(config)?,
         poster: poster(config)?,

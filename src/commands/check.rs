@@ -166,7 +166,7 @@ async fn store(config: &Config) -> (Found, Option<anyhow::Result<App>>) {
     match startup::open_store(config, Arc::new(SystemClock)).await {
         Ok(store) => match store.ping().await {
             Ok(()) => {
-                let app = startup::assemble(config, "", store, None);
+                let app = startup::assemble(config, "", store, None, Arc::new(SystemClock));
                 (Well("store: takes writes".to_owned()), Some(app))
             }
             Err(error) => {

@@ -7,6 +7,7 @@ use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::Path,
+    sync::Arc,
     time::Duration,
 };
 
@@ -88,7 +89,7 @@ impl Demo {
             exp: SystemClock.now_ms() / 1_000 + TOKEN_LIFE_S,
         };
         let token = auth::mint(&startup::jwt_secret(&config)?, &claims);
-        let service = Service::start(config).await?;
+        let service = Service::start(config, Arc::new(SystemClock)).await?;
         let service_url = format!("http://{}", service.address);
         simulator.set_webhook_url(&format!("{service_url}/webhooks/twilio/inbound"));
         let stage = Stage { service_url, simulator, account_sid, token };

@@ -1,6 +1,6 @@
 //! `textledger serve`.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use anyhow::anyhow;
 use clap::Args;
@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{asked_to_stop, block_on, configure, say};
-use crate::{config::Config, startup::Service};
+use crate::{clock::SystemClock, config::Config, startup::Service};
 
 /// Runs until Ctrl-C or SIGTERM; requests under way are finished first, a second signal ends at once.
 ///
@@ -21,7 +21,7 @@ impl Serve {
     pub(super) fn run(&self, file: Option<&Path>) -> anyhow::Result<()> {
         let config = configure(file)?;
         block_on(async {
-            let service = Service::start(config).await?;
+            let service = Service::start(config, Arc::new(SystemClock)).await?;
             // Scripts read the chosen port from this line, whatever the log's level and form.
             if let Err(error) = say(json!({ "event": "listening", "address": service.address.to_string() })) {
                 tracing::warn!(%error, address = %service.address, "listening, but stdout is closed");

@@ -174,7 +174,7 @@ fn method_not_allowed(allowed: &str) -> HttpResponse {
     let problem = Problem::new(
         problem::Code::MethodNotAllowed,
         format!("this path takes {allowed}"),
-        "see the README for the routes and their methods",
+        "see docs/http.md for the routes and their methods",
     );
     let mut response = problem.error_response();
     if let Ok(allowed) = HeaderValue::try_from(allowed) {

@@ -15,4 +15,5 @@ mod simulator;
 mod stories;
 mod support;
 mod tidy;
+mod time;
 mod webhook;

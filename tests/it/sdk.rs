@@ -1,7 +1,11 @@
 //! Twilio's own libraries against the simulator, and against the service, changed in nothing but the host (and, for the
 //! service, the credentials). `scripts/test` installs them.
 
-use std::{path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
 use textledger::{
     simulator::{self, Config},
@@ -82,4 +86,41 @@ async fn the_library_for_python_can_not_tell_the_service_from_twilio() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_library_for_node_can_not_tell_the_service_from_twilio() {
     run_through_service(PathBuf::from("node"), "dropin.mjs", &[&node_folder()]).await;
+}
+
+/// The snippet in `language` of the documentation of the drop-in, with the service's URL in place of the one it names.
+fn snippet(language: &str, service: &str) -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/twilio-setup.md");
+    let document = std::fs::read_to_string(path).unwrap();
+    let (_, block) = document.split_once(&format!("```{language}\n")).expect("the document has the snippet");
+    let (block, _) = block.split_once("```").expect("the snippet ends");
+    block.replace("http://127.0.0.1:8080", service)
+}
+
+/// Runs `code`, and wants it to print the SID of a message that the simulator has.
+async fn sends(program: PathBuf, code: String, world: &World) {
+    let option = if program == Path::new("node") { "-e" } else { "-c" };
+    let command = Command::new(program).arg(option).arg(code).current_dir(node_folder()).output();
+    let output = tokio::time::timeout(SCRIPT_TIME_MAX, command).await.expect("it comes to its end").unwrap();
+    let (said, complained) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let sids: Vec<String> = world.twilio.messages().iter().map(|message| message.sid.to_string()).collect();
+    assert!(sids.contains(&said.trim().to_owned()), "{sids:?}: {said}{complained}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_documented_lines_for_the_libraries_send_a_message() {
+    let world = World::start_with(On::Embedded, &[("TEXTLEDGER_API_KEYS", &api_keys())]).await;
+    let service = world.service.url("");
+    let python = format!(
+        "account_sid, api_key = {ACCOUNT_SID:?}, {SENDER_KEY:?}\n{}\nprint(message.sid)",
+        snippet("python", &service)
+    );
+    sends(installed("venv/bin/python"), python, &world).await;
+    let node = format!(
+        "const [accountSid, apiKey] = [{ACCOUNT_SID:?}, {SENDER_KEY:?}];\n(async () => {{\n{}\n\
+         console.log(message.sid);\n}})();",
+        snippet("js", &service)
+    );
+    sends(PathBuf::from("node"), node, &world).await;
 }

@@ -4,7 +4,10 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::OnceLock,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -73,6 +76,12 @@ impl RedisServer {
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<RedisServer> = OnceLock::new();
         SHARED.get_or_init(Self::start)
+    }
+
+    /// A key prefix that nobody else has.
+    pub fn fresh_prefix() -> String {
+        static TAKEN: AtomicU32 = AtomicU32::new(0);
+        format!("s{}", TAKEN.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Its port.

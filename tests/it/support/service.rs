@@ -4,7 +4,6 @@ use std::{
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
 };
 
 use reqwest::{Client, RequestBuilder, Response, header::CONTENT_TYPE};
@@ -33,7 +32,7 @@ pub const PUBLIC_URL: &str = "https://sms.example.com/textledger";
 /// Of nought bytes.
 pub const MASTER_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
-const JWT_SECRET: &str = "a secret of the tests, long enough";
+pub const JWT_SECRET: &str = "a secret of the tests, long enough";
 
 /// Long after these tests.
 const TOKEN_EXP_S: u64 = 4_000_000_000;
@@ -73,13 +72,12 @@ impl TestService {
 
     /// Starts the service on a fresh store with further settings.
     pub async fn start_with(on: On, settings: &[(&str, &str)]) -> Self {
-        static STARTED: AtomicU32 = AtomicU32::new(0);
         let folder = tempfile::tempdir().unwrap();
         let store = match on {
             On::Embedded => format!("embedded:{}", folder.path().join("data").display()),
             On::Redis => RedisServer::shared().url(),
         };
-        let prefix = format!("s{}", STARTED.fetch_add(1, Ordering::Relaxed));
+        let prefix = RedisServer::fresh_prefix();
         let mut all = vec![
             ("TEXTLEDGER_LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
             ("TEXTLEDGER_STORE".to_owned(), store),

@@ -1,0 +1,232 @@
+//! Stories in which hours and days pass: the service is given a clock that a test sets, and waits for nothing.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use reqwest::Client;
+use serde_json::{Value, json};
+use textledger::{
+    clock::{Clock, ManualClock},
+    config::{Config, setting},
+    domain::Role,
+    simulator::{self, Handle},
+    startup::Service,
+    twilio::AccountSid,
+};
+
+use crate::{
+    api::on_both_stores,
+    support::{
+        eventually,
+        redis_server::RedisServer,
+        service::{ACCOUNT_SID, AUTH_TOKEN, JWT_SECRET, MASTER_KEY, OUR_NUMBER, On, answer, token},
+    },
+};
+
+on_both_stores! {
+    quiet_hours_hold_a_message_until_the_morning
+    a_person_is_left_alone_for_the_cooldown_and_no_longer
+    the_daily_limit_begins_anew_at_midnight
+    a_scheduled_message_leaves_at_its_time_unless_the_person_stops_before
+    a_message_whose_answer_was_lost_is_sent_again_only_after_two_searches
+}
+
+/// 2026-01-15 06:00 UTC: ten in the evening in California.
+const EVENING: u64 = 1_768_456_800_000;
+
+const HOUR: u64 = 3_600_000;
+
+/// A person in California.
+const PERSON: &str = "+14155550100";
+
+/// A service in this process, whose clock stands where it is put, and the Twilio that it talks to.
+struct Story {
+    service: Option<Service>,
+    url: String,
+    clock: Arc<ManualClock>,
+    twilio: Handle,
+    http: Client,
+    /// Holds the embedded store.
+    _folder: tempfile::TempDir,
+}
+
+impl Story {
+    async fn begin(on: On, settings: &[(&str, &str)]) -> Self {
+        let account = AccountSid::parse(ACCOUNT_SID).unwrap();
+        let twilio =
+            simulator::Config { seed: Some(1), ..simulator::Config::new(account, AUTH_TOKEN.into()) };
+        let twilio = simulator::start(twilio).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (base_url, spool) = (twilio.base_url(), folder.path().join("spool"));
+        let (store, prefix) = match on {
+            On::Embedded => (format!("embedded:{}", folder.path().join("data").display()), "tl".to_owned()),
+            On::Redis => (RedisServer::shared().url(), RedisServer::fresh_prefix()),
+        };
+        let given = [
+            ("TEXTLEDGER_LISTEN", "127.0.0.1:0"),
+            ("TEXTLEDGER_STORE", &store),
+            ("TEXTLEDGER_KEY_PREFIX", &prefix),
+            ("TEXTLEDGER_SPOOL_DIR", spool.to_str().unwrap()),
+            ("TEXTLEDGER_JWT_SECRET", JWT_SECRET),
+            ("TEXTLEDGER_MASTER_KEY", MASTER_KEY),
+            ("TEXTLEDGER_API_RATE", "100000"),
+            ("TWILIO_ACCOUNT_SID", ACCOUNT_SID),
+            ("TWILIO_AUTH_TOKEN", AUTH_TOKEN),
+            ("TWILIO_PHONE_NUMBER", OUR_NUMBER),
+            ("TWILIO_API_BASE_URL", &base_url),
+        ];
+        let given = given.iter().chain(settings).map(|(name, value)| {
+            (setting::named(name).expect("the setting exists").name, (*value).to_owned())
+        });
+        let config = Config::read(given.collect::<BTreeMap<_, _>>(), "").unwrap();
+        let clock = Arc::new(ManualClock::new(EVENING));
+        let service = Service::start(config, clock.clone()).await.unwrap();
+        let url = format!("http://{}", service.address);
+        twilio.set_webhook_url(&format!("{url}/webhooks/twilio/inbound"));
+        eventually("the service is ready", async || {
+            let ready = Client::new().get(format!("{url}/readyz")).send().await.ok()?;
+            ready.status().is_success().then_some(())
+        })
+        .await;
+        Self { service: Some(service), url, clock, twilio, http: Client::new(), _folder: folder }
+    }
+
+    /// Lets time pass.
+    fn pass(&self, ms: u64) {
+        self.clock.set(self.clock.now_ms() + ms);
+    }
+
+    async fn post(&self, path: &str, body: Value) -> (u16, Value) {
+        answer(self.http.post(format!("{}{path}", self.url)).bearer_auth(token(Role::Sender)).json(&body))
+            .await
+    }
+
+    async fn send(&self, further: Value) -> (u16, Value) {
+        let mut body = json!({ "to_number": PERSON, "message": "hello" });
+        body.as_object_mut().unwrap().extend(further.as_object().unwrap().clone());
+        self.post("/api/sms/send", body).await
+    }
+
+    async fn status(&self, sent: &Value) -> String {
+        let path = format!("{}/api/sms/message-status/{}", self.url, sent["id"].as_str().unwrap());
+        let (_, message) = answer(self.http.get(path).bearer_auth(token(Role::Viewer))).await;
+        message["status"].as_str().unwrap_or_default().to_owned()
+    }
+
+    async fn becomes(&self, sent: &Value, status: &str) {
+        eventually(&format!("the message is {status}"), async || {
+            (self.status(sent).await == status).then_some(())
+        })
+        .await;
+    }
+
+    /// Has the dispatcher look at everything that is due, which it does several times a second: a message to somebody
+    /// else, sent by way of the queue, comes to its end after that.
+    async fn the_queue_is_looked_at(&self) {
+        let body = json!({ "phone_numbers": ["+442079460000"], "message": "next", "category": "emergency" });
+        let (status, accepted) = self.post("/api/sms/send-bulk", body).await;
+        assert_eq!(status, 202, "{accepted}");
+        let path = format!("{}/api/sms/batches/{}", self.url, accepted["batch_id"].as_str().unwrap());
+        eventually("the queue was looked at", async || {
+            let (_, batch) = answer(self.http.get(&path).bearer_auth(token(Role::Viewer))).await;
+            (batch["state"] == "done").then_some(())
+        })
+        .await;
+    }
+
+    /// Messages to the person that Twilio has.
+    fn arrived(&self) -> usize {
+        self.twilio.messages().iter().filter(|message| message.to.to_twilio() == PERSON).count()
+    }
+
+    async fn end(mut self) {
+        self.service.take().expect("the service runs").stop().await.unwrap();
+    }
+}
+
+async fn quiet_hours_hold_a_message_until_the_morning(on: On) {
+    let story = Story::begin(on, &[("TEXTLEDGER_QUIET_HOURS", "21:00-08:00")]).await;
+    let (status, held) = story.send(json!({})).await;
+    assert_eq!((status, &held["reason"]), (202, &json!("quiet_hours")));
+    assert_eq!(held["held_until"], "2026-01-15T16:00:00.000Z");
+    story.pass(9 * HOUR);
+    story.the_queue_is_looked_at().await;
+    assert_eq!((story.status(&held).await.as_str(), story.arrived()), ("held", 0));
+    story.pass(HOUR);
+    story.becomes(&held, "delivered").await;
+    assert_eq!(story.arrived(), 1);
+    story.end().await;
+}
+
+async fn a_person_is_left_alone_for_the_cooldown_and_no_longer(on: On) {
+    let story = Story::begin(on, &[("TEXTLEDGER_RECIPIENT_COOLDOWN", "6h")]).await;
+    assert_eq!(story.send(json!({})).await.0, 201);
+    story.pass(HOUR);
+    let (status, held) = story.send(json!({})).await;
+    assert_eq!((status, &held["held_until"]), (202, &json!("2026-01-15T12:00:00.000Z")));
+    story.pass(5 * HOUR - 1);
+    story.the_queue_is_looked_at().await;
+    assert_eq!((story.status(&held).await.as_str(), story.arrived()), ("held", 1));
+    story.pass(1);
+    story.becomes(&held, "delivered").await;
+    // Another one waits for this one's pause, and not for the first one's.
+    let (_, next) = story.send(json!({})).await;
+    assert_eq!(next["held_until"], "2026-01-15T18:00:00.000Z");
+    story.end().await;
+}
+
+async fn the_daily_limit_begins_anew_at_midnight(on: On) {
+    let story = Story::begin(on, &[("TEXTLEDGER_DAILY_LIMIT", "2")]).await;
+    for expected in [201, 201, 429] {
+        assert_eq!(story.send(json!({})).await.0, expected);
+    }
+    story.pass(18 * HOUR - 1);
+    assert_eq!(story.send(json!({})).await.0, 429);
+    story.pass(1);
+    assert_eq!(story.send(json!({})).await.0, 201);
+    story.end().await;
+}
+
+async fn a_scheduled_message_leaves_at_its_time_unless_the_person_stops_before(on: On) {
+    let story = Story::begin(on, &[]).await;
+    let at = json!({ "send_at": "2026-03-01T09:00:00Z" });
+    let (status, first) = story.send(at.clone()).await;
+    assert_eq!((status, &first["status"]), (202, &json!("scheduled")));
+    story.clock.set(1_772_355_599_000);
+    story.the_queue_is_looked_at().await;
+    assert_eq!(story.status(&first).await, "scheduled");
+    story.pass(1_000);
+    story.becomes(&first, "delivered").await;
+    let (_, second) = story.send(json!({ "send_at": "2026-12-24T09:00:00Z" })).await;
+    let stop = json!({ "from": PERSON, "to": OUR_NUMBER, "body": "STOP" });
+    let url = format!("{}/simulator/inbound", story.twilio.base_url());
+    let stopped = story.http.post(url).json(&stop).send().await.unwrap();
+    assert!(stopped.status().is_success());
+    story.clock.set(1_798_102_800_000);
+    story.becomes(&second, "refused").await;
+    assert_eq!(story.arrived(), 1);
+    story.end().await;
+}
+
+async fn a_message_whose_answer_was_lost_is_sent_again_only_after_two_searches(on: On) {
+    let story = Story::begin(on, &[]).await;
+    let faults = format!("{}/simulator/faults", story.twilio.base_url());
+    let fault = async |faults_now: Value| {
+        let set = story.http.post(&faults).json(&faults_now).send().await.unwrap();
+        assert!(set.status().is_success());
+    };
+    fault(json!({ "server_error": 1 })).await;
+    let (status, lost) = story.send(json!({})).await;
+    assert_eq!((status, &lost["status"]), (202, &json!("unknown")));
+    fault(json!({})).await;
+    // Two searches, ten seconds apart, come before it is sent again.
+    story.pass(19_999);
+    story.the_queue_is_looked_at().await;
+    assert_eq!((story.status(&lost).await.as_str(), story.arrived()), ("unknown", 0));
+    eventually("it is sent again", async || {
+        story.pass(1_000);
+        (story.status(&lost).await == "delivered").then_some(())
+    })
+    .await;
+    assert_eq!(story.arrived(), 1);
+    story.end().await;
+}
