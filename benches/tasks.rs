@@ -52,7 +52,7 @@ async fn claim(store: &dyn Store, stored: usize) -> anyhow::Result<f64> {
             async move {
                 let sid = MessageSid::parse(&format!("SM{number:032x}")).expect("it has the shape of a SID");
                 let at = if number < DUE { NOW } else { NOW + 900_000 + number as u64 };
-                store.plan(organization, &Task::Ask { sid, since: NOW }, at).await
+                store.schedule(organization, &Task::Ask { sid, since: NOW }, at).await
             }
         });
         futures_util::future::try_join_all(planned).await?;

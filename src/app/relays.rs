@@ -170,7 +170,7 @@ impl Scope<'_, Relays> {
             }
             // An earlier try may have ended between the two steps.
         }
-        self.core.store.plan(self.organization, &Task::Relay { name }, at).await?;
+        self.core.store.schedule(self.organization, &Task::Relay { name }, at).await?;
         self.wanted.notify_one();
         Ok(())
     }
@@ -198,11 +198,11 @@ impl Scope<'_, Relays> {
         let text = self.core.store.document(self.organization, Kind::Relay, name).await?;
         let Some((text, relay)) = text.map(|text| decode(&text).map(|relay| (text, relay))).transpose()?
         else {
-            return self.core.store.plan_anew(self.organization, task, None).await;
+            return self.core.store.reschedule(self.organization, task, None).await;
         };
         let (id, since) = match &relay {
             Relay::Status { id, since, .. } | Relay::OwnEnd { id, since } => (*id, *since),
-            Relay::Told => return self.core.store.plan_anew(self.organization, task, None).await,
+            Relay::Told => return self.core.store.reschedule(self.organization, task, None).await,
         };
         let (Some(account), Some(stored)) =
             (self.accounts.of(self.organization), self.core.store.outbound(self.organization, &id).await?)
@@ -283,7 +283,7 @@ impl Scope<'_, Relays> {
                 .change_document(self.organization, Kind::Relay, name, before, after, Some(TOLD_KEPT))
                 .await?;
         }
-        self.core.store.plan_anew(self.organization, task, None).await
+        self.core.store.reschedule(self.organization, task, None).await
     }
 
     async fn relay_again(&self, task: &Task, text: &str, since: UnixMs) -> Result<(), store::Error> {
@@ -296,7 +296,7 @@ impl Scope<'_, Relays> {
         }
         self.core.metrics.relay(RelayResult::Again);
         let again = now + retry_delay(tried_for).as_millis() as UnixMs;
-        self.core.store.plan_anew(self.organization, task, Some(again)).await
+        self.core.store.reschedule(self.organization, task, Some(again)).await
     }
 }
 

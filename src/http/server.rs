@@ -2,7 +2,7 @@
 //!
 //! actix-http bounds the head of a connection's first request, and the pause between two requests. It bounds neither the
 //! head of a later request nor a chunked body that nobody reads any more, so that a byte now and then would keep a
-//! connection, and what it has buffered, for ever. [`Patient`] ends such a connection.
+//! connection, and what it has buffered, for ever. [`IdleTimeout`] ends such a connection.
 
 use std::{
     io,
@@ -73,7 +73,7 @@ pub fn start(
             .h1(app.map_err(|error: actix_web::Error| error.error_response()));
         let connect = |stream: TcpStream| async move {
             let peer = stream.peer_addr().ok();
-            Ok((Patient::new(stream, SILENCE_MAX), peer))
+            Ok((IdleTimeout::new(stream, SILENCE_MAX), peer))
         };
         fn_service(connect).and_then(http)
     })?;
@@ -81,14 +81,14 @@ pub fn start(
 }
 
 /// A stream that fails once nothing was written to it for a while.
-struct Patient<T> {
+struct IdleTimeout<T> {
     stream: T,
     silence_max: Duration,
     written: Instant,
     look: Pin<Box<Sleep>>,
 }
 
-impl<T> Patient<T> {
+impl<T> IdleTimeout<T> {
     fn new(stream: T, silence_max: Duration) -> Self {
         let written = Instant::now();
         let look = Box::pin(tokio::time::sleep_until(written + silence_max));
@@ -115,7 +115,7 @@ impl<T> Patient<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Patient<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for IdleTimeout<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -126,7 +126,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Patient<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Patient<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for IdleTimeout<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_patience(cx)?;
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
@@ -168,7 +168,7 @@ mod tests {
     #[tokio::test]
     async fn a_stream_to_which_nothing_is_written_ends_whatever_arrives() {
         let (mut peer, stream) = tokio::io::duplex(64);
-        let mut stream = Patient::new(stream, Duration::from_millis(50));
+        let mut stream = IdleTimeout::new(stream, Duration::from_millis(50));
         let dripping = tokio::spawn(async move { while peer.write_all(b"a").await.is_ok() {} });
         let error = loop {
             if let Err(error) = stream.read_u8().await {
@@ -184,7 +184,7 @@ mod tests {
     #[tokio::test]
     async fn a_stream_that_is_written_to_goes_on() {
         let (mut peer, stream) = tokio::io::duplex(64);
-        let mut stream = Patient::new(stream, Duration::from_secs(3600));
+        let mut stream = IdleTimeout::new(stream, Duration::from_secs(3600));
         let begun = stream.written;
         stream.write_all(b"a").await.unwrap();
         assert_eq!(peer.read_u8().await.unwrap(), b'a');

@@ -26,7 +26,7 @@ pub struct Signed<T> {
     /// The organization that the account belongs to.
     pub organization: Organization,
     /// How we call the message, from the URL that Twilio was given.
-    pub ours: Ours,
+    pub ours: CallbackTags,
     /// What Twilio posted.
     pub content: T,
     /// The same as it came, if it is to be relayed.
@@ -72,7 +72,7 @@ impl<T: FromForm> FromRequest for Signed<T> {
                 let form = unverified.form();
                 let account = unverified.verify(&form, form.get("AccountSid").as_deref())?;
                 let content = T::from_form(&form)?;
-                let ours = Ours::of(unverified.query());
+                let ours = CallbackTags::of(unverified.query());
                 let relayed = ours.relay.then(|| pairs(&form));
                 Ok(Self { organization: account.organization.clone(), ours, content, relayed })
             });
@@ -83,7 +83,7 @@ impl<T: FromForm> FromRequest for Signed<T> {
 
 /// How we call a message: what stands in the query of the URL that Twilio was given for its callbacks.
 #[derive(Debug, Clone, Default)]
-pub struct Ours {
+pub struct CallbackTags {
     /// Our id.
     pub id: Option<MessageId>,
     /// Its batch.
@@ -97,7 +97,7 @@ fn pairs(form: &Form<'_>) -> Vec<(String, String)> {
     form.iter().map(|(name, value)| (text(name), text(value))).collect()
 }
 
-impl Ours {
+impl CallbackTags {
     /// Reads `query`; what is missing or strange is `None`, since the URL may be somebody else's.
     pub fn of(query: &str) -> Self {
         let query = Form::parse(query.as_bytes());

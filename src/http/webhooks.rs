@@ -6,11 +6,11 @@ use futures_util::StreamExt;
 use super::{
     State,
     signed_events::SignedEvents,
-    signed_form::{Ours, Signed},
+    signed_form::{CallbackTags, Signed},
 };
 use crate::{
     app::incoming::{
-        intake::{NotTaken, Taken},
+        intake::{Accepted, IntakeError},
         reply::{Receipt, Received},
     },
     domain::{Organization, Source, StatusChange, UnixMs, consent::Answer, delivery::Recorded},
@@ -83,7 +83,7 @@ async fn take_event(
     match event.content {
         EventContent::Status { status, status_callback_url } => {
             let query = status_callback_url.as_deref().and_then(|url| url.split(['?', '#']).nth(1));
-            let ours = query.map(Ours::of).unwrap_or_default();
+            let ours = query.map(CallbackTags::of).unwrap_or_default();
             let relayed = ours.relay.then(|| status.to_parameters());
             let change =
                 state.app.statuses.status_change(*status, ours.id, ours.batch, relayed, Source::EventStream);
@@ -122,10 +122,10 @@ async fn take_status(
         (change.sid.clone(), change.id, change.status.clone(), change.error_code);
     let (to, source) = (mask(&change.to), change.source.as_str());
     let result = match state.app.incoming.of(organization).take_status(change).await {
-        Ok(Taken::Stored(Recorded::Moved)) => WebhookResult::Accepted,
-        Ok(Taken::Stored(Recorded::Late)) => WebhookResult::Late,
-        Ok(Taken::Stored(Recorded::Duplicate)) => WebhookResult::Duplicate,
-        Ok(Taken::Spooled) => WebhookResult::Spooled,
+        Ok(Accepted::Stored(Recorded::Moved)) => WebhookResult::Accepted,
+        Ok(Accepted::Stored(Recorded::Late)) => WebhookResult::Late,
+        Ok(Accepted::Stored(Recorded::Duplicate)) => WebhookResult::Duplicate,
+        Ok(Accepted::Spooled) => WebhookResult::Spooled,
         Err(error) => return Err(not_taken(state, route, sid.as_str(), &error)),
     };
     state.app.metrics().webhook(route, result);
@@ -147,11 +147,11 @@ async fn take_reply(
     let unseen = state.app.incoming.answer_unseen(&receipt);
     let taken = state.app.incoming.of(organization).take_reply(receipt).await;
     let (received, result) = match taken {
-        Ok(Taken::Stored(received)) => {
+        Ok(Accepted::Stored(received)) => {
             let result = if received.duplicate { WebhookResult::Duplicate } else { WebhookResult::Accepted };
             (received, result)
         }
-        Ok(Taken::Spooled) => {
+        Ok(Accepted::Spooled) => {
             (Received { answer: unseen, consent: None, duplicate: false }, WebhookResult::Spooled)
         }
         Err(error) => return Err(not_taken(state, route, entry.sid.as_str(), &error)),
@@ -167,12 +167,12 @@ async fn take_reply(
 }
 
 /// Nothing was acknowledged: 503, which Twilio is asked to retry (`rp=5xx`).
-fn not_taken(state: &State, route: Route, message_sid: &str, error: &NotTaken) -> NotTakenLogged {
+fn not_taken(state: &State, route: Route, message_sid: &str, error: &IntakeError) -> NotTakenLogged {
     state.app.metrics().webhook(route, WebhookResult::Overloaded);
     match error {
         // Many at once: a line each would make it worse. The metric counts them.
-        NotTaken::Overloaded(_) => tracing::debug!(message_sid, %error, "webhook turned away"),
-        NotTaken::Store(_) | NotTaken::Spool(_) => {
+        IntakeError::Overloaded(_) => tracing::debug!(message_sid, %error, "webhook turned away"),
+        IntakeError::Store(_) | IntakeError::Spool(_) => {
             tracing::error!(message_sid, %error, "webhook could not be stored")
         }
     }

@@ -9,7 +9,7 @@ use crate::domain::{Organization, Task, TaskLine, UnixMs};
 #[async_trait]
 pub trait Tasks {
     /// Plans `task` for `at`, unless it is planned already.
-    async fn plan(&self, organization: &Organization, task: &Task, at: UnixMs) -> Result<(), Error>;
+    async fn schedule(&self, organization: &Organization, task: &Task, at: UnixMs) -> Result<(), Error>;
 
     /// Takes tasks of `line` that are due at `now`, at most `limit` of them, each with the time at which it was due. Until
     /// `until` nobody else gets them; then they are due again, unless they have been planned anew.
@@ -23,7 +23,7 @@ pub trait Tasks {
     ) -> Result<Vec<(Task, UnixMs)>, Error>;
 
     /// Plans `task` for another time, or for none; not if it has been done in the meantime and is planned no more.
-    async fn plan_anew(
+    async fn reschedule(
         &self,
         organization: &Organization,
         task: &Task,

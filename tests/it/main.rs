@@ -1,5 +1,7 @@
 //! The integration tests: one binary, so that it links once and shares its support.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it has to be")]
+
 mod api;
 mod bad_input;
 mod clients;

@@ -1,13 +1,13 @@
 //! Who goes first when more arrives than can be stored at once.
 //!
-//! A webhook takes one of [`IN_FLIGHT_MAX`] places while it is stored. When all are taken it waits, and a place that
+//! A webhook takes one of [`IN_FLIGHT_MAX`] permits while it is stored. When all are taken it waits, and a permit that
 //! becomes free goes to the organizations in turn, so that the flood of one does not delay another; within an
 //! organization to a person's reply first (it may be a STOP), then to a final status, then to an intermediate one. A
 //! reply thus waits for the storing of one webhook per other organization, whatever else waits.
 //!
-//! What waits is bounded: by [`WAITING_MAX`], beyond which the organization that has most of it loses what it can spare
-//! best, and by [`WAIT_MAX`]. Whoever is turned away is told so at once, since Twilio tries again within seconds or
-//! never.
+//! What waits is bounded by [`WAITING_MAX`] and [`WAIT_MAX`]. When the queue is full, the organization with the most
+//! waiting webhooks loses the newest of its lowest priority. Whoever is turned away is answered at once, since Twilio tries
+//! again within seconds or never.
 
 use std::{
     collections::VecDeque,
@@ -22,16 +22,16 @@ use crate::{domain::Organization, metrics::Metrics};
 /// Webhooks that are stored at the same time.
 pub const IN_FLIGHT_MAX: usize = 256;
 
-/// Webhooks that wait for a place.
+/// Webhooks that wait for a permit.
 pub const WAITING_MAX: usize = 4_096;
 
-/// How long a webhook waits for a place: half of the 4 s in which Twilio wants an answer, by the connection overrides
+/// How long a webhook waits for a permit: half of the 4 s in which Twilio wants an answer, by the connection overrides
 /// we ask for.
 pub const WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// What a webhook holds, in the order in which places are given.
+/// What a webhook holds, in the order in which permits are given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Lane {
+pub enum Priority {
     /// A person wrote.
     Reply,
     /// A message has come to its end.
@@ -40,15 +40,15 @@ pub enum Lane {
     Intermediate,
 }
 
-const LANES: usize = 3;
+const PRIORITIES: usize = 3;
 
 /// Too much waits, or it waited too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("more webhooks arrive than can be stored")]
 pub struct Overloaded;
 
-/// The places, and who waits for one.
-pub struct Lanes(Arc<Shared>);
+/// The permits, and who waits for one.
+pub struct Admission(Arc<Shared>);
 
 struct Shared {
     queues: Mutex<Queues>,
@@ -67,19 +67,19 @@ struct Queues {
 /// Those of one organization who wait.
 struct Queue {
     organization: Organization,
-    lanes: [VecDeque<oneshot::Sender<Place>>; LANES],
+    priorities: [VecDeque<oneshot::Sender<Permit>>; PRIORITIES],
 }
 
 impl Queue {
     fn len(&self) -> usize {
-        self.lanes.iter().map(VecDeque::len).sum()
+        self.priorities.iter().map(VecDeque::len).sum()
     }
 }
 
 /// A place; dropping it gives it to the next.
-pub struct Place(Option<Arc<Shared>>);
+pub struct Permit(Option<Arc<Shared>>);
 
-impl Lanes {
+impl Admission {
     /// Places of the usual number.
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self::with_bounds(metrics, IN_FLIGHT_MAX, WAITING_MAX, WAIT_MAX)
@@ -91,14 +91,14 @@ impl Lanes {
     }
 
     /// Takes a place, waiting for one if need be.
-    pub async fn enter(&self, organization: &Organization, lane: Lane) -> Result<Place, Overloaded> {
+    pub async fn enter(&self, organization: &Organization, priority: Priority) -> Result<Permit, Overloaded> {
         let turn = {
             let mut queues = self.0.lock();
             if queues.free > 0 {
                 queues.free -= 1;
-                return Ok(Place(Some(self.0.clone())));
+                return Ok(Permit(Some(self.0.clone())));
             }
-            let turn = queues.join(organization, lane);
+            let turn = queues.join(organization, priority);
             self.0.metrics.waiting(queues.waiting);
             turn
         };
@@ -119,15 +119,15 @@ impl Shared {
 
 impl Queues {
     /// Queues up; if that makes too many, somebody leaves, perhaps the newcomer.
-    fn join(&mut self, organization: &Organization, lane: Lane) -> oneshot::Receiver<Place> {
+    fn join(&mut self, organization: &Organization, priority: Priority) -> oneshot::Receiver<Permit> {
         let (turn, waiting) = oneshot::channel();
         let known = self.organizations.iter().position(|queue| queue.organization == *organization);
         let index = known.unwrap_or_else(|| {
-            let lanes = Default::default();
-            self.organizations.push_back(Queue { organization: organization.clone(), lanes });
+            let priorities = Default::default();
+            self.organizations.push_back(Queue { organization: organization.clone(), priorities });
             self.organizations.len() - 1
         });
-        self.organizations[index].lanes[lane as usize].push_back(turn);
+        self.organizations[index].priorities[priority as usize].push_back(turn);
         self.waiting += 1;
         if self.waiting > self.waiting_max {
             self.evict();
@@ -135,11 +135,11 @@ impl Queues {
         waiting
     }
 
-    /// Forgets those who have left by themselves; if there were none, turns away the newest of the last lane of the
+    /// Forgets those who have left by themselves; if there were none, turns away the newest of the last priority of the
     /// organization that has most who wait.
     fn evict(&mut self) {
         for queue in &mut self.organizations {
-            queue.lanes.iter_mut().for_each(|lane| lane.retain(|turn| !turn.is_closed()));
+            queue.priorities.iter_mut().for_each(|priority| priority.retain(|turn| !turn.is_closed()));
         }
         let still_waiting = self.organizations.iter().map(Queue::len).sum();
         if std::mem::replace(&mut self.waiting, still_waiting) > still_waiting {
@@ -147,7 +147,8 @@ impl Queues {
             return;
         }
         let longest = self.organizations.iter_mut().max_by_key(|queue| queue.len());
-        let evicted = longest.and_then(|queue| queue.lanes.iter_mut().rev().find_map(VecDeque::pop_back));
+        let evicted =
+            longest.and_then(|queue| queue.priorities.iter_mut().rev().find_map(VecDeque::pop_back));
         if evicted.is_some() {
             self.waiting -= 1;
         }
@@ -155,9 +156,9 @@ impl Queues {
     }
 
     /// Whose turn it is.
-    fn next(&mut self) -> Option<oneshot::Sender<Place>> {
+    fn next(&mut self) -> Option<oneshot::Sender<Permit>> {
         let mut queue = self.organizations.pop_front()?;
-        let next = queue.lanes.iter_mut().find_map(VecDeque::pop_front)?;
+        let next = queue.priorities.iter_mut().find_map(VecDeque::pop_front)?;
         self.waiting -= 1;
         if queue.len() > 0 {
             self.organizations.push_back(queue);
@@ -166,12 +167,12 @@ impl Queues {
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         let Some(shared) = self.0.take() else { return };
         let mut queues = shared.lock();
         let waited = queues.waiting > 0;
-        let mut place = Place(Some(shared.clone()));
+        let mut place = Permit(Some(shared.clone()));
         while let Some(next) = queues.next() {
             match next.send(place) {
                 Ok(()) => {
@@ -204,19 +205,19 @@ mod tests {
     }
 
     /// One place, which is taken; whoever is named waits in that order; returns who gets the place, in order.
-    async fn order(waiting_max: usize, arrivals: &[(&str, Lane)]) -> Vec<String> {
-        let lanes = Lanes::with_bounds(Arc::new(Metrics::new()), 1, waiting_max, LONG);
-        let first = lanes.enter(&organization("first"), Lane::Intermediate).await.unwrap();
+    async fn order(waiting_max: usize, arrivals: &[(&str, Priority)]) -> Vec<String> {
+        let priorities = Admission::with_bounds(Arc::new(Metrics::new()), 1, waiting_max, LONG);
+        let first = priorities.enter(&organization("first"), Priority::Intermediate).await.unwrap();
         let mut waiting: Vec<_> = arrivals
             .iter()
-            .map(|(name, lane)| {
+            .map(|(name, priority)| {
                 let organization = organization(name);
-                let lanes = &lanes;
-                let enter = async move { lanes.enter(&organization, *lane).await };
+                let priorities = &priorities;
+                let enter = async move { priorities.enter(&organization, *priority).await };
                 let mut enter = Box::pin(enter);
                 // Whoever is turned away at once does not wait.
                 let waits = enter.as_mut().now_or_never().is_none();
-                (format!("{name} {lane:?}"), waits.then_some(enter))
+                (format!("{name} {priority:?}"), waits.then_some(enter))
             })
             .collect();
         let mut served = Vec::new();
@@ -234,21 +235,21 @@ mod tests {
                 }
             }
         }
-        let queues = lanes.0.lock();
+        let queues = priorities.0.lock();
         assert_eq!((queues.free, queues.waiting, queues.organizations.len()), (1, 0, 0));
         served
     }
 
     #[tokio::test]
     async fn replies_go_first_then_final_statuses() {
-        use Lane::*;
+        use Priority::*;
         let served = order(9, &[("a", Intermediate), ("a", Final), ("a", Intermediate), ("a", Reply)]).await;
         assert_eq!(served, ["a Reply", "a Final", "a Intermediate", "a Intermediate"]);
     }
 
     #[tokio::test]
     async fn organizations_take_turns() {
-        use Lane::*;
+        use Priority::*;
         let flood =
             [("a", Final), ("a", Reply), ("a", Reply), ("b", Intermediate), ("c", Reply), ("b", Reply)];
         let served = order(9, &flood).await;
@@ -257,7 +258,7 @@ mod tests {
 
     #[tokio::test]
     async fn too_many_cost_the_one_who_has_most_what_it_can_spare() {
-        use Lane::*;
+        use Priority::*;
         let served =
             order(3, &[("a", Reply), ("a", Intermediate), ("a", Final), ("b", Final), ("a", Final)]).await;
         assert_eq!(served, ["a Reply", "b Final", "a Final"]);
@@ -265,11 +266,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_wait_ends_and_whoever_left_is_passed_over() {
-        let lanes = Lanes::with_bounds(Arc::new(Metrics::new()), 1, 9, Duration::ZERO);
+        let priorities = Admission::with_bounds(Arc::new(Metrics::new()), 1, 9, Duration::ZERO);
         let a = organization("a");
-        let place = lanes.enter(&a, Lane::Reply).await.unwrap();
-        assert_eq!(lanes.enter(&a, Lane::Reply).await.err(), Some(Overloaded));
+        let place = priorities.enter(&a, Priority::Reply).await.unwrap();
+        assert_eq!(priorities.enter(&a, Priority::Reply).await.err(), Some(Overloaded));
         drop(place);
-        assert!(lanes.enter(&a, Lane::Final).await.is_ok());
+        assert!(priorities.enter(&a, Priority::Final).await.is_ok());
     }
 }

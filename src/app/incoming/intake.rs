@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 
 use super::{
     Incoming,
-    admission::{self, Lanes, Overloaded},
+    admission::{Admission, Overloaded, Priority},
     reply::{Receipt, Received},
 };
 use crate::{
@@ -42,7 +42,7 @@ const REPLAYED_AT_ONCE: usize = 64;
 
 /// What became of something that Twilio told us. Either way it is safe on a disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Taken<T> {
+pub enum Accepted<T> {
     /// In the store.
     Stored(T),
     /// In the spool.
@@ -51,7 +51,7 @@ pub enum Taken<T> {
 
 /// Why something that Twilio told us was not taken.
 #[derive(Debug, thiserror::Error)]
-pub enum NotTaken {
+pub enum IntakeError {
     /// Too much arrives.
     #[error(transparent)]
     Overloaded(#[from] Overloaded),
@@ -63,27 +63,27 @@ pub enum NotTaken {
     Spool(#[from] SpoolError),
 }
 
-/// Something told, as it is spooled.
+/// Something that Twilio told, as it is spooled.
 #[derive(Serialize, Deserialize)]
-struct Spooled {
+struct SpoolRecord {
     organization: Organization,
-    told: Told,
+    told: SpooledItem,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Told {
+enum SpooledItem {
     Status(StatusChange),
     Reply(Receipt),
 }
 
 /// The way in.
 pub struct Intake {
-    lanes: Lanes,
+    admission: Admission,
     spool: Option<Arc<Spool>>,
     /// The store has failed, and has not been seen to work since.
     away: AtomicBool,
-    /// Told when the store goes away, and when something is spooled.
+    /// Notified when the store goes away, and when something is spooled.
     wanted: Notify,
 }
 
@@ -92,7 +92,7 @@ impl Intake {
     /// been seen to work.
     pub fn new(metrics: Arc<Metrics>, spool: Option<Spool>) -> Self {
         let away = AtomicBool::new(spool.is_some());
-        Self { lanes: Lanes::new(metrics), spool: spool.map(Arc::new), away, wanted: Notify::new() }
+        Self { admission: Admission::new(metrics), spool: spool.map(Arc::new), away, wanted: Notify::new() }
     }
 
     /// How much waits in the spool.
@@ -117,21 +117,21 @@ impl Intake {
 
 impl Scope<'_, Incoming> {
     /// Takes a status that Twilio told. It is stored or spooled when this returns.
-    pub async fn take_status(&self, change: StatusChange) -> Result<Taken<Recorded>, NotTaken> {
+    pub async fn take_status(&self, change: StatusChange) -> Result<Accepted<Recorded>, IntakeError> {
         let is_final = delivery::is_final(&change.status);
-        let lane = if is_final { admission::Lane::Final } else { admission::Lane::Intermediate };
-        let _place = self.intake.lanes.enter(self.organization, lane).await?;
+        let lane = if is_final { Priority::Final } else { Priority::Intermediate };
+        let _permit = self.intake.admission.enter(self.organization, lane).await?;
         let statuses = self.statuses.of(self.organization);
         let store = || statuses.record_status(change.clone());
-        let told = || Told::Status(change.clone());
+        let told = || SpooledItem::Status(change.clone());
         self.store_or_spool(spool::Lane::Statuses, change.at, store, told).await
     }
 
     /// Takes a message that a person wrote. It is stored or spooled when this returns.
-    pub async fn take_reply(&self, receipt: Receipt) -> Result<Taken<Received>, NotTaken> {
-        let _place = self.intake.lanes.enter(self.organization, admission::Lane::Reply).await?;
+    pub async fn take_reply(&self, receipt: Receipt) -> Result<Accepted<Received>, IntakeError> {
+        let _permit = self.intake.admission.enter(self.organization, Priority::Reply).await?;
         let store = || self.record_inbound(&receipt);
-        let told = || Told::Reply(receipt.clone());
+        let told = || SpooledItem::Reply(receipt.clone());
         self.store_or_spool(spool::Lane::Replies, receipt.entry.at, store, told).await
     }
 
@@ -140,25 +140,25 @@ impl Scope<'_, Incoming> {
         lane: spool::Lane,
         at_ms: u64,
         store: impl AsyncFnOnce() -> Result<T, store::Error>,
-        told: impl FnOnce() -> Told,
-    ) -> Result<Taken<T>, NotTaken> {
+        told: impl FnOnce() -> SpooledItem,
+    ) -> Result<Accepted<T>, IntakeError> {
         let Some(spool) = &self.intake.spool else {
-            return store().await.map(Taken::Stored).map_err(NotTaken::Store);
+            return store().await.map(Accepted::Stored).map_err(IntakeError::Store);
         };
         if !self.intake.must_spool(spool, lane) {
             match tokio::time::timeout(STORE_TIME_MAX, store()).await {
-                Ok(Ok(stored)) => return Ok(Taken::Stored(stored)),
+                Ok(Ok(stored)) => return Ok(Accepted::Stored(stored)),
                 Ok(Err(store::Error::Unavailable(error))) => self.store_went_away(&error.to_string()),
-                Ok(Err(error)) => return Err(NotTaken::Store(error)),
+                Ok(Err(error)) => return Err(IntakeError::Store(error)),
                 Err(_) => self.store_went_away("it did not answer in time"),
             }
         }
-        let spooled = Spooled { organization: self.organization.clone(), told: told() };
+        let spooled = SpoolRecord { organization: self.organization.clone(), told: told() };
         let record = serde_json::to_string(&spooled).expect("what is told has string keys");
         spool.append(lane, at_ms, &record).await?;
         // The store may have come back in the meantime, and nobody looked here again.
         self.intake.wanted.notify_one();
-        Ok(Taken::Spooled)
+        Ok(Accepted::Spooled)
     }
 }
 
@@ -240,7 +240,7 @@ impl Incoming {
 
     /// Applies one record of the spool; returns whether it could be. One that cannot must not stand in the way for ever.
     async fn apply(&self, record: &str) -> Result<bool, store::Error> {
-        let spooled: Spooled = match serde_json::from_str(record) {
+        let spooled: SpoolRecord = match serde_json::from_str(record) {
             Ok(spooled) => spooled,
             Err(error) => {
                 // Whole, and yet not ours: of a later version.
@@ -249,10 +249,10 @@ impl Incoming {
             }
         };
         let result = match spooled.told {
-            Told::Status(change) => {
+            SpooledItem::Status(change) => {
                 self.statuses.of(&spooled.organization).record_status(change).await.map(drop)
             }
-            Told::Reply(receipt) => {
+            SpooledItem::Reply(receipt) => {
                 self.of(&spooled.organization).record_inbound(&receipt.heard_late()).await.map(drop)
             }
         };

@@ -79,7 +79,10 @@ impl Scope<'_, Incoming> {
     pub async fn plan_listing(&self) -> Result<(), store::Error> {
         match self.list_every() {
             Some(every) => {
-                self.core.store.plan(self.organization, &Task::List, self.core.now_ms() + millis(every)).await
+                self.core
+                    .store
+                    .schedule(self.organization, &Task::List, self.core.now_ms() + millis(every))
+                    .await
             }
             None => Ok(()),
         }
@@ -144,7 +147,7 @@ impl Scope<'_, Incoming> {
             }
         };
         self.core.metrics.poll(result);
-        self.core.store.plan_anew(organization, task, again).await?;
+        self.core.store.reschedule(organization, task, again).await?;
         Ok(pause)
     }
 
@@ -182,7 +185,7 @@ impl Scope<'_, Incoming> {
                 Err(error) => {
                     tracing::warn!(organization = %self.organization, %error, pages, "the listing of messages broke off");
                     let again = self.core.now_ms() + millis(RETRY_DELAY);
-                    self.core.store.plan_anew(self.organization, &Task::List, Some(again)).await?;
+                    self.core.store.reschedule(self.organization, &Task::List, Some(again)).await?;
                     return Ok(pause_after(&error));
                 }
             };
@@ -202,13 +205,13 @@ impl Scope<'_, Incoming> {
             }
             // Still at it.
             let until = self.core.now_ms() + millis(CLAIM_TIME);
-            self.core.store.plan_anew(self.organization, &Task::List, Some(until)).await?;
+            self.core.store.reschedule(self.organization, &Task::List, Some(until)).await?;
             page = Some(next);
         }
         tracing::info!(organization = %self.organization, pages, messages, learned, "messages listed at Twilio");
         self.core.metrics.listing();
         let again = self.core.now_ms() + millis(every);
-        self.core.store.plan_anew(self.organization, &Task::List, Some(again)).await?;
+        self.core.store.reschedule(self.organization, &Task::List, Some(again)).await?;
         Ok(None)
     }
 }

@@ -47,8 +47,10 @@ impl Tables<'_> {
             self.messages.insert(key, encode(&delivery).as_bytes()).map_err(unavailable)?;
             let ask = Task::Ask { sid: sid.clone(), since: delivery.seen[0].entry.0 };
             match (delivery.seen.len(), ask_at) {
-                (1, Some(at)) if !is_final => self.plan(organization, &ask, Some(at))?,
-                (2.., _) if is_final && recorded == Recorded::Moved => self.plan(organization, &ask, None)?,
+                (1, Some(at)) if !is_final => self.schedule(organization, &ask, Some(at))?,
+                (2.., _) if is_final && recorded == Recorded::Moved => {
+                    self.schedule(organization, &ask, None)?
+                }
                 _ => {}
             }
             Ok(StatusRecorded { recorded, learned_id: was_unnamed && id.is_some() })

@@ -17,7 +17,12 @@ impl Tables<'_> {
     }
 
     /// Plans `task` for `at`, or for no time, whatever it was planned for.
-    pub(super) fn plan(&mut self, organization: &str, task: &Task, at: Option<UnixMs>) -> Result<(), Error> {
+    pub(super) fn schedule(
+        &mut self,
+        organization: &str,
+        task: &Task,
+        at: Option<UnixMs>,
+    ) -> Result<(), Error> {
         let (line, task) = (task.line().as_str(), task.to_string());
         let key = (organization, task.as_str());
         let before = match at {
@@ -53,7 +58,7 @@ impl Tables<'_> {
         });
         let claimed: Vec<(Task, UnixMs)> = due.collect::<Result<_, Error>>()?;
         for (task, _) in &claimed {
-            self.plan(organization, task, Some(until))?;
+            self.schedule(organization, task, Some(until))?;
         }
         Ok(claimed)
     }
@@ -61,11 +66,11 @@ impl Tables<'_> {
 
 #[async_trait]
 impl Tasks for EmbeddedStore {
-    async fn plan(&self, organization: &Organization, task: &Task, at: UnixMs) -> Result<(), Error> {
+    async fn schedule(&self, organization: &Organization, task: &Task, at: UnixMs) -> Result<(), Error> {
         let (organization, task) = (organization.clone(), task.clone());
         self.write(move |tables| match tables.planned(organization.as_str(), &task)? {
             Some(_) => Ok(()),
-            None => tables.plan(organization.as_str(), &task, Some(at)),
+            None => tables.schedule(organization.as_str(), &task, Some(at)),
         })
         .await
     }
@@ -82,7 +87,7 @@ impl Tasks for EmbeddedStore {
         self.write(move |tables| tables.claim(organization.as_str(), line, now, until, limit)).await
     }
 
-    async fn plan_anew(
+    async fn reschedule(
         &self,
         organization: &Organization,
         task: &Task,
@@ -90,7 +95,7 @@ impl Tasks for EmbeddedStore {
     ) -> Result<(), Error> {
         let (organization, task) = (organization.clone(), task.clone());
         self.write(move |tables| match tables.planned(organization.as_str(), &task)? {
-            Some(_) => tables.plan(organization.as_str(), &task, at),
+            Some(_) => tables.schedule(organization.as_str(), &task, at),
             None => Ok(()),
         })
         .await

@@ -20,8 +20,8 @@
 //! | `tl:{default:0}:pace:<sender>` | string | until when its time to send is given away | `reserve_pace` | the same |
 //! | `tl:{default:0}:history` | stream | an entry per message, by id or SID | `step_outbound`, `record_status` | `history` |
 //! | `tl:{default:0}:history:<xyz>` | sorted set | the same by recipient, in the order of the text | `step_outbound`, `record_status` | `history` |
-//! | `tl:{default:0}:tasks` | sorted set | task -> when it is due | `record_status`, `plan`, `claim` | `claim` |
-//! | `tl:{default:0}:relays` | sorted set | statuses to be relayed -> when | `plan`, `plan_anew`, `claim` | `claim` |
+//! | `tl:{default:0}:tasks` | sorted set | task -> when it is due | `record_status`, `schedule`, `claim` | `claim` |
+//! | `tl:{default:0}:relays` | sorted set | statuses to be relayed -> when | `schedule`, `reschedule`, `claim` | `claim` |
 //! | `tl:{default:0}:count:<time>` | hash | counter -> count in the minute `m…` or hour `h…`; ends by itself | `record_status`, `change_consent`, `record_inbound` | `counts` |
 //! | `tl:{default:0}:doc:<kind>:<name>` | string | a document | `change_documents` | `document` |
 //! | `tl:{default:0}:docs:<kind>` | sorted set | the names of a kind that is listed | `change_documents` | `documents` |

@@ -11,7 +11,7 @@ use crate::{
 
 #[async_trait]
 impl Tasks for RedisStore {
-    async fn plan(&self, organization: &Organization, task: &Task, at: UnixMs) -> Result<(), Error> {
+    async fn schedule(&self, organization: &Organization, task: &Task, at: UnixMs) -> Result<(), Error> {
         let mut command = redis::cmd("ZADD");
         command.arg(self.keys.tasks(organization, self.keys.partition_of_task(task), task.line()));
         command.arg("NX").arg(at).arg(task.to_string());
@@ -44,7 +44,7 @@ impl Tasks for RedisStore {
         Ok(claimed)
     }
 
-    async fn plan_anew(
+    async fn reschedule(
         &self,
         organization: &Organization,
         task: &Task,

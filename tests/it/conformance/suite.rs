@@ -478,9 +478,9 @@ pub async fn tasks_stand_in_lines_of_their_own(harness: &dyn Harness) {
     let organization = organization();
     let relays: HashSet<Task> =
         (0..20).map(|number| Task::Relay { name: format!("{number:032x}") }).collect();
-    store.plan(&organization, &Task::List, 2_000).await.unwrap();
+    store.schedule(&organization, &Task::List, 2_000).await.unwrap();
     for relay in &relays {
-        store.plan(&organization, relay, 1_000).await.unwrap();
+        store.schedule(&organization, relay, 1_000).await.unwrap();
     }
     let claim = async |line, now| store.claim(&organization, line, now, 9_000, 100).await.unwrap();
     // However many are due in one line, nobody waits for them in the other.
@@ -491,7 +491,7 @@ pub async fn tasks_stand_in_lines_of_their_own(harness: &dyn Harness) {
     assert_eq!(claimed, relays);
     assert_eq!(claim(TaskLine::Callers, 8_999).await, []);
     for relay in &relays {
-        store.plan_anew(&organization, relay, None).await.unwrap();
+        store.reschedule(&organization, relay, None).await.unwrap();
     }
     assert_eq!(claim(TaskLine::Callers, 9_000).await, []);
     assert_eq!(claim(TaskLine::Twilio, 9_000).await, [(Task::List, 3_000)]);
@@ -502,18 +502,18 @@ pub async fn a_task_is_planned_once_and_anew_only_while_it_is_to_be_done(harness
     let (organization, other) = (organization(), Organization::parse("other").unwrap());
     let claim =
         async |now, until| store.claim(&organization, TaskLine::Twilio, now, until, 10).await.unwrap();
-    store.plan(&organization, &Task::List, 1_000).await.unwrap();
-    store.plan(&organization, &Task::List, 10).await.unwrap();
+    store.schedule(&organization, &Task::List, 1_000).await.unwrap();
+    store.schedule(&organization, &Task::List, 10).await.unwrap();
     assert_eq!(store.claim(&other, TaskLine::Twilio, 5_000, 6_000, 10).await.unwrap(), []);
     assert_eq!(claim(999, 2_000).await, []);
     assert_eq!(claim(1_000, 2_000).await, [(Task::List, 1_000)]);
     assert_eq!(claim(1_999, 3_000).await, []);
-    store.plan_anew(&organization, &Task::List, Some(1_500)).await.unwrap();
+    store.reschedule(&organization, &Task::List, Some(1_500)).await.unwrap();
     assert_eq!(claim(1_500, 2_000).await, [(Task::List, 1_500)]);
-    store.plan_anew(&organization, &Task::List, None).await.unwrap();
-    store.plan_anew(&organization, &Task::List, Some(1_000)).await.unwrap();
+    store.reschedule(&organization, &Task::List, None).await.unwrap();
+    store.reschedule(&organization, &Task::List, Some(1_000)).await.unwrap();
     assert_eq!(claim(9_000, 9_001).await, []);
-    store.plan(&organization, &Task::List, 1).await.unwrap();
+    store.schedule(&organization, &Task::List, 1).await.unwrap();
     drop(store);
     let store = harness.open().await;
     assert_eq!(store.claim(&organization, TaskLine::Twilio, 1, 2, 10).await.unwrap(), [(Task::List, 1)]);

@@ -224,6 +224,9 @@ fn a_call_is_compared_with_consent_and_follows_from_a_wait_or_a_call_that_was_no
 fn a_message_whose_answer_was_lost_waits_again_only_after_the_searches() {
     every_move(|_, from, fact, _, made| {
         let (Some(from), OutboundState::Waiting { .. }) = (from, &made.to) else { return };
+        if !matches!(from, OutboundState::Waiting { .. }) {
+            assert!(tries(Some(from)) < times::TRIES_MAX || from == &made.to, "{from:?} {fact:?}");
+        }
         match from {
             OutboundState::Sending { .. } => {
                 assert!(matches!(fact, Fact::Answered(Answer::NotProcessed { .. })), "{from:?} {fact:?}");
