@@ -96,7 +96,7 @@ impl Service {
         let app = Arc::new(app);
         find_store(&config, &app).await?;
         // Before the first request: what an administrator saved has other senders and tokens than the configuration.
-        if let Err(error) = app.follow_settings().await {
+        if let Err(error) = app.accounts.follow_settings().await {
             tracing::error!(%error, "the saved settings cannot be read: the configured accounts are used until they can");
         }
         warn_without_account(&app);
@@ -138,7 +138,7 @@ impl Service {
     /// Takes the accounts of `config` from now on: senders, tokens and shared keys, where no others are saved. Nothing else of
     /// it is looked at.
     pub async fn reload(&self, config: &Config) {
-        self.app.configure(configured(config)).await;
+        self.app.accounts.configure(configured(config)).await;
         warn_without_account(&self.app);
         tracing::info!(accounts = config.accounts.len(), "the accounts at Twilio were read again");
     }
@@ -298,7 +298,7 @@ pub fn configured(config: &Config) -> Vec<(Organization, Arc<AccountSettings>)> 
 }
 
 fn warn_without_account(app: &App) {
-    if app.accounts().all().is_empty() {
+    if app.accounts.all().is_empty() {
         tracing::warn!(
             "no Twilio account is set up: webhooks are refused and nothing can be sent; save one with \
              POST /api/sms/settings, or set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN"

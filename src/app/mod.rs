@@ -2,7 +2,6 @@
 //! test call the same method.
 
 pub mod accounts;
-pub mod connection;
 pub mod consents;
 pub mod idempotency;
 pub mod incoming;
@@ -11,7 +10,6 @@ pub mod passthrough;
 pub mod reads;
 pub mod relays;
 mod scope;
-pub mod settings;
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,11 +21,10 @@ use self::{
     consents::Consents,
     idempotency::Idempotency,
     incoming::{Incoming, intake::Intake, status::Statuses},
-    outgoing::{Outgoing, Steps, limits::Limits, send::SendError},
+    outgoing::{Outgoing, Steps, limits::Limits},
     passthrough::Passthrough,
     reads::Reads,
     relays::Relays,
-    settings::Known,
 };
 use crate::{
     clock::Clock,
@@ -37,7 +34,7 @@ use crate::{
     sealing::MasterKeys,
     spool::Spool,
     store::{self, Store},
-    twilio::{client::Client, keyword::Keywords, poster::Poster, resource::Line},
+    twilio::{client::Client, keyword::Keywords, poster::Poster},
 };
 
 /// How often an operation is decided again when consent changes under it.
@@ -96,9 +93,8 @@ impl Settings {
 /// The service, without its doors: the services that it consists of, each for one noun.
 pub struct App {
     core: Arc<Core>,
-    accounts: Arc<Accounts>,
-    known: Known,
-    twilio: Client,
+    /// Keeps the accounts at Twilio: saved or configured.
+    pub accounts: Arc<Accounts>,
     /// Sends, now or from the queue.
     pub outgoing: Outgoing,
     /// Takes what Twilio tells, and asks for what it did not tell.
@@ -145,9 +141,7 @@ impl App {
         let Dependencies { store, spool, twilio, configured, settings, clock, metrics, keys, poster } =
             dependencies;
         let core = Arc::new(Core { store, clock, metrics, keys, settings });
-        let accounts = Arc::new(Accounts::default());
-        accounts.replace(configured.clone());
-        let known = Known::new(configured);
+        let accounts = Arc::new(Accounts::new(core.clone(), twilio.clone(), configured));
         let intake = Arc::new(Intake::new(core.metrics.clone(), spool));
         let relays = Arc::new(Relays::new(core.clone(), accounts.clone(), poster));
         let steps = Arc::new(Steps::new(core.clone(), relays.clone()));
@@ -180,8 +174,6 @@ impl App {
         Self {
             core,
             accounts,
-            known,
-            twilio,
             outgoing,
             incoming,
             statuses,
@@ -203,11 +195,6 @@ impl App {
         &self.core.store
     }
 
-    /// Whose messages are handled.
-    pub fn accounts(&self) -> &Accounts {
-        &self.accounts
-    }
-
     /// What the services go by.
     pub fn settings(&self) -> &Settings {
         &self.core.settings
@@ -216,12 +203,6 @@ impl App {
     /// Milliseconds since 1970.
     pub fn now_ms(&self) -> UnixMs {
         self.core.now_ms()
-    }
-
-    /// What Twilio knows of the line of `number`, in E.164.
-    pub async fn look_up(&self, organization: &Organization, number: &str) -> Result<Line, SendError> {
-        let account = self.accounts.of(organization).ok_or(SendError::NotConfigured)?;
-        self.twilio.look_up(&account.credentials, number).await.map_err(SendError::Twilio)
     }
 }
 

@@ -48,7 +48,7 @@ impl Passthrough {
 impl Scope<'_, Passthrough> {
     /// Makes a call of the application's. Gives back the HTTP status and the JSON of Twilio's answer.
     pub async fn pass(&self, call: &Passed<'_>) -> Result<(u16, Raw), SendError> {
-        let account = self.accounts.of(self.organization).ok_or(SendError::NotConfigured)?;
+        let account = self.accounts.find(self.organization).ok_or(SendError::NotConfigured)?;
         let (status, raw) = self.twilio.pass(&account.credentials, call).await.map_err(SendError::Twilio)?;
         self.learn(&raw.0).await;
         Ok((status, raw))

@@ -205,7 +205,7 @@ impl Scope<'_, Relays> {
             Relay::Told => return self.core.store.reschedule(self.organization, task, None).await,
         };
         let (Some(account), Some(stored)) =
-            (self.accounts.of(self.organization), self.core.store.outbound(self.organization, &id).await?)
+            (self.accounts.find(self.organization), self.core.store.outbound(self.organization, &id).await?)
         else {
             return self.relay_again(task, &text, since).await;
         };

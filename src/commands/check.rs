@@ -16,9 +16,11 @@ use super::{block_on, configure, say};
 use crate::{
     app::{
         App,
-        accounts::{Account, Accounts},
-        connection::{self, SignedWith, Tested},
-        settings::SealedSettings,
+        accounts::{
+            Account, Directory,
+            connection::{self, SignedWith, Tested},
+            effective::SealedSettings,
+        },
     },
     clock::{Clock, SystemClock},
     config::{self, Config},
@@ -182,7 +184,7 @@ async fn store(config: &Config) -> (Found, Option<anyhow::Result<App>>) {
 
 /// Whether the saved settings can be opened; and the accounts in force, as far as they can be known.
 async fn saved_settings(config: &Config, app: Option<anyhow::Result<App>>) -> (Found, AccountsInForce) {
-    let configured = Accounts::default();
+    let configured = Directory::default();
     configured.replace(startup::configured(config));
     let configured = configured.all();
     if is_new(config) && config.master_keys.is_none() {
@@ -198,8 +200,8 @@ async fn saved_settings(config: &Config, app: Option<anyhow::Result<App>>) -> (F
     };
     let looked = async {
         let app = app?;
-        app.follow_settings().await?;
-        anyhow::Ok((app.sealed_settings().await?, app.accounts().all()))
+        app.accounts.follow_settings().await?;
+        anyhow::Ok((app.accounts.sealed_settings().await?, app.accounts.all()))
     };
     match looked.await {
         Ok((sealed, accounts)) => (master_key(&sealed), accounts),

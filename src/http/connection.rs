@@ -11,7 +11,7 @@ use super::{
     problem::{self, Problem},
 };
 use crate::app::{
-    connection::{SignedWith, Tested},
+    accounts::connection::{SignedWith, Tested},
     outgoing::send::SendError,
 };
 
@@ -51,7 +51,13 @@ pub struct AccountAnswer {
 )]
 pub async fn test(state: web::Data<State>, caller: Caller) -> Result<web::Json<TestAnswer>, Problem> {
     caller.require(Right::Administer)?;
-    let tested = state.app.test_connection(&caller.organization).await.ok_or(SendError::NotConfigured)?;
+    let tested = state
+        .app
+        .accounts
+        .of(&caller.organization)
+        .test_connection()
+        .await
+        .ok_or(SendError::NotConfigured)?;
     Ok(web::Json(answer(tested)))
 }
 

@@ -64,7 +64,7 @@ pub async fn lookup(
     let carrier = if query.carrier {
         // Twilio bills every question.
         caller.require(Right::Send)?;
-        Some(state.app.look_up(&caller.organization, &number).await?)
+        Some(state.app.accounts.of(&caller.organization).look_up(&number).await?)
     } else {
         None
     };

@@ -13,8 +13,11 @@ use serde_json::json;
 
 use crate::{
     app::{
+        accounts::{
+            change::Fault,
+            saved::{ReadError, SaveError, Unopened},
+        },
         outgoing::send::SendError,
-        settings::{Fault, ReadError, SaveError, Unopened},
     },
     domain::{Refusal, Role, consent::OptedOut},
     phone::InvalidPhoneNumber,

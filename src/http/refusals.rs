@@ -192,7 +192,7 @@ fn explain(app: &App, refused: &RefusedRequest, public_url: &PublicUrl) -> Optio
         content: refused.kind.content(&form, &refused.body),
         signature: &refused.signature,
     };
-    let accounts = app.accounts().all();
+    let accounts = app.accounts.all();
     let mut keys = Vec::new();
     let mut add = |owner: Owner, keyring: &Keyring| {
         let named = |(name, key): (_, &SigningKey)| NamedKey { key: key.clone(), name, owner: owner.clone() };

@@ -14,7 +14,10 @@ use super::{
     problem::{FieldError, Problem},
 };
 use crate::{
-    app::settings::{Change, Fault, Source},
+    app::accounts::{
+        change::{Change, Fault},
+        saved::Source,
+    },
     domain::{AccountSettings, NamedSecret},
     phone,
     twilio::{AccountSid, Address, Channel, MessagingServiceSid},
@@ -83,7 +86,7 @@ pub struct WebhookUrls {
 )]
 pub async fn show(state: web::Data<State>, caller: Caller) -> Result<web::Json<SettingsAnswer>, Problem> {
     caller.require(Right::Administer)?;
-    let settings = state.app.account_settings(&caller.organization).await?;
+    let settings = state.app.accounts.of(&caller.organization).settings().await?;
     let settings = settings.as_ref().map(|(source, settings)| (*source, settings));
     Ok(web::Json(answer(&state, settings)))
 }
@@ -104,7 +107,10 @@ pub async fn save(
     caller.require(Right::Administer)?;
     // Nothing to change does not make the configured account a saved one, which it would not follow any more.
     if fields.is_empty()
-        && matches!(state.app.account_settings(&caller.organization).await?, Some((Source::Environment, _)))
+        && matches!(
+            state.app.accounts.of(&caller.organization).settings().await?,
+            Some((Source::Environment, _))
+        )
     {
         return show(state, caller).await;
     }
@@ -113,7 +119,7 @@ pub async fn save(
     let saving = {
         let state = state.clone();
         actix_web::rt::spawn(async move {
-            state.app.save_account_settings(&caller.organization, &caller.user, &change).await
+            state.app.accounts.of(&caller.organization).save(&caller.user, &change).await
         })
     };
     let settings = saving.await.expect("saving does not panic and is not aborted")?;

@@ -173,7 +173,7 @@ impl Unverified {
         let claimed = claimed.ok_or("no AccountSid");
         let account = claimed.and_then(|claimed| {
             let sid = AccountSid::parse(claimed).ok();
-            sid.and_then(|sid| self.state.app.accounts().by_sid(&sid)).ok_or("unknown AccountSid")
+            sid.and_then(|sid| self.state.app.accounts.by_sid(&sid)).ok_or("unknown AccountSid")
         });
         self.verify_as(account, form)
     }
@@ -184,7 +184,7 @@ impl Unverified {
     }
 
     fn account_that_signed(&self, form: &Form<'_>) -> Option<Arc<Account>> {
-        let accounts = self.state.app.accounts().all();
+        let accounts = self.state.app.accounts.all();
         let mut tried = accounts.iter().take(ACCOUNTS_TRIED_MAX);
         tried.find(|account| self.key_of(account, form).is_ok()).cloned()
     }

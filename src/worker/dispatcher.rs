@@ -95,7 +95,7 @@ impl Dispatcher {
             return;
         }
         self.resting.retain(|_, until| *until > Instant::now());
-        for account in self.app.accounts().all().iter() {
+        for account in self.app.accounts.all().iter() {
             self.look_at(account.organization.clone());
         }
     }

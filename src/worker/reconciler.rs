@@ -71,7 +71,7 @@ impl Reconciler {
             return;
         }
         self.resting.retain(|_, until| *until > Instant::now());
-        for account in self.app.accounts().all().iter() {
+        for account in self.app.accounts.all().iter() {
             self.ask(account.organization.clone());
         }
     }

@@ -74,7 +74,7 @@ pub async fn run(app: Arc<App>) {
 
 impl Relayer {
     fn look(&mut self) {
-        for account in self.app.accounts().all().iter() {
+        for account in self.app.accounts.all().iter() {
             self.claim(account.organization.clone());
         }
     }

@@ -12,7 +12,7 @@ pub async fn run(app: Arc<App>) {
     let mut is_away = false;
     loop {
         tokio::time::sleep(LOOK_INTERVAL).await;
-        match app.follow_settings().await {
+        match app.accounts.follow_settings().await {
             Ok(()) if is_away => {
                 is_away = false;
                 tracing::info!("the saved settings can be read again");

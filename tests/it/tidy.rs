@@ -140,6 +140,29 @@ fn libraries_stay_where_they_belong() {
     assert_none(&faults);
 }
 
+/// Calls that are made in one file each: who would know that nothing leaves after a STOP has these to read.
+const ONE_HOME: [(&str, &str); 4] = [
+    (".step_outbound(", "src/app/outgoing/advance.rs"),
+    (".create_outbound(", "src/app/outgoing/advance.rs"),
+    (".store.enqueue(", "src/app/outgoing/advance.rs"),
+    (".create_message(", "src/app/outgoing/call.rs"),
+];
+
+#[test]
+fn a_message_on_its_way_out_is_moved_and_called_with_in_one_place() {
+    let mut faults = Vec::new();
+    for (call, home) in ONE_HOME {
+        let layers = ["src/app", "src/http", "src/worker", "src/commands"];
+        let callers = layers.into_iter().flat_map(|layer| files(layer, "rs"));
+        let callers = callers.filter(|file| without_comments(&read(file)).contains(call));
+        let callers: Vec<String> = callers.map(|file| shown(&file)).collect();
+        if callers != [home] {
+            faults.push(format!("{call} belongs to {home} alone, and is called in {callers:?}"));
+        }
+    }
+    assert_none(&faults);
+}
+
 #[test]
 fn every_file_is_a_module_of_its_parent() {
     let mut faults = Vec::new();

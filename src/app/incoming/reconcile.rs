@@ -91,7 +91,7 @@ impl Scope<'_, Incoming> {
     /// Asks for messages of `organization` that are due to be asked for, some of them at least. What it costs depends on
     /// those alone.
     pub async fn reconcile(&self) -> Result<Round, store::Error> {
-        let Some(account) = self.accounts.of(self.organization) else { return Ok(Round::default()) };
+        let Some(account) = self.accounts.find(self.organization) else { return Ok(Round::default()) };
         let now = self.core.now_ms();
         let claimed = self
             .core
@@ -153,7 +153,7 @@ impl Scope<'_, Incoming> {
 
     /// Asks Twilio what became of one message, and records it. A message that Twilio does not have is left as it is.
     pub async fn refresh(&self, name: &MessageRef) -> Result<(), SendError> {
-        let account = self.accounts.of(self.organization).ok_or(SendError::NotConfigured)?;
+        let account = self.accounts.find(self.organization).ok_or(SendError::NotConfigured)?;
         let sid = match name {
             MessageRef::Sid(sid) => Some(sid.clone()),
             MessageRef::Id(id) => {
@@ -173,7 +173,7 @@ impl Scope<'_, Incoming> {
     /// Lists the messages of `organization` since the listing before the one that was due at `due_at`, which the caller
     /// has claimed. Returns how long to leave Twilio alone, if it wants that.
     pub async fn list(&self, due_at: UnixMs) -> Result<Option<Duration>, store::Error> {
-        let Some(account) = self.accounts.of(self.organization) else { return Ok(None) };
+        let Some(account) = self.accounts.find(self.organization) else { return Ok(None) };
         let every = self.list_every().unwrap_or_default();
         let since = due_at.saturating_sub(millis(every) + millis(LIST_OVERLAP));
         let list = ListMessages { date_sent_on_or_after: date_of(since), ..ListMessages::default() };
@@ -300,7 +300,7 @@ impl Scope<'_, Incoming> {
     /// Records a message received whose webhook was lost: it may be a STOP.
     async fn record_polled_inbound(&self, message: &resource::Message) -> Result<bool, store::Error> {
         let (Some(from), Some(to)) = (message.from.clone(), message.to.clone()) else { return Ok(false) };
-        let account = self.accounts.of(self.organization);
+        let account = self.accounts.find(self.organization);
         let account_sid = message.account_sid.clone().or(account.map(|a| a.credentials.account_sid.clone()));
         let Some(account_sid) = account_sid else { return Ok(false) };
         let sent = message.date_sent.or(message.date_created).map(|date| date.as_millisecond());

@@ -122,7 +122,7 @@ impl Scope<'_, Outgoing> {
         if !self.intake.is_clear() {
             return Err(SendError::CatchingUp);
         }
-        let account = self.accounts.of(self.organization).ok_or(SendError::NotConfigured)?;
+        let account = self.accounts.find(self.organization).ok_or(SendError::NotConfigured)?;
         let (from, messaging_service_sid) =
             send::sender(&account, bulk.channel, bulk.from, bulk.messaging_service_sid)?;
         let id = bulk.id.unwrap_or_else(|| self.new_batch_id());

@@ -70,7 +70,7 @@ impl Scope<'_, Outgoing> {
     /// Does what is to be done next with a claimed message.
     pub async fn dispatch(&self, stored: &StoredOutbound) -> Result<Dispatched, store::Error> {
         let outbound = &stored.outbound;
-        let Some(account) = self.accounts.of(self.organization) else {
+        let Some(account) = self.accounts.find(self.organization) else {
             return self.keep(stored, Fact::Unusable).await;
         };
         let content = match self.content_of(stored).await {

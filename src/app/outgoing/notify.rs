@@ -68,7 +68,7 @@ impl Scope<'_, Outgoing> {
         if !self.intake.is_clear() {
             return Err(SendError::CatchingUp);
         }
-        let account = self.accounts.of(self.organization).ok_or(SendError::NotConfigured)?;
+        let account = self.accounts.find(self.organization).ok_or(SendError::NotConfigured)?;
         let (mut notified, mut queued) = (Vec::with_capacity(notify.user_ids.len()), Vec::new());
         for user in &notify.user_ids {
             let preferences = self.consents.of(self.organization).preferences(user).await?;

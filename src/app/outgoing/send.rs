@@ -166,7 +166,7 @@ impl Scope<'_, Outgoing> {
         {
             return Ok(sent);
         }
-        let account = self.accounts.of(self.organization).ok_or(SendError::NotConfigured)?;
+        let account = self.accounts.find(self.organization).ok_or(SendError::NotConfigured)?;
         let (from, messaging_service_sid) =
             sender(&account, send.to.channel(), send.from, send.messaging_service_sid)?;
         let outbound = Outbound {

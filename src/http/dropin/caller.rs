@@ -49,7 +49,7 @@ fn authenticate(request: &HttpRequest) -> Option<(Caller, AccountSid)> {
     let (user, password) = basic(request)?;
     let state = request.app_data::<web::Data<State>>()?;
     let caller = state.authenticator.authenticate(&password)?;
-    let account_sid = state.app.accounts().of(&caller.organization)?.credentials.account_sid.clone();
+    let account_sid = state.app.accounts.find(&caller.organization)?.credentials.account_sid.clone();
     let named = [user.as_str(), request.match_info().query("account_sid")];
     named.iter().all(|sid| *sid == account_sid.as_str()).then_some((caller, account_sid))
 }

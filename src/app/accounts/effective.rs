@@ -10,9 +10,8 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 
-use super::App;
+use super::{Accounts, directory};
 use crate::{
-    app::accounts,
     domain::{AccountSettings, Organization, UnixMs, account::is_same_account},
     store::{self, Kind, documents::DOCUMENTS_MAX},
     twilio::AccountSid,
@@ -29,7 +28,7 @@ const READ_INTERVAL_MS: UnixMs = 60_000;
 type Account = (Organization, Arc<AccountSettings>);
 
 /// What an instance knows of everybody's settings.
-pub(in crate::app) struct Known {
+pub(in crate::app) struct Effective {
     configured: ArcSwap<Vec<Account>>,
     /// Held while the store is read, so that what was read earlier never replaces what was read later.
     saved: Mutex<Saved>,
@@ -64,7 +63,7 @@ pub struct SealedSettings {
     pub unopened: Vec<Organization>,
 }
 
-impl Known {
+impl Effective {
     /// Uses `configured` accounts, and no saved ones yet.
     pub(in crate::app) fn new(configured: Vec<Account>) -> Self {
         Self { configured: ArcSwap::from_pointee(configured), saved: Mutex::default() }
@@ -85,17 +84,17 @@ impl Known {
     }
 }
 
-impl App {
+impl Accounts {
     /// Takes other configured accounts from now on, below those that are saved.
     pub async fn configure(&self, configured: Vec<Account>) {
-        let saved = self.known.saved.lock().await;
-        self.known.configured.store(Arc::new(configured));
+        let saved = self.effective.saved.lock().await;
+        self.effective.configured.store(Arc::new(configured));
         self.apply(&saved);
     }
 
     /// Loads the saved settings again if the revision counter has moved. If the store fails, those loaded last stay in use.
     pub async fn follow_settings(&self) -> Result<(), store::Error> {
-        let mut saved = self.known.saved.lock().await;
+        let mut saved = self.effective.saved.lock().await;
         // Asked for first: a change during the reading is read next time.
         let installation = Organization::installation();
         let revision = self.core.store.document(&installation, Kind::Revision, REVISION).await?;
@@ -114,7 +113,7 @@ impl App {
         }
         let mut contested = HashMap::new();
         for sid in contested_by(&entries) {
-            contested.insert(accounts::name(&sid), self.owners(&sid).await?);
+            contested.insert(directory::name(&sid), self.owners(&sid).await?);
         }
         *saved = Saved { read: Some((revision, now)), entries, contested };
         self.apply(&saved);
@@ -181,7 +180,7 @@ impl App {
 
     /// Uses what is saved, and below that what is configured.
     fn apply(&self, saved: &Saved) {
-        self.accounts.replace(merge(&self.known.configured.load(), saved));
+        self.directory.replace(merge(&self.effective.configured.load(), saved));
     }
 }
 
@@ -189,7 +188,7 @@ impl App {
 fn contested_by(entries: &BTreeMap<Organization, Entry>) -> Vec<AccountSid> {
     let mut seen = HashSet::new();
     let named = entries.values().filter_map(|entry| Some(&entry.settings.as_ref()?.account_sid));
-    named.filter(|sid| !seen.insert(accounts::name(sid))).cloned().collect()
+    named.filter(|sid| !seen.insert(directory::name(sid))).cloned().collect()
 }
 
 /// The effective accounts: one for an organization, and no account for two.
@@ -198,11 +197,11 @@ fn merge(configured: &[Account], saved: &Saved) -> Vec<Account> {
     let mut taken = HashSet::new();
     let names = |organization: &Organization, name: &str| {
         let settings = saved.entries.get(organization).and_then(|entry| entry.settings.as_ref());
-        settings.is_some_and(|settings| accounts::name(&settings.account_sid) == name)
+        settings.is_some_and(|settings| directory::name(&settings.account_sid) == name)
     };
     for (organization, entry) in &saved.entries {
         let Some(settings) = &entry.settings else { continue };
-        let name = accounts::name(&settings.account_sid);
+        let name = directory::name(&settings.account_sid);
         let owner = saved.contested.get(&name).map(|owners| owners.iter().find(|owner| names(owner, &name)));
         if owner.is_none_or(|owner| owner == Some(organization)) {
             taken.insert(name);
@@ -220,7 +219,7 @@ fn merge(configured: &[Account], saved: &Saved) -> Vec<Account> {
         if saved.entries.contains_key(organization) {
             continue;
         }
-        if taken.contains(&accounts::name(&settings.account_sid)) {
+        if taken.contains(&directory::name(&settings.account_sid)) {
             tracing::error!(
                 %organization, account_sid = %settings.account_sid,
                 mend = "take the account out of the configuration, or out of the other organization's settings",
@@ -274,8 +273,8 @@ mod tests {
     fn no_account_serves_two_organizations() {
         assert_eq!(merged(&[("b", "a")], &saved(&[("a", Some("A"))])), ["a=A"]);
         let mut both = saved(&[("a", Some("a")), ("b", Some("A")), ("c", Some("c"))]);
-        let contested: Vec<_> = contested_by(&both.entries).iter().map(accounts::name).collect();
-        assert_eq!(contested, [accounts::name(&settings("a").account_sid)]);
+        let contested: Vec<_> = contested_by(&both.entries).iter().map(directory::name).collect();
+        assert_eq!(contested, [directory::name(&settings("a").account_sid)]);
         // The first of those named has it whose settings name it.
         both.contested = [(contested[0].clone(), ["c", "b", "a"].map(organization).into())].into();
         assert_eq!(merged(&[], &both), ["b=A", "c=c"]);

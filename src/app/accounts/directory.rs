@@ -48,9 +48,9 @@ impl Account {
 /// All accounts, found by organization or by SID. They can be replaced while requests are served: a request goes by
 /// the accounts of the moment at which it asked.
 #[derive(Default)]
-pub struct Accounts(ArcSwap<Vec<Arc<Account>>>);
+pub struct Directory(ArcSwap<Vec<Arc<Account>>>);
 
-impl Accounts {
+impl Directory {
     /// Takes other accounts from now on; an organization has at most one, an account one organization. What the keyrings
     /// were before stays known, to explain refusals.
     pub fn replace(&self, accounts: Vec<(Organization, Arc<AccountSettings>)>) {
@@ -78,7 +78,7 @@ impl Accounts {
     }
 
     /// The account that `organization` sends through.
-    pub fn of(&self, organization: &Organization) -> Option<Arc<Account>> {
+    pub fn find(&self, organization: &Organization) -> Option<Arc<Account>> {
         self.0.load().iter().find(|account| account.organization == *organization).cloned()
     }
 
@@ -107,16 +107,16 @@ mod tests {
 
     #[test]
     fn only_a_change_of_keys_retires_a_keyring() {
-        let (accounts, organization) = (Accounts::default(), Organization::default());
+        let (accounts, organization) = (Directory::default(), Organization::default());
         let retired = |settings: &Arc<AccountSettings>| {
             accounts.replace(vec![(organization.clone(), settings.clone())]);
-            accounts.of(&organization).unwrap().retired.len()
+            accounts.find(&organization).unwrap().retired.len()
         };
         let one = settings("1", false);
         assert_eq!(retired(&one), 0);
-        let account = accounts.of(&organization).unwrap();
+        let account = accounts.find(&organization).unwrap();
         assert_eq!(retired(&one), 0);
-        assert!(Arc::ptr_eq(&account, &accounts.of(&organization).unwrap()));
+        assert!(Arc::ptr_eq(&account, &accounts.find(&organization).unwrap()));
         // Read again, with nothing changed.
         assert_eq!(retired(&settings("1", false)), 0);
         assert_eq!(retired(&settings("1", true)), 1);
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn an_account_is_found_whatever_the_letter_case_of_its_sid() {
-        let accounts = Accounts::default();
+        let accounts = Directory::default();
         accounts.replace(vec![(Organization::default(), settings("1", false))]);
         let upper = AccountSid::parse(&format!("AC{}", "A".repeat(32))).unwrap();
         assert!(accounts.by_sid(&upper).is_some());

@@ -1,22 +1,17 @@
 //! How an organization's account at Twilio is set up: what an administrator saved, or else the configuration.
 //!
 //! Saved settings are a document of the installation, sealed as a whole. They change in one step with the owner of their
-//! account ([`ownership`]) and a counter that tells every instance to load them ([`effective`]).
-
-mod change;
-mod effective;
-mod ownership;
+//! account ([`super::ownership`]) and a counter that tells every instance to load them ([`super::effective`]).
 
 use secrecy::{ExposeSecret, zeroize::Zeroizing};
 
-pub(super) use self::effective::Known;
-use self::effective::REVISION;
-pub use self::{
+use super::{
+    Accounts,
     change::{Change, Fault},
-    effective::SealedSettings,
+    effective::REVISION,
 };
-use super::App;
 use crate::{
+    app::Scope,
     domain::{AccountSettings, Organization},
     store::{self, DocumentChange, Kind},
 };
@@ -78,42 +73,34 @@ pub enum SaveError {
 }
 
 /// What the store has of one organization.
-struct StoredSettings {
+pub(super) struct StoredSettings {
     /// The document, by which a change is compared.
-    sealed: Option<String>,
+    pub(super) sealed: Option<String>,
     /// What is in it.
-    settings: Result<Option<AccountSettings>, Unopened>,
+    pub(super) settings: Result<Option<AccountSettings>, Unopened>,
 }
 
-impl App {
-    /// The settings of `organization` and where they come from, if there are any.
-    pub async fn account_settings(
-        &self,
-        organization: &Organization,
-    ) -> Result<Option<(Source, AccountSettings)>, ReadError> {
-        Ok(match self.stored_settings(organization).await?.settings? {
+impl Scope<'_, Accounts> {
+    /// The settings of the organization and where they come from, if there are any.
+    pub async fn settings(&self) -> Result<Option<(Source, AccountSettings)>, ReadError> {
+        Ok(match self.stored_settings(self.organization).await?.settings? {
             Some(saved) => Some((Source::Saved, saved)),
             None => {
-                let configured = self.known.configured_for(organization);
+                let configured = self.effective.configured_for(self.organization);
                 configured.map(|configured| (Source::Environment, AccountSettings::clone(&configured)))
             }
         })
     }
 
-    /// Changes the settings of `organization` for `actor`, and uses them from now on.
-    pub async fn save_account_settings(
-        &self,
-        organization: &Organization,
-        actor: &str,
-        change: &Change,
-    ) -> Result<AccountSettings, SaveError> {
+    /// Changes the settings of the organization for `actor`, and uses them from now on.
+    pub async fn save(&self, actor: &str, change: &Change) -> Result<AccountSettings, SaveError> {
         for _ in 0..DECISIONS_MAX {
-            let stored = self.stored_settings(organization).await?;
+            let stored = self.stored_settings(self.organization).await?;
             let before = match stored.settings {
                 Ok(Some(saved)) => Some(saved),
                 // A first change begins with what is shown: the configured account.
                 Ok(None) => {
-                    let configured = self.known.configured_for(organization);
+                    let configured = self.effective.configured_for(self.organization);
                     configured.map(|configured| AccountSettings::clone(&configured))
                 }
                 // What nobody can read any more may be written anew.
@@ -121,14 +108,14 @@ impl App {
                 Err(unopened) => return Err(unopened.into()),
             };
             let after = change.apply(before.as_ref()).map_err(SaveError::Invalid)?;
-            let Some(takeover) = self.takeover(organization, &after.account_sid).await? else {
+            let Some(takeover) = self.takeover(self.organization, &after.account_sid).await? else {
                 return Err(SaveError::AccountInUse);
             };
-            let sealed = self.seal_settings(organization, &after);
+            let sealed = self.seal_settings(self.organization, &after);
             let (revision, next) = self.revision().await?;
             let settings = DocumentChange {
                 kind: Kind::Settings,
-                name: organization.as_str(),
+                name: self.organization.as_str(),
                 before: stored.sealed.as_deref(),
                 after: Some(&sealed),
             };
@@ -145,15 +132,20 @@ impl App {
             self.follow_settings().await?;
             let fields = after.changed_from(before.as_ref()).join(",");
             tracing::info!(
-                event = "audit", action = "settings.saved", %organization, actor, fields, "settings were saved"
+                event = "audit", action = "settings.saved", organization = %self.organization, actor, fields, "settings were saved"
             );
             return Ok(after);
         }
         let error = anyhow::anyhow!("the settings changed {DECISIONS_MAX} times during one change");
         Err(store::Error::Unavailable(error).into())
     }
+}
 
-    async fn stored_settings(&self, organization: &Organization) -> Result<StoredSettings, store::Error> {
+impl Accounts {
+    pub(super) async fn stored_settings(
+        &self,
+        organization: &Organization,
+    ) -> Result<StoredSettings, store::Error> {
         let (installation, name) = (Organization::installation(), organization.as_str());
         let sealed = self.core.store.document(&installation, Kind::Settings, name).await?;
         let settings = sealed.as_deref().map(|sealed| self.open_settings(organization, sealed)).transpose();
@@ -166,7 +158,11 @@ impl App {
         self.core.keys.seal(&context(organization), &Zeroizing::new(plain))
     }
 
-    fn open_settings(&self, organization: &Organization, sealed: &str) -> Result<AccountSettings, Unopened> {
+    pub(super) fn open_settings(
+        &self,
+        organization: &Organization,
+        sealed: &str,
+    ) -> Result<AccountSettings, Unopened> {
         let plain = self.core.keys.open(&context(organization), sealed).map_err(|_| Unopened)?;
         serde_json::from_slice(plain.expose_secret()).map_err(|_| Unopened)
     }

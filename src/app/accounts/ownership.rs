@@ -1,15 +1,14 @@
 //! One account at Twilio, one organization: a document for each account names its owner.
 //!
-//! It is changed in one step with the owner's settings ([`App::save_account_settings`]), and counts for as long as those
+//! It is changed in one step with the owner's settings ([`super::saved`]), and counts for as long as those
 //! name the account. So an organization that moves on to another account sets its former one free without a further step.
 //!
 //! Version 0.1.0 kept a list of claimants instead: the first whose settings name the account is its owner.
 
 use serde::{Deserialize, Serialize};
 
-use super::App;
+use super::{Accounts, directory};
 use crate::{
-    app::accounts,
     domain::{Organization, account::is_same_account},
     store::{self, DocumentChange, Kind},
     twilio::AccountSid,
@@ -36,14 +35,14 @@ pub(super) struct Takeover {
     others: Vec<(Organization, Option<String>)>,
 }
 
-impl App {
+impl Accounts {
     /// What it takes to make `organization` the owner of the account; `None` if it belongs to another.
     pub(super) async fn takeover(
         &self,
         organization: &Organization,
         sid: &AccountSid,
     ) -> Result<Option<Takeover>, store::Error> {
-        if self.known.is_configured_for_another(organization, sid) {
+        if self.effective.is_configured_for_another(organization, sid) {
             return Ok(None);
         }
         let (before, named) = self.owner_document(sid).await?;
@@ -67,7 +66,7 @@ impl App {
         }
         let after = serde_json::to_string(&Owner::Owner { owner: organization.clone() })
             .expect("a name can be written");
-        Ok(Some(Takeover { account: accounts::name(sid), before, after, others }))
+        Ok(Some(Takeover { account: directory::name(sid), before, after, others }))
     }
 
     /// Who may own the account: the first of them whose settings name it does.
@@ -80,7 +79,7 @@ impl App {
         &self,
         sid: &AccountSid,
     ) -> Result<(Option<String>, Vec<Organization>), store::Error> {
-        let (installation, name) = (Organization::installation(), accounts::name(sid));
+        let (installation, name) = (Organization::installation(), directory::name(sid));
         let stored = self.core.store.document(&installation, Kind::Account, &name).await?;
         let owner = stored.as_deref().map(serde_json::from_str).transpose();
         let owner =

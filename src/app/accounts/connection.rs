@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::App;
+use super::Accounts;
 use crate::{
-    domain::{AccountSettings, Organization},
+    app::Scope,
+    domain::AccountSettings,
     twilio::{
         client::{Client, Error},
         resource::{Account, ListMessages},
@@ -42,10 +43,10 @@ pub struct Tested {
     pub result: Result<Account, (SignedWith, Error)>,
 }
 
-impl App {
-    /// Asks Twilio for the account of `organization`; `None` if it has none.
-    pub async fn test_connection(&self, organization: &Organization) -> Option<Tested> {
-        let account = self.accounts.of(organization)?;
+impl Scope<'_, Accounts> {
+    /// Asks Twilio for the organization's account; `None` if it has none.
+    pub async fn test_connection(&self) -> Option<Tested> {
+        let account = self.find(self.organization)?;
         Some(test(&self.twilio, &account.settings).await)
     }
 }

@@ -1,0 +1,64 @@
+//! Accounts at Twilio: what administrators saved, or else the configuration, and what of it is in use.
+
+pub mod change;
+pub mod connection;
+pub mod directory;
+pub mod effective;
+mod ownership;
+pub mod saved;
+
+use std::sync::Arc;
+
+pub use self::directory::{Account, Directory};
+use self::effective::Effective;
+use super::{Core, Scope, outgoing::send::SendError, scope::scoped};
+use crate::{
+    domain::{AccountSettings, Organization},
+    twilio::{AccountSid, client::Client, resource::Line},
+};
+
+/// Keeps the accounts: finds them, and saves them.
+pub struct Accounts {
+    core: Arc<Core>,
+    twilio: Client,
+    directory: Directory,
+    effective: Effective,
+}
+
+scoped!(Accounts);
+
+impl Accounts {
+    /// The service, with `configured` accounts in use until saved ones are loaded.
+    pub(super) fn new(
+        core: Arc<Core>,
+        twilio: Client,
+        configured: Vec<(Organization, Arc<AccountSettings>)>,
+    ) -> Self {
+        let directory = Directory::default();
+        directory.replace(configured.clone());
+        Self { core, twilio, directory, effective: Effective::new(configured) }
+    }
+
+    /// All accounts in use.
+    pub fn all(&self) -> Arc<Vec<Arc<Account>>> {
+        self.directory.all()
+    }
+
+    /// The account that `organization` sends through.
+    pub fn find(&self, organization: &Organization) -> Option<Arc<Account>> {
+        self.directory.find(organization)
+    }
+
+    /// The account `sid`.
+    pub fn by_sid(&self, sid: &AccountSid) -> Option<Arc<Account>> {
+        self.directory.by_sid(sid)
+    }
+}
+
+impl Scope<'_, Accounts> {
+    /// What Twilio knows of the line of `number`, in E.164.
+    pub async fn look_up(&self, number: &str) -> Result<Line, SendError> {
+        let account = self.find(self.organization).ok_or(SendError::NotConfigured)?;
+        self.twilio.look_up(&account.credentials, number).await.map_err(SendError::Twilio)
+    }
+}
