@@ -40,7 +40,7 @@ use crate::{
 /// How often an operation is decided again when consent changes under it.
 const DECISIONS_MAX: usize = 8;
 
-/// What the verbs need to know, beside the store.
+/// What the operator has set, as far as the services use it.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The URL by which Twilio reaches us, without a slash at its end.
@@ -123,7 +123,7 @@ pub struct Dependencies {
     pub twilio: Client,
     /// The accounts of the configuration, whose messages are handled unless others are saved.
     pub configured: Vec<(Organization, Arc<AccountSettings>)>,
-    /// What the verbs go by.
+    /// What the operator has set.
     pub settings: Settings,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
@@ -131,7 +131,7 @@ pub struct Dependencies {
     pub metrics: Arc<Metrics>,
     /// What seals texts and secrets in the store.
     pub keys: MasterKeys,
-    /// Tells callers' own URLs.
+    /// Posts to callers' own URLs.
     pub poster: Poster,
 }
 
@@ -195,7 +195,7 @@ impl App {
         &self.core.store
     }
 
-    /// What the services go by.
+    /// What the operator has set.
     pub fn settings(&self) -> &Settings {
         &self.core.settings
     }

@@ -184,7 +184,7 @@ impl Relays {
 }
 
 impl Scope<'_, Relays> {
-    /// Takes up to `limit` relays of `organization` that are due. Nobody else gets them for a while.
+    /// Takes up to `limit` of the organization's relays that are due. Nobody else gets them for a while.
     pub async fn claim_relays(&self, limit: usize) -> Result<Vec<Task>, store::Error> {
         let now = self.core.now_ms();
         let until = now + CLAIM_TIME.as_millis() as UnixMs;

@@ -61,7 +61,7 @@ pub struct Round {
     pub asked: usize,
     /// There may be more that are due.
     pub more: bool,
-    /// The listing is due, and since when; it is claimed, and left to [`App::list`], since it may take long.
+    /// The listing is due, and since when; it is claimed, and left to `list`, since it may take long.
     pub listing: Option<UnixMs>,
     /// Twilio wants fewer requests, or none: how long to leave it alone.
     pub pause: Option<Duration>,
@@ -75,7 +75,7 @@ impl Incoming {
 }
 
 impl Scope<'_, Incoming> {
-    /// Makes sure that the listing of `organization`'s messages is planned.
+    /// Makes sure that the listing of the organization's messages is planned.
     pub async fn plan_listing(&self) -> Result<(), store::Error> {
         match self.list_every() {
             Some(every) => {
@@ -88,7 +88,7 @@ impl Scope<'_, Incoming> {
         }
     }
 
-    /// Asks for messages of `organization` that are due to be asked for, some of them at least. What it costs depends on
+    /// Asks for the organization's messages that are due to be asked for, some of them at least. What it costs depends on
     /// those alone.
     pub async fn reconcile(&self) -> Result<Round, store::Error> {
         let Some(account) = self.accounts.find(self.organization) else { return Ok(Round::default()) };
@@ -170,7 +170,7 @@ impl Scope<'_, Incoming> {
         Ok(())
     }
 
-    /// Lists the messages of `organization` since the listing before the one that was due at `due_at`, which the caller
+    /// Lists the organization's messages since the listing before the one that was due at `due_at`, which the caller
     /// has claimed. Returns how long to leave Twilio alone, if it wants that.
     pub async fn list(&self, due_at: UnixMs) -> Result<Option<Duration>, store::Error> {
         let Some(account) = self.accounts.find(self.organization) else { return Ok(None) };

@@ -50,8 +50,7 @@ pub(super) enum Occasion {
     Known(Fact),
 }
 
-/// A message that may be handed to Twilio now: it is stored as `sending`. Only [`App::advance`] and [`App::create`] make
-/// one.
+/// A message that may be handed to Twilio now: it is stored as `sending`. Only [`Steps`] make one.
 #[derive(Debug)]
 pub(super) struct Cleared {
     state: OutboundState,

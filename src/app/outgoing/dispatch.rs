@@ -38,7 +38,7 @@ pub enum Dispatched {
 }
 
 impl Scope<'_, Outgoing> {
-    /// The flows of `organization` in which messages are due.
+    /// The organization's flows in which messages are due.
     pub async fn due_flows(&self) -> Result<Vec<Flow>, store::Error> {
         self.core.store.due_flows(self.organization, self.core.now_ms()).await
     }
