@@ -21,7 +21,7 @@ use crate::{
     metrics::PollResult,
     store,
     twilio::{
-        Address, Channel, IncomingMessage, MessageSid,
+        IncomingMessage, MessageSid,
         client::{self, Outcome},
         resource::{self, ListMessages, MessagePage},
     },
@@ -253,26 +253,10 @@ impl Scope<'_, Incoming> {
         if message.direction.as_deref() == Some("inbound") {
             return self.record_polled_inbound(message).await;
         }
-        let Some(status) = message.status.clone() else { return Ok(false) };
-        let bare = |address: &Option<Address>| {
-            address.as_ref().map(|address| address.bare().to_owned()).unwrap_or_default()
-        };
-        let at = self.core.now_ms();
-        let mut change = StatusChange {
-            sid: message.sid.clone(),
-            id: None,
-            status,
-            error_code: message.error_code.filter(|&code| code != 0),
-            channel: channel_of(message),
-            to: bare(&message.to),
-            from: bare(&message.from),
-            batch: None,
-            source: Source::Poll,
-            at,
-            ask_at: self.core.settings.first_asked_at(at),
-            raw: Vec::new(),
-            relay: None,
-        };
+        if message.status.is_none() {
+            return Ok(false);
+        }
+        let mut change = self.statuses.change_of_copy(message, None, Source::Poll);
         self.relay_if_news(message, &mut change).await?;
         Ok(self.statuses.of(self.organization).record_status(change).await? == Recorded::Moved)
     }
@@ -313,12 +297,6 @@ impl Scope<'_, Incoming> {
         let receipt = self.receipt(&received, at).heard_late();
         Ok(!self.record_inbound(&receipt).await?.duplicate)
     }
-}
-
-fn channel_of(message: &resource::Message) -> Channel {
-    let addresses = [&message.from, &message.to];
-    let mut channels = addresses.into_iter().flatten().map(Address::channel);
-    channels.find(|&channel| channel != Channel::Sms).unwrap_or(Channel::Sms)
 }
 
 /// How long to leave Twilio alone after `error`, if at all.

@@ -14,7 +14,7 @@ use crate::{
         outgoing::rule,
     },
     store,
-    twilio::{Address, MessageStatus, error_code::ErrorCode, resource, webhook::StatusCallback},
+    twilio::{Address, Channel, MessageStatus, error_code::ErrorCode, resource, webhook::StatusCallback},
 };
 
 /// Records what becomes of messages, and everything that follows from it.
@@ -67,6 +67,37 @@ impl Statuses {
             relay,
         }
     }
+
+    /// The status change that Twilio's copy of a message implies; `outbound` is the message that was asked for here, if it
+    /// is known to be that.
+    pub(in crate::app) fn change_of_copy(
+        &self,
+        message: &resource::Message,
+        outbound: Option<&Outbound>,
+        source: Source,
+    ) -> StatusChange {
+        let bare =
+            |address: Option<&Address>| address.map_or_else(String::new, |address| address.bare().to_owned());
+        let at = self.core.now_ms();
+        StatusChange {
+            sid: message.sid.clone(),
+            id: outbound.map(|outbound| outbound.id),
+            status: message.status.clone().unwrap_or(MessageStatus::Queued),
+            error_code: message.error_code.filter(|&code| code != 0),
+            channel: outbound.map_or_else(|| channel_of(message), |outbound| outbound.to.channel()),
+            to: bare(outbound.map(|outbound| &outbound.to).or(message.to.as_ref())),
+            from: bare(message.from.as_ref().or(outbound.and_then(|outbound| outbound.from.as_ref()))),
+            batch: outbound.and_then(|outbound| outbound.batch.as_ref()).map(ToString::to_string),
+            source,
+            at,
+            ask_at: self.core.settings.first_asked_at(at),
+            raw: Vec::new(),
+            // The answer to the call itself is the caller's already, or brings nothing but "queued".
+            relay: outbound
+                .filter(|_| source != Source::Api)
+                .and_then(|outbound| self.relays.relay_of_answer(outbound, message)),
+        }
+    }
 }
 
 impl Scope<'_, Statuses> {
@@ -100,30 +131,11 @@ impl Scope<'_, Statuses> {
         }
         Ok(stored.recorded)
     }
+}
 
-    /// The status change that Twilio's copy of a message implies for our outbound message.
-    pub(in crate::app) fn accepted(
-        &self,
-        outbound: &Outbound,
-        message: &resource::Message,
-        source: Source,
-    ) -> StatusChange {
-        let from = message.from.as_ref().or(outbound.from.as_ref());
-        StatusChange {
-            sid: message.sid.clone(),
-            id: Some(outbound.id),
-            status: message.status.clone().unwrap_or(MessageStatus::Queued),
-            error_code: message.error_code.filter(|&code| code != 0),
-            channel: outbound.to.channel(),
-            to: outbound.to.bare().to_owned(),
-            from: from.map(|from| from.bare().to_owned()).unwrap_or_default(),
-            batch: outbound.batch.as_ref().map(ToString::to_string),
-            source,
-            at: self.core.now_ms(),
-            ask_at: self.core.settings.first_asked_at(self.core.now_ms()),
-            raw: Vec::new(),
-            // The answer to the call itself is the caller's already, or brings nothing but "queued".
-            relay: if source == Source::Api { None } else { self.relays.relay_of_answer(outbound, message) },
-        }
-    }
+/// The channel of a message at Twilio, which its addresses tell.
+fn channel_of(message: &resource::Message) -> Channel {
+    let addresses = [&message.from, &message.to];
+    let mut channels = addresses.into_iter().flatten().map(Address::channel);
+    channels.find(|&channel| channel != Channel::Sms).unwrap_or(Channel::Sms)
 }

@@ -71,7 +71,7 @@ impl Scope<'_, Outgoing> {
         let outbound = call.outbound;
         if let Ok(message) = result {
             let statuses = self.statuses.of(self.organization);
-            statuses.record_status(statuses.accepted(outbound, message, Source::Api)).await?;
+            statuses.record_status(statuses.change_of_copy(message, Some(outbound), Source::Api)).await?;
         }
         let occasion = Occasion::Known(Fact::Answered(answer(result)));
         let advanced =

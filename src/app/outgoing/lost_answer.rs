@@ -96,14 +96,8 @@ impl Scope<'_, Outgoing> {
         match owner(self.core.store.deliveries(self.organization, &sids).await?) {
             Some(id) => Ok(id == outbound.id),
             None => {
-                self.statuses
-                    .of(self.organization)
-                    .record_status(self.statuses.of(self.organization).accepted(
-                        outbound,
-                        message,
-                        Source::Poll,
-                    ))
-                    .await?;
+                let change = self.statuses.change_of_copy(message, Some(outbound), Source::Poll);
+                self.statuses.of(self.organization).record_status(change).await?;
                 Ok(owner(self.core.store.deliveries(self.organization, &sids).await?) == Some(outbound.id))
             }
         }
