@@ -522,6 +522,46 @@ async fn settings_that_cannot_be_opened_stop_their_organization_alone() {
     assert_eq!(webhook(&service, third, AUTH_TOKEN, SID).await, 204);
 }
 
+/// Version 0.1.0 stored who claimed an account, in the order in which they came; a claim counted for as long as its
+/// organization's settings named the account.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_claims_of_version_0_1_0_are_understood() {
+    let service = TestService::start_with(On::Redis, &NO_ACCOUNT).await;
+    saved(&service, "acme", &account(OTHER_ACCOUNT, OTHER_TOKEN)).await;
+    let name = format!(
+        "{}:{{*:0}}:doc:account:{}",
+        service.setting("TEXTLEDGER_KEY_PREFIX"),
+        OTHER_ACCOUNT.to_uppercase()
+    );
+    let mut connection = RedisServer::shared().connect().await;
+    let owner: String = ::redis::cmd("GET").arg(&name).query_async(&mut connection).await.unwrap();
+    assert_eq!(owner, r#"{"owner":"acme"}"#);
+    let claims =
+        json!({ "claimants": ["globex", "acme", "default"], "draw": 18_446_744_073_709_551_615_u64 });
+    let () =
+        ::redis::cmd("SET").arg(&name).arg(claims.to_string()).query_async(&mut connection).await.unwrap();
+    // The first claimant whose settings name it has it; whoever claimed before that has none.
+    for organization in ["globex", "default", "initech"] {
+        let (status, problem) =
+            service.post_in(organization, SETTINGS, &account(OTHER_ACCOUNT, OTHER_TOKEN)).await;
+        assert_eq!((status, &problem["code"]), (409, &json!("account_in_use")), "{organization}");
+    }
+    saved(&service, "acme", &json!({ "auth_token_secondary": AUTH_TOKEN })).await;
+    let owner: String = ::redis::cmd("GET").arg(&name).query_async(&mut connection).await.unwrap();
+    assert_eq!(owner, r#"{"owner":"acme"}"#);
+    // A claim of one that has moved on holds nothing.
+    saved(
+        &service,
+        "acme",
+        &account(ACCOUNT_SID, AUTH_TOKEN).merged(&json!({ "auth_token_secondary": null })),
+    )
+    .await;
+    let () =
+        ::redis::cmd("SET").arg(&name).arg(claims.to_string()).query_async(&mut connection).await.unwrap();
+    saved(&service, "default", &account(OTHER_ACCOUNT, OTHER_TOKEN)).await;
+    assert_eq!(webhook(&service, OTHER_ACCOUNT, OTHER_TOKEN, SID).await, 204);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_is_away_at_the_start_is_read_when_it_is_back() {
     let folder = tempfile::tempdir().unwrap();
