@@ -2,7 +2,11 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::twilio::address::is_e164;
+use crate::twilio::{
+    Address, Channel,
+    address::is_e164,
+    limits::{ALPHANUMERIC_SENDER_CHARACTERS_MAX, SHORT_CODE_DIGITS},
+};
 
 /// A country, by its two-letter ISO 3166 code, whose numbers may be typed without `+`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -70,6 +74,29 @@ pub fn normalize(typed: &str, region: Option<Region>) -> Result<String, InvalidP
     if is_e164(&number) { Ok(number) } else { Err(not_of_region) }
 }
 
+/// A text that is no sender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}: expected a number such as +15005550006")]
+pub struct InvalidSender(InvalidPhoneNumber);
+
+/// Reads a sender over `channel`: a number; over SMS a short code or an alphanumeric name too, over WhatsApp with or
+/// without the channel's prefix.
+pub fn sender(channel: Channel, typed: &str, region: Option<Region>) -> Result<Address, InvalidSender> {
+    let typed =
+        typed.strip_prefix("whatsapp:").filter(|_| channel == Channel::Whatsapp).unwrap_or(typed).trim();
+    let is_short_code =
+        SHORT_CODE_DIGITS.contains(&typed.len()) && typed.bytes().all(|byte| byte.is_ascii_digit());
+    let is_name = typed.len() <= ALPHANUMERIC_SENDER_CHARACTERS_MAX
+        && typed.bytes().any(|byte| byte.is_ascii_alphabetic())
+        && typed.bytes().all(|byte| byte.is_ascii_alphanumeric() || b" +-_&".contains(&byte));
+    let bare = if channel == Channel::Sms && (is_short_code || is_name) {
+        typed.to_owned()
+    } else {
+        normalize(typed, region).map_err(InvalidSender)?
+    };
+    Ok(Address::new(channel, &bare).expect("a number, a short code and a name are addresses"))
+}
+
 /// What a number tells of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Described {
@@ -104,6 +131,26 @@ pub fn describe(number: &str) -> Described {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sender_is_a_number_a_short_code_or_a_name() {
+        let us = "US".parse().ok();
+        let sms =
+            |text: &str, region| sender(Channel::Sms, text, region).map(|sender| sender.bare().to_owned());
+        assert_eq!(sms(" +1 (500) 555-0006", None).as_deref(), Ok("+15005550006"));
+        assert_eq!(sms("(415) 555-2671", us).as_deref(), Ok("+14155552671"));
+        assert_eq!(sms("12345", us).as_deref(), Ok("12345"));
+        assert_eq!(sms("My Shop", None).as_deref(), Ok("My Shop"));
+        for wrong in
+            ["", "+12", "4155552671", "12", "A shop with a long name", "whatsapp:+15005550006", "x\ny"]
+        {
+            assert!(sms(wrong, None).is_err(), "{wrong}");
+        }
+        let whatsapp = |text| sender(Channel::Whatsapp, text, None).map(|sender| sender.to_twilio());
+        assert_eq!(whatsapp("whatsapp:+15005550006").as_deref(), Ok("whatsapp:+15005550006"));
+        assert_eq!(whatsapp("+15005550006").as_deref(), Ok("whatsapp:+15005550006"));
+        assert!(whatsapp("12345").is_err() && whatsapp("My Shop").is_err());
+    }
 
     #[test]
     fn what_starts_with_a_plus_is_taken_without_its_separators() {

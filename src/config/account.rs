@@ -6,7 +6,8 @@ use serde::Deserialize;
 use super::Reader;
 use crate::{
     domain::{AccountSettings, NamedSecret, Organization, account::is_same_account},
-    twilio::{AccountSid, Address, Channel, MessagingServiceSid, address::is_e164},
+    phone,
+    twilio::{AccountSid, Address, Channel, MessagingServiceSid},
 };
 
 /// An organization and its account at Twilio. `Debug` shows no secret.
@@ -152,11 +153,7 @@ impl Reader {
         channel: Channel,
         typed: Option<String>,
     ) -> Option<Address> {
-        let typed = typed?;
-        let bare = typed.strip_prefix("whatsapp:").filter(|_| channel == Channel::Whatsapp).unwrap_or(&typed);
-        // A short code or an alphanumeric sender is one too, but not over WhatsApp.
-        let address = Address::new(channel, bare).ok();
-        let address = address.filter(|address| channel != Channel::Whatsapp || is_e164(address.bare()));
+        let address = phone::sender(channel, &typed?, None).ok();
         if address.is_none() {
             self.fault(&format!("{place}{name}"), "a number such as +15005550006");
         }

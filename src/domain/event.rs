@@ -137,9 +137,6 @@ impl Event {
         }
     }
 
-    /// What [`Event::kind`] may be.
-    pub const KINDS: [&str; 3] = ["delivery", "inbound", "consent"];
-
     /// The type by which the API names it: `delivery`, `inbound` or `consent`.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -3,16 +3,20 @@
 use std::collections::BTreeMap;
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     State,
     auth::{Caller, Right},
-    messages::{self, Page, Shown},
-    openapi::{self, ReadProblems},
+    contract::{
+        self, Declared, Fields, Read, kinds,
+        operations::{self, ReadProblems},
+        words,
+    },
+    messages::{LIMIT_MAX, Page, Shown},
     problem::Problem,
-    query, time,
+    time,
 };
 use crate::{
     app::outgoing::bulk::{BatchState, Progress},
@@ -20,7 +24,7 @@ use crate::{
 };
 
 /// Messages in a page, unless the caller asks for fewer or more.
-const LIMIT_DEFAULT: usize = 100;
+const LIMIT_DEFAULT: u32 = 100;
 
 /// The states that are always counted, so that a reader need not guess what a missing one means.
 const STATES: [&str; 6] = ["waiting", "held", "sending", "unknown", "refused", "canceled"];
@@ -30,7 +34,7 @@ const STATES: [&str; 6] = ["waiting", "held", "sending", "unknown", "refused", "
 struct Batch {
     #[schema(value_type = String, example = "b00000000000000000abc")]
     batch_id: BatchId,
-    #[schema(value_type = openapi::BatchState)]
+    #[schema(value_type = words::BatchState)]
     state: BatchState,
     /// Messages that were accepted.
     total: usize,
@@ -73,17 +77,17 @@ impl From<Progress> for Batch {
 ///
 /// `state` is `done` when nothing is left to be done for any message of the batch.
 #[utoipa::path(
-    get, path = "/api/sms/batches/{batch_id}", tags = [openapi::TAG, openapi::BATCHES], operation_id = "getBatch",
-    params(("batch_id" = String, Path, description = "the batch")),
+    get, path = "/api/sms/batches/{batch_id}", tags = [operations::TAG, operations::BATCHES], operation_id = "getBatch",
+    params(BatchPath),
     responses(ReadProblems, (status = 200, body = Batch, description = "how far it is")),
 )]
 pub async fn progress(
     state: web::Data<State>,
     caller: Caller,
-    id: web::Path<String>,
+    request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Read)?;
-    let progress = state.app.outgoing.of(&caller.organization).progress(&read_id(&id)?).await?;
+    let progress = state.app.outgoing.of(&caller.organization).progress(&batch_of(&request)?).await?;
     Ok(HttpResponse::Ok().json(Batch::from(progress.ok_or_else(not_found)?)))
 }
 
@@ -91,17 +95,17 @@ pub async fn progress(
 ///
 /// What Twilio has is not touched. Calling it off again changes nothing.
 #[utoipa::path(
-    delete, path = "/api/sms/batches/{batch_id}", tags = [openapi::TAG, openapi::BATCHES], operation_id = "cancelBatch",
-    params(("batch_id" = String, Path, description = "the batch")),
+    delete, path = "/api/sms/batches/{batch_id}", tags = [operations::TAG, operations::BATCHES], operation_id = "cancelBatch",
+    params(BatchPath),
     responses(ReadProblems, (status = 200, body = Batch, description = "what has become of it")),
 )]
 pub async fn cancel(
     state: web::Data<State>,
     caller: Caller,
-    id: web::Path<String>,
+    request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Send)?;
-    let id = read_id(&id)?;
+    let id = batch_of(&request)?;
     let progress =
         state.app.outgoing.of(&caller.organization).cancel_batch(&id).await?.ok_or_else(not_found)?;
     let canceled = progress.counts.get("canceled").copied().unwrap_or(0);
@@ -109,38 +113,53 @@ pub async fn cancel(
     Ok(HttpResponse::Ok().json(Batch::from(progress)))
 }
 
-/// The query of `GET /api/sms/batches/{batch_id}/messages`.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct Query {
-    /// `next_cursor` of the page before.
-    #[param(value_type = Option<String>, pattern = "^[0-9]{1,5}$")]
-    cursor: Option<u32>,
-    /// Messages in a page.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<usize>,
+/// Which batch is meant.
+struct BatchPath {
+    batch_id: String,
 }
+
+impl Declared for BatchPath {
+    fn declare(fields: &mut impl Fields) -> Read<Self> {
+        let batch_id = fields.required("batch_id", "The batch.", kinds::any_text());
+        Ok(Self { batch_id: batch_id? })
+    }
+}
+
+/// The query of `GET /api/sms/batches/{batch_id}/messages`.
+struct BatchQuery {
+    skip: usize,
+    limit: u32,
+}
+
+impl Declared for BatchQuery {
+    fn declare(fields: &mut impl Fields) -> Read<Self> {
+        let skip = fields.optional("cursor", "`next_cursor` of the page before.", kinds::offset(5));
+        let limit =
+            fields.with_default("limit", "Messages in a page.", LIMIT_DEFAULT, kinds::number(1..=LIMIT_MAX));
+        Ok(Self { skip: skip?.unwrap_or_default(), limit: limit? })
+    }
+}
+
+contract::parameters!(Path: BatchPath);
+contract::parameters!(Query: BatchQuery);
 
 /// Each recipient of a batch, in the order of the request.
 ///
 /// A page at a time: ask again with `next_cursor` as `cursor` until it is null.
 #[utoipa::path(
-    get, path = "/api/sms/batches/{batch_id}/messages", tags = [openapi::TAG, openapi::BATCHES], operation_id = "listBatchMessages",
-    params(("batch_id" = String, Path, description = "the batch"), Query),
+    get, path = "/api/sms/batches/{batch_id}/messages", tags = [operations::TAG, operations::BATCHES], operation_id = "listBatchMessages",
+    params(BatchPath, BatchQuery),
     responses(ReadProblems, (status = 200, body = Page, description = "messages, in the order of the request")),
 )]
 pub async fn list(
     state: web::Data<State>,
     caller: Caller,
-    id: web::Path<String>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Read)?;
-    let id = read_id(&id)?;
-    let query: Query = query::read(&request)?;
-    let skip = query.cursor.unwrap_or(0) as usize;
-    let limit = query::limit(query.limit, LIMIT_DEFAULT, messages::LIMIT_MAX)?;
+    let id = batch_of(&request)?;
+    let BatchQuery { skip, limit } = contract::query(&request, &state.context())?;
+    let limit = limit as usize;
     // One more than wanted tells whether there is a next page.
     let found = state.app.outgoing.of(&caller.organization).batch_messages(&id, skip, limit + 1).await?;
     let found = found.ok_or_else(not_found)?;
@@ -149,8 +168,9 @@ pub async fn list(
     Ok(HttpResponse::Ok().json(Page { messages, next_cursor }))
 }
 
-fn read_id(text: &str) -> Result<BatchId, Problem> {
-    text.parse().map_err(|_| not_found())
+fn batch_of(request: &HttpRequest) -> Result<BatchId, Problem> {
+    let path: BatchPath = contract::path(request)?;
+    path.batch_id.parse().map_err(|_| not_found())
 }
 
 fn not_found() -> Problem {

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use super::{
     State,
     auth::{Caller, Right},
-    openapi::{self, ConflictProblems, ReadProblems},
+    contract::operations::{self, ConflictProblems, ReadProblems},
     problem::{self, Problem},
 };
 use crate::app::{
@@ -43,7 +43,7 @@ pub struct AccountAnswer {
 ///
 /// Twilio is asked for the account, which sends nothing and costs nothing.
 #[utoipa::path(
-    post, path = "/api/sms/test-connection", tags = [openapi::TAG, openapi::SETUP], operation_id = "testConnection",
+    post, path = "/api/sms/test-connection", tags = [operations::TAG, operations::SETUP], operation_id = "testConnection",
     responses(
         ReadProblems, ConflictProblems,
         (status = 200, body = TestAnswer, description = "whether Twilio took the credentials"),

@@ -9,17 +9,20 @@ use actix_web::{
 };
 use bytes::Bytes;
 use futures_util::stream;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::{
     State,
     auth::{Caller, Right},
-    fields::{Fields, too_large},
-    messages,
-    openapi::{self, ReadProblems, WriteProblems},
+    contract::{
+        self, Body, Declared, Fields, Read, Request, kinds,
+        operations::{self, ReadProblems, WriteProblems},
+        too_large, words,
+    },
     problem::{Code, Problem},
-    query, time,
+    time,
 };
 use crate::{
     app::consents::{
@@ -41,7 +44,10 @@ pub const IMPORT_BYTES_MAX: usize = 16 * 1024 * 1024;
 const IMPORT_TIME_MAX: Duration = Duration::from_secs(120);
 
 /// Changes in a page, unless the caller asks for fewer or more.
-const LIMIT_DEFAULT: usize = 100;
+const LIMIT_DEFAULT: u32 = 100;
+
+/// The most changes in a page: one less than the store reads at once, which tells whether there is a next page.
+const LIMIT_MAX: u32 = 499;
 
 /// A person's consent as the API shows it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -61,7 +67,7 @@ struct Channels {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ChannelConsent)]
 struct Channel {
-    #[schema(value_type = openapi::ConsentState)]
+    #[schema(value_type = words::ConsentState)]
     state: ConsentState,
     /// Whether Twilio refuses to send until the person texts START.
     twilio_block: bool,
@@ -93,9 +99,9 @@ impl Shown {
 struct Change {
     #[schema(format = DateTime)]
     at: String,
-    #[schema(value_type = openapi::ConsentChannel)]
+    #[schema(value_type = words::ConsentChannel)]
     channel: ConsentChannel,
-    #[schema(value_type = openapi::ConsentState)]
+    #[schema(value_type = words::ConsentState)]
     state: ConsentState,
     #[schema(value_type = String, example = "keyword")]
     source: ConsentSource,
@@ -130,53 +136,72 @@ struct Changes {
 ///
 /// `opted_out` and `twilio_block` each keep messages from being sent.
 #[utoipa::path(
-    get, path = "/api/sms/consent/{phone}", tags = [openapi::TAG, openapi::CONSENT], operation_id = "getConsent",
-    params(("phone" = String, Path, description = "a number in E.164, or of the default region", example = "+14155552671")),
+    get, path = "/api/sms/consent/{phone}", tags = [operations::TAG, operations::CONSENT], operation_id = "getConsent",
+    params(PersonPath),
     responses(ReadProblems, (status = 200, body = Shown, description = "what is known")),
 )]
 pub async fn consent(
     state: web::Data<State>,
     caller: Caller,
-    phone: web::Path<String>,
+    request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Read)?;
-    let phone = number(&state, &phone)?;
+    let phone = person_of(&state, &request)?;
     let consent = state.app.consents.of(&caller.organization).consent(&phone).await?;
     Ok(HttpResponse::Ok().json(Shown::of(phone, consent)))
 }
 
-/// The query of `GET /api/sms/consent/{phone}/history`.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct Query {
-    /// `next_cursor` of the page before.
-    #[param(value_type = Option<String>, pattern = "^[0-9]{1,9}$")]
-    cursor: Option<u32>,
-    /// Changes in a page.
-    #[param(minimum = 1, maximum = 499)]
-    limit: Option<usize>,
+/// Whose consent is meant.
+struct PersonPath {
+    phone: String,
 }
+
+impl Declared for PersonPath {
+    fn declare(fields: &mut impl Fields) -> Read<Self> {
+        let phone = fields.required(
+            "phone",
+            "A number in E.164, or of the default region.",
+            kinds::typed_phone_number(),
+        );
+        Ok(Self { phone: phone? })
+    }
+}
+
+/// The query of `GET /api/sms/consent/{phone}/history`.
+struct ChangesQuery {
+    skip: usize,
+    limit: u32,
+}
+
+impl Declared for ChangesQuery {
+    fn declare(fields: &mut impl Fields) -> Read<Self> {
+        let skip = fields.optional("cursor", "`next_cursor` of the page before.", kinds::offset(9));
+        let limit =
+            fields.with_default("limit", "Changes in a page.", LIMIT_DEFAULT, kinds::number(1..=LIMIT_MAX));
+        Ok(Self { skip: skip?.unwrap_or_default(), limit: limit? })
+    }
+}
+
+contract::parameters!(Path: PersonPath);
+contract::parameters!(Query: ChangesQuery);
 
 /// Every change of a person's consent, oldest first.
 ///
 /// Changes are never rewritten. A page at a time: ask again with `next_cursor` as `cursor` until it is null.
 #[utoipa::path(
-    get, path = "/api/sms/consent/{phone}/history", tags = [openapi::TAG, openapi::CONSENT], operation_id = "getConsentHistory",
-    params(("phone" = String, Path, description = "a number in E.164, or of the default region", example = "+14155552671"), Query),
+    get, path = "/api/sms/consent/{phone}/history", tags = [operations::TAG, operations::CONSENT], operation_id = "getConsentHistory",
+    params(PersonPath, ChangesQuery),
     responses(ReadProblems, (status = 200, body = Changes, description = "the changes")),
 )]
 pub async fn history(
     state: web::Data<State>,
     caller: Caller,
-    phone: web::Path<String>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Read)?;
-    let phone = number(&state, &phone)?;
-    let query: Query = query::read(&request)?;
-    let skip = query.cursor.unwrap_or(0) as usize;
-    let limit = query::limit(query.limit, LIMIT_DEFAULT, messages::LIMIT_MAX - 1)?;
+    let phone = person_of(&state, &request)?;
+    let ChangesQuery { skip, limit } = contract::query(&request, &state.context())?;
+    let limit = limit as usize;
     // One more than wanted tells whether there is a next page.
     let mut changes =
         state.app.consents.of(&caller.organization).consent_changes(&phone, skip, limit + 1).await?;
@@ -186,42 +211,80 @@ pub async fn history(
     Ok(HttpResponse::Ok().json(Changes { changes, next_cursor }))
 }
 
+/// A request to record a person's wish.
+pub struct ConsentRequest {
+    phone_number: String,
+    channel: ConsentChannel,
+    wish: ConsentState,
+    source: ConsentSource,
+    evidence: Option<String>,
+}
+
+impl Request for ConsentRequest {
+    const NAME: &'static str = "ConsentRequest";
+    const MEANING: &'static str = "A person's wish.";
+
+    fn example() -> Option<Value> {
+        Some(json!({
+            "phone_number": "+14155552671",
+            "channel": "sms",
+            "state": "opted_in",
+            "evidence": "signed form of 2026-01-31",
+        }))
+    }
+}
+
+impl Declared for ConsentRequest {
+    fn declare(fields: &mut impl Fields) -> Read<Self> {
+        let phone_number = fields.required("phone_number", "The person.", kinds::typed_phone_number());
+        let channel = fields.required("channel", "Which channel.", kinds::word::<words::ConsentChannel>());
+        let wish = fields.required("state", "What they wish.", kinds::word::<words::Wish>());
+        let source = fields.optional(
+            "source",
+            "How it came to you; `api` if left out.",
+            kinds::word::<words::ClaimedSource>(),
+        );
+        let evidence =
+            fields.optional("evidence", "What shows it.", kinds::text(0..=EVIDENCE_CHARACTERS_MAX));
+        Ok(Self {
+            phone_number: phone_number?,
+            channel: match channel? {
+                words::ConsentChannel::Sms => ConsentChannel::Sms,
+                words::ConsentChannel::Whatsapp => ConsentChannel::Whatsapp,
+                words::ConsentChannel::All => ConsentChannel::All,
+            },
+            wish: match wish? {
+                words::Wish::OptedIn => ConsentState::OptedIn,
+                words::Wish::OptedOut => ConsentState::OptedOut,
+            },
+            source: match source?.unwrap_or(words::ClaimedSource::Api) {
+                words::ClaimedSource::Api => ConsentSource::Api,
+                words::ClaimedSource::Import => ConsentSource::Import,
+                words::ClaimedSource::Preferences => ConsentSource::Preferences,
+                words::ClaimedSource::Link => ConsentSource::Link,
+            },
+            evidence: evidence?.filter(|evidence| !evidence.is_empty()),
+        })
+    }
+}
+
+contract::request_body!(ConsentRequest);
+
 /// Records a person's wish.
 ///
 /// It changes what textledger knows alone: Twilio's own block is lifted only by the person, who texts START.
 #[utoipa::path(
-    post, path = "/api/sms/consent", tags = [openapi::TAG, openapi::CONSENT], operation_id = "recordConsent",
-    request_body = openapi::ConsentRequest,
+    post, path = "/api/sms/consent", tags = [operations::TAG, operations::CONSENT], operation_id = "recordConsent",
+    request_body = ConsentRequest,
     responses(WriteProblems, (status = 200, body = Shown, description = "what is known now")),
 )]
-pub async fn record(
-    state: web::Data<State>,
-    caller: Caller,
-    mut fields: Fields,
-) -> Result<HttpResponse, Problem> {
+pub async fn record(state: web::Data<State>, caller: Caller, body: Body) -> Result<HttpResponse, Problem> {
     caller.require(Right::Send)?;
-    let typed = fields.require_text("phone_number");
-    let channel =
-        fields.require("channel", |text| ConsentChannel::parse(text).ok_or("must be sms, whatsapp or all"));
-    let wish = fields.require("state", |text| {
-        ConsentState::parse(text)
-            .filter(|state| matches!(state, ConsentState::OptedIn | ConsentState::OptedOut))
-            .ok_or("must be opted_in or opted_out")
-    });
-    let source = fields.take("source", |text| {
-        ConsentSource::parse(text)
-            .filter(|source| !source.is_the_persons() || *source == ConsentSource::Link)
-            .ok_or("must be api, import, preferences or link")
-    });
-    let evidence = fields.take_text("evidence").filter(|evidence| !evidence.is_empty());
-    if evidence.as_deref().is_some_and(|evidence| evidence.chars().count() > EVIDENCE_CHARACTERS_MAX) {
-        fields.fault("evidence", format!("must have at most {EVIDENCE_CHARACTERS_MAX} characters"));
-    }
-    fields.finish()?;
-    let (Some(channel), Some(wish)) = (channel, wish) else { unreachable!("a missing field is a fault") };
-    let phone = number(&state, &typed)?;
-    let source = source.unwrap_or(ConsentSource::Api);
-    let record = Record { phone: phone.clone(), channel, state: wish, source, evidence, at: None };
+    let request: ConsentRequest = body.read(&state.context())?;
+    let phone = number(&state, &request.phone_number)?;
+    let ConsentRequest { channel, wish, source, .. } = request;
+    let record =
+        Record { phone: phone.clone(), channel, state: wish, source, evidence: request.evidence, at: None };
     let consent = state.app.consents.of(&caller.organization).record_consent(&record, &caller.user).await?;
     tracing::info!(
         event = "audit", action = "consent.recorded", organization = %caller.organization, actor = caller.user,
@@ -235,7 +298,7 @@ pub async fn record(
 ///
 /// A line per person and channel, in the form that the import takes.
 #[utoipa::path(
-    get, path = "/api/sms/consent/export", tags = [openapi::TAG, openapi::CONSENT], operation_id = "exportConsent",
+    get, path = "/api/sms/consent/export", tags = [operations::TAG, operations::CONSENT], operation_id = "exportConsent",
     responses(ReadProblems, (status = 200, body = String, content_type = "text/csv", description = "a line per person and channel")),
 )]
 pub async fn export(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Problem> {
@@ -303,7 +366,7 @@ struct Imported {
 ///
 /// Bad lines are listed by number and change nothing. Importing the same file again changes nothing either.
 #[utoipa::path(
-    post, path = "/api/sms/consent/import", tags = [openapi::TAG, openapi::CONSENT], operation_id = "importConsent",
+    post, path = "/api/sms/consent/import", tags = [operations::TAG, operations::CONSENT], operation_id = "importConsent",
     request_body(content = String, content_type = "text/csv", description = "columns phone_number, channel, state, source, at, evidence; the first three are needed", example = json!("phone_number,channel,state,source,at,evidence\n+14155552673,sms,opted_out,import,2026-01-31T09:00:00Z,list of 2026\n")),
     responses(WriteProblems, (status = 200, body = Imported, description = "what came of it")),
 )]
@@ -342,6 +405,12 @@ pub async fn import(
         rejected: read.faulty,
         errors: errors.collect(),
     }))
+}
+
+/// The person that the path names.
+fn person_of(state: &State, request: &HttpRequest) -> Result<String, Problem> {
+    let path: PersonPath = contract::path(request)?;
+    number(state, &path.phone)
 }
 
 /// A number of the path or of a field.

@@ -11,18 +11,22 @@ use actix_web::{
     web,
 };
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::{broadcast::error::RecvError, mpsc};
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use super::{
     State,
     auth::{Caller, Right},
-    openapi::{self, ReadProblems},
+    contract::{
+        self, Declared, Fields, Read, kinds,
+        operations::{self, ReadProblems},
+        words::{self, EventType, EventsFrom, Words},
+    },
     problem::Problem,
-    query, time,
+    time,
 };
 use crate::{
     domain::{
@@ -34,10 +38,10 @@ use crate::{
 };
 
 /// Events in a page, unless the caller asks for fewer or more.
-const LIMIT_DEFAULT: usize = 100;
+const LIMIT_DEFAULT: u32 = 100;
 
 /// The most events in a page.
-const LIMIT_MAX: usize = 500;
+const LIMIT_MAX: u32 = 500;
 
 /// Entries that one page looks through for those that pass its filter; a page may end early and still have a next.
 const LOOKED_THROUGH_MAX: usize = 10 * store::EVENTS_PAGE_MAX;
@@ -52,32 +56,41 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 const LAST_EVENT_ID: &str = "Last-Event-ID";
 
 /// The query of `GET /api/sms/events`.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct Query {
-    /// `next_cursor`, or an `event_id`: what came after it.
-    cursor: Option<String>,
-    /// Events in a page.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<usize>,
-    /// `start` begins at the oldest event that is kept.
-    #[param(inline, value_type = Option<openapi::From>)]
-    from: Option<String>,
-    /// Only events of this type.
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    /// Only events of this message.
-    message_sid: Option<String>,
-    /// Only events of this batch.
-    batch_id: Option<String>,
-    /// Only events of messages to this number.
-    to: Option<String>,
+struct EventsQuery {
+    after: Option<EventId>,
+    limit: u32,
+    from: Option<EventsFrom>,
+    filter: Filter,
 }
+
+impl Declared for EventsQuery {
+    fn declare(fields: &mut impl Fields) -> Read<Self> {
+        let after = fields.optional(
+            "cursor",
+            "`next_cursor`, or an `event_id`: what came after it.",
+            kinds::cursor(),
+        );
+        let limit =
+            fields.with_default("limit", "Events in a page.", LIMIT_DEFAULT, kinds::number(1..=LIMIT_MAX));
+        let from = fields.optional(
+            "from",
+            "`start` begins at the oldest event that is kept.",
+            kinds::word::<EventsFrom>(),
+        );
+        let kind = fields.optional("type", "Only events of this type.", kinds::word::<EventType>());
+        let message_sid = fields.optional("message_sid", "Only events of this message.", kinds::any_text());
+        let batch_id = fields.optional("batch_id", "Only events of this batch.", kinds::any_text());
+        let to = fields.optional("to", "Only events of messages to this number.", kinds::person());
+        let filter = Filter { kind: kind?, message_sid: message_sid?, batch_id: batch_id?, to: to? };
+        Ok(Self { after: after?, limit: limit?, from: from?, filter })
+    }
+}
+
+contract::parameters!(Query: EventsQuery);
 
 /// Which events are wanted.
 struct Filter {
-    kind: Option<String>,
+    kind: Option<EventType>,
     message_sid: Option<String>,
     batch_id: Option<String>,
     to: Option<String>,
@@ -88,7 +101,7 @@ struct Filter {
 /// A page of JSON, oldest first; or with `Accept: text/event-stream` live as server-sent events, whose `data` is an event
 /// as it stands in a page, and which `Last-Event-ID` resumes.
 #[utoipa::path(
-    get, path = "/api/sms/events", tags = [openapi::TAG, openapi::EVENTS], operation_id = "listEvents", params(Query),
+    get, path = "/api/sms/events", tags = [operations::TAG, operations::EVENTS], operation_id = "listEvents", params(EventsQuery),
     responses(ReadProblems, (status = 200, body = Page, description = "events, oldest first")),
 )]
 pub async fn events(
@@ -97,38 +110,25 @@ pub async fn events(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Read)?;
-    let query: Query = query::read(&request)?;
+    let query: EventsQuery = contract::query(&request, &state.context())?;
     let live = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
     let live = live.is_some_and(|accept| accept.contains("text/event-stream"));
     // What nobody reads has no end either.
     let live = live && request.method() != Method::HEAD;
     let resumed = request.headers().get(LAST_EVENT_ID).and_then(|value| value.to_str().ok());
-    let after = match resumed.filter(|_| live).or(query.cursor.as_deref()) {
+    let after = match resumed.filter(|_| live) {
         Some(text) => {
             let id = text.parse::<EventId>();
             Some(id.map_err(|error| Problem::invalid_field("cursor", error.to_string()))?)
         }
-        None => None,
-    };
-    if query.from.as_deref().is_some_and(|from| from != "start") {
-        return Err(Problem::invalid_field("from", "can only be start"));
-    }
-    if query.kind.as_deref().is_some_and(|kind| !Event::KINDS.contains(&kind)) {
-        return Err(Problem::invalid_field("type", "must be delivery, inbound or consent"));
-    }
-    let limit = query::limit(query.limit, LIMIT_DEFAULT, LIMIT_MAX)?;
-    let region = state.app.settings().default_region;
-    let filter = Filter {
-        kind: query.kind,
-        message_sid: query.message_sid,
-        batch_id: query.batch_id,
-        to: query.to.as_deref().map(|to| query::person(to, region)),
+        None => query.after,
     };
     if live {
-        let after = after.or_else(|| query.from.is_some().then_some(EventId::START));
-        listen(state, caller.organization, after, filter).await
+        let after = after.or_else(|| query.from.map(|EventsFrom::Start| EventId::START));
+        listen(state, caller.organization, after, query.filter).await
     } else {
-        page(&state, &caller.organization, after.unwrap_or(EventId::START), limit, &filter).await
+        let after = after.unwrap_or(EventId::START);
+        page(&state, &caller.organization, after, query.limit as usize, &query.filter).await
     }
 }
 
@@ -216,9 +216,9 @@ async fn catch_up(
     socket: &mpsc::Sender<Bytes>,
 ) -> Option<()> {
     loop {
-        let page = state.app.store().events(organization, *position, LIMIT_MAX).await;
+        let page = state.app.store().events(organization, *position, store::EVENTS_PAGE_MAX).await;
         let page = page.inspect_err(|error| tracing::warn!(%error, "a live stream ends")).ok()?;
-        let caught_up = page.len() < LIMIT_MAX;
+        let caught_up = page.len() < store::EVENTS_PAGE_MAX;
         for (id, event) in page {
             *position = id;
             tell(socket, filter, id, &event).await?;
@@ -250,7 +250,7 @@ impl Filter {
         let is = |wanted: &Option<String>, has: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| has == Some(wanted))
         };
-        is(&self.kind, Some(event.kind()))
+        self.kind.is_none_or(|kind| kind.as_str() == event.kind())
             && is(&self.message_sid, sid)
             && is(&self.batch_id, batch)
             && is(&self.to, to)
@@ -273,13 +273,13 @@ enum Shown {
         previous: Option<String>,
         /// The message did not move.
         late: bool,
-        #[schema(value_type = openapi::Channel)]
+        #[schema(value_type = words::Channel)]
         channel: Channel,
         to: String,
         from: Option<String>,
         error_code: Option<u32>,
         batch: Option<String>,
-        #[schema(value_type = openapi::StatusSource)]
+        #[schema(value_type = words::StatusSource)]
         source: Source,
         #[schema(format = DateTime)]
         at: String,
@@ -292,7 +292,7 @@ enum Shown {
         event_id: String,
         #[schema(value_type = String)]
         sid: MessageSid,
-        #[schema(value_type = openapi::Channel)]
+        #[schema(value_type = words::Channel)]
         channel: Channel,
         from: String,
         to: String,
@@ -307,9 +307,9 @@ enum Shown {
     Consent {
         event_id: String,
         phone: String,
-        #[schema(value_type = openapi::ConsentChannel)]
+        #[schema(value_type = words::ConsentChannel)]
         channel: ConsentChannel,
-        #[schema(value_type = openapi::ConsentEventState)]
+        #[schema(value_type = words::ConsentEventState)]
         state: ConsentState,
         #[schema(value_type = String, example = "keyword")]
         source: ConsentSource,

@@ -9,37 +9,40 @@ use tracing::Instrument;
 use super::{
     State,
     auth::Caller,
+    contract::{self, Declared, Fields, Read, kinds},
     problem::{Code, Problem},
 };
 use crate::app::idempotency::{Answer, End, Request, Seed, Turn};
 
 /// The header.
-pub const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
+const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 
 /// The longest key, in characters.
-pub const KEY_CHARACTERS_MAX: usize = 255;
+const KEY_CHARACTERS_MAX: usize = 255;
 
 /// The key of a request, if it has one.
 #[derive(Debug, Clone)]
 pub struct IdempotencyKey(Option<String>);
+
+impl Declared for IdempotencyKey {
+    fn declare(fields: &mut impl Fields) -> Read<Self> {
+        let key = fields.optional(
+            IDEMPOTENCY_KEY,
+            "The same key and body within 24 hours give the first answer again, and send nothing.",
+            kinds::visible_ascii(1..=KEY_CHARACTERS_MAX),
+        );
+        key.map(Self)
+    }
+}
+
+contract::parameters!(Header: IdempotencyKey);
 
 impl FromRequest for IdempotencyKey {
     type Error = Problem;
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let Some(value) = request.headers().get(IDEMPOTENCY_KEY) else { return ready(Ok(Self(None))) };
-        let visible = |key: &&str| {
-            (1..=KEY_CHARACTERS_MAX).contains(&key.len())
-                && key.bytes().all(|byte| (b' '..=b'~').contains(&byte))
-        };
-        ready(match value.to_str().ok().filter(visible) {
-            Some(key) => Ok(Self(Some(key.to_owned()))),
-            None => Err(Problem::invalid_field(
-                IDEMPOTENCY_KEY,
-                format!("must be 1 to {KEY_CHARACTERS_MAX} visible ASCII characters"),
-            )),
-        })
+        ready(contract::header(request, IDEMPOTENCY_KEY))
     }
 }
 

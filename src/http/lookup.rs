@@ -1,30 +1,54 @@
 //! What a number is, without asking anybody; or, for money, with Twilio's word on its line.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     State,
     auth::{Caller, Right},
-    openapi::{self, ReadProblems, TwilioProblems},
+    contract::{
+        self, Declared, Fields, Read, kinds,
+        operations::{self, ReadProblems, TwilioProblems},
+    },
     problem::Problem,
-    query,
 };
 use crate::{
     phone::{self, Described},
     twilio::resource::Line,
 };
 
+/// Which number is meant.
+struct NumberPath {
+    phone: String,
+}
+
+impl Declared for NumberPath {
+    fn declare(fields: &mut impl Fields) -> Read<Self> {
+        let phone = fields.required(
+            "phone",
+            "A number in E.164, or of the default region.",
+            kinds::typed_phone_number(),
+        );
+        Ok(Self { phone: phone? })
+    }
+}
+
 /// The query of `GET /api/sms/lookup/{phone}`.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct Query {
-    /// Asks Twilio Lookup, which it bills.
-    #[serde(default)]
+struct LookupQuery {
     carrier: bool,
 }
+
+impl Declared for LookupQuery {
+    fn declare(fields: &mut impl Fields) -> Read<Self> {
+        let carrier =
+            fields.with_default("carrier", "Asks Twilio Lookup, which it bills.", false, kinds::switch());
+        Ok(Self { carrier: carrier? })
+    }
+}
+
+contract::parameters!(Path: NumberPath);
+contract::parameters!(Query: LookupQuery);
 
 /// A number as the API shows it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -38,28 +62,56 @@ struct Shown {
     #[serde(rename = "type")]
     kind: Option<String>,
     valid: bool,
-    #[schema(value_type = Option<openapi::Line>)]
-    carrier: Option<Line>,
+    carrier: Option<LineView>,
+}
+
+/// What Twilio knows of a number's line.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Line)]
+struct LineView {
+    /// `mobile`, `landline`, `fixedVoip`, `nonFixedVoip`, `tollFree` and so on.
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    /// Who runs it.
+    carrier_name: Option<String>,
+    /// The country of a mobile network.
+    mobile_country_code: Option<String>,
+    /// The mobile network.
+    mobile_network_code: Option<String>,
+    /// Why Twilio does not know.
+    error_code: Option<u32>,
+}
+
+impl From<Line> for LineView {
+    fn from(line: Line) -> Self {
+        Self {
+            kind: line.kind,
+            carrier_name: line.carrier_name,
+            mobile_country_code: line.mobile_country_code,
+            mobile_network_code: line.mobile_network_code,
+            error_code: line.error_code,
+        }
+    }
 }
 
 /// A number's normal form, country and type.
 ///
 /// Without `carrier` nobody is asked, and nothing is billed.
 #[utoipa::path(
-    get, path = "/api/sms/lookup/{phone}", tags = [openapi::TAG, openapi::NUMBERS], operation_id = "lookUp",
-    params(("phone" = String, Path, description = "a number in E.164, or of the default region", example = "+14155552671"), Query),
+    get, path = "/api/sms/lookup/{phone}", tags = [operations::TAG, operations::NUMBERS], operation_id = "lookUp",
+    params(NumberPath, LookupQuery),
     responses(ReadProblems, TwilioProblems, (status = 200, body = Shown, description = "what it is")),
 )]
 pub async fn lookup(
     state: web::Data<State>,
     caller: Caller,
-    typed: web::Path<String>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Read)?;
-    let query: Query = query::read(&request)?;
-    let region = state.app.settings().default_region;
-    let number = phone::normalize(&typed, region).map_err(Problem::invalid_phone_number)?;
+    let context = state.context();
+    let path: NumberPath = contract::path(&request)?;
+    let query: LookupQuery = contract::query(&request, &context)?;
+    let number = phone::normalize(&path.phone, context.region).map_err(Problem::invalid_phone_number)?;
     let Described { country, calling_code, national_format, kind, is_valid } = phone::describe(&number);
     let carrier = if query.carrier {
         // Twilio bills every question.
@@ -76,6 +128,6 @@ pub async fn lookup(
         calling_code,
         kind,
         valid: is_valid,
-        carrier,
+        carrier: carrier.map(LineView::from),
     }))
 }

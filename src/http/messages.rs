@@ -3,15 +3,19 @@
 use std::collections::BTreeMap;
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     State,
     auth::{Caller, Right},
-    openapi::{self, ReadProblems},
+    contract::{
+        self, Declared, Fields, Read, kinds,
+        operations::{self, ReadProblems, TwilioProblems},
+        words,
+    },
     problem::{Problem, mend_of_refusal},
-    query, time,
+    time,
 };
 use crate::{
     app::reads::messages::{Filter, Message},
@@ -23,41 +27,57 @@ use crate::{
 };
 
 /// Messages in a page, unless the caller asks for fewer or more.
-const LIMIT_DEFAULT: usize = 50;
+const LIMIT_DEFAULT: u32 = 50;
 
 /// The most messages in a page.
-pub const LIMIT_MAX: usize = 500;
+pub const LIMIT_MAX: u32 = 500;
 
 /// The query of `GET /api/sms/messages`.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct Query {
-    /// Only those whose status is called so.
-    status: Option<String>,
-    /// Only those to this number.
-    to: Option<String>,
-    /// Only those on this channel.
-    #[param(value_type = Option<openapi::Channel>)]
-    channel: Option<String>,
-    /// Only those asked for at this time (RFC 3339) or later.
-    #[param(format = DateTime)]
-    since: Option<String>,
-    /// Only those asked for before this time (RFC 3339).
-    #[param(format = DateTime)]
-    until: Option<String>,
-    /// Messages in a page.
-    #[param(minimum = 1, maximum = 500)]
-    limit: Option<usize>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
+struct HistoryQuery {
+    filter: Filter,
+    limit: u32,
+    cursor: Option<HistoryId>,
+}
+
+impl Declared for HistoryQuery {
+    fn declare(fields: &mut impl Fields) -> Read<Self> {
+        let status = fields.optional("status", "Only those with this status.", kinds::any_text());
+        let to = fields.optional("to", "Only those to this number.", kinds::person());
+        let channel =
+            fields.optional("channel", "Only those on this channel.", kinds::word::<words::Channel>());
+        let since =
+            fields.optional("since", "Only those asked for at this time (RFC 3339) or later.", kinds::time());
+        let until =
+            fields.optional("until", "Only those asked for before this time (RFC 3339).", kinds::time());
+        let limit =
+            fields.with_default("limit", "Messages in a page.", LIMIT_DEFAULT, kinds::number(1..=LIMIT_MAX));
+        let cursor = fields.optional("cursor", "`next_cursor` of the page before.", kinds::cursor());
+        let filter = Filter {
+            status: status?,
+            to: to?,
+            channel: channel?.map(Channel::from),
+            since: since?,
+            until: until?,
+        };
+        Ok(Self { filter, limit: limit?, cursor: cursor? })
+    }
+}
+
+impl From<words::Channel> for Channel {
+    fn from(word: words::Channel) -> Self {
+        match word {
+            words::Channel::Sms => Channel::Sms,
+            words::Channel::Whatsapp => Channel::Whatsapp,
+            words::Channel::Rcs => Channel::Rcs,
+        }
+    }
 }
 
 /// The history, newest first.
 ///
 /// Filters are combined. A page at a time: ask again with `next_cursor` as `cursor` until it is null.
 #[utoipa::path(
-    get, path = "/api/sms/messages", tags = [openapi::TAG, openapi::MESSAGES], operation_id = "listMessages", params(Query),
+    get, path = "/api/sms/messages", tags = [operations::TAG, operations::MESSAGES], operation_id = "listMessages", params(HistoryQuery),
     responses(ReadProblems, (status = 200, body = Page, description = "messages, newest first")),
 )]
 pub async fn history(
@@ -66,53 +86,57 @@ pub async fn history(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Read)?;
-    let query: Query = query::read(&request)?;
-    let limit = query::limit(query.limit, LIMIT_DEFAULT, LIMIT_MAX)?;
-    let region = state.app.settings().default_region;
-    let filter = Filter {
-        status: query.status,
-        to: query.to.as_deref().map(|to| query::person(to, region)),
-        channel: query.channel.as_deref().map(channel).transpose()?,
-        since: query.since.as_deref().map(|at| query::time("since", at)).transpose()?,
-        until: query.until.as_deref().map(|at| query::time("until", at)).transpose()?,
-    };
-    let cursor = query.cursor.as_deref().map(str::parse::<HistoryId>).transpose();
-    let cursor = cursor.map_err(|error| Problem::invalid_field("cursor", error.to_string()))?;
-    let (messages, next) = state.app.reads.of(&caller.organization).history(&filter, cursor, limit).await?;
+    let HistoryQuery { filter, limit, cursor } = contract::query(&request, &state.context())?;
+    let (messages, next) =
+        state.app.reads.of(&caller.organization).history(&filter, cursor, limit as usize).await?;
     let messages = messages.iter().map(Shown::from).collect();
     Ok(HttpResponse::Ok().json(Page { messages, next_cursor: next.map(|next| next.to_string()) }))
 }
 
-fn channel(text: &str) -> Result<Channel, Problem> {
-    Channel::parse(text).ok_or_else(|| Problem::invalid_field("channel", "must be sms, whatsapp or rcs"))
+/// Which message is meant.
+struct MessagePath {
+    name: String,
+}
+
+impl Declared for MessagePath {
+    fn declare(fields: &mut impl Fields) -> Read<Self> {
+        let name = fields.required("message_sid", "Twilio's SID, or textledger's own id.", kinds::any_text());
+        Ok(Self { name: name? })
+    }
 }
 
 /// The query of `GET /api/sms/message-status/{message_sid}`.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
 struct StatusQuery {
-    /// Asks Twilio before it answers.
-    #[serde(default)]
     refresh: bool,
 }
+
+impl Declared for StatusQuery {
+    fn declare(fields: &mut impl Fields) -> Read<Self> {
+        let refresh =
+            fields.with_default("refresh", "Asks Twilio before it answers.", false, kinds::switch());
+        Ok(Self { refresh: refresh? })
+    }
+}
+
+contract::parameters!(Path: MessagePath);
+contract::parameters!(Query: HistoryQuery, StatusQuery);
 
 /// One message, by Twilio's SID or by textledger's own id.
 ///
 /// With everything that was heard of it, in order of arrival.
 #[utoipa::path(
-    get, path = "/api/sms/message-status/{message_sid}", tags = [openapi::TAG, openapi::MESSAGES], operation_id = "getMessageStatus",
-    params(("message_sid" = String, Path, description = "Twilio's SID, or textledger's id"), StatusQuery),
-    responses(ReadProblems, openapi::TwilioProblems, (status = 200, body = MessageStatus, description = "the message")),
+    get, path = "/api/sms/message-status/{message_sid}", tags = [operations::TAG, operations::MESSAGES], operation_id = "getMessageStatus",
+    params(MessagePath, StatusQuery),
+    responses(ReadProblems, TwilioProblems, (status = 200, body = MessageStatus, description = "the message")),
 )]
 pub async fn message_status(
     state: web::Data<State>,
     caller: Caller,
-    name: web::Path<String>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Read)?;
-    let query: StatusQuery = query::read(&request)?;
+    let MessagePath { name } = contract::path(&request)?;
+    let query: StatusQuery = contract::query(&request, &state.context())?;
     let organization = &caller.organization;
     if query.refresh
         && let Ok(name) = name.parse()
@@ -151,7 +175,7 @@ pub(super) struct Shown {
     #[schema(example = "outbound")]
     direction: &'static str,
     #[serde(rename = "type")]
-    #[schema(value_type = openapi::Channel)]
+    #[schema(value_type = words::Channel)]
     channel: Channel,
     #[schema(example = "+14155552671")]
     to: String,
@@ -173,7 +197,7 @@ pub(super) struct Shown {
     #[schema(format = DateTime)]
     held_until: Option<String>,
     /// Why it waits.
-    #[schema(value_type = Option<openapi::Reason>)]
+    #[schema(value_type = Option<words::Reason>)]
     reason: Option<Hold>,
     segments: Option<u32>,
     user_id: Option<String>,
@@ -207,7 +231,7 @@ struct TimelineEntry {
     status: String,
     #[schema(format = DateTime)]
     at: String,
-    #[schema(value_type = openapi::StatusSource)]
+    #[schema(value_type = words::StatusSource)]
     source: Source,
     /// It did not move the message.
     late: bool,

@@ -4,20 +4,19 @@ pub mod auth;
 mod batches;
 mod connection;
 mod consent;
+mod contract;
 mod dashboard;
+mod document;
 mod dropin;
 mod events;
-mod fields;
 mod health;
 mod idempotency;
 mod lookup;
 mod messages;
 mod notify;
-mod openapi;
 mod preferences;
 mod problem;
 pub mod public_url;
-mod query;
 pub mod rate_limit;
 pub mod refusals;
 mod request_id;
@@ -49,6 +48,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::signed_form::FORM_BYTES_MAX;
 use self::{
     auth::{Authenticator, Caller},
+    contract::Context,
     problem::Problem,
     public_url::PublicUrl,
     rate_limit::RateLimit,
@@ -78,6 +78,13 @@ pub struct State {
     pub tailer: Tailer,
     /// Cancelled when the service stops: what streams ends.
     pub stop: CancellationToken,
+}
+
+impl State {
+    /// What the reading of a request depends on.
+    fn context(&self) -> Context {
+        Context { now: self.app.now_ms(), region: self.app.settings().default_region, ..Context::default() }
+    }
 }
 
 /// Where everything is the application's.
@@ -115,8 +122,8 @@ pub fn routes(config: &mut web::ServiceConfig, prefix: &str) {
         .service(api("/api/sms/test-connection", [post(connection::test)]))
         .service(api("/api/sms/events", [get(events::events)]))
         .service(api("/api/sms/webhook-refusals", [get(refusals::list)]))
-        .service(page("/api/openapi.json", [get(openapi::document)]));
-    openapi::page(config);
+        .service(page("/api/openapi.json", [get(document::document)]));
+    document::page(config);
     for prefix in if prefix.is_empty() { vec![""] } else { vec!["", prefix] } {
         let webhook = |name: &str| format!("{prefix}/webhooks/twilio/{name}");
         config

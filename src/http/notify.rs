@@ -4,35 +4,104 @@ use std::{collections::HashSet, time::Duration};
 
 use actix_web::{HttpResponse, http::StatusCode, web};
 use serde::Serialize;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::{
     State,
     auth::{Caller, Right},
-    fields::Fields,
+    contract::{
+        self, Body, Declared, Fields, Read, Request, kinds,
+        operations::{self, SendProblems},
+        words::{self, Category, FallbackChannel, Words},
+    },
     idempotency::{IdempotencyKey, Outcome, once},
-    openapi::{self, IdempotencyHeader, SendProblems},
     problem::{Code, Problem},
-    send::read_content,
+    send::content,
 };
 use crate::{
-    app::outgoing::notify::{Notified, Notify, Skipped, USERS_MAX},
+    app::outgoing::{
+        content::Content,
+        notify::{Notified, Notify, Skipped, USERS_MAX},
+    },
     domain::{MessageId, consent::OptedOut},
     twilio::Channel,
 };
 
-/// What a notice can be about.
-pub const CATEGORIES: [&str; 6] = [
-    "workflow_approval",
-    "task_assignment",
-    "inspection_reminder",
-    "emergency",
-    "user_invitation",
-    "general",
-];
-
 /// The longest time after which an SMS follows, in seconds.
 const FALLBACK_S_MAX: u32 = 86_400;
+
+/// A request to tell users something.
+pub struct NotifyRequest {
+    user_ids: Vec<String>,
+    category: Category,
+    content: Content,
+    fallback: Option<FallbackRequest>,
+}
+
+impl Request for NotifyRequest {
+    const NAME: &'static str = "NotifyRequest";
+    const MEANING: &'static str =
+        "A notice to users. A template goes over WhatsApp, in place of the text; over SMS goes the text.";
+
+    fn example() -> Option<Value> {
+        Some(json!({
+            "user_ids": ["ada"], "message": "Please approve request 7.", "category": "workflow_approval",
+        }))
+    }
+}
+
+impl Declared for NotifyRequest {
+    fn declare(fields: &mut impl Fields) -> Read<Self> {
+        let user_ids = fields.required(
+            "user_ids",
+            "The users; each is told once.",
+            kinds::list(1..=USERS_MAX, kinds::user_id()),
+        );
+        let category = fields.required(
+            "category",
+            "What it is about; `emergency` goes first and is held back by nothing but consent.",
+            kinds::word::<Category>(),
+        );
+        let content = content(fields);
+        let fallback = fields.optional(
+            "fallback",
+            "An SMS if the WhatsApp message does not arrive.",
+            kinds::object::<FallbackRequest>(),
+        );
+        if let Ok(Content { body: None, content_sid: Some(_), media_url, .. }) = &content
+            && media_url.is_empty()
+        {
+            fields.fault("message", "must be given: it is what goes out as SMS");
+        }
+        Ok(Self { user_ids: user_ids?, category: category?, content: content?, fallback: fallback? })
+    }
+}
+
+/// What follows if the first message does not arrive.
+struct FallbackRequest {
+    after: Duration,
+}
+
+impl Request for FallbackRequest {
+    const NAME: &'static str = "FallbackRequest";
+    const MEANING: &'static str = "What follows if the first message does not arrive.";
+}
+
+impl Declared for FallbackRequest {
+    fn declare(fields: &mut impl Fields) -> Read<Self> {
+        let channel = fields.required("channel", "The channel.", kinds::word());
+        let after_s = fields.required(
+            "after_s",
+            "How long the first may take, in seconds.",
+            kinds::number(1..=FALLBACK_S_MAX),
+        );
+        let FallbackChannel::Sms = channel?;
+        Ok(Self { after: Duration::from_secs(after_s?.into()) })
+    }
+}
+
+contract::request_body!(NotifyRequest);
 
 /// What became of each user.
 #[derive(Debug, Serialize, ToSchema)]
@@ -52,7 +121,7 @@ struct OfUser {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = NotifyQueued)]
 struct Queued {
-    #[schema(value_type = openapi::Channel)]
+    #[schema(value_type = words::Channel)]
     channel: Channel,
     #[schema(value_type = String)]
     id: MessageId,
@@ -63,7 +132,7 @@ struct Queued {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = NotifySkipped)]
 struct NotSent {
-    #[schema(value_type = openapi::Channel)]
+    #[schema(value_type = words::Channel)]
     channel: Channel,
     code: &'static str,
     detail: &'static str,
@@ -73,44 +142,27 @@ struct NotSent {
 ///
 /// With `fallback`, a user who has both channels gets an SMS only if the WhatsApp message does not arrive in time.
 #[utoipa::path(
-    post, path = "/api/sms/notify", tags = [openapi::TAG, openapi::SENDING], operation_id = "notify", params(IdempotencyHeader),
-    request_body = openapi::NotifyRequest,
+    post, path = "/api/sms/notify", tags = [operations::TAG, operations::SENDING], operation_id = "notify", params(IdempotencyKey),
+    request_body = NotifyRequest,
     responses(SendProblems, (status = 202, body = Results, description = "what is queued for each user, and what not")),
 )]
 pub async fn notify(
     state: web::Data<State>,
     caller: Caller,
     key: IdempotencyKey,
-    mut fields: Fields,
+    body: Body,
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Send)?;
-    let fingerprint = fields.fingerprint();
-    let user_ids = fields.take_list("user_ids", USERS_MAX);
-    if user_ids.is_empty() || user_ids.iter().any(|user| user.is_empty()) {
-        fields.fault("user_ids", format!("must hold 1 to {USERS_MAX} names of users"));
-    }
-    let category = fields.require("category", |text| {
-        CATEGORIES
-            .iter()
-            .find(|category| **category == text)
-            .ok_or_else(|| format!("must be one of {}", CATEGORIES.join(", ")))
-    });
-    let whatsapp_content = read_content(&mut fields);
-    let fallback_after = read_fallback(&mut fields);
-    // A template is WhatsApp's; the text is for both.
-    let mut content = whatsapp_content.clone();
-    if content.content_sid.take().is_some() && content.body.is_none() && content.media_url.is_empty() {
-        fields.fault("message", "must be given: it is what goes out as SMS");
-    }
-    content.content_variables = None;
-    fields.finish()?;
+    let fingerprint = body.fingerprint();
+    let request: NotifyRequest = body.read(&state.context())?;
     let mut seen = HashSet::new();
     let notify = Notify {
-        user_ids: user_ids.into_iter().filter(|user| seen.insert(user.clone())).collect(),
-        content,
-        whatsapp_content,
-        category: category.copied().unwrap_or_default().to_owned(),
-        fallback_after,
+        user_ids: request.user_ids.into_iter().filter(|user| seen.insert(user.clone())).collect(),
+        // A template is WhatsApp's; the text is for both.
+        content: Content { content_sid: None, content_variables: None, ..request.content.clone() },
+        whatsapp_content: request.content,
+        category: request.category.as_str().to_owned(),
+        fallback_after: request.fallback.map(|fallback| fallback.after),
         seed: None,
     };
     let organization = caller.organization.clone();
@@ -123,21 +175,6 @@ pub async fn notify(
         Ok(Outcome::new(StatusCode::ACCEPTED, &results))
     })
     .await
-}
-
-/// `{"channel": "sms", "after_s": 120}`.
-fn read_fallback(fields: &mut Fields) -> Option<Duration> {
-    let mut fallback = fields.take_object("fallback")?;
-    fallback.require("channel", |text| match text {
-        "sms" => Ok(()),
-        _ => Err("must be sms"),
-    });
-    let after_s = fallback.take_number("after_s", 1..=FALLBACK_S_MAX);
-    if after_s.is_none() {
-        fallback.fault("after_s", "must be given");
-    }
-    fields.add_faults_of("fallback", fallback);
-    after_s.map(|seconds| Duration::from_secs(seconds.into()))
 }
 
 impl From<Notified> for OfUser {

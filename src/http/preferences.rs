@@ -1,16 +1,19 @@
 //! What users want: their own preferences for everybody, those of others for administrators.
 
-use std::convert::Infallible;
-
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::{
     State,
     auth::{Caller, Right},
-    fields::Fields,
-    openapi::{self, ReadProblems, WriteProblems},
+    contract::{
+        self, Body, Declared, Fields, Read, Request,
+        kinds::{self, USER_CHARACTERS_MAX},
+        operations::{self, ReadProblems, WriteProblems},
+        words,
+    },
     problem::{Problem, opted_out},
     time,
 };
@@ -19,9 +22,6 @@ use crate::{
     domain::consent::ConsentState,
     phone,
 };
-
-/// The longest name of a user, in characters.
-const USER_CHARACTERS_MAX: usize = 255;
 
 /// Preferences as the API shows them.
 #[derive(Debug, Serialize, ToSchema)]
@@ -40,9 +40,9 @@ struct Shown {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PreferencesConsent)]
 struct Consents {
-    #[schema(value_type = openapi::ConsentState)]
+    #[schema(value_type = words::ConsentState)]
     sms: ConsentState,
-    #[schema(value_type = openapi::ConsentState)]
+    #[schema(value_type = words::ConsentState)]
     whatsapp: ConsentState,
 }
 
@@ -62,97 +62,131 @@ impl From<Preferences> for Shown {
     }
 }
 
+/// A request to change preferences.
+pub struct PreferencesRequest {
+    sms_enabled: Option<bool>,
+    whatsapp_enabled: Option<bool>,
+    phone_number: Option<Option<String>>,
+}
+
+impl Request for PreferencesRequest {
+    const NAME: &'static str = "PreferencesRequest";
+    const MEANING: &'static str = "Preferences to change; what is left out stays.";
+
+    fn example() -> Option<Value> {
+        Some(json!({ "phone_number": "+14155552671", "sms_enabled": true, "whatsapp_enabled": true }))
+    }
+}
+
+impl Declared for PreferencesRequest {
+    fn declare(fields: &mut impl Fields) -> Read<Self> {
+        let sms_enabled = fields.optional("sms_enabled", "SMS on or off.", kinds::switch());
+        let whatsapp_enabled = fields.optional("whatsapp_enabled", "WhatsApp on or off.", kinds::switch());
+        let phone_number =
+            fields.change("phone_number", "The number; null for none.", kinds::typed_phone_number());
+        Ok(Self {
+            sms_enabled: sms_enabled?,
+            whatsapp_enabled: whatsapp_enabled?,
+            phone_number: phone_number?,
+        })
+    }
+}
+
+/// Whose preferences are meant.
+struct UserPath {
+    user_id: String,
+}
+
+impl Declared for UserPath {
+    fn declare(fields: &mut impl Fields) -> Read<Self> {
+        let user_id = fields.required("user_id", "The user.", kinds::user_id());
+        Ok(Self { user_id: user_id? })
+    }
+}
+
+contract::request_body!(PreferencesRequest);
+contract::parameters!(Path: UserPath);
+
 /// The caller's own preferences.
 ///
 /// The caller is the `sub` of the token.
 #[utoipa::path(
-    get, path = "/api/sms/preferences", tags = [openapi::TAG, openapi::PREFERENCES], operation_id = "getOwnPreferences",
+    get, path = "/api/sms/preferences", tags = [operations::TAG, operations::PREFERENCES], operation_id = "getOwnPreferences",
     responses(ReadProblems, (status = 200, body = Shown, description = "the preferences")),
 )]
 pub async fn own(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Problem> {
-    show(&state, &caller, &caller.user).await
+    show(&state, &caller, own_name(&caller)?).await
 }
 
 /// The preferences of a user.
 ///
 /// A user who never chose has SMS on, WhatsApp off, and no number.
 #[utoipa::path(
-    get, path = "/api/sms/preferences/{user_id}", tags = [openapi::TAG, openapi::PREFERENCES], operation_id = "getPreferences",
-    params(("user_id" = String, Path, description = "the user", example = "ada")),
+    get, path = "/api/sms/preferences/{user_id}", tags = [operations::TAG, operations::PREFERENCES], operation_id = "getPreferences",
+    params(UserPath),
     responses(ReadProblems, (status = 200, body = Shown, description = "the preferences")),
 )]
 pub async fn of_user(
     state: web::Data<State>,
     caller: Caller,
-    user: web::Path<String>,
+    request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Administer)?;
-    show(&state, &caller, &user).await
+    let UserPath { user_id } = contract::path(&request)?;
+    show(&state, &caller, &user_id).await
 }
 
 /// Changes the caller's own preferences.
 ///
 /// What is left out stays. A channel cannot be turned on for a number whose owner has opted out of it.
 #[utoipa::path(
-    put, path = "/api/sms/preferences", tags = [openapi::TAG, openapi::PREFERENCES], operation_id = "changeOwnPreferences",
-    request_body = openapi::PreferencesRequest,
+    put, path = "/api/sms/preferences", tags = [operations::TAG, operations::PREFERENCES], operation_id = "changeOwnPreferences",
+    request_body = PreferencesRequest,
     responses(WriteProblems, (status = 200, body = Shown, description = "the preferences")),
 )]
 pub async fn change_own(
     state: web::Data<State>,
     caller: Caller,
-    fields: Fields,
+    body: Body,
 ) -> Result<HttpResponse, Problem> {
-    change(&state, &caller, &caller.user, fields).await
+    change(&state, &caller, own_name(&caller)?, body).await
 }
 
 /// Changes the preferences of a user.
 ///
 /// What is left out stays. A channel cannot be turned on for a number whose owner has opted out of it.
 #[utoipa::path(
-    put, path = "/api/sms/preferences/{user_id}", tags = [openapi::TAG, openapi::PREFERENCES], operation_id = "changePreferences",
-    params(("user_id" = String, Path, description = "the user", example = "ada")),
-    request_body = openapi::PreferencesRequest,
+    put, path = "/api/sms/preferences/{user_id}", tags = [operations::TAG, operations::PREFERENCES], operation_id = "changePreferences",
+    params(UserPath),
+    request_body = PreferencesRequest,
     responses(WriteProblems, (status = 200, body = Shown, description = "the preferences")),
 )]
 pub async fn change_of_user(
     state: web::Data<State>,
     caller: Caller,
-    user: web::Path<String>,
-    fields: Fields,
+    request: HttpRequest,
+    body: Body,
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Administer)?;
-    change(&state, &caller, &user, fields).await
+    let UserPath { user_id } = contract::path(&request)?;
+    change(&state, &caller, &user_id, body).await
 }
 
 async fn show(state: &State, caller: &Caller, user: &str) -> Result<HttpResponse, Problem> {
-    let user = known_name(user)?;
     let preferences = state.app.consents.of(&caller.organization).preferences(user).await?;
     Ok(HttpResponse::Ok().json(Shown::from(preferences)))
 }
 
-async fn change(
-    state: &State,
-    caller: &Caller,
-    user: &str,
-    mut fields: Fields,
-) -> Result<HttpResponse, Problem> {
-    let user = known_name(user)?;
-    let typed = fields.take_change("phone_number", |text| Ok::<_, Infallible>(text.to_owned()));
-    let mut change = Change {
-        phone_number: None,
-        sms_enabled: fields.take_switch("sms_enabled"),
-        whatsapp_enabled: fields.take_switch("whatsapp_enabled"),
+async fn change(state: &State, caller: &Caller, user: &str, body: Body) -> Result<HttpResponse, Problem> {
+    let context = state.context();
+    let PreferencesRequest { sms_enabled, whatsapp_enabled, phone_number } = body.read(&context)?;
+    let normalize =
+        |typed: String| phone::normalize(&typed, context.region).map_err(Problem::invalid_phone_number);
+    let phone_number = match phone_number {
+        Some(Some(typed)) => Some(Some(normalize(typed)?)),
+        other => other,
     };
-    fields.finish()?;
-    let region = state.app.settings().default_region;
-    change.phone_number = match typed {
-        None => None,
-        Some(None) => Some(None),
-        Some(Some(typed)) => {
-            Some(Some(phone::normalize(&typed, region).map_err(Problem::invalid_phone_number)?))
-        }
-    };
+    let change = Change { phone_number, sms_enabled, whatsapp_enabled };
     let changed =
         state.app.consents.of(&caller.organization).change_preferences(user, &change, &caller.user).await;
     let preferences = changed.map_err(|error| match error {
@@ -167,10 +201,10 @@ async fn change(
     Ok(HttpResponse::Ok().json(Shown::from(preferences)))
 }
 
-/// A user's name is the platform's business; here it only has to fit.
-fn known_name(user: &str) -> Result<&str, Problem> {
-    if (1..=USER_CHARACTERS_MAX).contains(&user.chars().count()) {
-        Ok(user)
+/// The caller's own name, which is whatever the token says.
+fn own_name(caller: &Caller) -> Result<&str, Problem> {
+    if (1..=USER_CHARACTERS_MAX).contains(&caller.user.chars().count()) {
+        Ok(&caller.user)
     } else {
         Err(Problem::invalid_field("user_id", format!("must have 1 to {USER_CHARACTERS_MAX} characters")))
     }

@@ -196,6 +196,12 @@ impl Problem {
         Self { errors, ..Self::new(Code::ValidationFailed, detail, "correct the fields listed in errors") }
     }
 
+    /// 422 with the first of many fields that are wrong.
+    pub fn the_first_invalid_fields(errors: Vec<FieldError>) -> Self {
+        let problem = Self::invalid_fields(errors);
+        Self { detail: format!("{} and further ones", problem.detail), ..problem }
+    }
+
     /// 422 with the one field that is wrong.
     pub fn invalid_field(field: &str, detail: impl Into<String>) -> Self {
         Self::invalid_fields(vec![FieldError { field: field.to_owned(), detail: detail.into() }])

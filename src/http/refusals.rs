@@ -12,16 +12,17 @@ use std::{
 
 use actix_web::{HttpResponse, web};
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde::Serialize;
 use tokio::{
     sync::{Mutex as AsyncMutex, mpsc},
     time::{Instant, MissedTickBehavior},
 };
+use utoipa::ToSchema;
 
 use super::{
     State,
     auth::{Caller, Right},
-    openapi::{self, ReadProblems},
+    contract::operations::{self, ReadProblems},
     problem::Problem,
     public_url::PublicUrl,
     time,
@@ -88,11 +89,46 @@ pub struct RefusedRequest {
     pub body: Bytes,
 }
 
+/// A webhook whose signature was refused, as the API shows it.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Refusal)]
+struct RefusalView {
+    /// When.
+    #[schema(format = DateTime)]
+    at: String,
+    /// Its method.
+    method: String,
+    /// Its path.
+    path: String,
+    /// The account that it claims to come from, if that is known.
+    account_sid: Option<String>,
+    /// Who sent it.
+    peer: Option<String>,
+    /// Its `Host` header.
+    host: Option<String>,
+    /// Why it was refused.
+    reason: String,
+    /// What is wrong, if that was found out.
+    cause: Option<String>,
+    /// The same in words.
+    detail: Option<String>,
+    /// What to change.
+    mend: Option<String>,
+}
+
+/// Webhooks whose signature was refused.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Refusals)]
+struct RefusalsView {
+    /// Newest first.
+    refusals: Vec<RefusalView>,
+}
+
 /// Where refusals go.
 pub struct Refusals {
     reports: mpsc::Sender<RefusedRequest>,
     waiting: AsyncMutex<mpsc::Receiver<RefusedRequest>>,
-    kept: Mutex<HashMap<Organization, VecDeque<Value>>>,
+    kept: Mutex<HashMap<Organization, VecDeque<RefusalView>>>,
 }
 
 impl Default for Refusals {
@@ -150,18 +186,19 @@ impl Refusals {
             mend,
             "webhook refused"
         );
-        let kept = json!({
-            "at": time(refused.at),
-            "method": refused.method,
-            "path": refused.path,
-            "account_sid": account_sid,
-            "peer": refused.peer,
-            "host": refused.host.as_deref().map(|host| host.chars().take(HOST_CHARACTERS_MAX).collect::<String>()),
-            "reason": refused.reason,
-            "cause": cause,
-            "detail": detail,
-            "mend": mend,
-        });
+        let own = |text: Option<&str>| text.map(str::to_owned);
+        let kept = RefusalView {
+            at: time(refused.at),
+            method: refused.method.clone(),
+            path: refused.path.clone(),
+            account_sid: own(account_sid),
+            peer: refused.peer.clone(),
+            host: refused.host.as_deref().map(|host| host.chars().take(HOST_CHARACTERS_MAX).collect()),
+            reason: refused.reason.clone(),
+            cause: own(cause),
+            detail: own(detail),
+            mend: own(mend),
+        };
         // What names no account of ours is shown where the installation itself belongs.
         let organization =
             refused.account.as_ref().map(|account| account.organization.clone()).unwrap_or_default();
@@ -215,8 +252,8 @@ fn explain(app: &App, refused: &RefusedRequest, public_url: &PublicUrl) -> Optio
 ///
 /// Newest first, each with its cause and with what to change.
 #[utoipa::path(
-    get, path = "/api/sms/webhook-refusals", tags = [openapi::TAG, openapi::SETUP], operation_id = "listWebhookRefusals",
-    responses(ReadProblems, (status = 200, body = openapi::Refusals, description = "the last refusals")),
+    get, path = "/api/sms/webhook-refusals", tags = [operations::TAG, operations::SETUP], operation_id = "listWebhookRefusals",
+    responses(ReadProblems, (status = 200, body = RefusalsView, description = "the last refusals")),
 )]
 pub async fn list(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Problem> {
     caller.require(Right::Administer)?;
@@ -224,5 +261,5 @@ pub async fn list(state: web::Data<State>, caller: Caller) -> Result<HttpRespons
         let all = state.refusals.kept.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(&caller.organization).cloned().unwrap_or_default()
     };
-    Ok(HttpResponse::Ok().json(json!({ "refusals": kept })))
+    Ok(HttpResponse::Ok().json(RefusalsView { refusals: kept.into() }))
 }

@@ -1,17 +1,19 @@
 //! Sending: one message, or one text to many.
 
-use std::time::Duration;
-
 use actix_web::{HttpResponse, http::StatusCode, web};
 use serde::Serialize;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::{
     State,
     auth::{Caller, Right},
-    fields::Fields,
+    contract::{
+        self, Body, Context, Declared, Fields, Read, Request, kinds,
+        operations::{self, SendProblems},
+        words,
+    },
     idempotency::{IdempotencyKey, Outcome, once},
-    openapi::{self, IdempotencyHeader, SendProblems},
     problem::{Code, Problem},
     time,
 };
@@ -23,15 +25,11 @@ use crate::{
     },
     domain::{BatchId, Hold, MessageId, UnixMs},
     phone,
-    public_host::check_media_url,
-    twilio::{Address, Channel, MessageSid, MessagingServiceSid, segments, sid::ContentSid},
+    twilio::{
+        Address, Channel, ContentSid, MessageSid, MessagingServiceSid, limits::VALIDITY_PERIOD_S,
+        segments::BODY_CHARACTERS_MAX,
+    },
 };
-
-/// The most media files with one message. Source: <https://www.twilio.com/docs/messaging/api/message-resource>.
-const MEDIA_MAX: usize = 10;
-
-/// The longest a message may wait at Twilio, in seconds.
-const VALIDITY_PERIOD_S_MAX: u32 = 36_000;
 
 /// The longest category, and the longest user id, in characters.
 const NAME_CHARACTERS_MAX: usize = 255;
@@ -41,8 +39,8 @@ const NAME_CHARACTERS_MAX: usize = 255;
 /// The message is stored before Twilio is called, so that it is never sent twice. With 201 Twilio has it; with 202 it
 /// waits (see `reason`), or Twilio's answer was lost and is looked for.
 #[utoipa::path(
-    post, path = "/api/sms/send", tags = [openapi::TAG, openapi::SENDING], operation_id = "sendSms", params(IdempotencyHeader),
-    request_body = openapi::SendRequest,
+    post, path = "/api/sms/send", tags = [operations::TAG, operations::SENDING], operation_id = "sendSms", params(IdempotencyKey),
+    request_body = SendRequest,
     responses(SendProblems, (status = 201, body = Sent, description = "Twilio has it"),
         (status = 202, body = Sent, description = "it waits, or Twilio's answer was lost")),
 )]
@@ -50,17 +48,17 @@ pub async fn send(
     state: web::Data<State>,
     caller: Caller,
     key: IdempotencyKey,
-    fields: Fields,
+    body: Body,
 ) -> Result<HttpResponse, Problem> {
-    send_over(Channel::Sms, "send", state, caller, key, fields).await
+    send_over(Channel::Sms, "send", state, caller, key, body).await
 }
 
 /// Sends a message over WhatsApp.
 ///
 /// As the send by SMS. Outside of a conversation window of 24 hours Twilio takes only templates: give `content_sid`.
 #[utoipa::path(
-    post, path = "/api/sms/whatsapp/send", tags = [openapi::TAG, openapi::SENDING], operation_id = "sendWhatsapp", params(IdempotencyHeader),
-    request_body = openapi::SendRequest,
+    post, path = "/api/sms/whatsapp/send", tags = [operations::TAG, operations::SENDING], operation_id = "sendWhatsapp", params(IdempotencyKey),
+    request_body = SendRequest,
     responses(SendProblems, (status = 201, body = Sent, description = "Twilio has it"),
         (status = 202, body = Sent, description = "it waits, or Twilio's answer was lost")),
 )]
@@ -68,9 +66,9 @@ pub async fn send_whatsapp(
     state: web::Data<State>,
     caller: Caller,
     key: IdempotencyKey,
-    fields: Fields,
+    body: Body,
 ) -> Result<HttpResponse, Problem> {
-    send_over(Channel::Whatsapp, "whatsapp/send", state, caller, key, fields).await
+    send_over(Channel::Whatsapp, "whatsapp/send", state, caller, key, body).await
 }
 
 /// Sends one SMS or MMS to many.
@@ -78,34 +76,34 @@ pub async fn send_whatsapp(
 /// Each number is sent to once. The answer comes when the messages are stored; they leave from the queue at the pace
 /// that the sender is allowed, and the batch tells how far they are.
 #[utoipa::path(
-    post, path = "/api/sms/send-bulk", tags = [openapi::TAG, openapi::SENDING], operation_id = "sendBulkSms", params(IdempotencyHeader),
-    request_body = openapi::BulkRequest,
+    post, path = "/api/sms/send-bulk", tags = [operations::TAG, operations::SENDING], operation_id = "sendBulkSms", params(IdempotencyKey),
+    request_body = BulkRequest,
     responses(SendProblems, (status = 202, body = BulkAccepted, description = "it leaves from the queue")),
 )]
 pub async fn send_bulk(
     state: web::Data<State>,
     caller: Caller,
     key: IdempotencyKey,
-    fields: Fields,
+    body: Body,
 ) -> Result<HttpResponse, Problem> {
-    send_bulk_over(Channel::Sms, "send-bulk", state, caller, key, fields).await
+    send_bulk_over(Channel::Sms, "send-bulk", state, caller, key, body).await
 }
 
 /// Sends one message to many over WhatsApp.
 ///
 /// As the batch by SMS. Outside of a conversation window of 24 hours Twilio takes only templates: give `content_sid`.
 #[utoipa::path(
-    post, path = "/api/sms/whatsapp/send-bulk", tags = [openapi::TAG, openapi::SENDING], operation_id = "sendBulkWhatsapp", params(IdempotencyHeader),
-    request_body = openapi::BulkRequest,
+    post, path = "/api/sms/whatsapp/send-bulk", tags = [operations::TAG, operations::SENDING], operation_id = "sendBulkWhatsapp", params(IdempotencyKey),
+    request_body = BulkRequest,
     responses(SendProblems, (status = 202, body = BulkAccepted, description = "it leaves from the queue")),
 )]
 pub async fn send_bulk_whatsapp(
     state: web::Data<State>,
     caller: Caller,
     key: IdempotencyKey,
-    fields: Fields,
+    body: Body,
 ) -> Result<HttpResponse, Problem> {
-    send_bulk_over(Channel::Whatsapp, "whatsapp/send-bulk", state, caller, key, fields).await
+    send_bulk_over(Channel::Whatsapp, "whatsapp/send-bulk", state, caller, key, body).await
 }
 
 async fn send_over(
@@ -114,11 +112,23 @@ async fn send_over(
     state: web::Data<State>,
     caller: Caller,
     key: IdempotencyKey,
-    fields: Fields,
+    body: Body,
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Send)?;
-    let fingerprint = fields.fingerprint();
-    let mut send = read_send(channel, fields, state.app.settings().default_region, state.app.now_ms())?;
+    let fingerprint = body.fingerprint();
+    let context = Context { channel, ..state.context() };
+    let SendRequest { to_number, options } = body.read(&context)?;
+    let mut send = Send {
+        to: recipient(channel, &to_number, context.region).map_err(Problem::invalid_phone_number)?,
+        from: options.from,
+        messaging_service_sid: options.messaging_service_sid,
+        content: options.content,
+        send_at: options.send_at,
+        category: options.category,
+        user_id: options.user_id,
+        status_callback: None,
+        id: None,
+    };
     let organization = caller.organization.clone();
     once(state.clone(), &caller, route, key, fingerprint, async move |seed| {
         send.id = seed.map(|seed| seed.message_id(state.app.store().as_ref(), &send.to, ""));
@@ -162,14 +172,14 @@ struct Sent {
     message_sid: Option<MessageSid>,
     to: String,
     from: Option<String>,
-    #[schema(value_type = openapi::Channel)]
+    #[schema(value_type = words::Channel)]
     channel: Channel,
     /// Twilio's status; `scheduled`, `held` or `unknown` with 202.
     #[schema(example = "queued")]
     status: String,
     #[schema(format = DateTime)]
     held_until: Option<String>,
-    #[schema(value_type = Option<openapi::Reason>)]
+    #[schema(value_type = Option<words::Reason>)]
     reason: Option<Hold>,
     /// As we count them: Twilio's own count decides the bill.
     segments: u32,
@@ -203,20 +213,15 @@ async fn send_bulk_over(
     state: web::Data<State>,
     caller: Caller,
     key: IdempotencyKey,
-    mut fields: Fields,
+    body: Body,
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Send)?;
-    let fingerprint = fields.fingerprint();
-    let region = state.app.settings().default_region;
-    let typed = fields.take_list("phone_numbers", RECIPIENTS_MAX);
-    if typed.is_empty() {
-        fields.fault("phone_numbers", format!("must hold 1 to {RECIPIENTS_MAX} numbers"));
-    }
-    let options = read_options(channel, &mut fields, state.app.now_ms());
-    fields.finish()?;
-    let (mut to, mut rejected) = (Vec::with_capacity(typed.len()), Vec::new());
-    for typed in typed {
-        match recipient(channel, &typed, region) {
+    let fingerprint = body.fingerprint();
+    let context = Context { channel, ..state.context() };
+    let BulkRequest { phone_numbers, options } = body.read(&context)?;
+    let (mut to, mut rejected) = (Vec::with_capacity(phone_numbers.len()), Vec::new());
+    for typed in phone_numbers {
+        match recipient(channel, &typed, context.region) {
             Ok(address) => to.push(address),
             Err(error) => rejected.push(Rejected {
                 code: Code::InvalidPhoneNumber.as_str(),
@@ -261,6 +266,67 @@ async fn send_bulk_over(
     .await
 }
 
+/// A request to send to one person.
+pub struct SendRequest {
+    to_number: String,
+    options: Options,
+}
+
+impl Request for SendRequest {
+    const NAME: &'static str = "SendRequest";
+    const MEANING: &'static str =
+        "A message to one person. One of `message`, `media_url` and `content_sid` has to be given.";
+
+    fn example() -> Option<Value> {
+        Some(json!({ "to_number": "+14155552671", "message": "Your inspection is due tomorrow." }))
+    }
+}
+
+impl Declared for SendRequest {
+    fn declare(fields: &mut impl Fields) -> Read<Self> {
+        let to_number = fields.required(
+            "to_number",
+            "The recipient: E.164, or a number of the default region; over WhatsApp with or without `whatsapp:`.",
+            kinds::typed_phone_number(),
+        );
+        let options = options(fields);
+        Ok(Self { to_number: to_number?, options: options? })
+    }
+}
+
+/// A request to send to many.
+pub struct BulkRequest {
+    phone_numbers: Vec<String>,
+    options: Options,
+}
+
+impl Request for BulkRequest {
+    const NAME: &'static str = "BulkRequest";
+    const MEANING: &'static str =
+        "A message to many. One of `message`, `media_url` and `content_sid` has to be given.";
+
+    fn example() -> Option<Value> {
+        Some(json!({
+            "phone_numbers": ["+14155552671", "+14155552672"],
+            "message": "The site is closed today.",
+        }))
+    }
+}
+
+impl Declared for BulkRequest {
+    fn declare(fields: &mut impl Fields) -> Read<Self> {
+        let phone_numbers = fields.required(
+            "phone_numbers",
+            "The recipients; each is sent to once.",
+            kinds::list(1..=RECIPIENTS_MAX, kinds::any_text()),
+        );
+        let options = options(fields);
+        Ok(Self { phone_numbers: phone_numbers?, options: options? })
+    }
+}
+
+contract::request_body!(SendRequest, BulkRequest);
+
 /// What one message and many have in common.
 struct Options {
     from: Option<Address>,
@@ -271,87 +337,77 @@ struct Options {
     user_id: Option<String>,
 }
 
-/// Reads a send, reporting every fault at once; a number that is none has a problem of its own.
-fn read_send(
-    channel: Channel,
-    mut fields: Fields,
-    region: Option<phone::Region>,
-    now: UnixMs,
-) -> Result<Send, Problem> {
-    let to = fields.require_text("to_number");
-    let options = read_options(channel, &mut fields, now);
-    fields.finish()?;
-    let to = recipient(channel, &to, region).map_err(Problem::invalid_phone_number)?;
-    Ok(Send {
-        to,
-        from: options.from,
-        messaging_service_sid: options.messaging_service_sid,
-        content: options.content,
-        send_at: options.send_at,
-        category: options.category,
-        user_id: options.user_id,
-        status_callback: None,
-        id: None,
+fn options(fields: &mut impl Fields) -> Read<Options> {
+    let channel = fields.context().channel;
+    let from =
+        fields.optional("from_number", "The sender, instead of the configured one.", kinds::sender(channel));
+    let messaging_service_sid = fields.optional(
+        "messaging_service_sid",
+        "The messaging service that chooses the sender.",
+        kinds::sid("MG", MessagingServiceSid::parse),
+    );
+    let content = content(fields);
+    let validity_period_s = fields.optional(
+        "validity_period",
+        "Seconds the message may wait at Twilio.",
+        kinds::number(VALIDITY_PERIOD_S),
+    );
+    let send_at = fields.optional(
+        "send_at",
+        "Not before this time (RFC 3339). A time that has just passed is now.",
+        kinds::time_within(SCHEDULE_PAST_MAX, SCHEDULE_MAX),
+    );
+    let name = || kinds::text(0..=NAME_CHARACTERS_MAX);
+    let category = fields.optional(
+        "category",
+        "What it is about; `emergency` goes first and is held back by nothing but consent.",
+        name(),
+    );
+    let user_id = fields.optional("user_id", "Your user it is for.", name());
+    Ok(Options {
+        from: from?,
+        messaging_service_sid: messaging_service_sid?,
+        content: Content { validity_period_s: validity_period_s?, ..content? },
+        send_at: send_at?,
+        category: non_empty(category?),
+        user_id: non_empty(user_id?),
     })
 }
 
-fn read_options(channel: Channel, fields: &mut Fields, now: UnixMs) -> Options {
-    let from = fields.take("from_number", |text| sender(channel, text));
-    Options {
-        from,
-        messaging_service_sid: fields.take("messaging_service_sid", MessagingServiceSid::parse),
-        content: Content {
-            validity_period_s: fields.take_number("validity_period", 1..=VALIDITY_PERIOD_S_MAX),
-            ..read_content(fields)
-        },
-        send_at: read_send_at(fields, now),
-        category: read_name(fields, "category"),
-        user_id: read_name(fields, "user_id"),
-    }
-}
-
-/// Reads what is to be sent: a text, media, a template.
-pub(super) fn read_content(fields: &mut Fields) -> Content {
-    let content_sid = fields.take("content_sid", ContentSid::parse);
-    let content_variables = fields.take_json("content_variables");
-    let media_url = fields.take_texts("media_url", MEDIA_MAX);
-    let body = fields.take_text("message").filter(|body| !body.is_empty());
-    if body.is_none() && content_sid.is_none() && media_url.is_empty() {
+/// What is to be sent: a text, media, a template.
+pub(super) fn content(fields: &mut impl Fields) -> Read<Content> {
+    let body = fields.optional("message", "The text.", kinds::text(0..=BODY_CHARACTERS_MAX)).map(non_empty);
+    let media_url = fields.optional(
+        "media_url",
+        "Public https URLs of media, which Twilio fetches: one, or a list.",
+        kinds::media_urls(),
+    );
+    let content_sid =
+        fields.optional("content_sid", "A content template.", kinds::sid("HX", ContentSid::parse));
+    let content_variables = fields.optional(
+        "content_variables",
+        "The template's variables: an object, or its JSON as text.",
+        kinds::json_object(),
+    );
+    let has_media = contract::value(&media_url).is_some_and(|urls| !urls.is_empty());
+    if contract::value(&body).is_none() && contract::value(&content_sid).is_none() && !has_media {
         fields.fault("message", "must be given, unless media_url or content_sid is");
     }
-    let length = body.as_deref().map_or(0, |body| body.chars().count());
-    if length > segments::BODY_CHARACTERS_MAX {
-        let max = segments::BODY_CHARACTERS_MAX;
-        fields.fault("message", format!("has {length} characters, of at most {max}"));
-    }
-    if content_variables.is_some() && content_sid.is_none() {
+    if contract::value(&content_variables).is_some() && content_sid == Ok(None) {
         fields.fault("content_variables", "needs content_sid");
     }
-    if let Some(refusal) = media_url.iter().find_map(|url| check_media_url(url).err()) {
-        fields.fault("media_url", refusal.to_string());
-    }
-    Content { body, media_url, content_sid, content_variables, validity_period_s: None, other: Vec::new() }
+    Ok(Content {
+        body: body?,
+        media_url: media_url?.unwrap_or_default(),
+        content_sid: content_sid?,
+        content_variables: content_variables?,
+        validity_period_s: None,
+        other: Vec::new(),
+    })
 }
 
-/// When the message is to leave: a time that has just passed is now, an older one a mistake.
-fn read_send_at(fields: &mut Fields, now: UnixMs) -> Option<UnixMs> {
-    let at = fields.take_time("send_at")?;
-    let millis = |duration: Duration| duration.as_millis() as UnixMs;
-    if at + millis(SCHEDULE_PAST_MAX) < now {
-        fields.fault("send_at", "must not be in the past");
-    }
-    if at > now + millis(SCHEDULE_MAX) {
-        fields.fault("send_at", format!("must be within {} days", SCHEDULE_MAX.as_secs() / 86_400));
-    }
-    Some(at)
-}
-
-fn read_name(fields: &mut Fields, field: &str) -> Option<String> {
-    let name = fields.take_text(field)?;
-    if name.chars().count() > NAME_CHARACTERS_MAX {
-        fields.fault(field, format!("must have at most {NAME_CHARACTERS_MAX} characters"));
-    }
-    Some(name).filter(|name| !name.is_empty())
+fn non_empty(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
 }
 
 /// A recipient: a number, over WhatsApp with or without the channel's prefix.
@@ -363,14 +419,4 @@ fn recipient(
     let bare = typed.strip_prefix("whatsapp:").filter(|_| channel == Channel::Whatsapp).unwrap_or(typed);
     let number = phone::normalize(bare, region)?;
     Ok(Address::new(channel, &number).expect("an E.164 number is an address"))
-}
-
-/// A sender: a number, or over SMS a short code or an alphanumeric name too.
-fn sender(channel: Channel, text: &str) -> Result<Address, String> {
-    let bare = text.strip_prefix("whatsapp:").filter(|_| channel == Channel::Whatsapp).unwrap_or(text);
-    let address = Address::new(channel, bare.trim()).map_err(|error| error.to_string())?;
-    if address.bare().starts_with('+') && !address.is_e164() {
-        return Err("is not a number in E.164 form, such as +15005550006".to_owned());
-    }
-    Ok(address)
 }

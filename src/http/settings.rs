@@ -1,16 +1,20 @@
 //! An organization's account at Twilio, seen and changed by its administrators. No secret leaves by here.
 
+use std::collections::HashSet;
+
 use actix_web::web;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::{
     State,
     auth::{Caller, Right},
-    fields::Fields,
-    openapi::{self, ReadProblems, WriteProblems},
+    contract::{
+        self, Body, Context, Declared, Fields, Read, Request, kinds,
+        operations::{self, ReadProblems, WriteProblems},
+    },
     problem::{FieldError, Problem},
 };
 use crate::{
@@ -19,12 +23,8 @@ use crate::{
         saved::Source,
     },
     domain::{AccountSettings, NamedSecret},
-    phone,
     twilio::{AccountSid, Address, Channel, MessagingServiceSid},
 };
-
-/// The longest secret that is taken, in bytes; Twilio's own have 32 characters.
-const SECRET_BYTES_MAX: usize = 256;
 
 /// The shortest token of which the last characters are shown.
 const SHOWN_TOKEN_CHARACTERS_MIN: usize = 16;
@@ -40,12 +40,6 @@ const SHARED_KEY_ID_BYTES_MAX: usize = 64;
 
 /// The hexadecimal digits of a SID.
 const SID_DIGITS: usize = 32;
-
-/// The digits of a short code.
-const SHORT_CODE_DIGITS: std::ops::RangeInclusive<usize> = 3..=6;
-
-/// The most characters of an alphanumeric sender. Source: <https://www.twilio.com/docs/glossary/what-alphanumeric-sender-id>.
-const ALPHANUMERIC_CHARACTERS_MAX: usize = 11;
 
 /// The settings as they are shown: all of them but the secrets.
 #[derive(Debug, Serialize, ToSchema)]
@@ -81,7 +75,7 @@ pub struct WebhookUrls {
 ///
 /// With the URLs that Twilio has to be given.
 #[utoipa::path(
-    get, path = "/api/sms/settings", tags = [openapi::TAG, openapi::SETUP], operation_id = "getSettings",
+    get, path = "/api/sms/settings", tags = [operations::TAG, operations::SETUP], operation_id = "getSettings",
     responses(ReadProblems, (status = 200, body = SettingsAnswer, description = "the settings")),
 )]
 pub async fn show(state: web::Data<State>, caller: Caller) -> Result<web::Json<SettingsAnswer>, Problem> {
@@ -95,18 +89,18 @@ pub async fn show(state: web::Data<State>, caller: Caller) -> Result<web::Json<S
 ///
 /// What is left out stays, and null clears. Every instance uses the new settings within a second.
 #[utoipa::path(
-    post, path = "/api/sms/settings", tags = [openapi::TAG, openapi::SETUP], operation_id = "changeSettings",
-    request_body = openapi::SettingsRequest,
+    post, path = "/api/sms/settings", tags = [operations::TAG, operations::SETUP], operation_id = "changeSettings",
+    request_body = SettingsRequest,
     responses(WriteProblems, (status = 200, body = SettingsAnswer, description = "the settings")),
 )]
 pub async fn save(
     state: web::Data<State>,
     caller: Caller,
-    fields: Fields,
+    body: Body,
 ) -> Result<web::Json<SettingsAnswer>, Problem> {
     caller.require(Right::Administer)?;
     // Nothing to change does not make the configured account a saved one, which it would not follow any more.
-    if fields.is_empty()
+    if body.is_empty()
         && matches!(
             state.app.accounts.of(&caller.organization).settings().await?,
             Some((Source::Environment, _))
@@ -114,7 +108,7 @@ pub async fn save(
     {
         return show(state, caller).await;
     }
-    let change = read_change(fields, state.app.settings().default_region);
+    let change = read_change(body, &state.context());
     // A caller that hangs up must not leave a claim on an account behind that no settings go by.
     let saving = {
         let state = state.clone();
@@ -156,52 +150,105 @@ fn last_characters(token: &SecretString) -> Option<String> {
     (characters >= SHOWN_TOKEN_CHARACTERS_MIN).then(|| token.expose_secret().chars().skip(hidden).collect())
 }
 
-/// Reads a change. What is wrong with it is in it, to be told together with what does not fit the settings that are there.
-fn read_change(mut fields: Fields, region: Option<phone::Region>) -> Change {
-    let account_sid = fields.take_change("account_sid", AccountSid::parse);
-    let auth_token = fields.take_change("auth_token", secret);
-    let api_key_secret = fields.take_change("api_key_secret", secret);
-    let kept = [
-        ("account_sid", matches!(account_sid, Some(None))),
-        ("auth_token", matches!(auth_token, Some(None))),
-        ("api_key_secret", matches!(api_key_secret, Some(None))),
-    ];
-    let api_key_sid = fields.take_change("api_key_sid", api_key_sid);
-    for (field, is_null) in kept {
-        // The secret of a key goes with the key.
-        let is_gone = field == "api_key_secret" && matches!(api_key_sid, Some(None));
-        if is_null && !is_gone {
-            fields.fault(field, "cannot be cleared; leave it out to keep it");
-        }
+/// A request to change the settings.
+///
+/// What cannot be read of it is left out, so that what does not fit the settings that are there is told together with what
+/// is wrong in itself.
+pub struct SettingsRequest(Change);
+
+impl Request for SettingsRequest {
+    const NAME: &'static str = "SettingsRequest";
+    const MEANING: &'static str = "Settings to change; what is left out stays, null clears. The first ones need `account_sid` and `auth_token`.";
+
+    fn example() -> Option<Value> {
+        Some(json!({ "phone_number": "+15005550006" }))
     }
-    let change = Change {
-        account_sid: account_sid.flatten(),
-        auth_token: auth_token.flatten(),
-        auth_token_secondary: fields.take_change("auth_token_secondary", secret),
-        phone_number: fields.take_change("phone_number", |text| sender(Channel::Sms, text, region)),
-        whatsapp_number: fields
-            .take_change("whatsapp_number", |text| sender(Channel::Whatsapp, text, region)),
-        messaging_service_sid: fields.take_change("messaging_service_sid", MessagingServiceSid::parse),
-        api_key_sid,
-        api_key_secret: api_key_secret.flatten(),
-        shared_keys: shared_keys(&mut fields),
-        require_shared_key: fields.take_switch("require_shared_key"),
-        faults: Vec::new(),
-    };
-    let faults = fields.into_faults();
-    let faults = faults.into_iter().map(|FieldError { field, detail }| Fault { field, detail });
-    Change { faults: faults.collect(), ..change }
 }
 
-fn secret(text: &str) -> Result<SecretString, String> {
-    let is_one =
-        (1..=SECRET_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
-    if is_one {
-        Ok(text.into())
-    } else {
-        Err(format!("must be 1 to {SECRET_BYTES_MAX} printable ASCII characters without blanks"))
+impl Declared for SettingsRequest {
+    fn declare(fields: &mut impl Fields) -> Read<Self> {
+        let account_sid = fields.replace("account_sid", "The account.", kinds::sid("AC", AccountSid::parse));
+        let auth_token = fields.replace(
+            "auth_token",
+            "Its token, which verifies webhooks, and signs calls where there is no API key. Never shown again.",
+            kinds::secret(),
+        );
+        let auth_token_secondary = fields.change(
+            "auth_token_secondary",
+            "A second token that webhooks may be signed with, during a rotation.",
+            kinds::secret(),
+        );
+        let phone_number =
+            fields.change("phone_number", "The sender of SMS and MMS.", kinds::sender(Channel::Sms));
+        let whatsapp_number =
+            fields.change("whatsapp_number", "The sender over WhatsApp.", kinds::sender(Channel::Whatsapp));
+        let messaging_service_sid = fields.change(
+            "messaging_service_sid",
+            "The messaging service that chooses the sender.",
+            kinds::sid("MG", MessagingServiceSid::parse),
+        );
+        let api_key_sid = fields.change(
+            "api_key_sid",
+            "An API key that signs calls in place of the token.",
+            kinds::sid("SK", api_key_sid),
+        );
+        let api_key_secret = fields.change("api_key_secret", "Its secret.", kinds::secret());
+        let shared_keys = fields.change(
+            "shared_keys",
+            "Twilio's shared keys, which sign webhooks; all of them.",
+            kinds::list(0..=SHARED_KEYS_MAX, kinds::object::<SharedKeyRequest>()),
+        );
+        let require_shared_key = fields.optional(
+            "require_shared_key",
+            "Refuses webhooks that only an auth token signed.",
+            kinds::switch(),
+        );
+        // The secret of a key goes with the key.
+        if matches!(api_key_secret, Ok(Some(None))) && !matches!(api_key_sid, Ok(Some(None))) {
+            fields.fault("api_key_secret", "cannot be cleared; leave it out to keep it");
+        }
+        let shared_keys = shared_keys.unwrap_or_default().map(Option::unwrap_or_default);
+        let mut ids = HashSet::new();
+        if shared_keys.iter().flatten().any(|SharedKeyRequest(key)| !ids.insert(&key.id)) {
+            fields.fault("shared_keys", "must have different ids");
+        }
+        Ok(Self(Change {
+            account_sid: account_sid.unwrap_or_default(),
+            auth_token: auth_token.unwrap_or_default(),
+            auth_token_secondary: auth_token_secondary.unwrap_or_default(),
+            phone_number: phone_number.unwrap_or_default(),
+            whatsapp_number: whatsapp_number.unwrap_or_default(),
+            messaging_service_sid: messaging_service_sid.unwrap_or_default(),
+            api_key_sid: api_key_sid.unwrap_or_default(),
+            api_key_secret: api_key_secret.unwrap_or_default().flatten(),
+            shared_keys: shared_keys.map(|keys| keys.into_iter().map(|SharedKeyRequest(key)| key).collect()),
+            require_shared_key: require_shared_key.unwrap_or_default(),
+            faults: Vec::new(),
+        }))
     }
 }
+
+/// A shared key to be saved.
+struct SharedKeyRequest(NamedSecret);
+
+impl Request for SharedKeyRequest {
+    const NAME: &'static str = "SharedKeyRequest";
+    const MEANING: &'static str = "A shared key.";
+}
+
+impl Declared for SharedKeyRequest {
+    fn declare(fields: &mut impl Fields) -> Read<Self> {
+        let id = fields.required(
+            "id",
+            "Its id, as it is at Twilio.",
+            kinds::shared_key_id(SHARED_KEY_ID_BYTES_MAX),
+        );
+        let secret = fields.required("secret", "Its secret.", kinds::secret());
+        Ok(Self(NamedSecret { id: id?, secret: secret? }))
+    }
+}
+
+contract::request_body!(SettingsRequest);
 
 fn api_key_sid(text: &str) -> Result<String, &'static str> {
     let digits = text.strip_prefix("SK").filter(|digits| digits.len() == SID_DIGITS);
@@ -211,60 +258,12 @@ fn api_key_sid(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// A sender: a number, or over SMS a short code or an alphanumeric name too.
-fn sender(channel: Channel, text: &str, region: Option<phone::Region>) -> Result<Address, String> {
-    let typed =
-        text.strip_prefix("whatsapp:").filter(|_| channel == Channel::Whatsapp).unwrap_or(text).trim();
-    let is_digits = typed.bytes().all(|byte| byte.is_ascii_digit());
-    let is_short_code = is_digits && SHORT_CODE_DIGITS.contains(&typed.len());
-    let is_name = typed.len() <= ALPHANUMERIC_CHARACTERS_MAX
-        && typed.bytes().any(|byte| byte.is_ascii_alphabetic())
-        && typed.bytes().all(|byte| byte.is_ascii_alphanumeric() || b" +-_&".contains(&byte));
-    let bare = if channel == Channel::Sms && (is_short_code || is_name) {
-        typed.to_owned()
-    } else {
-        phone::normalize(typed, region)
-            .map_err(|error| format!("{error}: expected a number such as +15005550006"))?
-    };
-    Address::new(channel, &bare).map_err(|error| error.to_string())
-}
-
-fn shared_keys(fields: &mut Fields) -> Option<Vec<NamedSecret>> {
-    let keys = match fields.take_value("shared_keys")? {
-        Value::Null => return Some(Vec::new()),
-        Value::Array(keys) if keys.len() <= SHARED_KEYS_MAX => keys,
-        _ => {
-            fields.fault("shared_keys", format!("must be a list of at most {SHARED_KEYS_MAX} keys"));
-            return None;
-        }
-    };
-    let mut read: Vec<NamedSecret> = Vec::with_capacity(keys.len());
-    for (index, key) in keys.iter().enumerate() {
-        match shared_key(key) {
-            Ok(key) if read.iter().any(|other| other.id == key.id) => {
-                fields.fault("shared_keys", format!("the key {index} has the id of another one"));
-            }
-            Ok(key) => read.push(key),
-            Err(detail) => fields.fault("shared_keys", format!("the key {index} {detail}")),
-        }
-    }
-    Some(read)
-}
-
-fn shared_key(key: &Value) -> Result<NamedSecret, String> {
-    let key = key.as_object().filter(|key| key.len() == 2);
-    let text = |name: &str| key.and_then(|key| key.get(name)?.as_str());
-    let (Some(id), Some(text)) = (text("id"), text("secret")) else {
-        return Err("must be an object of an id and a secret, both texts".to_owned());
-    };
-    // The id travels in a header, between commas and behind an equals sign.
-    let is_id = (1..=SHARED_KEY_ID_BYTES_MAX).contains(&id.len())
-        && id.bytes().all(|byte| byte.is_ascii_graphic() && !b",=".contains(&byte));
-    if !is_id {
-        return Err(format!("must have an id of 1 to {SHARED_KEY_ID_BYTES_MAX} letters, digits and dashes"));
-    }
-    let secret = secret(text).map_err(|detail| format!("has a secret that {detail}"))?;
-    Ok(NamedSecret { id: id.to_owned(), secret })
+/// The change that `body` asks for, with everything that is wrong with it.
+fn read_change(body: Body, context: &Context) -> Change {
+    let (read, faults) = body.read_with_faults(context);
+    let SettingsRequest(change) = read.expect("a change is read as far as it can be");
+    let faults = faults.into_listed().into_iter().map(|FieldError { field, detail }| Fault { field, detail });
+    Change { faults: faults.collect(), ..change }
 }
 
 #[cfg(test)]
@@ -277,25 +276,5 @@ mod tests {
         for short in ["", "abc", "0123456789abcde"] {
             assert_eq!(last_characters(&short.into()), None);
         }
-    }
-
-    #[test]
-    fn a_sender_is_a_number_a_short_code_or_a_name() {
-        let us = "US".parse().ok();
-        let sms =
-            |text: &str, region| sender(Channel::Sms, text, region).map(|sender| sender.bare().to_owned());
-        assert_eq!(sms(" +1 (500) 555-0006", None).as_deref(), Ok("+15005550006"));
-        assert_eq!(sms("(415) 555-2671", us).as_deref(), Ok("+14155552671"));
-        assert_eq!(sms("12345", us).as_deref(), Ok("12345"));
-        assert_eq!(sms("My Shop", None).as_deref(), Ok("My Shop"));
-        for wrong in
-            ["", "+12", "4155552671", "12", "A shop with a long name", "whatsapp:+15005550006", "x\ny"]
-        {
-            assert!(sms(wrong, None).is_err(), "{wrong}");
-        }
-        let whatsapp = |text| sender(Channel::Whatsapp, text, None).map(|sender| sender.to_twilio());
-        assert_eq!(whatsapp("whatsapp:+15005550006").as_deref(), Ok("whatsapp:+15005550006"));
-        assert_eq!(whatsapp("+15005550006").as_deref(), Ok("whatsapp:+15005550006"));
-        assert!(whatsapp("12345").is_err() && whatsapp("My Shop").is_err());
     }
 }

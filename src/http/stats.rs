@@ -1,18 +1,20 @@
 //! What happened lately, in numbers.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use jiff::{Span, SpanRelativeTo};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     State,
     auth::{Caller, Right},
-    openapi::{self, ReadProblems},
+    contract::{
+        self, Declared, Fields, Read, kinds,
+        operations::{self, ReadProblems},
+    },
     problem::Problem,
-    query, time,
+    time,
 };
 use crate::{
     app::reads::stats::{Stats, unit_of},
@@ -21,10 +23,10 @@ use crate::{
 };
 
 /// The window, unless the caller asks for another.
-const WINDOW_DEFAULT: &str = "1h";
+const WINDOW_DEFAULT: Duration = Duration::from_secs(60 * 60);
 
-/// The longest window, in milliseconds: 30 days.
-const WINDOW_MS_MAX: UnixMs = 30 * 24 * 60 * 60 * 1_000;
+/// The longest window: 30 days.
+const WINDOW_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// The most parts of a window.
 const BUCKETS_MAX: UnixMs = 1_500;
@@ -33,17 +35,42 @@ const BUCKETS_MAX: UnixMs = 1_500;
 const BUCKETS_DEFAULT: UnixMs = 60;
 
 /// The query of `GET /api/sms/stats`.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct Query {
-    /// How far back: `15m`, `1h`, `7d`; up to `30d`.
-    #[param(example = "1h")]
-    window: Option<String>,
-    /// The length of a part: whole minutes, for windows over a day whole hours.
-    #[param(example = "1m")]
-    bucket: Option<String>,
+struct StatsQuery {
+    window_ms: UnixMs,
+    bucket_ms: UnixMs,
 }
+
+impl Declared for StatsQuery {
+    fn declare(fields: &mut impl Fields) -> Read<Self> {
+        let ms = |span: Option<Duration>| span.map(|span| span.as_millis() as UnixMs);
+        let window = fields.optional(
+            "window",
+            "How far back: `15m`, `1h`, `7d`; up to `30d`. `1h` if left out.",
+            kinds::span(WINDOW_MAX, "1h"),
+        );
+        let bucket = fields.optional(
+            "bucket",
+            "The length of a part: whole minutes, for windows over a day whole hours. A sixtieth of the window if left out.",
+            kinds::span(WINDOW_MAX, "1m"),
+        );
+        let window_ms = ms(window?).unwrap_or(WINDOW_DEFAULT.as_millis() as UnixMs);
+        let unit_ms = unit_of(window_ms).ms();
+        if window_ms < unit_ms {
+            fields.fault("window", "must be a time from 1m to 30d, such as 1h");
+        }
+        let bucket_ms =
+            ms(bucket?).unwrap_or_else(|| window_ms.div_ceil(BUCKETS_DEFAULT).div_ceil(unit_ms) * unit_ms);
+        if bucket_ms == 0 || bucket_ms % unit_ms != 0 || bucket_ms > window_ms {
+            let unit = if unit_ms == 60_000 { "minutes" } else { "hours" };
+            fields.fault("bucket", format!("must be whole {unit}, and no longer than the window"));
+        } else if window_ms.div_ceil(bucket_ms) > BUCKETS_MAX {
+            fields.fault("bucket", format!("must part the window into at most {BUCKETS_MAX}"));
+        }
+        Ok(Self { window_ms, bucket_ms })
+    }
+}
+
+contract::parameters!(Query: StatsQuery);
 
 /// The numbers as the API shows them.
 #[derive(Debug, Serialize, ToSchema)]
@@ -121,7 +148,7 @@ impl Shown {
 ///
 /// Counted by when each status was heard of, over a window that ends now.
 #[utoipa::path(
-    get, path = "/api/sms/stats", tags = [openapi::TAG, openapi::EVENTS], operation_id = "getStats", params(Query),
+    get, path = "/api/sms/stats", tags = [operations::TAG, operations::EVENTS], operation_id = "getStats", params(StatsQuery),
     responses(ReadProblems, (status = 200, body = Shown, description = "the numbers")),
 )]
 pub async fn stats(
@@ -130,29 +157,7 @@ pub async fn stats(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Read)?;
-    let query: Query = query::read(&request)?;
-    let window_ms = read_ms("window", query.window.as_deref().unwrap_or(WINDOW_DEFAULT))?;
-    let unit_ms = unit_of(window_ms).ms();
-    if !(unit_ms..=WINDOW_MS_MAX).contains(&window_ms) {
-        return Err(Problem::invalid_field("window", "must be a time from 1m to 30d, such as 1h"));
-    }
-    let bucket_ms = match &query.bucket {
-        Some(bucket) => read_ms("bucket", bucket)?,
-        None => window_ms.div_ceil(BUCKETS_DEFAULT).div_ceil(unit_ms) * unit_ms,
-    };
-    if bucket_ms == 0 || bucket_ms % unit_ms != 0 || bucket_ms > window_ms {
-        let unit = if unit_ms == 60_000 { "minutes" } else { "hours" };
-        return Err(Problem::invalid_field(
-            "bucket",
-            format!("must be whole {unit}, and no longer than the window"),
-        ));
-    }
-    if window_ms.div_ceil(bucket_ms) > BUCKETS_MAX {
-        return Err(Problem::invalid_field(
-            "bucket",
-            format!("must part the window into at most {BUCKETS_MAX}"),
-        ));
-    }
+    let StatsQuery { window_ms, bucket_ms } = contract::query(&request, &state.context())?;
     let stats = state.app.reads.of(&caller.organization).stats(window_ms, bucket_ms).await?;
     Ok(HttpResponse::Ok().json(Shown::of(stats, bucket_ms)))
 }
@@ -165,14 +170,4 @@ fn span(ms: UnixMs) -> String {
         (0, _) => format!("{}h", minutes / 60),
         _ => format!("{minutes}m"),
     }
-}
-
-/// A time such as `90s`, `15m`, `1h`, `7d`.
-fn read_ms(field: &str, text: &str) -> Result<UnixMs, Problem> {
-    let span = text.parse::<Span>().ok();
-    let ms =
-        span.and_then(|span| span.total((jiff::Unit::Millisecond, SpanRelativeTo::days_are_24_hours())).ok());
-    ms.filter(|ms| (0.0..=WINDOW_MS_MAX as f64 * 2.0).contains(ms))
-        .map(|ms| ms as UnixMs)
-        .ok_or_else(|| Problem::invalid_field(field, "must be a time such as 15m, 1h or 7d"))
 }

@@ -9,11 +9,13 @@ use jiff::Timestamp;
 use reqwest::Url;
 
 use super::errors::ApiError;
-use crate::twilio::{Address, Channel, ContentSid, Form, MessagingServiceSid, segments::BODY_CHARACTERS_MAX};
+use crate::twilio::{
+    Address, Channel, ContentSid, Form, MessagingServiceSid,
+    limits::{MEDIA_MAX, VALIDITY_PERIOD_S},
+    segments::BODY_CHARACTERS_MAX,
+};
 
-const MEDIA_MAX: usize = 10;
 const STATUS_CALLBACK_CHARACTERS_MAX: usize = 4000;
-const VALIDITY_PERIOD_S_MAX: u32 = 36_000;
 /// How far ahead a message may be scheduled. Source: <https://www.twilio.com/docs/messaging/features/message-scheduling>.
 const SCHEDULED_AHEAD: [Duration; 2] = [Duration::from_secs(300), Duration::from_secs(35 * 24 * 60 * 60)];
 /// The sender of Twilio's test credentials, and the only one that works with them.
@@ -160,11 +162,11 @@ impl Parameters<'_> {
     fn check_validity_period(&self) -> Result<(), ApiError> {
         let Some(text) = self.get("ValidityPeriod") else { return Ok(()) };
         let seconds = text.parse::<u32>().ok();
-        if seconds.is_some_and(|seconds| (1..=VALIDITY_PERIOD_S_MAX).contains(&seconds)) {
+        if seconds.is_some_and(|seconds| VALIDITY_PERIOD_S.contains(&seconds)) {
             return Ok(());
         }
-        let reason =
-            format!("The validity period {text} is invalid: it must be 1 to {VALIDITY_PERIOD_S_MAX}");
+        let (min, max) = (VALIDITY_PERIOD_S.start(), VALIDITY_PERIOD_S.end());
+        let reason = format!("The validity period {text} is invalid: it must be {min} to {max}");
         Err(ApiError::bad_request(21624, reason))
     }
 

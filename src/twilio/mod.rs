@@ -6,6 +6,7 @@ pub mod credentials;
 pub mod error_code;
 pub mod form;
 pub mod keyword;
+pub mod limits;
 pub mod message_status;
 mod phrase;
 pub mod poster;

@@ -123,10 +123,9 @@ impl ListMessages {
 }
 
 /// What Twilio knows of a number's line. Source: <https://www.twilio.com/docs/lookup/v2-api/line-type-intelligence>.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Line {
     /// `mobile`, `landline`, `fixedVoip`, `nonFixedVoip`, `tollFree` and so on.
-    #[serde(rename = "type")]
     pub kind: Option<String>,
     /// Who runs it.
     pub carrier_name: Option<String>,

@@ -109,7 +109,8 @@ async fn every_example_works_as_it_stands(on: On) {
     for (method, path, told) in operations {
         let mut target = path.replace("{batch_id}", &batch_id).replace("{message_sid}", &message_sid);
         for parameter in told["parameters"].as_array().into_iter().flatten() {
-            if let (Some(name), Some(example)) = (parameter["name"].as_str(), parameter["example"].as_str()) {
+            let example = parameter["schema"]["examples"][0].as_str();
+            if let (Some(name), Some(example)) = (parameter["name"].as_str(), example) {
                 target = target.replace(&format!("{{{name}}}"), example);
             }
         }

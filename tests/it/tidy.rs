@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("domain", &["twilio"]),
     // Leaves: no more than a type or a function of the layers above.
     ("clock", &["domain::UnixMs"]),
-    ("phone", &["twilio::address"]),
+    ("phone", &["twilio"]),
     ("public_host", &[]),
     ("telemetry", &[]),
     ("metrics", &[]),

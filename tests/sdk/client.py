@@ -73,6 +73,8 @@ while True:
         break
 assert seen == PEOPLE, seen
 
-events = list_events.sync(client=client, batch_id=accepted.batch_id, type_="delivery").events
+events = list_events.sync(
+    client=client, batch_id=accepted.batch_id, type_=models.ListEventsType.DELIVERY
+).events
 assert events and all(isinstance(event, models.DeliveryEvent) for event in events), events
 print("ok")

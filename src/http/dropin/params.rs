@@ -27,7 +27,11 @@ use crate::{
     http::{FORM_BYTES_MAX, verification::BODY_TIME_MAX},
     phone,
     public_host::{self, UrlRefusal},
-    twilio::{Address, Channel, ContentSid, Form, MessagingServiceSid, segments::BODY_CHARACTERS_MAX},
+    twilio::{
+        Address, Channel, ContentSid, Form, MessagingServiceSid,
+        limits::{MEDIA_MAX, SHORT_CODE_DIGITS, VALIDITY_PERIOD_S},
+        segments::BODY_CHARACTERS_MAX,
+    },
 };
 
 /// Parameters that are read here; all others go on to Twilio as they are.
@@ -44,15 +48,6 @@ const READ: [&str; 11] = [
     "To",
     "ValidityPeriod",
 ];
-
-/// The most media files with one message.
-const MEDIA_MAX: usize = 10;
-
-/// The longest that a message may wait at Twilio, in seconds.
-const VALIDITY_PERIOD_S_MAX: u32 = 36_000;
-
-/// Digits of a short code.
-const SHORT_CODE_DIGITS: std::ops::RangeInclusive<usize> = 3..=8;
 
 /// The body of a request: a form, as it came.
 pub struct FormBody(Bytes);
@@ -177,10 +172,10 @@ impl Parameters<'_> {
     fn validity_period(&self) -> Result<Option<u32>, ApiError> {
         let Some(text) = self.get("ValidityPeriod") else { return Ok(None) };
         match text.parse() {
-            Ok(seconds) if (1..=VALIDITY_PERIOD_S_MAX).contains(&seconds) => Ok(Some(seconds)),
+            Ok(seconds) if VALIDITY_PERIOD_S.contains(&seconds) => Ok(Some(seconds)),
             _ => {
-                let reason = format!("it must be 1 to {VALIDITY_PERIOD_S_MAX}");
-                let message = format!("The validity period {text} is invalid: {reason}");
+                let (min, max) = (VALIDITY_PERIOD_S.start(), VALIDITY_PERIOD_S.end());
+                let message = format!("The validity period {text} is invalid: it must be {min} to {max}");
                 Err(ApiError::bad_request(21624, message))
             }
         }

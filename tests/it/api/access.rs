@@ -234,13 +234,24 @@ async fn faulty_requests_name_every_fault(on: On) {
         ("/api/sms/events?cursor=x", "cursor"),
         ("/api/sms/events?type=x", "type"),
         ("/api/sms/events?x=1", "x"),
-        ("/api/sms/events?limit=1&limit=2", "query"),
+        ("/api/sms/events?limit=1&limit=2", "limit"),
         ("/api/sms/messages?channel=fax", "channel"),
         ("/api/sms/message-status/x?refresh=perhaps", "refresh"),
     ] {
         let (status, problem) = get(path).await;
         assert_eq!((status, &problem["errors"][0]["field"]), (422, &json!(field)), "{path}");
     }
+    let (status, problem) = get("/api/sms/messages?channel=fax&limit=0&since=now&until=1&x=1").await;
+    let named = |problem: &Value| {
+        let errors = problem["errors"].as_array().unwrap().iter();
+        errors.map(|error| error["field"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!((status, named(&problem).join(" ").as_str()), (422, "channel since until limit x"));
+    let many: serde_json::Map<String, Value> =
+        (0..60).map(|number| (format!("field{number}"), json!(1))).collect();
+    let (status, problem) = post(&many.into()).await;
+    assert_eq!((status, named(&problem).len()), (422, 50));
+    assert!(problem["detail"].as_str().unwrap().ends_with(" and further ones"), "{problem}");
     assert_eq!(get("/api/sms/message-status/x").await.0, 404);
     assert_eq!(get("/api/sms/nothing").await.0, 404);
     assert_eq!(answer(service.anonymous(Method::GET, "/api/sms/nothing")).await.0, 401);

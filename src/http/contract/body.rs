@@ -1,0 +1,120 @@
+//! The body of a request: one JSON object.
+
+use std::fmt;
+
+use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header::CONTENT_TYPE, web};
+use futures_util::future::LocalBoxFuture;
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::{Context, Declared, Read, faults::Faults, given::Given};
+use crate::http::{
+    problem::{Code, Problem},
+    verification::BODY_TIME_MAX,
+};
+
+/// The longest body of the application's side, in bytes.
+const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// A JSON object that was sent.
+#[derive(Debug)]
+pub struct Body(Given);
+
+impl Body {
+    /// Whether nothing is given.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Equal exactly for equal bodies, however they are spaced and in which order their fields come.
+    pub fn fingerprint(&self) -> String {
+        hex::encode(Sha256::digest(self.0.to_json()))
+    }
+
+    /// Reads a `T`, or answers with everything that is wrong with it.
+    pub fn read<T: Declared>(self, context: &Context) -> Result<T, Problem> {
+        self.0.read_whole(context)
+    }
+
+    /// Reads a `T`, and gathers what is wrong with it.
+    pub fn read_with_faults<T: Declared>(self, context: &Context) -> (Read<T>, Faults) {
+        self.0.read(context)
+    }
+}
+
+impl<'de> Deserialize<'de> for Body {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Given;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Given, A::Error> {
+                let mut given = Given::object(Map::new());
+                while let Some((name, value)) = map.next_entry::<String, Value>()? {
+                    given.add(name, value);
+                }
+                Ok(given)
+            }
+        }
+
+        deserializer.deserialize_map(Object).map(Body)
+    }
+}
+
+impl FromRequest for Body {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let essence = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let essence = essence.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        let is_json = essence.eq_ignore_ascii_case("application/json") || essence.ends_with("+json");
+        let body = web::Payload::from_request(request, payload);
+        Box::pin(async move {
+            if !is_json {
+                return Err(Problem::new(
+                    Code::UnsupportedMediaType,
+                    "the body is not declared as JSON",
+                    "send Content-Type: application/json",
+                ));
+            }
+            let unreadable =
+                |_| Problem::new(Code::BadRequest, "the body could not be read", "send it again");
+            let body = body.await.map_err(unreadable)?;
+            let body = tokio::time::timeout(BODY_TIME_MAX, body.to_bytes_limited(BODY_BYTES_MAX));
+            let body = body.await.map_err(|_| too_slow())?.map_err(|_| too_large(BODY_BYTES_MAX))?;
+            let body = body.map_err(unreadable)?;
+            match serde_json::from_slice(&body) {
+                Ok(body) => Ok(body),
+                Err(error) if error.is_data() => {
+                    Err(Problem::new(Code::BadRequest, "the body is not a JSON object", "send a JSON object"))
+                }
+                Err(error) => Err(Problem::new(
+                    Code::BadRequest,
+                    format!("the body is not JSON: line {}, column {}", error.line(), error.column()),
+                    "send a JSON object in UTF-8",
+                )),
+            }
+        })
+    }
+}
+
+/// 408 for a body that took longer than [`BODY_TIME_MAX`].
+fn too_slow() -> Problem {
+    let detail = format!("the body took longer than {} s", BODY_TIME_MAX.as_secs());
+    Problem::new(Code::RequestTimeout, detail, "send it again, without pauses")
+}
+
+/// 413 for a body over `max` bytes.
+pub fn too_large(max: usize) -> Problem {
+    Problem::new(Code::PayloadTooLarge, format!("the body is longer than {max} bytes"), "send less")
+}

@@ -1,0 +1,434 @@
+//! The kinds of fields: of each, how it is read and how it is documented, in one value.
+
+use std::{fmt, ops::RangeInclusive, str::FromStr, time::Duration};
+
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+use super::{
+    Context, Request,
+    faults::Fault,
+    given::Given,
+    schema::{self, Names},
+    words::Words,
+};
+use crate::{
+    domain::UnixMs,
+    phone,
+    public_host::check_media_url,
+    twilio::{Address, Channel, limits::MEDIA_MAX},
+};
+
+/// The longest secret that is taken, in bytes; Twilio's own have 32 characters.
+const SECRET_BYTES_MAX: usize = 256;
+
+/// The longest id of a user, in characters.
+pub const USER_CHARACTERS_MAX: usize = 255;
+
+/// A kind of field.
+pub trait Kind {
+    /// What it is read into.
+    type Value;
+
+    /// Reads what was given as JSON.
+    fn read(&self, given: Value, context: &Context) -> Result<Self::Value, Fault>;
+
+    /// Reads what was given as text, as all is that stands in a URL.
+    fn read_text(&self, given: String, context: &Context) -> Result<Self::Value, Fault> {
+        self.read(Value::String(given), context)
+    }
+
+    /// How the document describes it.
+    fn schema(&self, names: &mut Names) -> Value;
+}
+
+/// See [`text_read`].
+struct Text<R> {
+    schema: Value,
+    read: R,
+}
+
+impl<T, R: Fn(String, &Context) -> Result<T, Fault>> Kind for Text<R> {
+    type Value = T;
+
+    fn read(&self, given: Value, context: &Context) -> Result<T, Fault> {
+        match given {
+            Value::String(text) => (self.read)(text, context),
+            _ => Err("must be a text".into()),
+        }
+    }
+
+    fn schema(&self, _: &mut Names) -> Value {
+        self.schema.clone()
+    }
+}
+
+/// A text that `read` makes something of.
+fn text_read<T, R: Fn(String, &Context) -> Result<T, Fault>>(schema: Value, read: R) -> Text<R> {
+    Text { schema, read }
+}
+
+/// A text of which the length in characters is within `length`.
+pub fn text(length: RangeInclusive<usize>) -> impl Kind<Value = String> {
+    let (min, max) = (*length.start(), *length.end());
+    let mut schema = json!({ "type": "string", "maxLength": max });
+    if min > 0 {
+        schema["minLength"] = min.into();
+    }
+    text_read(schema, move |text, _| match text.chars().count() {
+        characters if length.contains(&characters) => Ok(text),
+        characters if min == 0 => Err(format!("has {characters} characters, of at most {max}").into()),
+        characters => Err(format!("has {characters} characters, and must have {min} to {max}").into()),
+    })
+}
+
+/// The id of a user, which is the application's business; here it only has to fit.
+pub fn user_id() -> impl Kind<Value = String> {
+    text_read(
+        json!({ "type": "string", "minLength": 1, "maxLength": USER_CHARACTERS_MAX, "examples": ["ada"] }),
+        |text, _| {
+            if (1..=USER_CHARACTERS_MAX).contains(&text.chars().count()) {
+                Ok(text)
+            } else {
+                Err(format!("must have 1 to {USER_CHARACTERS_MAX} characters").into())
+            }
+        },
+    )
+}
+
+/// Any text.
+pub fn any_text() -> impl Kind<Value = String> {
+    text_read(json!({ "type": "string" }), |text, _| Ok(text))
+}
+
+/// Visible ASCII characters and blanks, as many as `length` says.
+pub fn visible_ascii(length: RangeInclusive<usize>) -> impl Kind<Value = String> {
+    let (min, max) = (*length.start(), *length.end());
+    text_read(json!({ "type": "string", "minLength": min, "maxLength": max }), move |text, _| {
+        if length.contains(&text.len()) && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+            Ok(text)
+        } else {
+            Err(format!("must be {min} to {max} visible ASCII characters").into())
+        }
+    })
+}
+
+/// A phone number as people type it, to be read into E.164 when everything else is known to be good: one that is none has
+/// a code of its own.
+pub fn typed_phone_number() -> impl Kind<Value = String> {
+    text_read(json!({ "type": "string", "examples": ["+14155552671"] }), |text, _| {
+        if text.trim().is_empty() { Err("must not be empty".into()) } else { Ok(text) }
+    })
+}
+
+/// A person to look for: a phone number in E.164, else the address as it was given.
+pub fn person() -> impl Kind<Value = String> {
+    text_read(json!({ "type": "string", "examples": ["+14155552671"] }), |text, context| {
+        let bare = text.strip_prefix("whatsapp:").unwrap_or(&text);
+        // A form-encoded query turns a `+` that is not escaped into a blank.
+        let plus = bare.strip_prefix(' ').map(|digits| format!("+{digits}"));
+        let bare = plus.as_deref().unwrap_or(bare);
+        Ok(phone::normalize(bare, context.region).unwrap_or_else(|_| bare.to_owned()))
+    })
+}
+
+/// A sender over `channel`.
+pub fn sender(channel: Channel) -> impl Kind<Value = Address> {
+    text_read(json!({ "type": "string", "examples": ["+15005550006"] }), move |text, context| {
+        phone::sender(channel, &text, context.region).map_err(|error| error.to_string().into())
+    })
+}
+
+/// A SID that `parse` reads: `prefix` and 32 hexadecimal digits.
+pub fn sid<T, E: fmt::Display>(prefix: &str, parse: impl Fn(&str) -> Result<T, E>) -> impl Kind<Value = T> {
+    text_read(
+        json!({ "type": "string", "pattern": format!("^{prefix}[0-9a-fA-F]{{32}}$") }),
+        move |text, _| parse(&text).map_err(|error| error.to_string().into()),
+    )
+}
+
+/// A secret.
+pub fn secret() -> impl Kind<Value = SecretString> {
+    text_read(
+        json!({
+            "type": "string", "minLength": 1, "maxLength": SECRET_BYTES_MAX, "pattern": "^[!-~]+$", "writeOnly": true,
+        }),
+        |text, _| {
+            let is_one = (1..=SECRET_BYTES_MAX).contains(&text.len())
+                && text.bytes().all(|byte| byte.is_ascii_graphic());
+            if is_one {
+                Ok(text.into())
+            } else {
+                Err(format!("must be 1 to {SECRET_BYTES_MAX} printable ASCII characters without blanks")
+                    .into())
+            }
+        },
+    )
+}
+
+/// The id of a shared key, of at most `max` bytes. It travels in a header, between commas and behind an equals sign.
+pub fn shared_key_id(max: usize) -> impl Kind<Value = String> {
+    text_read(
+        json!({ "type": "string", "minLength": 1, "maxLength": max, "pattern": "^[!-+\\--<>-~]+$" }),
+        move |text, _| {
+            let is_one = (1..=max).contains(&text.len())
+                && text.bytes().all(|byte| byte.is_ascii_graphic() && !b",=".contains(&byte));
+            if is_one {
+                Ok(text)
+            } else {
+                Err(format!("must be 1 to {max} printable ASCII characters without blanks, commas and =")
+                    .into())
+            }
+        },
+    )
+}
+
+/// A cursor, as an answer gave it out.
+pub fn cursor<T: FromStr<Err: fmt::Display>>() -> impl Kind<Value = T> {
+    text_read(json!({ "type": "string" }), |text, _| {
+        text.parse().map_err(|error: T::Err| error.to_string().into())
+    })
+}
+
+/// A cursor that counts the entries before it, in at most `digits` digits.
+pub fn offset(digits: usize) -> impl Kind<Value = usize> {
+    text_read(json!({ "type": "string", "pattern": format!("^[0-9]{{1,{digits}}}$") }), move |text, _| {
+        let is_one = (1..=digits).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+        let offset = text.parse().ok().filter(|_| is_one);
+        offset.ok_or_else(|| "must be the next_cursor of an earlier answer".into())
+    })
+}
+
+/// A point in time in RFC 3339, not before 1970.
+pub fn time() -> impl Kind<Value = UnixMs> {
+    text_read(json!({ "type": "string", "format": "date-time" }), |text, _| read_time(&text))
+}
+
+/// A point in time in RFC 3339 that is at most `past` ago and at most `ahead` away.
+pub fn time_within(past: Duration, ahead: Duration) -> impl Kind<Value = UnixMs> {
+    let ms = |duration: Duration| duration.as_millis() as UnixMs;
+    text_read(json!({ "type": "string", "format": "date-time" }), move |text: String, context| {
+        let at = read_time(&text)?;
+        if at + ms(past) < context.now {
+            return Err("must not be in the past".into());
+        }
+        if at > context.now + ms(ahead) {
+            return Err(format!("must be within {} days", ahead.as_secs() / 86_400).into());
+        }
+        Ok(at)
+    })
+}
+
+fn read_time(text: &str) -> Result<UnixMs, Fault> {
+    let time = text.parse::<jiff::Timestamp>();
+    let time = time.map_err(|_| "must be a time in RFC 3339, such as 2026-01-31T09:00:00Z")?;
+    UnixMs::try_from(time.as_millisecond()).map_err(|_| "must not be before 1970".into())
+}
+
+/// A length of time such as `90s`, `15m`, `1h` or `7d`, of at most `max`.
+pub fn span(max: Duration, example: &str) -> impl Kind<Value = Duration> {
+    text_read(json!({ "type": "string", "examples": [example] }), move |text, _| {
+        let span = text.parse::<jiff::SignedDuration>().ok().or_else(|| {
+            let days = jiff::SpanRelativeTo::days_are_24_hours();
+            text.parse::<jiff::Span>().ok()?.to_duration(days).ok()
+        });
+        let span = span.and_then(|span| Duration::try_from(span).ok()).filter(|span| *span <= max);
+        span.ok_or_else(|| {
+            format!("must be a time such as 15m, 1h or 7d, of at most {} days", max.as_secs() / 86_400).into()
+        })
+    })
+}
+
+/// One of the words of `W`.
+pub fn word<W: Words>() -> impl Kind<Value = W> {
+    Word(std::marker::PhantomData)
+}
+
+struct Word<W>(std::marker::PhantomData<W>);
+
+impl<W: Words> Kind for Word<W> {
+    type Value = W;
+
+    fn read(&self, given: Value, _: &Context) -> Result<W, Fault> {
+        let found = W::ALL.iter().find(|(_, word, _)| given.as_str() == Some(word));
+        found.map(|(value, ..)| *value).ok_or_else(|| {
+            let words: Vec<_> = W::ALL.iter().map(|(_, word, _)| *word).collect();
+            match words.split_last() {
+                Some((last, others)) if !others.is_empty() => {
+                    format!("must be {} or {last}", others.join(", ")).into()
+                }
+                _ => format!("can only be {}", words.concat()).into(),
+            }
+        })
+    }
+
+    fn schema(&self, names: &mut Names) -> Value {
+        names.refer(W::NAME, |_| W::schema())
+    }
+}
+
+/// A whole number within `range`.
+pub fn number(range: RangeInclusive<u32>) -> impl Kind<Value = u32> {
+    Number(range)
+}
+
+struct Number(RangeInclusive<u32>);
+
+impl Number {
+    fn check(&self, number: Option<u64>) -> Result<u32, Fault> {
+        let number = number.and_then(|number| u32::try_from(number).ok());
+        number.filter(|number| self.0.contains(number)).ok_or_else(|| {
+            format!("must be a whole number from {} to {}", self.0.start(), self.0.end()).into()
+        })
+    }
+}
+
+impl Kind for Number {
+    type Value = u32;
+
+    fn read(&self, given: Value, _: &Context) -> Result<u32, Fault> {
+        self.check(given.as_u64())
+    }
+
+    fn read_text(&self, given: String, _: &Context) -> Result<u32, Fault> {
+        self.check(given.parse().ok())
+    }
+
+    fn schema(&self, _: &mut Names) -> Value {
+        json!({ "type": "integer", "format": "int32", "minimum": self.0.start(), "maximum": self.0.end() })
+    }
+}
+
+/// True or false.
+pub fn switch() -> impl Kind<Value = bool> {
+    Switch
+}
+
+struct Switch;
+
+impl Kind for Switch {
+    type Value = bool;
+
+    fn read(&self, given: Value, _: &Context) -> Result<bool, Fault> {
+        given.as_bool().ok_or_else(|| "must be true or false".into())
+    }
+
+    fn read_text(&self, given: String, _: &Context) -> Result<bool, Fault> {
+        given.parse().map_err(|_| "must be true or false".into())
+    }
+
+    fn schema(&self, _: &mut Names) -> Value {
+        json!({ "type": "boolean" })
+    }
+}
+
+/// A list with as many entries as `length` says, each of which is an `entry`.
+pub fn list<K: Kind>(length: RangeInclusive<usize>, entry: K) -> impl Kind<Value = Vec<K::Value>> {
+    List { length, entry }
+}
+
+struct List<K> {
+    length: RangeInclusive<usize>,
+    entry: K,
+}
+
+impl<K: Kind> Kind for List<K> {
+    type Value = Vec<K::Value>;
+
+    fn read(&self, given: Value, context: &Context) -> Result<Self::Value, Fault> {
+        let entries = match given {
+            Value::Array(entries) if self.length.contains(&entries.len()) => entries,
+            _ => {
+                let (min, max) = (self.length.start(), self.length.end());
+                return Err(format!("must be a list of {min} to {max} entries").into());
+            }
+        };
+        let read = |(index, entry)| {
+            let read = self.entry.read(entry, context);
+            read.map_err(|fault| format!("the entry {index}: {}", fault.into_detail()).into())
+        };
+        entries.into_iter().enumerate().map(read).collect()
+    }
+
+    fn schema(&self, names: &mut Names) -> Value {
+        let mut schema =
+            json!({ "type": "array", "maxItems": self.length.end(), "items": self.entry.schema(names) });
+        if *self.length.start() > 0 {
+            schema["minItems"] = (*self.length.start()).into();
+        }
+        schema
+    }
+}
+
+/// URLs of media, which Twilio will fetch: one, or a list.
+pub fn media_urls() -> impl Kind<Value = Vec<String>> {
+    let url = text_read(json!({ "type": "string" }), |text, _| match check_media_url(&text) {
+        Ok(()) => Ok(text),
+        Err(refusal) => Err(refusal.to_string().into()),
+    });
+    OneOrMany(List { length: 0..=MEDIA_MAX, entry: url })
+}
+
+struct OneOrMany<K>(List<K>);
+
+impl<K: Kind> Kind for OneOrMany<K> {
+    type Value = Vec<K::Value>;
+
+    fn read(&self, given: Value, context: &Context) -> Result<Self::Value, Fault> {
+        match given {
+            Value::Array(_) => self.0.read(given, context),
+            one => Ok(vec![self.0.entry.read(one, context)?]),
+        }
+    }
+
+    fn schema(&self, names: &mut Names) -> Value {
+        json!({ "oneOf": [self.0.entry.schema(names), self.0.schema(names)] })
+    }
+}
+
+/// A JSON object, or its text; as the text of that object.
+pub fn json_object() -> impl Kind<Value = String> {
+    JsonObject
+}
+
+struct JsonObject;
+
+impl Kind for JsonObject {
+    type Value = String;
+
+    fn read(&self, given: Value, _: &Context) -> Result<String, Fault> {
+        let value = match given {
+            Value::String(text) => serde_json::from_str(&text).ok(),
+            value => Some(value),
+        };
+        let object = value.filter(Value::is_object);
+        object.map(|object| object.to_string()).ok_or_else(|| "must be a JSON object".into())
+    }
+
+    fn schema(&self, _: &mut Names) -> Value {
+        json!({ "oneOf": [{ "type": "object" }, { "type": "string" }] })
+    }
+}
+
+/// An object with the fields of `R`.
+pub fn object<R: Request>() -> impl Kind<Value = R> {
+    Object(std::marker::PhantomData)
+}
+
+struct Object<R>(std::marker::PhantomData<R>);
+
+impl<R: Request> Kind for Object<R> {
+    type Value = R;
+
+    fn read(&self, given: Value, context: &Context) -> Result<R, Fault> {
+        let Value::Object(fields) = given else { return Err("must be an object".into()) };
+        match Given::object(fields).read(context) {
+            (Ok(value), faults) if faults.is_empty() => Ok(value),
+            (_, faults) => Err(Fault::Inside(faults)),
+        }
+    }
+
+    fn schema(&self, names: &mut Names) -> Value {
+        names.refer(R::NAME, schema::object::<R>)
+    }
+}

@@ -1,0 +1,181 @@
+//! Words that requests and answers choose from, each with what it means.
+
+use serde_json::{Value, json};
+
+/// Words of which a field has one.
+pub trait Words: Copy + PartialEq + 'static {
+    /// What they are called in the document.
+    const NAME: &'static str;
+    /// What they say.
+    const MEANING: &'static str;
+    /// Each of them, as it is written, with what it means.
+    const ALL: &'static [(Self, &'static str, &'static str)];
+
+    /// The word.
+    fn as_str(self) -> &'static str {
+        let word = Self::ALL.iter().find(|(value, ..)| *value == self);
+        word.map(|(_, word, _)| *word).expect("every word is listed")
+    }
+
+    /// How the document describes them.
+    fn schema() -> Value {
+        let words: Vec<_> = Self::ALL.iter().map(|(_, word, _)| word).collect();
+        let lines = Self::ALL.iter().map(|(_, word, meaning)| format!("\n- `{word}`: {meaning}"));
+        let description = format!("{}\n{}", Self::MEANING, lines.collect::<String>());
+        json!({ "type": "string", "enum": words, "description": description })
+    }
+}
+
+macro_rules! words {
+    ($(
+        #[doc = $meaning:literal]
+        $(#[$attribute:meta])*
+        $name:ident { $(#[doc = $word_meaning:literal] $variant:ident = $word:literal),+ $(,)? }
+    )+) => {$(
+        #[doc = $meaning]
+        $(#[$attribute])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name { $(#[doc = $word_meaning] $variant),+ }
+
+        impl Words for $name {
+            const NAME: &'static str = stringify!($name);
+            const MEANING: &'static str = $meaning.trim_ascii();
+            const ALL: &'static [(Self, &'static str, &'static str)] =
+                &[$((Self::$variant, $word, $word_meaning.trim_ascii())),+];
+        }
+
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                serde_json::from_value(<Self as Words>::schema()).expect("what describes words is a schema")
+            }
+        }
+
+        impl utoipa::ToSchema for $name {}
+    )+};
+}
+
+words! {
+    /// Where a message travels.
+    Channel {
+        /// SMS and MMS.
+        Sms = "sms",
+        /// WhatsApp.
+        Whatsapp = "whatsapp",
+        /// RCS.
+        Rcs = "rcs",
+    }
+    /// The channels that consent is kept for.
+    ConsentChannel {
+        /// SMS, MMS and RCS.
+        Sms = "sms",
+        /// WhatsApp.
+        Whatsapp = "whatsapp",
+        /// Every channel.
+        All = "all",
+    }
+    /// What is known of a person's wish.
+    ConsentState {
+        /// Never asked; may be sent to.
+        Unknown = "unknown",
+        /// May be sent to.
+        OptedIn = "opted_in",
+        /// Must not be sent to.
+        OptedOut = "opted_out",
+    }
+    /// What a consent event says.
+    ConsentEventState {
+        /// The person opted in.
+        OptedIn = "opted_in",
+        /// The person opted out.
+        OptedOut = "opted_out",
+        /// A reply that may be an opt-out waits for a person to read it.
+        Review = "review",
+    }
+    /// What a person can wish.
+    Wish {
+        /// To get messages.
+        OptedIn = "opted_in",
+        /// To get none.
+        OptedOut = "opted_out",
+    }
+    /// What a caller may name as the source of a wish.
+    ClaimedSource {
+        /// The caller.
+        Api = "api",
+        /// A file.
+        Import = "import",
+        /// The person's preferences.
+        Preferences = "preferences",
+        /// A link that the person followed.
+        Link = "link",
+    }
+    /// What a notice can be about.
+    Category {
+        /// Something waits for approval.
+        WorkflowApproval = "workflow_approval",
+        /// Something has been assigned.
+        TaskAssignment = "task_assignment",
+        /// An inspection is due.
+        InspectionReminder = "inspection_reminder",
+        /// Danger.
+        Emergency = "emergency",
+        /// Somebody is invited.
+        UserInvitation = "user_invitation",
+        /// Anything else.
+        General = "general",
+    }
+    /// The channel of what follows.
+    FallbackChannel {
+        /// SMS.
+        Sms = "sms",
+    }
+    /// Why a message waits.
+    Reason {
+        /// For its turn.
+        Turn = "turn",
+        /// For the time that it was asked for.
+        Scheduled = "scheduled",
+        /// Until the recipient's quiet hours are over.
+        QuietHours = "quiet_hours",
+        /// Until the recipient may be sent to again.
+        Cooldown = "cooldown",
+        /// To be tried again: Twilio did not process it.
+        Retry = "retry",
+        /// For another message to arrive, which makes it needless.
+        Fallback = "fallback",
+    }
+    /// Where a status came from.
+    StatusSource {
+        /// The answer to the call.
+        Api = "api",
+        /// A status callback.
+        Callback = "callback",
+        /// Twilio was asked.
+        Poll = "poll",
+        /// Twilio Event Streams.
+        EventStream = "event_stream",
+    }
+    /// Whether a batch goes on.
+    BatchState {
+        /// Something is still to be done.
+        Running = "running",
+        /// Nothing is left to be done.
+        Done = "done",
+        /// Called off.
+        Canceled = "canceled",
+    }
+    /// The type of an event.
+    EventType {
+        /// A message's status changed.
+        Delivery = "delivery",
+        /// A message was received.
+        Inbound = "inbound",
+        /// A person opted out or in, or asks for review.
+        Consent = "consent",
+    }
+    /// Where events begin.
+    EventsFrom {
+        /// At the oldest that is kept.
+        Start = "start",
+    }
+}
