@@ -1,0 +1,321 @@
+//! What README.md and docs/http.md tell a reader to type, typed as it is printed: against a service and a stand-in for
+//! Twilio that the documents' own lines have started. A block of which nothing is said here fails the test.
+
+use std::{
+    fs::{self, File},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use serde_json::Value;
+
+use crate::support::{
+    eventually,
+    redis_server::{RedisServer, free_port},
+    service::{On, PERSON},
+    twilio::World,
+};
+
+/// The documents, in the order in which they are read: the second is tried in the world that the first has set up.
+const DOCUMENTS: [&str; 2] = ["README.md", "docs/http.md"];
+
+/// What a reader does with a block.
+enum Use {
+    /// Runs it in a terminal of its own, where it goes on, and waits until it listens.
+    Server,
+    /// Runs it to its end, and sees these words in what it prints, in this order.
+    Run(&'static [&'static str]),
+    /// Runs it until it has printed these words, and ends it by Ctrl-C.
+    Follow(&'static [&'static str]),
+    /// Compares it with the first answer that the block before has printed: the same fields, of the same types.
+    Answer,
+    /// Puts it into the configuration file, and sees these words in `textledger config --effective`.
+    Settings(&'static [&'static str]),
+    /// Runs it beside a service over Redis, and sees these words.
+    Streams(&'static [&'static str]),
+    /// Does not run it here, for this reason.
+    LeftOut(&'static str),
+}
+
+/// What is done with each block: the words by which it is recognized in its document, and its use.
+const USES: &[(&str, &str, Use)] = &[
+    ("README.md", "-- demo", Use::LeftOut("scripts/test runs this test, and tests/it/commands.rs the demo")),
+    ("README.md", "your application", Use::LeftOut("a picture")),
+    ("README.md", "-- simulator", Use::Server),
+    ("README.md", "-- serve", Use::Server),
+    (
+        "README.md",
+        "Send a message.",
+        Use::Follow(&[
+            "\"message_sid\"",
+            "\"events\"",
+            "\"type\":\"delivery\"",
+            "\"status\":200",
+            "recipient_opted_out",
+            "event: delivery",
+            "event: consent",
+        ]),
+    ),
+    ("README.md", "\"segments\"", Use::Answer),
+    ("README.md", "docker compose", Use::LeftOut("it takes Docker, and builds the image from the network")),
+    ("README.md", "XREVRANGE", Use::Streams(&["delivered", "opted_out", "tl:{default:0}:inbound"])),
+    ("docs/http.md", "send-bulk", Use::Run(&["\"batch_id\"", "\"accepted\":2"])),
+    ("docs/http.md", "consent export", Use::Run(&["0 imported, 1 unchanged, 0 with errors"])),
+    ("docs/http.md", "/api/sms/settings", Use::Run(&[ACME_ACCOUNT])),
+    ("docs/http.md", "[[accounts]]", Use::Settings(&["# account of acme: ", ACME_ACCOUNT])),
+];
+
+/// An account that is not the simulator's, since one account belongs to one organization.
+const ACME_ACCOUNT: &str = "AC11111111111111111111111111111111";
+
+/// A block of a document.
+struct Block {
+    document: &'static str,
+    line: usize,
+    text: String,
+}
+
+/// The blocks of `document`, in order.
+fn blocks(document: &'static str) -> Vec<Block> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
+    let text = fs::read_to_string(path).unwrap();
+    let (mut blocks, mut open) = (Vec::new(), None);
+    for (index, line) in text.lines().enumerate() {
+        match (line.starts_with("```"), &mut open) {
+            (true, None) => open = Some(Block { document, line: index + 1, text: String::new() }),
+            (true, Some(_)) => blocks.extend(open.take()),
+            (false, Some(block)) => block.text.extend([line, "\n"]),
+            (false, None) => {}
+        }
+    }
+    assert!(open.is_none(), "the last block of {document} does not end");
+    blocks
+}
+
+/// Every block with its use. Fails for a block without one, or with several, and for a use without a block.
+fn blocks_with_uses() -> Vec<(Block, &'static Use)> {
+    let mut faults = Vec::new();
+    let mut unused: Vec<&(&str, &str, Use)> = USES.iter().collect();
+    let mut found = Vec::new();
+    for block in DOCUMENTS.into_iter().flat_map(blocks) {
+        let fits = |(document, words, _): &&(&str, &str, Use)| {
+            *document == block.document && block.text.contains(words)
+        };
+        match USES.iter().filter(fits).collect::<Vec<_>>()[..] {
+            [row] => {
+                unused.retain(|unused| !std::ptr::eq(*unused, row));
+                found.push((block, &row.2));
+            }
+            ref rows => faults.push(format!(
+                "{}:{}: {} rows of USES are for this block:\n{}",
+                block.document,
+                block.line,
+                rows.len(),
+                block.text
+            )),
+        }
+    }
+    faults
+        .extend(unused.iter().map(|(document, words, _)| format!("{document} has no block with {words:?}")));
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+    found
+}
+
+/// Somebody who reads the documents, in a folder of their own.
+struct Reader {
+    folder: tempfile::TempDir,
+    service: String,
+    simulator: String,
+    redis: RedisServer,
+    /// Names the terminals.
+    opened: usize,
+}
+
+impl Reader {
+    fn new() -> Self {
+        let address = || format!("127.0.0.1:{}", free_port());
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            service: address(),
+            simulator: address(),
+            redis: RedisServer::start(),
+            opened: 0,
+        }
+    }
+
+    /// `text` with what a reader puts in place of what is printed.
+    fn filled_in(&self, text: &str) -> String {
+        let placeholders = [
+            // What it builds is built already.
+            ("cargo run -q --", "textledger"),
+            ("cargo run --", "textledger"),
+            // The usual ports may be taken.
+            ("textledger simulator", &format!("textledger simulator --listen {}", self.simulator)),
+            ("127.0.0.1:8080", &self.service),
+            ("127.0.0.1:8081", &self.simulator),
+            ("redis-cli", &format!("redis-cli -p {}", self.redis.port())),
+            // Secrets that are the reader's own.
+            ("AC...", ACME_ACCOUNT),
+            ("webhooks_sharedkey_...", "webhooks_sharedkey_1"),
+            ("\"...\"", "\"0123456789abcdef0123456789abcdef\""),
+        ];
+        placeholders.iter().fold(text.to_owned(), |text, (printed, typed)| text.replace(printed, typed))
+    }
+
+    /// Types `script` in a new terminal.
+    fn types(&mut self, script: &str, token: &str) -> Terminal {
+        self.opened += 1;
+        let output = self.folder.path().join(format!("terminal-{}", self.opened));
+        let program = Path::new(env!("CARGO_BIN_EXE_textledger")).parent().expect("it is in a folder");
+        let path = std::env::var("PATH").unwrap();
+        let file = File::create(&output).unwrap();
+        let child = Command::new("sh")
+            .args(["-euc", script])
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env("PATH", format!("{}:{path}", program.display()))
+            .env("TEXTLEDGER_LISTEN", &self.service)
+            .env("TOKEN", token)
+            .stdin(Stdio::null())
+            .stderr(file.try_clone().unwrap())
+            .stdout(file)
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        Terminal { child, output }
+    }
+}
+
+/// What was typed, while it runs. Dropping it closes the terminal.
+struct Terminal {
+    child: Child,
+    output: PathBuf,
+}
+
+impl Terminal {
+    fn output(&self) -> String {
+        fs::read_to_string(&self.output).unwrap()
+    }
+
+    /// Waits until it has printed `words`, in this order.
+    async fn prints(&mut self, words: &[&str]) -> String {
+        let what = format!("{words:?} is printed");
+        eventually(&what, async || {
+            // Looked at first, so that what was printed last is seen.
+            let ended = self.child.try_wait().unwrap();
+            let output = self.output();
+            let found = in_order(&output, words);
+            assert!(found || ended.is_none(), "it ended without {words:?}, {ended:?}:\n{output}");
+            found.then_some(output)
+        })
+        .await
+    }
+
+    /// Waits until it has ended, well, and has printed `words`, in this order.
+    async fn ends(mut self, words: &[&str]) -> String {
+        let ended = eventually("it ends", async || self.child.try_wait().unwrap()).await;
+        let output = self.output();
+        assert!(ended.success() && in_order(&output, words), "{ended:?}, not {words:?}:\n{output}");
+        output
+    }
+
+    /// Sends a signal to everything that runs in it.
+    fn signal(&self, name: &str) {
+        let group = format!("-{}", self.child.id());
+        Command::new("kill")
+            .args([&format!("-{name}"), "--", &group])
+            .stderr(Stdio::null())
+            .status()
+            .unwrap();
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.signal("KILL");
+        self.child.wait().ok();
+    }
+}
+
+/// Whether `text` has all of `words`, each behind the one before.
+fn in_order(text: &str, words: &[&str]) -> bool {
+    let rest = words.iter().try_fold(text, |rest, word| rest.split_once(word).map(|(_, rest)| rest));
+    rest.is_some()
+}
+
+/// The names and types of a JSON text.
+fn shape(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => fields.iter().map(|(name, field)| (name.clone(), shape(field))).collect(),
+        Value::Array(items) => items.iter().map(shape).collect(),
+        Value::String(_) => "text".into(),
+        Value::Number(_) => "number".into(),
+        Value::Bool(_) => "boolean".into(),
+        Value::Null => Value::Null,
+    }
+}
+
+/// Runs lines that read Redis beside a service over it, in whose streams there is something to be read. The last of
+/// them waits for a message, and gets one.
+async fn reads_the_streams(reader: &mut Reader, script: &str) -> String {
+    let store = reader.redis.url();
+    let settings = [("TEXTLEDGER_STORE", store.as_str()), ("TEXTLEDGER_KEY_PREFIX", "tl")];
+    let world = World::start_with(On::Redis, &settings).await;
+    assert_eq!(world.service.send(PERSON, "hello").await.0, 201);
+    world.settle().await;
+    assert_eq!(world.write(PERSON, "STOP").await.0, 200);
+    let terminal = reader.types(script, "");
+    let mut connection = reader.redis.connect().await;
+    eventually("the last line waits for a message", async || {
+        let clients: String = redis::cmd("INFO").arg("clients").query_async(&mut connection).await.unwrap();
+        clients.contains("blocked_clients:1").then_some(())
+    })
+    .await;
+    assert_eq!(world.write(PERSON, "hello").await.0, 200);
+    terminal.ends(&[]).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_block_of_the_documents_works_as_it_is_printed() {
+    let blocks = blocks_with_uses();
+    let mut reader = Reader::new();
+    let (mut servers, mut token, mut printed) = (Vec::new(), String::new(), String::new());
+    for (block, usage) in blocks {
+        println!("{}:{}", block.document, block.line);
+        let script = reader.filled_in(&block.text);
+        if token.is_empty() && servers.len() == 2 {
+            token = reader.types("textledger token --role sender", "").ends(&[]).await.trim().to_owned();
+        }
+        match usage {
+            Use::Server => {
+                let mut server = reader.types(&script, "");
+                server.prints(&["\"listening\""]).await;
+                servers.push(server);
+            }
+            Use::Run(words) => printed = reader.types(&script, &token).ends(words).await,
+            Use::Follow(words) => {
+                let mut terminal = reader.types(&script, &token);
+                printed = terminal.prints(words).await;
+                terminal.signal("INT");
+                eventually("Ctrl-C ends it", async || terminal.child.try_wait().unwrap()).await;
+            }
+            Use::Answer => {
+                let shown: Value = serde_json::from_str(&block.text).unwrap();
+                let answers = serde_json::Deserializer::from_str(&printed);
+                let answer: Value = answers.into_iter().next().expect("an answer was printed").unwrap();
+                assert_eq!(shape(&shown), shape(&answer), "{answer}");
+            }
+            Use::Settings(words) => {
+                fs::write(reader.folder.path().join("textledger.toml"), &script).unwrap();
+                let command = "textledger config --effective --config textledger.toml";
+                reader.types(command, "").ends(words).await;
+            }
+            Use::Streams(words) => {
+                printed = reads_the_streams(&mut reader, &script).await;
+                assert!(in_order(&printed, words), "{printed}");
+            }
+            Use::LeftOut(reason) => println!("not run: {reason}"),
+        }
+    }
+}
