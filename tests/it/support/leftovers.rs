@@ -10,16 +10,19 @@ use std::{
 use reqwest::Client;
 use serde_json::Value;
 use textledger::{
-    clock::Clock,
+    clock::{Clock, SystemClock},
     config::{Config, setting},
-    domain::{HistoryId, MessageRef, Organization, Role, Task, TaskLine, UnixMs},
+    domain::{
+        HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, Role, Task, TaskLine, UnixMs,
+    },
     startup,
-    store::{Store, outbox::OUTBOUNDS_MAX},
+    store::{NewOutbound, Store, outbox::OUTBOUNDS_MAX},
+    twilio::Address,
 };
 
 use super::{
     DEADLINE, eventually, eventually_ok,
-    service::{answer, token},
+    service::{OUR_NUMBER, PERSON, answer, token},
 };
 
 /// Later than everything that is planned: the end of the year 9999.
@@ -172,18 +175,40 @@ pub async fn in_store(store: &dyn Store, now: UnixMs) -> BTreeSet<String> {
 async fn what_is_left_in_a_store_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let place = format!("embedded:{}", folder.path().display());
-    let clock = Arc::new(textledger::clock::SystemClock);
+    let clock = Arc::new(SystemClock);
     let store = startup::open_store(&config([("TEXTLEDGER_STORE", place.as_str())]), clock).await.unwrap();
     let (organization, now) = (Organization::default(), 1_000);
     store.schedule(&organization, &Task::List, now).await.unwrap();
     assert_eq!(in_store(&*store, now).await, named(&[]));
+
     let relay = Task::Relay { name: "0a1b".to_owned() };
     store.schedule(&organization, &relay, FAR - 1).await.unwrap();
-    assert_eq!(in_store(&*store, now).await, named(&["the task relay:0a1b"]));
+    let outbound = Outbound {
+        id: MessageId::new(store.partition(PERSON), 1),
+        to: Address::parse(PERSON).unwrap(),
+        from: Some(Address::parse(OUR_NUMBER).unwrap()),
+        messaging_service_sid: None,
+        body_length: 5,
+        segments: 1,
+        media: 0,
+        category: None,
+        user_id: None,
+        batch: None,
+        status_callback: None,
+        fallback: None,
+        created_at: now,
+    };
+    let id = outbound.id;
+    let state = OutboundState::Unknown { since: now, tries: 1, searches: 0 };
+    let lost = NewOutbound { outbound, state, content: Some("sealed".to_owned()), due: FAR - 1 };
+    store.create_outbound(&organization, &lost, None).await.unwrap();
+    store.reserve_pace(&organization, OUR_NUMBER, now, Duration::from_secs(60)).await.unwrap();
+    let time = format!("time of {OUR_NUMBER} until {}", now + 60_000);
+    assert_eq!(in_store(&*store, now).await, named(&["the task relay:0a1b", id.as_str(), &time]));
 }
 
 #[test]
 #[should_panic(expected = "the story does not end by finish")]
 fn a_story_that_is_not_ended_fails() {
-    drop(Ending::of([], Arc::new(textledger::clock::SystemClock)));
+    drop(Ending::of([], Arc::new(SystemClock)));
 }
