@@ -1,5 +1,5 @@
-//! What README.md and docs/http.md tell a reader to type, typed as it is printed: against a service and a stand-in for
-//! Twilio that the documents' own lines have started. A block of which nothing is said here fails the test.
+//! What the documents tell a reader to type, typed as it is printed: against a service and a stand-in for Twilio that the
+//! README's own lines have started. A block of which nothing is said here fails the test.
 
 use std::{
     fs::{self, File},
@@ -17,9 +17,6 @@ use crate::support::{
     twilio::World,
 };
 
-/// The documents, in the order in which they are read: the second is tried in the world that the first has set up.
-const DOCUMENTS: [&str; 2] = ["README.md", "docs/http.md"];
-
 /// What a reader does with a block.
 enum Use {
     /// Runs it in a terminal of its own, where it goes on, and waits until it listens.
@@ -28,12 +25,15 @@ enum Use {
     Run(&'static [&'static str]),
     /// Runs it until it has printed these words, and ends it by Ctrl-C.
     Follow(&'static [&'static str]),
-    /// Compares it with the first answer that the block before has printed: the same fields, of the same types.
+    /// Compares it with the first answer that the block before has printed: the same fields of the same types, of which
+    /// null may stand for any.
     Answer,
     /// Puts it into the configuration file, and sees these words in `textledger config --effective`.
     Settings(&'static [&'static str]),
-    /// Runs it beside a service over Redis, and sees these words.
+    /// Runs it beside a service over Redis, in whose streams there is something to be read, and sees these words.
     Streams(&'static [&'static str]),
+    /// Compares it with what this line is answered.
+    AnswerTo(&'static str),
     /// Does not run it here, for this reason.
     LeftOut(&'static str),
 }
@@ -60,10 +60,64 @@ const USES: &[(&str, &str, Use)] = &[
     ("README.md", "\"segments\"", Use::Answer),
     ("README.md", "docker compose", Use::LeftOut("it takes Docker, and builds the image from the network")),
     ("README.md", "XREVRANGE", Use::Streams(&["delivered", "opted_out", "tl:{default:0}:inbound"])),
+    ("docs/ARCHITECTURE.md", "run the command line", Use::LeftOut("the map of the source")),
+    (
+        "docs/ARCHITECTURE.md",
+        "startup alone names",
+        Use::LeftOut("a picture; tests/it/tidy.rs holds its arrows"),
+    ),
+    ("docs/benchmarks.md", "--bench load", Use::LeftOut("a benchmark takes long, and wants a quiet machine")),
+    ("docs/benchmarks.md", "--bench signature", Use::LeftOut("a benchmark takes long")),
+    ("docs/benchmarks.md", "--bench tasks", Use::LeftOut("a benchmark takes long")),
+    ("docs/benchmarks.md", "scripts/fuzz", Use::LeftOut("scripts/test runs scripts/fuzz")),
+    (
+        "docs/configuration.md",
+        "textledger_listen",
+        Use::LeftOut("tests/it/tidy.rs compares it with the source"),
+    ),
     ("docs/http.md", "send-bulk", Use::Run(&["\"batch_id\"", "\"accepted\":2"])),
     ("docs/http.md", "consent export", Use::Run(&["0 imported, 1 unchanged, 0 with errors"])),
     ("docs/http.md", "/api/sms/settings", Use::Run(&[ACME_ACCOUNT])),
     ("docs/http.md", "[[accounts]]", Use::Settings(&["# account of acme: ", ACME_ACCOUNT])),
+    ("docs/operations.md", "TEXTLEDGER_LISTEN", Use::LeftOut("two settings, whose names tidy.rs knows")),
+    ("docs/operations.md", "proxy_pass", Use::LeftOut("it takes nginx")),
+    ("docs/operations.md", "reverse_proxy", Use::LeftOut("it takes Caddy")),
+    ("docs/operations.md", "systemctl", Use::LeftOut("it takes systemd")),
+    ("docs/operations.md", "\"listening\"", Use::LeftOut("every test that starts the service waits for it")),
+    ("docs/operations.md", "[Unit]", Use::LeftOut("it takes systemd")),
+    ("docs/operations.md", "textledger_store", Use::Settings(&["# account of default: ", ACME_ACCOUNT])),
+    (
+        "docs/operations.md",
+        "docker run",
+        Use::LeftOut("it takes Docker, and builds the image from the network"),
+    ),
+    ("docs/streams.md", "> XRANGE", Use::LeftOut("tests/it/conformance/redis.rs knows every field")),
+    ("docs/streams.md", "'(1795428646265-0'", Use::Streams(&["delivered", "delivered"])),
+    (
+        "docs/streams.md",
+        "consents' '$' '$'",
+        Use::Streams(&["tl:{default:0}:consents", "opted_in", "queued"]),
+    ),
+    ("docs/streams.md", "XGROUP", Use::Streams(&["OK", "delivered", "0-0"])),
+    ("docs/streams.md", "ACL SETUSER", Use::Streams(&["OK"])),
+    ("docs/streams.md", "XTRIM", Use::Streams(&["0"])),
+    (
+        "docs/streams.md",
+        "\"next_cursor\"",
+        Use::AnswerTo(
+            "curl -s 'http://127.0.0.1:8080/api/sms/events?type=delivery&limit=1' \
+             -H \"Authorization: Bearer $TOKEN\"",
+        ),
+    ),
+    (
+        "docs/streams.md",
+        "curl -sN",
+        Use::LeftOut("it prints what happens next; README.md has it from the start"),
+    ),
+    ("docs/streams.md", "event: consent", Use::LeftOut("what the line above prints, shortened")),
+    ("docs/twilio-setup.md", "/api/sms/webhook-refusals", Use::Run(&["\"refusals\""])),
+    ("docs/twilio-setup.md", "from twilio.rest", Use::LeftOut("tests/it/sdk.rs runs it")),
+    ("docs/twilio-setup.md", "require(\"twilio\")", Use::LeftOut("tests/it/sdk.rs runs it")),
 ];
 
 /// An account that is not the simulator's, since one account belongs to one organization.
@@ -71,19 +125,33 @@ const ACME_ACCOUNT: &str = "AC11111111111111111111111111111111";
 
 /// A block of a document.
 struct Block {
-    document: &'static str,
+    document: String,
     line: usize,
     text: String,
 }
 
+/// The documents, in the order in which they are read: each is tried in the world that README.md has set up.
+fn documents() -> Vec<String> {
+    let folder = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/docs")).unwrap();
+    let names = folder.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut documents: Vec<String> =
+        names.filter(|name| name.ends_with(".md")).map(|name| format!("docs/{name}")).collect();
+    documents.sort();
+    documents.insert(0, "README.md".to_owned());
+    documents
+}
+
 /// The blocks of `document`, in order.
-fn blocks(document: &'static str) -> Vec<Block> {
+fn blocks(document: &str) -> Vec<Block> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
     let text = fs::read_to_string(path).unwrap();
     let (mut blocks, mut open) = (Vec::new(), None);
     for (index, line) in text.lines().enumerate() {
         match (line.starts_with("```"), &mut open) {
-            (true, None) => open = Some(Block { document, line: index + 1, text: String::new() }),
+            (true, None) => {
+                let (document, line) = (document.to_owned(), index + 1);
+                open = Some(Block { document, line, text: String::new() });
+            }
             (true, Some(_)) => blocks.extend(open.take()),
             (false, Some(block)) => block.text.extend([line, "\n"]),
             (false, None) => {}
@@ -98,7 +166,7 @@ fn blocks_with_uses() -> Vec<(Block, &'static Use)> {
     let mut faults = Vec::new();
     let mut unused: Vec<&(&str, &str, Use)> = USES.iter().collect();
     let mut found = Vec::new();
-    for block in DOCUMENTS.into_iter().flat_map(blocks) {
+    for block in documents().iter().flat_map(|document| blocks(document)) {
         let fits = |(document, words, _): &&(&str, &str, Use)| {
             *document == block.document && block.text.contains(words)
         };
@@ -159,6 +227,9 @@ impl Reader {
             ("AC...", ACME_ACCOUNT),
             ("webhooks_sharedkey_...", "webhooks_sharedkey_1"),
             ("\"...\"", "\"0123456789abcdef0123456789abcdef\""),
+            // Ids of entries that the reader has seen.
+            ("1795428646265-0", "0-1"),
+            ("1795428646686-0", "0-1"),
         ];
         placeholders.iter().fold(text.to_owned(), |text, (printed, typed)| text.replace(printed, typed))
     }
@@ -244,36 +315,56 @@ fn in_order(text: &str, words: &[&str]) -> bool {
     rest.is_some()
 }
 
-/// The names and types of a JSON text.
-fn shape(value: &Value) -> Value {
-    match value {
-        Value::Object(fields) => fields.iter().map(|(name, field)| (name.clone(), shape(field))).collect(),
-        Value::Array(items) => items.iter().map(shape).collect(),
-        Value::String(_) => "text".into(),
-        Value::Number(_) => "number".into(),
-        Value::Bool(_) => "boolean".into(),
-        Value::Null => Value::Null,
+/// Whether what is shown has the same fields as what was answered, of the same types. Null may stand for any.
+fn is_alike(shown: &Value, answered: &Value) -> bool {
+    match (shown, answered) {
+        (Value::Null, _) | (_, Value::Null) => true,
+        (Value::Object(shown), Value::Object(answered)) => {
+            shown.len() == answered.len()
+                && shown
+                    .iter()
+                    .all(|(name, field)| answered.get(name).is_some_and(|answered| is_alike(field, answered)))
+        }
+        (Value::Array(shown), Value::Array(answered)) => {
+            shown.iter().all(|shown| answered.iter().all(|answered| is_alike(shown, answered)))
+        }
+        (shown, answered) => std::mem::discriminant(shown) == std::mem::discriminant(answered),
     }
 }
 
-/// Runs lines that read Redis beside a service over it, in whose streams there is something to be read. The last of
-/// them waits for a message, and gets one.
-async fn reads_the_streams(reader: &mut Reader, script: &str) -> String {
+/// Compares the answer that `block` shows with the first one of those that were printed.
+fn assert_alike(block: &Block, printed: &str) {
+    let shown: Value = serde_json::from_str(&block.text).unwrap();
+    let answered: Value = serde_json::Deserializer::from_str(printed)
+        .into_iter()
+        .next()
+        .expect("an answer was printed")
+        .unwrap();
+    assert!(is_alike(&shown, &answered), "shown: {shown}\nanswered: {answered}");
+}
+
+/// Runs lines that read Redis beside a service over it, in whose streams there is something to be read. One of them may
+/// wait for what happens next: somebody writes.
+async fn reads_the_streams(reader: &mut Reader, script: &str, words: &[&str]) {
     let store = reader.redis.url();
+    let mut connection = reader.redis.connect().await;
+    let _: String = redis::cmd("FLUSHALL").query_async(&mut connection).await.unwrap();
     let settings = [("TEXTLEDGER_STORE", store.as_str()), ("TEXTLEDGER_KEY_PREFIX", "tl")];
     let world = World::start_with(On::Redis, &settings).await;
     assert_eq!(world.service.send(PERSON, "hello").await.0, 201);
     world.settle().await;
     assert_eq!(world.write(PERSON, "STOP").await.0, 200);
-    let terminal = reader.types(script, "");
-    let mut connection = reader.redis.connect().await;
-    eventually("the last line waits for a message", async || {
+    let mut terminal = reader.types(script, "");
+    let waits = eventually("the lines end, or wait", async || {
         let clients: String = redis::cmd("INFO").arg("clients").query_async(&mut connection).await.unwrap();
-        clients.contains("blocked_clients:1").then_some(())
+        let has_ended = terminal.child.try_wait().unwrap().is_some();
+        (has_ended || clients.contains("blocked_clients:1")).then_some(!has_ended)
     })
     .await;
-    assert_eq!(world.write(PERSON, "hello").await.0, 200);
-    terminal.ends(&[]).await
+    if waits {
+        assert_eq!(world.write(PERSON, "START").await.0, 200);
+    }
+    terminal.ends(words).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -300,21 +391,17 @@ async fn every_block_of_the_documents_works_as_it_is_printed() {
                 terminal.signal("INT");
                 eventually("Ctrl-C ends it", async || terminal.child.try_wait().unwrap()).await;
             }
-            Use::Answer => {
-                let shown: Value = serde_json::from_str(&block.text).unwrap();
-                let answers = serde_json::Deserializer::from_str(&printed);
-                let answer: Value = answers.into_iter().next().expect("an answer was printed").unwrap();
-                assert_eq!(shape(&shown), shape(&answer), "{answer}");
+            Use::Answer => assert_alike(&block, &printed),
+            Use::AnswerTo(line) => {
+                let line = reader.filled_in(line);
+                assert_alike(&block, &reader.types(&line, &token).ends(&[]).await);
             }
             Use::Settings(words) => {
                 fs::write(reader.folder.path().join("textledger.toml"), &script).unwrap();
                 let command = "textledger config --effective --config textledger.toml";
                 reader.types(command, "").ends(words).await;
             }
-            Use::Streams(words) => {
-                printed = reads_the_streams(&mut reader, &script).await;
-                assert!(in_order(&printed, words), "{printed}");
-            }
+            Use::Streams(words) => reads_the_streams(&mut reader, &script, words).await,
             Use::LeftOut(reason) => println!("not run: {reason}"),
         }
     }
