@@ -37,6 +37,12 @@ async fn world(on: On, settings: &[(&str, &str)]) -> World {
     World::start_with(on, &[&ours, settings].concat()).await
 }
 
+/// The same for a story, which has to end by [`World::finish`].
+async fn story(on: On, settings: &[(&str, &str)]) -> World {
+    let keys = api_keys();
+    World::story(on, &[&[("TEXTLEDGER_API_KEYS", keys.as_str())], settings].concat()).await
+}
+
 /// A request to `rest` of the account's messages, as a library makes it.
 fn call(service: &TestService, method: Method, rest: &str) -> RequestBuilder {
     let path = format!("/2010-04-01/Accounts/{ACCOUNT_SID}/Messages{rest}.json");
@@ -82,7 +88,7 @@ async fn schedule(service: &TestService, seconds: i64, further: &[(&str, &str)])
 }
 
 async fn what_is_scheduled_waits_here_and_keeps_its_name_when_it_has_left(on: On) {
-    let world = world(on, &[]).await;
+    let world = story(on, &[]).await;
     let sid = schedule(&world.service, 2, &[]).await;
     let (status, message) = fetch(&world.service, &sid).await;
     assert_eq!((status, &message["status"], &message["body"]), (200, &json!("scheduled"), &json!("hello")));
@@ -104,10 +110,11 @@ async fn what_is_scheduled_waits_here_and_keeps_its_name_when_it_has_left(on: On
     assert_eq!(answer(cancel).await.1["code"], 30409);
     assert_eq!(answer(call(&world.service, Method::DELETE, &format!("/{sid}"))).await, (204, Value::Null));
     assert_eq!(fetch(&world.service, &sid).await.1["code"], 20404);
+    world.finish(&[]).await;
 }
 
 async fn what_the_recipients_pause_holds_back_is_accepted_and_leaves_later(on: On) {
-    let world = world(on, &[("TEXTLEDGER_RECIPIENT_COOLDOWN", "3s")]).await;
+    let world = story(on, &[("TEXTLEDGER_RECIPIENT_COOLDOWN", "3s")]).await;
     let from = ("From", OUR_NUMBER);
     let (status, first) = create(&world.service, &[from]).await;
     assert_eq!((status, &first["status"]), (201, &json!("queued")));
@@ -121,19 +128,21 @@ async fn what_the_recipients_pause_holds_back_is_accepted_and_leaves_later(on: O
     })
     .await;
     assert_eq!(world.accepted_for(PERSON), 2);
+    world.finish(&[]).await;
 }
 
 async fn what_the_days_limit_refuses_is_too_many_requests(on: On) {
-    let world = world(on, &[("TEXTLEDGER_DAILY_LIMIT", "1")]).await;
+    let world = story(on, &[("TEXTLEDGER_DAILY_LIMIT", "1")]).await;
     assert_eq!(create(&world.service, &[("From", OUR_NUMBER)]).await.0, 201);
     let (status, refused) = create(&world.service, &[("From", OUR_NUMBER)]).await;
     assert_eq!((status, &refused["code"], &refused["status"]), (429, &json!(20429), &json!(429)));
     assert!(refused["message"].as_str().unwrap().contains("limit of messages per day"), "{refused}");
     assert_eq!(world.accepted_for(PERSON), 1);
+    world.finish(&[]).await;
 }
 
 async fn a_key_is_done_once(on: On) {
-    let world = world(on, &[]).await;
+    let world = story(on, &[]).await;
     let send = async |body: &str| {
         let form = [("To", PERSON), ("From", OUR_NUMBER), ("Body", body)];
         answer(call(&world.service, Method::POST, "").header("Idempotency-Key", "one").form(&form)).await
@@ -143,6 +152,7 @@ async fn a_key_is_done_once(on: On) {
     assert_eq!(send("hello").await, first);
     assert_eq!(send("other").await.0, 422);
     assert_eq!(world.accepted_for(PERSON), 1);
+    world.finish(&[]).await;
 }
 
 /// In the place of Twilio stands one that answers what no simulator would.

@@ -14,6 +14,7 @@ mod schema;
 mod sdk;
 mod signature;
 mod simulator;
+mod snippets;
 mod stories;
 mod support;
 mod tidy;

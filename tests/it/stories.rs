@@ -10,7 +10,7 @@ use crate::{
     api::on_both_stores,
     support::{
         eventually,
-        service::{On, TestService, callback, token},
+        service::{On, callback, token},
         twilio::World,
     },
 };
@@ -22,7 +22,7 @@ on_both_stores! {
 }
 
 async fn the_main_job_survives_a_crash_in_the_middle(on: On) {
-    let mut world = World::start(on).await;
+    let mut world = World::story(on, &[]).await;
     let person = "+14155550100";
     let (_, first) = world.service.send(person, "before the crash").await;
     world.settle().await;
@@ -43,25 +43,28 @@ async fn the_main_job_survives_a_crash_in_the_middle(on: On) {
     world.settle().await;
     let (_, message) = world.service.message_status(second["id"].as_str().unwrap()).await;
     assert_eq!(message["status"], "delivered");
+    world.finish(&[]).await;
 }
 
 /// Callbacks pour in while the service is killed with SIGKILL; each that was answered 204 is there afterwards.
 async fn nothing_acknowledged_is_lost_when_the_service_is_killed(on: On) {
-    let mut service = TestService::start_with(on, &[("TEXTLEDGER_LOG", "warn")]).await;
+    let mut world = World::story(on, &[("TEXTLEDGER_LOG", "warn")]).await;
     for round in 0..3_u32 {
         let acknowledged = Arc::new(Mutex::new(BTreeSet::new()));
         let mut tasks = JoinSet::new();
-        let shared = Arc::new(service);
+        let shared = Arc::new(world);
         for lane in 0..8_u32 {
-            let (service, acknowledged) = (shared.clone(), acknowledged.clone());
+            let (world, acknowledged) = (shared.clone(), acknowledged.clone());
             tasks.spawn(async move {
                 for number in 0..400_u32 {
                     let sid = format!(
                         "SM{:032x}",
                         u64::from(round) << 40 | u64::from(lane) << 20 | u64::from(number)
                     );
-                    let posted =
-                        service.try_webhook("/webhooks/twilio/status", &callback(&sid, "delivered")).await;
+                    let posted = world
+                        .service
+                        .try_webhook("/webhooks/twilio/status", &callback(&sid, "delivered"))
+                        .await;
                     match posted {
                         Some(204) => drop(acknowledged.lock().await.insert(sid)),
                         Some(other) => panic!("answered {other}"),
@@ -72,22 +75,24 @@ async fn nothing_acknowledged_is_lost_when_the_service_is_killed(on: On) {
         }
         let enough = async || (acknowledged.lock().await.len() >= 200).then_some(());
         eventually("callbacks are acknowledged", enough).await;
-        shared.signal("KILL");
+        shared.service.signal("KILL");
         tasks.join_all().await;
-        service = Arc::into_inner(shared).expect("the tasks have ended");
-        service.kill();
-        service.start_again();
+        world = Arc::into_inner(shared).expect("the tasks have ended");
+        world.service.kill();
+        world.service.start_again();
         let acknowledged = acknowledged.lock().await;
         assert!(acknowledged.len() < 8 * 400, "the service was killed too late to show anything");
         for sid in acknowledged.iter() {
-            let (status, message) = service.message_status(sid).await;
+            let (status, message) = world.service.message_status(sid).await;
             assert_eq!((status, &message["status"]), (200, &json!("delivered")), "{sid}");
         }
     }
+    world.finish(&[]).await;
 }
 
+/// What Twilio tells while the service is away is asked for afterwards, so that nothing stays open.
 async fn a_graceful_stop_finishes_what_is_under_way(on: On) {
-    let mut world = World::start(on).await;
+    let mut world = World::story(on, &[("TEXTLEDGER_RECONCILE_AFTER", "1s,2s,3s,5s,10s,20s")]).await;
     world.fault(json!({ "latency_ms": 500 })).await;
     let (url, token) = (world.service.url("/api/sms/send"), token(Role::Sender));
     let under_way = tokio::spawn(async move {
@@ -102,4 +107,5 @@ async fn a_graceful_stop_finishes_what_is_under_way(on: On) {
     world.service.start_again();
     let (_, message) = world.service.message_status(world.twilio.messages()[0].sid.as_str()).await;
     assert_eq!(message["type"], "sms");
+    world.finish(&[]).await;
 }

@@ -1,12 +1,11 @@
 //! Stories in which hours and days pass: the service is given a clock that a test sets, and waits for nothing.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use reqwest::Client;
 use serde_json::{Value, json};
 use textledger::{
     clock::{Clock, ManualClock},
-    config::{Config, setting},
     domain::Role,
     simulator::{self, Handle},
     startup::Service,
@@ -17,6 +16,7 @@ use crate::{
     api::on_both_stores,
     support::{
         eventually,
+        leftovers::{self, Ending},
         redis_server::RedisServer,
         service::{ACCOUNT_SID, AUTH_TOKEN, JWT_SECRET, MASTER_KEY, OUR_NUMBER, On, answer, token},
     },
@@ -40,11 +40,12 @@ const PERSON: &str = "+14155550100";
 
 /// A service in this process, whose clock stands where it is put, and the Twilio that it talks to.
 struct Story {
-    service: Option<Service>,
+    service: Service,
     url: String,
     clock: Arc<ManualClock>,
     twilio: Handle,
     http: Client,
+    ending: Ending,
     /// Holds the embedded store.
     _folder: tempfile::TempDir,
 }
@@ -74,12 +75,10 @@ impl Story {
             ("TWILIO_PHONE_NUMBER", OUR_NUMBER),
             ("TWILIO_API_BASE_URL", &base_url),
         ];
-        let given = given.iter().chain(settings).map(|(name, value)| {
-            (setting::named(name).expect("the setting exists").name, (*value).to_owned())
-        });
-        let config = Config::read(given.collect::<BTreeMap<_, _>>(), "").unwrap();
+        let given = given.iter().chain(settings).copied();
         let clock = Arc::new(ManualClock::new(EVENING));
-        let service = Service::start(config, clock.clone()).await.unwrap();
+        let ending = Ending::of(given.clone(), clock.clone());
+        let service = Service::start(leftovers::config(given), clock.clone()).await.unwrap();
         let url = format!("http://{}", service.address);
         twilio.set_webhook_url(&format!("{url}/webhooks/twilio/inbound"));
         eventually("the service is ready", async || {
@@ -87,7 +86,7 @@ impl Story {
             ready.status().is_success().then_some(())
         })
         .await;
-        Self { service: Some(service), url, clock, twilio, http: Client::new(), _folder: folder }
+        Self { service, url, clock, twilio, http: Client::new(), ending, _folder: folder }
     }
 
     /// Lets time pass.
@@ -138,8 +137,11 @@ impl Story {
         self.twilio.messages().iter().filter(|message| message.to.to_twilio() == PERSON).count()
     }
 
-    async fn end(mut self) {
-        self.service.take().expect("the service runs").stop().await.unwrap();
+    /// Ends the story: nothing may be left to be done but what it names, the ids of messages that still wait.
+    async fn finish(mut self, left: &[&str]) {
+        self.ending.settled(&self.url, left).await;
+        self.service.stop().await.unwrap();
+        self.ending.reached(left).await;
     }
 }
 
@@ -154,7 +156,7 @@ async fn quiet_hours_hold_a_message_until_the_morning(on: On) {
     story.pass(HOUR);
     story.becomes(&held, "delivered").await;
     assert_eq!(story.arrived(), 1);
-    story.end().await;
+    story.finish(&[]).await;
 }
 
 async fn a_person_is_left_alone_for_the_cooldown_and_no_longer(on: On) {
@@ -171,7 +173,7 @@ async fn a_person_is_left_alone_for_the_cooldown_and_no_longer(on: On) {
     // Another one waits for this one's pause, and not for the first one's.
     let (_, next) = story.send(json!({})).await;
     assert_eq!(next["held_until"], "2026-01-15T18:00:00.000Z");
-    story.end().await;
+    story.finish(&[next["id"].as_str().unwrap()]).await;
 }
 
 async fn the_daily_limit_begins_anew_at_midnight(on: On) {
@@ -183,7 +185,7 @@ async fn the_daily_limit_begins_anew_at_midnight(on: On) {
     assert_eq!(story.send(json!({})).await.0, 429);
     story.pass(1);
     assert_eq!(story.send(json!({})).await.0, 201);
-    story.end().await;
+    story.finish(&[]).await;
 }
 
 async fn a_scheduled_message_leaves_at_its_time_unless_the_person_stops_before(on: On) {
@@ -204,7 +206,7 @@ async fn a_scheduled_message_leaves_at_its_time_unless_the_person_stops_before(o
     story.clock.set(1_798_102_800_000);
     story.becomes(&second, "refused").await;
     assert_eq!(story.arrived(), 1);
-    story.end().await;
+    story.finish(&[]).await;
 }
 
 async fn a_message_whose_answer_was_lost_is_sent_again_only_after_two_searches(on: On) {
@@ -228,5 +230,5 @@ async fn a_message_whose_answer_was_lost_is_sent_again_only_after_two_searches(o
     })
     .await;
     assert_eq!(story.arrived(), 1);
-    story.end().await;
+    story.finish(&[]).await;
 }

@@ -62,7 +62,7 @@ async fn is_done(world: &World, service: &TestService, id: &str) {
 }
 
 async fn of_a_bulk_that_is_killed_five_times_everybody_gets_one(on: On) {
-    let mut world = World::start_with(on, &[PACE, SOON]).await;
+    let mut world = World::story(on, &[PACE, SOON]).await;
     world.fault(json!({ "accept_then_drop_response": 0.05, "rate_limit": 0.1, "seed": 11 })).await;
     let id = send_bulk(&world.service).await;
     for kill in 1..=5 {
@@ -72,6 +72,7 @@ async fn of_a_bulk_that_is_killed_five_times_everybody_gets_one(on: On) {
         world.service.start_again();
     }
     is_done(&world, &world.service, &id).await;
+    world.finish(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -45,7 +45,7 @@ async fn all_delivered(services: &[&TestService], ids: &[String]) {
 }
 
 async fn a_run_that_loses_30_percent_of_the_callbacks_is_healed_to_the_last_message(on: On) {
-    let world = World::start_with(on, &[SOON]).await;
+    let world = World::story(on, &[SOON]).await;
     world.fault(json!({ "lose_callback": 0.3, "rate_limit": 0.05, "seed": 7 })).await;
     let ids = send(&world.service, 60).await;
     all_delivered(&[&world.service], &ids).await;
@@ -55,6 +55,7 @@ async fn a_run_that_loses_30_percent_of_the_callbacks_is_healed_to_the_last_mess
     let events = world.service.all_events().await;
     let by_poll = events.iter().filter(|event| event["source"] == "poll" && event["late"] == false);
     assert_eq!(by_poll.count() as u64, learned);
+    world.finish(&[]).await;
 }
 
 async fn the_listing_finds_what_nothing_else_told(on: On) {

@@ -1,10 +1,11 @@
 //! What the tests share: servers that they start and stop, and makers of what they send.
 
+pub mod leftovers;
 pub mod redis_server;
 pub mod service;
 pub mod twilio;
 
-use std::time::Duration;
+use std::{fmt::Display, time::Duration};
 
 use textledger::clock::{Clock, SystemClock};
 
@@ -25,12 +26,23 @@ pub async fn eventually_within<T>(
     what: &str,
     mut look: impl AsyncFnMut() -> Option<T>,
 ) -> T {
+    eventually_ok(deadline, what, async || look().await.ok_or("it is not there")).await
+}
+
+/// Waits until `look` finds something, for at most `deadline`; if it does not, the last reason why is told.
+pub async fn eventually_ok<T, E: Display>(
+    deadline: Duration,
+    what: &str,
+    mut look: impl AsyncFnMut() -> Result<T, E>,
+) -> T {
     let give_up = tokio::time::Instant::now() + deadline;
     loop {
-        if let Some(found) = look().await {
-            return found;
+        match look().await {
+            Ok(found) => return found,
+            Err(reason) => {
+                assert!(tokio::time::Instant::now() < give_up, "not within {deadline:?}: {what}: {reason}")
+            }
         }
-        assert!(tokio::time::Instant::now() < give_up, "not within {deadline:?}: {what}");
         tokio::time::sleep(POLL_INTERVAL).await;
     }
 }

@@ -282,6 +282,11 @@ impl TestService {
         resident.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
+    /// Every setting that was given, and its value; of one that was given twice, the last counts.
+    pub fn settings(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// The value that the setting `name` was given.
     pub fn setting(&self, name: &str) -> &str {
         let given = self.settings.iter().rev().find(|(known, _)| known == name);

@@ -1,12 +1,16 @@
 //! The simulated Twilio of a test, and a service that sends through it.
 
+use std::sync::Arc;
+
 use textledger::{
+    clock::SystemClock,
     simulator::{self, Config, Direction, Handle, Message},
     twilio::{AccountSid, credentials::ApiKey},
 };
 
 use super::{
     DEADLINE,
+    leftovers::Ending,
     service::{ACCOUNT_SID, AUTH_TOKEN, On, TestService},
 };
 
@@ -18,6 +22,8 @@ pub const API_KEY_SECRET: &str = "api-key-secret-of-32-characters-";
 pub struct World {
     pub service: TestService,
     pub twilio: Handle,
+    /// How it is ended, if it is a story's.
+    ending: Option<Ending>,
 }
 
 impl World {
@@ -37,7 +43,24 @@ impl World {
         let settings = [&[("TWILIO_API_BASE_URL", base_url.as_str())], settings].concat();
         let service = TestService::start_with(on, &settings).await;
         twilio.set_webhook_url(&service.url("/webhooks/twilio/inbound"));
-        Self { service, twilio }
+        Self { service, twilio, ending: None }
+    }
+
+    /// Starts both for a story, which has to end by [`World::finish`].
+    pub async fn story(on: On, settings: &[(&str, &str)]) -> Self {
+        let mut world = Self::start_with(on, settings).await;
+        world.ending = Some(Ending::of(world.service.settings(), Arc::new(SystemClock)));
+        world
+    }
+
+    /// Ends a story: waits until nothing is left to be done, stops the service, and looks into its store. Nothing may be
+    /// left but what the story names: the ids of messages that still wait.
+    pub async fn finish(mut self, left: &[&str]) {
+        let mut ending = self.ending.take().expect("a story is begun by World::story");
+        self.settle().await;
+        ending.settled(&self.service.url(""), left).await;
+        assert_eq!(self.service.stop().await, Some(0));
+        ending.reached(left).await;
     }
 
     /// Has a person write, and returns what the webhook answered: status and body.
