@@ -1,5 +1,6 @@
 //! `textledger demo`: the service at work, against a simulated Twilio, over real HTTP.
 
+mod line;
 mod screen;
 mod story;
 

@@ -17,10 +17,10 @@ use super::{
     create::{Draft, is_web_url},
     errors::ApiError,
     inbound::Inbound,
-    message::{Callback, Message, Parameters},
+    message::{Callback, Message},
     model::{Accepted, Model},
     plan::{Posting, Step},
-    post::{Answer, Outcome, Poster},
+    post::{Answer, Outcome, Parameters, Poster},
     replies,
     update::Change,
 };

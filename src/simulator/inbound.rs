@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use super::{
     create::is_web_url,
-    message::{API_VERSION, Message, Parameters},
+    message::{API_VERSION, Message},
     model::Incoming,
+    post::Parameters,
 };
 use crate::twilio::{AccountSid, Address, Channel, MessagingServiceSid, address::InvalidAddress};
 

@@ -8,14 +8,14 @@ use std::fmt;
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
 
-use super::{errors::delivery_error_text, post::Attempt};
+use super::{
+    errors::delivery_error_text,
+    post::{Attempt, Parameters},
+};
 use crate::twilio::{AccountSid, Address, Channel, MessageSid, MessageStatus, MessagingServiceSid};
 
 /// The version of the API, as it stands in paths, resources and webhooks.
 pub const API_VERSION: &str = "2010-04-01";
-
-/// The parameters of a webhook, decoded, in the order in which they are posted.
-pub type Parameters = Vec<(String, String)>;
 
 /// Which way a message goes, and what started it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

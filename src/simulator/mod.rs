@@ -44,8 +44,8 @@ pub use self::{
     exchange::InboundError,
     faults::{Faults, InvalidFaults},
     inbound::{Inbound, InvalidInbound},
-    message::{Callback, Direction, Message, Parameters},
-    post::{Answer, Attempt, Outcome},
+    message::{Callback, Direction, Message},
+    post::{Answer, Attempt, Outcome, Parameters},
 };
 use crate::twilio::{
     AccountSid,

@@ -11,8 +11,9 @@ use super::{
     create::Draft,
     errors::ApiError,
     faults::Faults,
-    message::{Callback, Direction, Message, Parameters},
+    message::{Callback, Direction, Message},
     plan::{self, Step},
+    post::Parameters,
     replies::Reply,
 };
 use crate::twilio::{AccountSid, Address, Channel, MessageSid, MessageStatus, MessagingServiceSid, segments};

@@ -15,10 +15,7 @@ use reqwest::{Client, Response, StatusCode, Url, header, redirect};
 use serde_json::{Value, json};
 use tokio::{sync::Semaphore, time::Instant};
 
-use super::{
-    message::Parameters,
-    overrides::{Overrides, RetryOn},
-};
+use super::overrides::{Overrides, RetryOn};
 use crate::twilio::{
     Form,
     signature::{SIGNATURE_HEADER, SigningKey, sign},
@@ -36,6 +33,9 @@ const CONNECTION_IDLE_MAX: Duration = Duration::from_secs(4);
 const USER_AGENT: &str = "TwilioProxy/1.1";
 const IDEMPOTENCY_HEADER: &str = "I-Twilio-Idempotency-Token";
 const FORM_TYPE: &str = "application/x-www-form-urlencoded; charset=utf-8";
+
+/// The parameters of a webhook, decoded, in the order in which they are posted.
+pub type Parameters = Vec<(String, String)>;
 
 /// Posts webhooks in the name of one account.
 pub struct Poster {

@@ -4,18 +4,11 @@
 //! A flow's sender has a pace that all instances share: time to send in is reserved in the store before a message leaves,
 //! and messages whose time is far away are not taken. How far an instance may get ahead is bounded by [`AHEAD`].
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
-use tokio::{
-    task::JoinSet,
-    time::{Instant, MissedTickBehavior},
-};
 
+use super::jobs::{Jobs, every};
 use crate::{
     app::{App, outgoing::dispatch::Dispatched},
     domain::{Flow, Organization},
@@ -43,46 +36,30 @@ struct Turn {
     pause: Option<Duration>,
 }
 
-type Finished = (Organization, Option<Flow>, Result<Done, store::Error>);
+/// A job is to ask for an organization's flows (`None`), or the turn of one of them.
+type Job = (Organization, Option<Flow>);
 
-/// What a piece of work has found out.
+/// What came of a job.
 enum Done {
     Flows(Vec<Flow>),
-    Turn(Turn),
+    Turn(Flow, Turn),
 }
 
-/// What is under way. Dropping it ends that: what was claimed is claimed by others later.
 struct Dispatcher {
     app: Arc<App>,
-    working: JoinSet<Finished>,
-    /// Organizations whose flows are being asked for (`None`), and flows that have their turn.
-    busy: HashSet<(Organization, Option<Flow>)>,
-    /// Flows that have to wait, each until when.
-    resting: HashMap<(Organization, Flow), Instant>,
+    /// One at a time of each.
+    jobs: Jobs<Job, Result<Done, store::Error>>,
 }
 
 /// Runs until it is dropped.
 pub async fn run(app: Arc<App>) {
-    let mut look = tokio::time::interval(LOOK_INTERVAL);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut dispatcher = Dispatcher {
-        app: app.clone(),
-        working: JoinSet::new(),
-        busy: HashSet::new(),
-        resting: HashMap::new(),
-    };
+    let mut look = every(LOOK_INTERVAL);
+    let mut dispatcher = Dispatcher { app: app.clone(), jobs: Jobs::of("dispatcher") };
     loop {
         tokio::select! {
             _ = look.tick() => dispatcher.look(),
             () = app.outgoing.wanted() => dispatcher.look(),
-            Some(finished) = dispatcher.working.join_next() => match finished {
-                Ok(finished) => dispatcher.finish(finished),
-                Err(error) => {
-                    tracing::error!(%error, "the dispatcher's task failed");
-                    // Whose it was is not told. What was claimed stays claimed, so that nothing is done twice.
-                    dispatcher.busy.clear();
-                }
-            },
+            (job, done) = dispatcher.jobs.next() => dispatcher.finish(job, done),
         }
     }
 }
@@ -94,53 +71,48 @@ impl Dispatcher {
         if !self.app.incoming.is_clear() {
             return;
         }
-        self.resting.retain(|_, until| *until > Instant::now());
         for account in self.app.accounts.all().iter() {
             self.look_at(account.organization.clone());
         }
     }
 
     fn look_at(&mut self, organization: Organization) {
-        if !self.busy.insert((organization.clone(), None)) {
+        let job = (organization.clone(), None);
+        if self.jobs.running(&job) > 0 {
             return;
         }
         let app = self.app.clone();
-        self.working.spawn(async move {
-            let flows = app.outgoing.of(&organization).due_flows().await.map(Done::Flows);
-            (organization, None, flows)
+        self.jobs.begin(job, async move {
+            let flows = app.outgoing.of(&organization).due_flows().await?;
+            Ok(Done::Flows(flows))
         });
     }
 
     fn take_turn(&mut self, organization: Organization, flow: Flow) {
-        let resting = self.resting.contains_key(&(organization.clone(), flow.clone()));
-        if resting || !self.busy.insert((organization.clone(), Some(flow.clone()))) {
+        let job = (organization.clone(), Some(flow.clone()));
+        if self.jobs.is_resting(&job) || self.jobs.running(&job) > 0 {
             return;
         }
         let app = self.app.clone();
-        self.working.spawn(async move {
-            let turn = turn(&app, &organization, &flow).await.map(Done::Turn);
-            (organization, Some(flow), turn)
+        self.jobs.begin(job, async move {
+            let turn = turn(&app, &organization, &flow).await?;
+            Ok(Done::Turn(flow, turn))
         });
     }
 
-    fn finish(&mut self, (organization, flow, result): Finished) {
-        self.busy.remove(&(organization.clone(), flow.clone()));
-        match (result, flow) {
-            (Ok(Done::Flows(flows)), _) => {
+    fn finish(&mut self, job: Job, done: Result<Done, store::Error>) {
+        match done {
+            Ok(Done::Flows(flows)) => {
                 for flow in flows {
-                    self.take_turn(organization.clone(), flow);
+                    self.take_turn(job.0.clone(), flow);
                 }
             }
-            (Ok(Done::Turn(turn)), Some(flow)) => {
-                if let Some(pause) = turn.pause {
-                    self.resting.insert((organization, flow), Instant::now() + pause);
-                } else if turn.taken > 0 {
-                    // What is due already is not left for the next look.
-                    self.take_turn(organization, flow);
-                }
-            }
-            (Ok(Done::Turn(_)), None) => {}
-            (Err(error), flow) => {
+            Ok(Done::Turn(_, Turn { pause: Some(pause), .. })) => self.jobs.rest(job, pause),
+            // What is due already is not left for the next look.
+            Ok(Done::Turn(flow, Turn { taken: 1.., .. })) => self.take_turn(job.0, flow),
+            Ok(Done::Turn(..)) => {}
+            Err(error) => {
+                let (organization, flow) = job;
                 tracing::warn!(%organization, flow = flow.is_some(), %error, "messages that wait could not be taken");
             }
         }

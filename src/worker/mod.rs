@@ -1,6 +1,7 @@
 //! Loops that run beside the requests.
 
 pub mod dispatcher;
+mod jobs;
 pub mod reconciler;
 pub mod relayer;
 pub mod replayer;

@@ -3,14 +3,9 @@
 //! The relays of an organization are claimed as far as it has places free, so that receivers that answer slowly hold up
 //! nobody but those of the same organization.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use tokio::{task::JoinSet, time::MissedTickBehavior};
-
+use super::jobs::{Jobs, every};
 use crate::{
     app::App,
     domain::{Organization, Task},
@@ -24,50 +19,41 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Calls that are under way for one organization.
 const CALLED_AT_ONCE: usize = 32;
 
-/// A piece of work that has ended.
-enum Finished {
-    /// Relays were claimed, of as many as there was room for.
-    Claimed { organization: Organization, room: usize, claimed: Result<Vec<Task>, store::Error> },
-    /// One was done, or planned for another time.
-    Relayed { organization: Organization, result: Result<(), store::Error> },
+/// What is done for an organization.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Work {
+    /// Relays are claimed, once at a time.
+    Claiming,
+    /// One that was claimed is done, [`CALLED_AT_ONCE`] at a time.
+    Calling,
 }
 
-/// What is under way. Dropping it ends that: what was claimed is claimed by others later.
+type Job = (Organization, Work);
+
+/// What came of a job.
+enum Done {
+    /// Relays were claimed, of as many as there was room for.
+    Claimed { room: usize, claimed: Result<Vec<Task>, store::Error> },
+    /// One was done, or planned for another time.
+    Called(Result<(), store::Error>),
+}
+
 struct Relayer {
     app: Arc<App>,
-    working: JoinSet<Finished>,
-    /// Organizations whose relays are being claimed.
-    claiming: HashSet<Organization>,
+    jobs: Jobs<Job, Done>,
     /// Organizations of which more may be due than was claimed.
     backlog: HashSet<Organization>,
-    /// Calls that are under way.
-    calling: HashMap<Organization, usize>,
 }
 
 /// Runs until it is dropped.
 pub async fn run(app: Arc<App>) {
-    let mut look = tokio::time::interval(LOOK_INTERVAL);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut relayer = Relayer {
-        app: app.clone(),
-        working: JoinSet::new(),
-        claiming: HashSet::new(),
-        backlog: HashSet::new(),
-        calling: HashMap::new(),
-    };
+    let mut look = every(LOOK_INTERVAL);
+    let mut relayer = Relayer { app: app.clone(), jobs: Jobs::of("relayer"), backlog: HashSet::new() };
     loop {
         tokio::select! {
             _ = look.tick() => relayer.look(),
             () = app.relays.wanted() => relayer.look(),
-            Some(finished) = relayer.working.join_next() => match finished {
-                Ok(finished) => relayer.finish(finished),
-                Err(error) => {
-                    tracing::error!(%error, "the relayer's task failed");
-                    // Whose it was is not told. What was claimed stays claimed, so that nothing is done twice.
-                    relayer.claiming.clear();
-                    relayer.calling.clear();
-                }
-            },
+            ((organization, _), done) = relayer.jobs.next() => relayer.finish(organization, done),
         }
     }
 }
@@ -81,66 +67,50 @@ impl Relayer {
 
     /// Begins to claim what is due, unless that is done already or there is no room.
     fn claim(&mut self, organization: Organization) {
-        let room = CALLED_AT_ONCE.saturating_sub(self.calling.get(&organization).copied().unwrap_or(0));
+        let (claiming, calling) =
+            ((organization.clone(), Work::Claiming), (organization.clone(), Work::Calling));
+        let room = CALLED_AT_ONCE.saturating_sub(self.jobs.running(&calling));
         // Whoever asks while it is done, or while there is no room, may know of something that is not seen by it.
-        if room == 0 || !self.claiming.insert(organization.clone()) {
+        if room == 0 || self.jobs.running(&claiming) > 0 {
             self.backlog.insert(organization);
             return;
         }
         self.backlog.remove(&organization);
         let app = self.app.clone();
-        self.working.spawn(async move {
+        self.jobs.begin(claiming, async move {
             let claimed = app.relays.of(&organization).claim_relays(room).await;
-            Finished::Claimed { organization, room, claimed }
+            Done::Claimed { room, claimed }
         });
     }
 
-    fn finish(&mut self, finished: Finished) {
-        match finished {
-            Finished::Claimed { organization, room, claimed } => {
-                self.claiming.remove(&organization);
-                match claimed {
-                    Ok(claimed) => {
-                        if claimed.len() == room {
-                            self.backlog.insert(organization.clone());
-                        }
-                        for task in claimed {
-                            self.relay(organization.clone(), task);
-                        }
-                    }
-                    Err(error) => {
-                        tracing::warn!(%organization, %error, "what is to be relayed could not be taken");
-                        // Left to the next look: the store is away.
-                        self.backlog.remove(&organization);
-                    }
+    fn finish(&mut self, organization: Organization, done: Done) {
+        match done {
+            Done::Claimed { room, claimed: Ok(claimed) } => {
+                if claimed.len() == room {
+                    self.backlog.insert(organization.clone());
                 }
-                self.go_on(organization);
+                for task in claimed {
+                    self.call(organization.clone(), task);
+                }
             }
-            Finished::Relayed { organization, result } => {
-                if let Err(error) = result {
-                    tracing::warn!(%organization, %error, "a relay is done again later");
-                }
-                if let Some(calling) = self.calling.get_mut(&organization) {
-                    *calling = calling.saturating_sub(1);
-                }
-                self.go_on(organization);
+            Done::Claimed { claimed: Err(error), .. } => {
+                tracing::warn!(%organization, %error, "what is to be relayed could not be taken");
+                // Left to the next look: the store is away.
+                self.backlog.remove(&organization);
             }
+            Done::Called(Ok(())) => {}
+            Done::Called(Err(error)) => tracing::warn!(%organization, %error, "a relay is done again later"),
         }
-    }
-
-    /// What is due already is not left for the next look.
-    fn go_on(&mut self, organization: Organization) {
+        // What is due already is not left for the next look.
         if self.backlog.contains(&organization) {
             self.claim(organization);
         }
     }
 
-    fn relay(&mut self, organization: Organization, task: Task) {
-        *self.calling.entry(organization.clone()).or_default() += 1;
+    fn call(&mut self, organization: Organization, task: Task) {
         let app = self.app.clone();
-        self.working.spawn(async move {
-            let result = app.relays.of(&organization).relay(&task).await;
-            Finished::Relayed { organization, result }
+        self.jobs.begin((organization.clone(), Work::Calling), async move {
+            Done::Called(app.relays.of(&organization).relay(&task).await)
         });
     }
 }

@@ -197,23 +197,52 @@ fn every_source_file_says_what_it_is_responsible_for() {
     );
 }
 
+/// A script's head lists keys and arguments by name, and the script gives them these names before anything else: a number
+/// in `KEYS[3]` says nothing to whoever reads it.
 #[test]
 fn every_script_says_what_it_takes_and_returns() {
     let mut faults = Vec::new();
     for file in files("src", "lua") {
-        let text = read(&file);
-        let header: Vec<&str> = text.lines().take_while(|line| line.starts_with("--")).collect();
-        let header = header.join("\n");
-        let mut wanted: BTreeSet<String> = ["KEYS[1]", "ARGV[1]", "Returns"].map(str::to_owned).into();
-        wanted.extend(arguments(&text[header.len()..]));
-        for word in wanted {
-            // A run of arguments is announced as ARGV[3…].
-            if !header.contains(&word) && !header.contains(&word.replace(']', "…]")) {
-                faults.push(format!("{}: the comment at its head does not name {word}", shown(&file)));
-            }
+        for fault in script_faults(&read(&file)) {
+            faults.push(format!("{}: {fault}", shown(&file)));
         }
     }
     assert_none(&faults);
+}
+
+#[test]
+fn a_script_that_hides_what_it_takes_is_found() {
+    let script = "\
+-- KEYS
+--   counter   string  <prefix>:counter
+--
+-- ARGV
+--   max       the most that it counts to,
+--             and no more
+--   entries…  what is entered
+--
+-- Returns the count.
+local counter = unpack(KEYS)
+local max = unpack(ARGV)
+local entries = { unpack(ARGV, 2) }
+return max
+";
+    assert_none(&script_faults(script));
+    for (change, with) in [
+        ("return max", "return ARGV[1]"),
+        ("return max", "return KEYS[1]"),
+        ("--   max       the", "--             the"),
+        ("--   max       the", "--   least     the"),
+        ("--   counter   string", "--             string"),
+        ("local max = ", "local max, keep = "),
+        ("local max = unpack(ARGV)", "local least = 1"),
+        ("--   entries…  what", "--             what"),
+        ("unpack(ARGV, 2)", "unpack(ARGV, 3)"),
+        ("-- Returns", "-- Gives"),
+    ] {
+        let changed = script.replace(change, with);
+        assert_ne!(script_faults(&changed), Vec::<String>::new(), "{changed}");
+    }
 }
 
 #[test]
@@ -442,16 +471,63 @@ fn defines(code: &str, kind: &str, item: &str) -> bool {
     })
 }
 
-/// The `KEYS[n]` and `ARGV[n]` of a script.
-fn arguments(code: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for list in ["KEYS[", "ARGV["] {
-        let numbers = code.split(list).skip(1).filter_map(|rest| rest.split(']').next());
-        // A run of arguments is read by an expression; the head announces it.
-        let numbers = numbers.filter(|number| number.parse::<u32>().is_ok());
-        found.extend(numbers.map(|number| format!("{list}{number}]")));
+/// What a script does not say of its keys, its arguments and its result.
+fn script_faults(script: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    let (head, code): (Vec<&str>, Vec<&str>) = {
+        let length = script.lines().take_while(|line| line.starts_with("--")).count();
+        (script.lines().take(length).collect(), script.lines().skip(length).collect())
+    };
+    let code = code.join("\n");
+    if !head.iter().any(|line| line.starts_with("-- Returns ")) {
+        faults.push("the head does not say what it returns".to_owned());
     }
-    found
+    for list in ["KEYS", "ARGV"] {
+        // A name that ends with … is that of any number of arguments, ? of one that may be left out.
+        let (runs, listed): (Vec<&str>, Vec<&str>) =
+            listed_names(&head, list).into_iter().partition(|name| name.ends_with('…'));
+        let listed: Vec<&str> = listed.into_iter().map(|name| name.trim_end_matches('?')).collect();
+        let named = unpacked_names(&code, list);
+        if listed != named || (listed.is_empty() && runs.is_empty()) {
+            faults.push(format!("its head lists as {list} {listed:?}, and it takes {named:?}"));
+        }
+        for run in runs.iter().map(|run| run.trim_end_matches('…')) {
+            if !code.split(|letter: char| !letter.is_alphanumeric() && letter != '_').any(|word| word == run)
+            {
+                faults.push(format!("its head lists as {list} {run}, which it does not name"));
+            }
+        }
+        let places = |before: &str, after: char| -> Vec<usize> {
+            let texts = code.split(before).skip(1).filter_map(|rest| rest.split(after).next());
+            texts.filter_map(|text| text.parse().ok()).collect()
+        };
+        if let Some(place) = places(&format!("{list}["), ']').first() {
+            faults.push(format!("{list}[{place}] has no name"));
+        }
+        let runs_begin = places(&format!("{{ unpack({list}, "), ')');
+        if runs_begin.iter().any(|place| runs.is_empty() || *place != listed.len() + 1) {
+            faults.push(format!(
+                "a run of {list} is not listed, or does not begin behind the {}",
+                listed.len()
+            ));
+        }
+    }
+    faults
+}
+
+/// The names that the head of a script lists below `list`; what is indented further goes on with what is above it.
+fn listed_names<'a>(head: &[&'a str], list: &str) -> Vec<&'a str> {
+    let title = format!("-- {list}");
+    let below = head.iter().skip_while(|line| !line.starts_with(&title)).skip(1);
+    let items = below.map_while(|line| line.strip_prefix("--   "));
+    items.filter(|item| !item.starts_with(' ')).filter_map(|item| item.split(' ').next()).collect()
+}
+
+/// The names that a script gives to all of `list` by `local … = unpack(list)`.
+fn unpacked_names<'a>(code: &'a str, list: &str) -> Vec<&'a str> {
+    let Some((before, _)) = code.split_once(&format!(" = unpack({list})")) else { return Vec::new() };
+    let names = before.rsplit("local ").next().unwrap_or_default();
+    names.split(',').map(str::trim).collect()
 }
 
 /// The code within a line of text, without its backticks; blocks of code are left out.

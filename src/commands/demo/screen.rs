@@ -6,13 +6,12 @@ use anyhow::Context;
 use reqwest::{Client, Response, header::ACCEPT};
 use serde_json::Value;
 
-use super::{OUR_NUMBER, Stage, story::Summary};
+use super::{OUR_NUMBER, Stage, line::Line, story::Summary};
 use crate::commands::say;
 
-/// Shows something that is no event of the streams.
-pub(super) fn note(kind: &str, what: &str, who: &str, remark: &str) -> anyhow::Result<()> {
-    say(format_args!("  {:<12}  {kind:<8}  {what:<11}  {who:<13}  {:<8}  {remark}", "", ""))
-}
+/// What went well, and what did not, in a terminal's numbers of colors.
+const GREEN: u8 = 32;
+const RED: u8 = 31;
 
 /// The terminal, fed by the service's own live stream.
 pub(super) struct Screen {
@@ -106,13 +105,13 @@ impl Screen {
             *self.counts.entry(what.to_owned()).or_default() += 1;
         }
         let color = match what {
-            "delivered" | "read" | "opted_in" => "32",
-            "undelivered" | "failed" | "opted_out" => "31",
-            _ => "0",
+            "delivered" | "read" | "opted_in" => Some(GREEN),
+            "undelivered" | "failed" | "opted_out" => Some(RED),
+            _ => None,
         };
-        let (on, off) = if self.colors { (format!("\x1b[{color}m"), "\x1b[0m") } else { (String::new(), "") };
+        let color = color.filter(|_| self.colors);
         let (kind, channel) = (text("type"), text("channel"));
-        say(format_args!("  {time}  {kind:<8}  {on}{what:<11}{off}  {person:<13}  {channel:<8}  {remark}"))
+        say(Line { time, kind, what, color, who: person, channel, remark: &remark })
     }
 
     fn sum_up(&self, summary: &Summary) -> anyhow::Result<()> {

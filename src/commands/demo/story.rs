@@ -6,7 +6,8 @@ use anyhow::{Context, ensure};
 use reqwest::Client;
 use serde_json::{Value, json};
 
-use super::{OUR_NUMBER, Stage, screen};
+use super::{OUR_NUMBER, Stage, line::Line};
+use crate::commands::say;
 
 /// How long the callbacks of the story's messages may take.
 const CALLBACKS_TIMEOUT: Duration = Duration::from_secs(20);
@@ -107,7 +108,7 @@ impl<'a> Story<'a> {
             summary.sent += 1;
         } else {
             summary.refused += 1;
-            screen::note("send", "refused", to, body["code"].as_str().unwrap_or("without a code"))?;
+            refused("send", to, body["code"].as_str().unwrap_or("without a code"))?;
         }
         Ok(())
     }
@@ -142,7 +143,11 @@ impl<'a> Story<'a> {
             .form(&form);
         ensure!(request.send().await?.status() == 403, "a forged callback was not refused");
         summary.forged += 1;
-        screen::note("webhook", "refused", "somebody", "403: not signed by Twilio")?;
-        Ok(())
+        refused("webhook", "somebody", "403: not signed by Twilio")
     }
+}
+
+/// Shows what the service refused: of that no event tells.
+fn refused(kind: &str, who: &str, remark: &str) -> anyhow::Result<()> {
+    say(Line { kind, what: "refused", who, remark, ..Line::default() })
 }

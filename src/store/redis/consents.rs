@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
 
-use super::{RedisStore, counts::counts_end, read, scripts};
+use super::{RedisStore, counts::counts_end, read, scripts, unlisted};
 use crate::{
     domain::{
         Event, Organization, Stream, UnixMs,
@@ -18,37 +18,43 @@ use crate::{
 };
 
 impl RedisStore {
-    /// The keys of `change_consent.lua`.
-    fn consent_keys(&self, organization: &Organization, person: &str, at: UnixMs) -> [String; 6] {
+    /// The keys of a change of consent, as both scripts that change it name them.
+    fn consent_keys(
+        &self,
+        organization: &Organization,
+        person: &str,
+        at: UnixMs,
+    ) -> [(&'static str, String); 6] {
         let partition = self.keys.partition(person);
         [
-            self.keys.of_person(organization, "consent", person),
-            self.keys.stream(organization, partition, Stream::Consents),
-            self.keys.of_person(organization, "changes", person),
-            self.keys.persons(organization, partition),
-            self.counts_key(organization, partition, Unit::Minute, at),
-            self.counts_key(organization, partition, Unit::Hour, at),
+            ("consent", self.keys.of_person(organization, "consent", person)),
+            ("consents", self.keys.stream(organization, partition, Stream::Consents)),
+            ("changes", self.keys.of_person(organization, "changes", person)),
+            ("persons", self.keys.persons(organization, partition)),
+            ("minute_counts", self.counts_key(organization, partition, Unit::Minute, at)),
+            ("hour_counts", self.counts_key(organization, partition, Unit::Hour, at)),
         ]
     }
 }
 
-/// The arguments of a change of consent, without the entry's fields and values.
-fn consent_arguments(update: &ConsentUpdate) -> [String; 7] {
-    let [minute_ends, hour_ends] = Unit::ALL.map(|unit| counts_end(unit, update.entry.at));
+/// The arguments of a change of consent, without the entry's fields and values; empty texts for none.
+fn consent_arguments(update: Option<&ConsentUpdate>) -> [(&'static str, String); 7] {
+    let text = |of: fn(&ConsentUpdate) -> Option<String>| update.and_then(of).unwrap_or_default();
     [
-        update.expected.0.clone(),
-        encode(&update.consent),
-        update.entry.phone.clone(),
-        update.change().map(|change| encode(&change)).unwrap_or_default(),
-        Counter::of_consent(&update.entry).map(|counter| counter.name()).unwrap_or_default(),
-        minute_ends,
-        hour_ends,
+        ("decided_on", text(|update| Some(update.expected.0.clone()))),
+        ("after", text(|update| Some(encode(&update.consent)))),
+        ("person", text(|update| Some(update.entry.phone.clone()))),
+        ("change", text(|update| update.change().map(|change| encode(&change)))),
+        ("counter", text(|update| Counter::of_consent(&update.entry).map(|counter| counter.name()))),
+        ("minute_ends", text(|update| Some(counts_end(Unit::Minute, update.entry.at)))),
+        ("hour_ends", text(|update| Some(counts_end(Unit::Hour, update.entry.at)))),
     ]
 }
 
-/// An entry's names and values in turn, as XADD takes them.
-fn flat_fields(event: &Event) -> Vec<String> {
-    event.fields().into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect()
+/// An entry's names and values in turn, as XADD takes them; the script calls each of them `argument`.
+fn entry_arguments(argument: &'static str, event: &Event) -> Vec<(&'static str, String)> {
+    let texts = event.fields().into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
+    texts.map(|text| (argument, text)).collect()
 }
 
 #[async_trait]
@@ -63,26 +69,29 @@ impl Consents for RedisStore {
         let person = entry.from.clone();
         let at = consent.as_ref().map_or(entry.at, |update| update.entry.at);
         let mut keys = vec![
-            self.keys.received(organization, &person, &entry.sid),
-            self.keys.stream(organization, self.keys.partition(&person), Stream::Inbound),
+            ("received", self.keys.received(organization, &person, &entry.sid)),
+            ("inbound", self.keys.stream(organization, self.keys.partition(&person), Stream::Inbound)),
         ];
         keys.extend(self.consent_keys(organization, &person, at));
-        let inbound = flat_fields(&Event::Inbound(entry));
-        let (changes, change, consents) = match consent {
-            Some(update) => ("1", consent_arguments(&update), flat_fields(&Event::Consent(update.entry))),
-            None => ("0", Default::default(), Vec::new()),
-        };
-        let mut arguments = vec![encode(&answer), changes.to_owned()];
-        arguments.extend(change);
-        arguments.push(inbound.len().to_string());
-        arguments.extend(inbound);
-        arguments.extend(consents);
-        let stored: String = read(self.write(&scripts::RECORD_INBOUND, &keys, &arguments).await?)?;
-        Ok(match stored.as_str() {
-            "1" => InboundRecorded::Stored,
-            "0" => InboundRecorded::ConsentChanged,
-            answered => InboundRecorded::Duplicate(decode("an inbound message", answered.as_bytes())?),
-        })
+        let inbound_entry = entry_arguments("inbound_entry", &Event::Inbound(entry));
+        let mut arguments =
+            vec![("answer", encode(&answer)), ("changes_consent", u8::from(consent.is_some()).to_string())];
+        arguments.extend(consent_arguments(consent.as_ref()));
+        arguments.push(("inbound_length", inbound_entry.len().to_string()));
+        arguments.extend(inbound_entry);
+        if let Some(update) = consent {
+            arguments.extend(entry_arguments("consents_entry", &Event::Consent(update.entry)));
+        }
+        let words: Vec<String> = read(self.write(&scripts::RECORD_INBOUND, &keys, &arguments).await?)?;
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        match words[..] {
+            ["stored"] => Ok(InboundRecorded::Stored),
+            ["consent_changed"] => Ok(InboundRecorded::ConsentChanged),
+            ["duplicate", answer] => {
+                decode("an inbound message", answer.as_bytes()).map(InboundRecorded::Duplicate)
+            }
+            _ => Err(unlisted(&words)),
+        }
     }
 
     async fn consents(
@@ -131,8 +140,8 @@ impl Consents for RedisStore {
         update: ConsentUpdate,
     ) -> Result<bool, Error> {
         let keys = self.consent_keys(organization, &update.entry.phone, update.entry.at);
-        let mut arguments = consent_arguments(&update).to_vec();
-        arguments.extend(flat_fields(&Event::Consent(update.entry)));
+        let mut arguments = consent_arguments(Some(&update)).to_vec();
+        arguments.extend(entry_arguments("entry", &Event::Consent(update.entry)));
         read(self.write(&scripts::CHANGE_CONSENT, &keys, &arguments).await?)
     }
 }

@@ -79,8 +79,8 @@ impl Counts for RedisStore {
         max: u64,
         keep: Duration,
     ) -> Result<Option<u64>, Error> {
-        let arguments = [max.to_string(), keep.as_millis().to_string()];
-        let keys = [self.keys.counter(organization, name)];
+        let keys = [("counter", self.keys.counter(organization, name))];
+        let arguments = [("max", max.to_string()), ("keep", keep.as_millis().to_string())];
         let count: u64 = read(self.write(&scripts::COUNT, &keys, &arguments).await?)?;
         Ok(Some(count).filter(|count| *count > 0))
     }
@@ -92,9 +92,12 @@ impl Counts for RedisStore {
         now: UnixMs,
         cost: Duration,
     ) -> Result<UnixMs, Error> {
-        let keys = [self.keys.pace(organization, sender)];
-        let arguments =
-            [(now * 1_000).to_string(), cost.as_micros().to_string(), PACE_KEPT.as_millis().to_string()];
+        let keys = [("pace", self.keys.pace(organization, sender))];
+        let arguments = [
+            ("now", (now * 1_000).to_string()),
+            ("cost", cost.as_micros().to_string()),
+            ("keep", PACE_KEPT.as_millis().to_string()),
+        ];
         let start: u64 = read(self.write(&scripts::RESERVE_PACE, &keys, &arguments).await?)?;
         Ok(start / 1_000)
     }

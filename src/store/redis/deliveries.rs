@@ -8,7 +8,7 @@ use super::{
     RedisStore,
     counts::counts_end,
     outbox::{history_name, place_text},
-    read, record, scripts, stream, unavailable,
+    read, record, scripts, stream, unavailable, unlisted,
 };
 use crate::{
     domain::{
@@ -50,62 +50,64 @@ impl Deliveries for RedisStore {
     ) -> Result<StatusRecorded, Error> {
         let partition = self.keys.partition(change.sid.as_str());
         let mut keys = vec![
-            self.keys.messages(organization, partition, &change.sid),
-            self.keys.stream(organization, partition, Stream::Deliveries),
-            self.keys.raw(organization, partition),
-            self.keys.tasks(organization, partition, TaskLine::Twilio),
-            self.keys.history(organization, partition),
-            self.counts_key(organization, partition, Unit::Minute, change.at),
-            self.counts_key(organization, partition, Unit::Hour, change.at),
+            ("messages", self.keys.messages(organization, partition, &change.sid)),
+            ("deliveries", self.keys.stream(organization, partition, Stream::Deliveries)),
+            ("raw", self.keys.raw(organization, partition)),
+            ("tasks", self.keys.tasks(organization, partition, TaskLine::Twilio)),
+            ("history", self.keys.history(organization, partition)),
+            ("minute_counts", self.counts_key(organization, partition, Unit::Minute, change.at)),
+            ("hour_counts", self.counts_key(organization, partition, Unit::Hour, change.at)),
         ];
         if self.keys.partition(&change.to) == partition {
-            keys.push(self.keys.history_of(organization, &change.to));
+            keys.push(("recipients", self.keys.history_of(organization, &change.to)));
         }
-        let raw = serde_urlencoded::to_string(&change.raw)
+        let unknown = serde_urlencoded::to_string(&change.raw)
             .map_err(|error| Error::Unreadable(format!("unknown parameters: {error}")))?;
         let rank = delivery::rank(&change.status).to_string();
         let error_code = change.error_code.map(|code| code.to_string()).unwrap_or_default();
         let at = change.at.to_string();
         let ask_at = change.ask_at.map(|at| at.to_string()).unwrap_or_default();
         let is_final = if delivery::is_final(&change.status) { "1" } else { "0" };
-        let ends = Unit::ALL.map(|unit| counts_end(unit, change.at));
+        let [minute_ends, hour_ends] = Unit::ALL.map(|unit| counts_end(unit, change.at));
         let latency = if stats::is_delivery(&change.status) { stats::DELIVERED } else { "" };
         let counters: Vec<String> = Counter::of_status(&change).iter().map(Counter::name).collect();
         let word = record::word(&change.status);
         let token = record::token(&change.status, change.error_code);
         let mut arguments = vec![
-            change.sid.as_str(),
-            change.id.as_ref().map_or("", MessageId::as_str),
-            &rank,
-            &word,
-            &token,
-            &raw,
-            change.status.as_str(),
-            change.channel.as_str(),
-            &change.to,
-            &change.from,
-            &error_code,
-            change.batch.as_deref().unwrap_or_default(),
-            change.source.as_str(),
-            &at,
-            &ask_at,
-            is_final,
-            &ends[0],
-            &ends[1],
-            latency,
-            history_name(&change.to),
+            ("sid", change.sid.as_str()),
+            ("id", change.id.as_ref().map_or("", MessageId::as_str)),
+            ("rank", &rank),
+            ("word", &word),
+            ("token", &token),
+            ("unknown", &unknown),
+            ("status", change.status.as_str()),
+            ("channel", change.channel.as_str()),
+            ("to", &change.to),
+            ("from", &change.from),
+            ("error_code", &error_code),
+            ("batch", change.batch.as_deref().unwrap_or_default()),
+            ("source", change.source.as_str()),
+            ("at", &at),
+            ("ask_at", &ask_at),
+            ("is_final", is_final),
+            ("minute_ends", &minute_ends),
+            ("hour_ends", &hour_ends),
+            ("latency", latency),
+            ("recipient", history_name(&change.to)),
         ];
-        arguments.extend(counters.iter().map(String::as_str));
-        let result: u8 = read(self.write(&scripts::RECORD_STATUS, &keys, &arguments).await?)?;
-        let recorded = match result & 3 {
-            0 => Recorded::Duplicate,
-            1 => Recorded::Moved,
-            _ => Recorded::Late,
+        arguments.extend(counters.iter().map(|counter| ("counters", counter.as_str())));
+        let words: Vec<String> = read(self.write(&scripts::RECORD_STATUS, &keys, &arguments).await?)?;
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let recorded = match words.first() {
+            Some(&"moved") => Recorded::Moved,
+            Some(&"late") => Recorded::Late,
+            Some(&"duplicate") => Recorded::Duplicate,
+            _ => return Err(unlisted(&words)),
         };
-        if result & 8 != 0 {
+        if words.contains(&"recipient_elsewhere") {
             self.enter_for_person(organization, &change).await?;
         }
-        Ok(StatusRecorded { recorded, learned_id: result & 4 != 0 })
+        Ok(StatusRecorded { recorded, learned_id: words.contains(&"learned_id") })
     }
 
     async fn message(&self, organization: &Organization, sid: &MessageSid) -> Result<Option<Message>, Error> {

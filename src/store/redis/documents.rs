@@ -24,21 +24,20 @@ impl RedisStore {
     ) -> Result<bool, Error> {
         let keep = keep.map(|keep| keep.as_millis().to_string()).unwrap_or_default();
         let is_there = |text: Option<&str>| if text.is_some() { "1" } else { "0" };
-        let (mut keys, mut arguments) = (Vec::new(), vec![keep.as_str()]);
+        let (mut keys, mut arguments) = (Vec::new(), vec![("keep", keep.as_str())]);
         for DocumentChange { kind, name, before, after } in changes {
             self.bring_along(organization, *kind, name).await?;
-            keys.push(self.keys.document(organization, *kind, name));
-            keys.push(self.keys.documents(
-                organization,
-                self.keys.partition_of_document(organization, name),
-                *kind,
-            ));
+            let partition = self.keys.partition_of_document(organization, name);
+            keys.extend([
+                ("document", self.keys.document(organization, *kind, name)),
+                ("names", self.keys.documents(organization, partition, *kind)),
+            ]);
             arguments.extend([
-                is_there(*before),
-                before.unwrap_or_default(),
-                is_there(*after),
-                after.unwrap_or_default(),
-                if kind.is_listed() { name } else { "" },
+                ("is_expected", is_there(*before)),
+                ("before", before.unwrap_or_default()),
+                ("remains", is_there(*after)),
+                ("after", after.unwrap_or_default()),
+                ("name", if kind.is_listed() { name } else { "" }),
             ]);
         }
         let changed = read(self.write(&scripts::CHANGE_DOCUMENTS, &keys, &arguments).await?)?;

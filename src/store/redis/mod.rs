@@ -140,8 +140,8 @@ impl RedisStore {
     async fn write<A: AsRef<[u8]>>(
         &self,
         script: &Script,
-        keys: &[String],
-        arguments: &[A],
+        keys: &[(&str, String)],
+        arguments: &[(&str, A)],
     ) -> Result<Value, Error> {
         // Replicas are waited for on the connection that wrote.
         let connection = self.connection()?;
@@ -212,6 +212,11 @@ impl Store for RedisStore {
 
 fn read<T: FromRedisValue>(answer: Value) -> Result<T, Error> {
     redis::from_redis_value(answer).map_err(|error| Error::Unreadable(format!("an answer of Redis: {error}")))
+}
+
+/// A script answered with words that it does not list.
+fn unlisted(words: &[&str]) -> Error {
+    Error::Unreadable(format!("the words of a script: {words:?}"))
 }
 
 /// Whether the server is not there for now, rather than against us.

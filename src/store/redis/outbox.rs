@@ -5,7 +5,7 @@ use futures_util::future::try_join_all;
 use rand::RngExt;
 use redis::Value;
 
-use super::{RedisStore, read, scripts, stream};
+use super::{RedisStore, read, scripts, stream, unlisted};
 use crate::{
     domain::{Flow, HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, UnixMs},
     store::{
@@ -41,42 +41,47 @@ impl RedisStore {
         };
         let (partition, person, flow) = (outbound.id.partition(), outbound.to.bare(), outbound.flow());
         let keys = [
-            key,
-            self.keys.queue(organization, partition, &flow),
-            self.keys.of_person(organization, "consent", person),
-            self.keys.of_person(organization, "last", person),
-            self.keys.flows(organization, partition),
-            self.keys.history(organization, partition),
-            self.keys.history_of(organization, person),
+            ("message", key),
+            ("queue", self.keys.queue(organization, partition, &flow)),
+            ("consent", self.keys.of_person(organization, "consent", person)),
+            ("last", self.keys.of_person(organization, "last", person)),
+            ("flows", self.keys.flows(organization, partition)),
+            ("history", self.keys.history(organization, partition)),
+            ("recipients", self.keys.history_of(organization, person)),
         ];
-        let (consent, now, cooldown) = match gate {
+        let (decided_on, now, cooldown) = match gate {
             Some(gate) => {
                 (gate.consent.0.clone(), gate.now.to_string(), gate.cooldown.as_millis().to_string())
             }
             None => Default::default(),
         };
         let arguments = [
-            from.map(encode).unwrap_or_default(),
-            encode(to),
-            to.rank().to_string(),
-            u8::from(to.is_resolved()).to_string(),
-            outbound.id.to_string(),
-            due.filter(|_| !to.is_resolved()).map(|due| due.to_string()).unwrap_or_default(),
-            consent,
-            now,
-            cooldown,
-            new.outbound,
-            new.content,
-            flow.to_string(),
-            history_name(person).to_owned(),
+            ("before", from.map(encode).unwrap_or_default()),
+            ("after", encode(to)),
+            ("rank", to.rank().to_string()),
+            ("is_resolved", u8::from(to.is_resolved()).to_string()),
+            ("id", outbound.id.to_string()),
+            ("due", due.filter(|_| !to.is_resolved()).map(|due| due.to_string()).unwrap_or_default()),
+            ("decided_on", decided_on),
+            ("now", now),
+            ("cooldown", cooldown),
+            ("outbound", new.outbound),
+            ("content", new.content),
+            ("flow", flow.to_string()),
+            ("recipient", history_name(person).to_owned()),
         ];
-        let answer: i64 = read(self.write(&scripts::STEP_OUTBOUND, &keys, &arguments).await?)?;
-        Ok(match answer {
-            1 => Passed::Yes,
-            0 => Passed::StateChanged,
-            -1 => Passed::ConsentChanged,
-            until => Passed::CoolingDown { until: until.unsigned_abs() },
-        })
+        let words: Vec<String> = read(self.write(&scripts::STEP_OUTBOUND, &keys, &arguments).await?)?;
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        match words[..] {
+            ["stored"] => Ok(Passed::Yes),
+            ["state_changed"] => Ok(Passed::StateChanged),
+            ["consent_changed"] => Ok(Passed::ConsentChanged),
+            ["cooling_down", until] => {
+                let until = until.parse().map_err(|_| unlisted(&words))?;
+                Ok(Passed::CoolingDown { until })
+            }
+            _ => Err(unlisted(&words)),
+        }
     }
 }
 
@@ -134,9 +139,12 @@ impl Outbox for RedisStore {
         state: &OutboundState,
     ) -> Result<(), Error> {
         let Some(key) = self.keys.outbound(organization, id) else { return Ok(()) };
-        let resolved = u8::from(state.is_resolved()).to_string();
-        let arguments = [encode(state), state.rank().to_string(), resolved];
-        self.write(&scripts::RESOLVE_OUTBOUND, &[key], &arguments).await.map(drop)
+        let arguments = [
+            ("state", encode(state)),
+            ("rank", state.rank().to_string()),
+            ("is_resolved", u8::from(state.is_resolved()).to_string()),
+        ];
+        self.write(&scripts::RESOLVE_OUTBOUND, &[("message", key)], &arguments).await.map(drop)
     }
 
     async fn outbounds(
@@ -200,10 +208,8 @@ impl Outbox for RedisStore {
             if wanted == 0 {
                 break;
             }
-            let keys = [self.keys.queue(organization, partition, flow)];
-            let arguments = [now.to_string(), until.to_string(), wanted.to_string()];
-            let due: Vec<(String, f64)> = read(self.write(&scripts::CLAIM, &keys, &arguments).await?)?;
-            for (id, _) in due {
+            let queue = self.keys.queue(organization, partition, flow);
+            for (id, _) in self.claim_due(queue, now, until, wanted).await? {
                 let unreadable = || Error::Unreadable(format!("the id of a message that waits: {id:?}"));
                 claimed.push(id.parse().map_err(|_| unreadable())?);
             }
@@ -214,9 +220,16 @@ impl Outbox for RedisStore {
     async fn dequeue(&self, organization: &Organization, flow: &Flow, id: &MessageId) -> Result<(), Error> {
         let Some(key) = self.keys.outbound(organization, id) else { return Ok(()) };
         let partition = id.partition();
-        let queue = self.keys.queue(organization, partition, flow);
-        let keys = [key, queue, self.keys.flows(organization, partition)];
-        let arguments = [id.to_string(), RESOLVED_RANK.to_string(), flow.to_string()];
+        let keys = [
+            ("message", key),
+            ("queue", self.keys.queue(organization, partition, flow)),
+            ("flows", self.keys.flows(organization, partition)),
+        ];
+        let arguments = [
+            ("id", id.to_string()),
+            ("resolved_rank", RESOLVED_RANK.to_string()),
+            ("flow", flow.to_string()),
+        ];
         self.write(&scripts::DEQUEUE, &keys, &arguments).await.map(drop)
     }
 

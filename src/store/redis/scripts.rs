@@ -1,4 +1,7 @@
 //! The scripts: each is one atomic step at the server and costs one round trip.
+//!
+//! A script lists at its head what it takes, by name and in order. Whoever runs one names what is passed, in the same
+//! words; a debug build compares the two, so that no test passes with two of twenty arguments exchanged.
 
 use std::sync::LazyLock;
 
@@ -36,14 +39,16 @@ impl Script {
         Self { source, hash: hex::encode(Sha1::digest(source)) }
     }
 
-    /// Runs the script. A server that does not know it yet (new, restarted, or after `SCRIPT FLUSH`) is sent the
-    /// source, which it remembers.
+    /// Runs the script with `keys` and `arguments`, each beside the name that the script has for it. A server that does
+    /// not know the script yet (new, restarted, or after `SCRIPT FLUSH`) is sent the source, which it remembers.
     pub(super) async fn run<A: AsRef<[u8]>>(
         &self,
         connection: &Connection,
-        keys: &[String],
-        arguments: &[A],
+        keys: &[(&str, String)],
+        arguments: &[(&str, A)],
     ) -> RedisResult<Value> {
+        debug_assert!(are_listed(self.source, "KEYS", keys), "the keys are not those that the script lists");
+        debug_assert!(are_listed(self.source, "ARGV", arguments), "the script lists other arguments");
         match connection.send(&self.command("EVALSHA", &self.hash, keys, arguments)).await {
             Err(error) if error.kind() == ServerErrorKind::NoScript.into() => {
                 connection.send(&self.command("EVAL", self.source, keys, arguments)).await
@@ -52,12 +57,71 @@ impl Script {
         }
     }
 
-    fn command<A: AsRef<[u8]>>(&self, verb: &str, script: &str, keys: &[String], arguments: &[A]) -> Cmd {
+    fn command<A: AsRef<[u8]>>(
+        &self,
+        verb: &str,
+        script: &str,
+        keys: &[(&str, String)],
+        arguments: &[(&str, A)],
+    ) -> Cmd {
         let mut command = redis::cmd(verb);
-        command.arg(script).arg(keys.len()).arg(keys);
-        for argument in arguments {
+        command.arg(script).arg(keys.len());
+        for (_, key) in keys {
+            command.arg(key);
+        }
+        for (_, argument) in arguments {
             command.arg(argument.as_ref());
         }
         command
+    }
+}
+
+/// Whether `passed` has the names that the head of the script `source` lists under `title`, in their order. The last may
+/// be left out if its name ends with `?`; names that end with `…` follow any number of times.
+fn are_listed<T>(source: &str, title: &str, passed: &[(&str, T)]) -> bool {
+    let list = source.lines().skip_while(|line| !line.starts_with(&format!("-- {title}"))).skip(1);
+    let items = list.map_while(|line| line.strip_prefix("--   "));
+    let names = items.filter(|item| !item.starts_with(' ')).filter_map(|item| item.split(' ').next());
+    let (tail, single): (Vec<&str>, Vec<&str>) = names.partition(|name| name.ends_with('…'));
+    let mut passed = passed.iter().map(|(name, _)| *name);
+    let has_single = single.into_iter().all(|name| match name.strip_suffix('?') {
+        Some(name) => passed.next().is_none_or(|passed| passed == name),
+        None => passed.next() == Some(name),
+    });
+    has_single && passed.all(|name| tail.iter().any(|listed| listed.trim_end_matches('…') == name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOURCE: &str = "\
+-- KEYS
+--   counts     hash  <prefix>:counts
+--   history?   stream  <prefix>:history,
+--              left out by most
+-- ARGV, the last any number of times
+--   now        milliseconds since 1970
+--   counters…  what is counted
+-- Returns 1.
+";
+
+    fn are(title: &str, passed: &[&str]) -> bool {
+        let passed: Vec<_> = passed.iter().map(|name| (*name, ())).collect();
+        are_listed(SOURCE, title, &passed)
+    }
+
+    #[test]
+    fn what_is_passed_has_the_names_of_the_scripts_head_in_its_order() {
+        assert!(are("KEYS", &["counts"]));
+        assert!(are("KEYS", &["counts", "history"]));
+        assert!(are("ARGV", &["now"]));
+        assert!(are("ARGV", &["now", "counters", "counters"]));
+        for wrong in [&[][..], &["history"], &["history", "counts"], &["counts", "history", "now"]] {
+            assert!(!are("KEYS", wrong), "{wrong:?}");
+        }
+        for wrong in [&["counters"][..], &["counters", "now"], &["now", "now"]] {
+            assert!(!are("ARGV", wrong), "{wrong:?}");
+        }
     }
 }

@@ -9,6 +9,24 @@ use crate::{
     store::{Error, Tasks},
 };
 
+impl RedisStore {
+    /// Runs `claim.lua` on `queue`: what is due at `now`, and when it was, at most `limit`. Until `until` nobody else gets
+    /// it.
+    pub(super) async fn claim_due(
+        &self,
+        queue: String,
+        now: UnixMs,
+        until: UnixMs,
+        limit: usize,
+    ) -> Result<Vec<(String, UnixMs)>, Error> {
+        let arguments =
+            [("now", now.to_string()), ("taken_until", until.to_string()), ("limit", limit.to_string())];
+        let due: Vec<(String, f64)> =
+            read(self.write(&scripts::CLAIM, &[("queue", queue)], &arguments).await?)?;
+        Ok(due.into_iter().map(|(what, at)| (what, at as UnixMs)).collect())
+    }
+}
+
 #[async_trait]
 impl Tasks for RedisStore {
     async fn schedule(&self, organization: &Organization, task: &Task, at: UnixMs) -> Result<(), Error> {
@@ -32,13 +50,10 @@ impl Tasks for RedisStore {
             if wanted == 0 {
                 break;
             }
-            let keys = [self.keys.tasks(organization, partition, line)];
-            let arguments = [now.to_string(), until.to_string(), wanted.to_string()];
-            let answer = self.write(&scripts::CLAIM, &keys, &arguments).await?;
-            let due: Vec<(String, f64)> = read(answer)?;
-            for (task, at) in due {
+            let queue = self.keys.tasks(organization, partition, line);
+            for (task, at) in self.claim_due(queue, now, until, wanted).await? {
                 let task = task.parse().map_err(|_| Error::Unreadable(format!("a task: {task:?}")))?;
-                claimed.push((task, at as UnixMs));
+                claimed.push((task, at));
             }
         }
         Ok(claimed)

@@ -1,35 +1,41 @@
 -- Changes a person's consent, if it is still what the change was decided on.
 --
--- KEYS[1]  string      <prefix>:{<organization>:<partition>}:consent:<person>
--- KEYS[2]  stream      <prefix>:{<organization>:<partition>}:consents
--- KEYS[3]  list        <prefix>:{<organization>:<partition>}:changes:<person>    every change, oldest first
--- KEYS[4]  sorted set  <prefix>:{<organization>:<partition>}:persons             everybody whose consent ever changed
--- KEYS[5]  hash        <prefix>:{<organization>:<partition>}:count:<minute>      counter -> count
--- KEYS[6]  hash        <prefix>:{<organization>:<partition>}:count:<hour>        counter -> count
+-- KEYS
+--   consent        string      <prefix>:{<organization>:<partition>}:consent:<person>
+--   consents       stream      <prefix>:{<organization>:<partition>}:consents
+--   changes        list        <prefix>:{<organization>:<partition>}:changes:<person>    every change, oldest first
+--   persons        sorted set  <prefix>:{<organization>:<partition>}:persons             everybody whose consent ever changed
+--   minute_counts  hash        <prefix>:{<organization>:<partition>}:count:<minute>      counter -> count
+--   hour_counts    hash        <prefix>:{<organization>:<partition>}:count:<hour>        counter -> count
 --
--- ARGV[1]  the consent that the change was decided on, empty if none was stored
--- ARGV[2]  the consent afterwards
--- ARGV[3]  the person
--- ARGV[4]  the change as the person's list tells it, empty if it does not
--- ARGV[5]  the counter of such changes, empty if they are not counted
--- ARGV[6]  when the minute's counts end, milliseconds since 1970
--- ARGV[7]  when the hour's counts end, milliseconds since 1970
--- ARGV[8…] the entry's fields and values
+-- ARGV
+--   decided_on   the consent that the change was decided on, empty if none was stored
+--   after        the consent afterwards
+--   person       the person
+--   change       the change as the person's list tells it, empty if it does not
+--   counter      the counter of such changes, empty if they are not counted
+--   minute_ends  when the minute's counts end, milliseconds since 1970
+--   hour_ends    when the hour's counts end, milliseconds since 1970
+--   entry…       the entry's fields and values
 --
--- Returns 1: changed. 0: consent is no longer as in ARGV[1], nothing written.
-if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then
+-- Returns 1: changed. 0: another consent than `decided_on` is stored, nothing written.
+local consent, consents, changes, persons, minute_counts, hour_counts = unpack(KEYS)
+local decided_on, after, person, change, counter, minute_ends, hour_ends = unpack(ARGV)
+local entry = { unpack(ARGV, 8) }
+
+if (redis.call('GET', consent) or '') ~= decided_on then
   return 0
 end
-redis.call('SET', KEYS[1], ARGV[2])
-redis.call('ZADD', KEYS[4], 0, ARGV[3])
-if ARGV[4] ~= '' then
-  redis.call('RPUSH', KEYS[3], ARGV[4])
+redis.call('SET', consent, after)
+redis.call('ZADD', persons, 0, person)
+if change ~= '' then
+  redis.call('RPUSH', changes, change)
 end
-if ARGV[5] ~= '' then
-  redis.call('HINCRBY', KEYS[5], ARGV[5], 1)
-  redis.call('PEXPIREAT', KEYS[5], ARGV[6])
-  redis.call('HINCRBY', KEYS[6], ARGV[5], 1)
-  redis.call('PEXPIREAT', KEYS[6], ARGV[7])
+if counter ~= '' then
+  redis.call('HINCRBY', minute_counts, counter, 1)
+  redis.call('PEXPIREAT', minute_counts, minute_ends)
+  redis.call('HINCRBY', hour_counts, counter, 1)
+  redis.call('PEXPIREAT', hour_counts, hour_ends)
 end
-redis.call('XADD', KEYS[2], '*', unpack(ARGV, 8))
+redis.call('XADD', consents, '*', unpack(entry))
 return 1

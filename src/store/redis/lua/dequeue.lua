@@ -1,20 +1,25 @@
 -- Takes a message out of its queue, unless something is left to be done for it.
 --
--- KEYS[1]  hash        <prefix>:{<organization>:<partition>}:out:<id>
--- KEYS[2]  sorted set  <prefix>:{<organization>:<partition>}:queue:<flow>    message id -> when to look at it
--- KEYS[3]  set         <prefix>:{<organization>:<partition>}:flows           every flow in which a message is queued
+-- KEYS
+--   message  hash        <prefix>:{<organization>:<partition>}:out:<id>
+--   queue    sorted set  <prefix>:{<organization>:<partition>}:queue:<flow>    message id -> when to look at it
+--   flows    set         <prefix>:{<organization>:<partition>}:flows           every flow in which a message is queued
 --
--- ARGV[1]  the message's id
--- ARGV[2]  the lowest rank of a state in which nothing is left to be done
--- ARGV[3]  its flow
+-- ARGV
+--   id             the message's id
+--   resolved_rank  the lowest rank of a state in which nothing is left to be done
+--   flow           its flow
 --
 -- Returns 1: it is not in the queue any more. 0: it stays.
-local rank = redis.call('HGET', KEYS[1], 'rank')
-if rank and tonumber(rank) < tonumber(ARGV[2]) then
+local message, queue, flows = unpack(KEYS)
+local id, resolved_rank, flow = unpack(ARGV)
+
+local rank = redis.call('HGET', message, 'rank')
+if rank and tonumber(rank) < tonumber(resolved_rank) then
   return 0
 end
-redis.call('ZREM', KEYS[2], ARGV[1])
-if redis.call('EXISTS', KEYS[2]) == 0 then
-  redis.call('SREM', KEYS[3], ARGV[3])
+redis.call('ZREM', queue, id)
+if redis.call('EXISTS', queue) == 0 then
+  redis.call('SREM', flows, flow)
 end
 return 1

@@ -1,51 +1,61 @@
 -- Records a message received, with the change of consent that it causes and the answer it gets.
 --
--- KEYS[1]  string      <prefix>:{<organization>:<partition>}:received:<sid>      the answer
--- KEYS[2]  stream      <prefix>:{<organization>:<partition>}:inbound
--- KEYS[3]  string      <prefix>:{<organization>:<partition>}:consent:<person>
--- KEYS[4]  stream      <prefix>:{<organization>:<partition>}:consents
--- KEYS[5]  list        <prefix>:{<organization>:<partition>}:changes:<person>    every change, oldest first
--- KEYS[6]  sorted set  <prefix>:{<organization>:<partition>}:persons             everybody whose consent ever changed
--- KEYS[7]  hash        <prefix>:{<organization>:<partition>}:count:<minute>      counter -> count
--- KEYS[8]  hash        <prefix>:{<organization>:<partition>}:count:<hour>        counter -> count
+-- KEYS
+--   received       string      <prefix>:{<organization>:<partition>}:received:<sid>      the answer
+--   inbound        stream      <prefix>:{<organization>:<partition>}:inbound
+--   consent        string      <prefix>:{<organization>:<partition>}:consent:<person>
+--   consents       stream      <prefix>:{<organization>:<partition>}:consents
+--   changes        list        <prefix>:{<organization>:<partition>}:changes:<person>    every change, oldest first
+--   persons        sorted set  <prefix>:{<organization>:<partition>}:persons             everybody whose consent ever changed
+--   minute_counts  hash        <prefix>:{<organization>:<partition>}:count:<minute>      counter -> count
+--   hour_counts    hash        <prefix>:{<organization>:<partition>}:count:<hour>        counter -> count
 --
--- ARGV[1]  the answer
--- ARGV[2]  1 if consent changes, 0 if not
--- ARGV[3]  the consent that the change was decided on, empty if none was stored
--- ARGV[4]  the consent afterwards
--- ARGV[5]  the person
--- ARGV[6]  the change as the person's list tells it, empty if it does not
--- ARGV[7]  the counter of such changes, empty if they are not counted
--- ARGV[8]  when the minute's counts end, milliseconds since 1970
--- ARGV[9]  when the hour's counts end, milliseconds since 1970
--- ARGV[10] how many of the arguments from ARGV[11] on are the inbound entry's fields and values
--- ARGV[11…] the inbound entry's fields and values, then the consents entry's
+-- ARGV
+--   answer           the answer
+--   changes_consent  1 if consent changes, 0 if not; then what follows up to `hour_ends` is empty
+--   decided_on       the consent that the change was decided on, empty if none was stored
+--   after            the consent afterwards
+--   person           the person
+--   change           the change as the person's list tells it, empty if it does not
+--   counter          the counter of such changes, empty if they are not counted
+--   minute_ends      when the minute's counts end, milliseconds since 1970
+--   hour_ends        when the hour's counts end, milliseconds since 1970
+--   inbound_length   how many fields and values the inbound entry has together
+--   inbound_entry…   its fields and values
+--   consents_entry…  the consents entry's fields and values, if consent changes
 --
--- Returns '1': stored. '0': consent is no longer as in ARGV[3], nothing written. Else the answer stored before.
-local answered = redis.call('GET', KEYS[1])
+-- Returns a word. Only with the first is anything written.
+--   stored
+--   consent_changed  another consent than `decided_on` is stored
+--   duplicate        the message was stored before; the answer that it got then follows
+local received, inbound, consent, consents, changes, persons, minute_counts, hour_counts = unpack(KEYS)
+local answer, changes_consent, decided_on, after, person, change, counter, minute_ends, hour_ends,
+  inbound_length = unpack(ARGV)
+local inbound_entry = { unpack(ARGV, 11, 10 + tonumber(inbound_length)) }
+local consents_entry = { unpack(ARGV, 11 + tonumber(inbound_length)) }
+
+local answered = redis.call('GET', received)
 if answered then
-  return answered
+  return { 'duplicate', answered }
 end
-local changes = ARGV[2] == '1'
-if changes and (redis.call('GET', KEYS[3]) or '') ~= ARGV[3] then
-  return '0'
+if changes_consent == '1' and (redis.call('GET', consent) or '') ~= decided_on then
+  return { 'consent_changed' }
 end
-redis.call('SET', KEYS[1], ARGV[1])
-local consents = 11 + tonumber(ARGV[10])
-redis.call('XADD', KEYS[2], '*', unpack(ARGV, 11, consents - 1))
-if not changes then
-  return '1'
+redis.call('SET', received, answer)
+redis.call('XADD', inbound, '*', unpack(inbound_entry))
+if changes_consent == '0' then
+  return { 'stored' }
 end
-redis.call('SET', KEYS[3], ARGV[4])
-redis.call('ZADD', KEYS[6], 0, ARGV[5])
-if ARGV[6] ~= '' then
-  redis.call('RPUSH', KEYS[5], ARGV[6])
+redis.call('SET', consent, after)
+redis.call('ZADD', persons, 0, person)
+if change ~= '' then
+  redis.call('RPUSH', changes, change)
 end
-if ARGV[7] ~= '' then
-  redis.call('HINCRBY', KEYS[7], ARGV[7], 1)
-  redis.call('PEXPIREAT', KEYS[7], ARGV[8])
-  redis.call('HINCRBY', KEYS[8], ARGV[7], 1)
-  redis.call('PEXPIREAT', KEYS[8], ARGV[9])
+if counter ~= '' then
+  redis.call('HINCRBY', minute_counts, counter, 1)
+  redis.call('PEXPIREAT', minute_counts, minute_ends)
+  redis.call('HINCRBY', hour_counts, counter, 1)
+  redis.call('PEXPIREAT', hour_counts, hour_ends)
 end
-redis.call('XADD', KEYS[4], '*', unpack(ARGV, consents))
-return '1'
+redis.call('XADD', consents, '*', unpack(consents_entry))
+return { 'stored' }

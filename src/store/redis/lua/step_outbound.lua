@@ -1,63 +1,74 @@
 -- Stores a new message, or takes one from one state to another; with a gate, if it passes that.
 --
--- KEYS[1]  hash        <prefix>:{<organization>:<partition>}:out:<id>
--- KEYS[2]  sorted set  <prefix>:{<organization>:<partition>}:queue:<flow>       message id -> when to look at it
--- KEYS[3]  string      <prefix>:{<organization>:<partition>}:consent:<person>
--- KEYS[4]  string      <prefix>:{<organization>:<partition>}:last:<person>      when the person was last sent to
--- KEYS[5]  set         <prefix>:{<organization>:<partition>}:flows              every flow in which a message is queued
--- KEYS[6]  stream      <prefix>:{<organization>:<partition>}:history
--- KEYS[7]  sorted set  <prefix>:{<organization>:<partition>}:history:<xyz>      recipient, place and message
+-- KEYS
+--   message     hash        <prefix>:{<organization>:<partition>}:out:<id>
+--   queue       sorted set  <prefix>:{<organization>:<partition>}:queue:<flow>      message id -> when to look at it
+--   consent     string      <prefix>:{<organization>:<partition>}:consent:<person>
+--   last        string      <prefix>:{<organization>:<partition>}:last:<person>     when the person was last sent to
+--   flows       set         <prefix>:{<organization>:<partition>}:flows             every flow in which a message is queued
+--   history     stream      <prefix>:{<organization>:<partition>}:history
+--   recipients  sorted set  <prefix>:{<organization>:<partition>}:history:<xyz>     recipient, place and message
 --
--- ARGV[1]  the state that it is decided on, empty for a new message
--- ARGV[2]  the state afterwards
--- ARGV[3]  its rank
--- ARGV[4]  1 if nothing is left to be done in it, 0 if something is
--- ARGV[5]  the message's id
--- ARGV[6]  when to look at it next, milliseconds since 1970; empty for never
--- ARGV[7]  the recipient's consent that it was decided on, empty if none was stored
--- ARGV[8]  now, milliseconds since 1970; empty if there is no gate
--- ARGV[9]  the least time between two messages to the recipient, milliseconds
--- ARGV[10] a new message: what was asked for
--- ARGV[11] a new message: what Twilio is to be given, sealed; empty if its batch holds that
--- ARGV[12] its flow
--- ARGV[13] the recipient, as the history of recipients names it
+-- ARGV
+--   before       the state that it is decided on, empty for a new message
+--   after        the state afterwards
+--   rank         its rank
+--   is_resolved  1 if nothing is left to be done in it, 0 if something is
+--   id           the message's id
+--   due          when to look at it next, milliseconds since 1970; empty for never
+--   decided_on   the recipient's consent that it was decided on, empty if none was stored
+--   now          milliseconds since 1970; empty if there is no gate
+--   cooldown     the least time between two messages to the recipient, milliseconds
+--   outbound     of a new message: what was asked for
+--   content      of a new message: what Twilio is to be given, sealed; empty if its batch holds that
+--   flow         its flow
+--   recipient    the recipient, as the history of recipients names it
 --
--- Returns 1: stored. 0: the state is another, or the id is taken. -1: consent is another. Anything greater than 1: until
--- when the recipient is not to be sent to. Nothing is written but in the first case.
-if (redis.call('HGET', KEYS[1], 'state') or '') ~= ARGV[1] then
-  return 0
+-- Returns a word. Only with the first is anything written.
+--   stored
+--   state_changed    another state than `before` is stored, or the id is taken
+--   consent_changed  another consent than `decided_on` is stored
+--   cooling_down     the recipient is not to be sent to yet; until when follows, milliseconds since 1970
+local message, queue, consent, last, flows, history, recipients = unpack(KEYS)
+local before, after, rank, is_resolved, id, due, decided_on, now, cooldown, outbound, content, flow,
+  recipient = unpack(ARGV)
+
+if (redis.call('HGET', message, 'state') or '') ~= before then
+  return { 'state_changed' }
 end
-if ARGV[8] ~= '' then
-  if (redis.call('GET', KEYS[3]) or '') ~= ARGV[7] then
-    return -1
+if now ~= '' then
+  if (redis.call('GET', consent) or '') ~= decided_on then
+    return { 'consent_changed' }
   end
-  if ARGV[9] ~= '0' then
-    local last = redis.call('GET', KEYS[4])
-    if last and tonumber(last) + tonumber(ARGV[9]) > tonumber(ARGV[8]) then
-      return tonumber(last) + tonumber(ARGV[9])
+  if cooldown ~= '0' then
+    local sent = redis.call('GET', last)
+    local cooled_at = sent and tonumber(sent) + tonumber(cooldown)
+    if cooled_at and cooled_at > tonumber(now) then
+      return { 'cooling_down', cooled_at }
     end
-    redis.call('SET', KEYS[4], ARGV[8], 'PX', ARGV[9])
+    redis.call('SET', last, now, 'PX', cooldown)
   end
 end
-redis.call('HSET', KEYS[1], 'state', ARGV[2], 'rank', ARGV[3])
-if ARGV[1] == '' then
-  redis.call('HSET', KEYS[1], 'outbound', ARGV[10])
-  if ARGV[11] ~= '' and ARGV[4] == '0' then
-    redis.call('HSET', KEYS[1], 'content', ARGV[11])
+
+redis.call('HSET', message, 'state', after, 'rank', rank)
+if before == '' then
+  redis.call('HSET', message, 'outbound', outbound)
+  if content ~= '' and is_resolved == '0' then
+    redis.call('HSET', message, 'content', content)
   end
-  local ms, seq = string.match(redis.call('XADD', KEYS[6], '*', 'm', ARGV[5]), '^(%d+)%-(%d+)$')
-  local place = string.format('%011x%05x:', tonumber(ms), tonumber(seq))
-  redis.call('ZADD', KEYS[7], 0, ARGV[13] .. ':' .. place .. ARGV[5])
-elseif ARGV[4] == '1' then
-  redis.call('HDEL', KEYS[1], 'content')
+  local ms, seq = string.match(redis.call('XADD', history, '*', 'm', id), '^(%d+)%-(%d+)$')
+  local place = string.format('%011x%05x', tonumber(ms), tonumber(seq))
+  redis.call('ZADD', recipients, 0, recipient .. ':' .. place .. ':' .. id)
+elseif is_resolved == '1' then
+  redis.call('HDEL', message, 'content')
 end
-if ARGV[6] == '' then
-  redis.call('ZREM', KEYS[2], ARGV[5])
-  if redis.call('EXISTS', KEYS[2]) == 0 then
-    redis.call('SREM', KEYS[5], ARGV[12])
+if due == '' then
+  redis.call('ZREM', queue, id)
+  if redis.call('EXISTS', queue) == 0 then
+    redis.call('SREM', flows, flow)
   end
 else
-  redis.call('ZADD', KEYS[2], ARGV[6], ARGV[5])
-  redis.call('SADD', KEYS[5], ARGV[12])
+  redis.call('ZADD', queue, due, id)
+  redis.call('SADD', flows, flow)
 end
-return 1
+return { 'stored' }
