@@ -21,7 +21,7 @@ use self::{
     consents::Consents,
     idempotency::Idempotency,
     incoming::{Incoming, intake::Intake, status::Statuses},
-    outgoing::{Outgoing, Steps, limits::Limits},
+    outgoing::{Outgoing, advance::Steps, limits::Limits},
     passthrough::Passthrough,
     reads::Reads,
     relays::Relays,

@@ -10,9 +10,9 @@ use super::{
     contract::operations::{self, ConflictProblems, ReadProblems},
     problem::{self, Problem},
 };
-use crate::app::{
-    accounts::connection::{SignedWith, Tested},
-    outgoing::send::SendError,
+use crate::app::accounts::{
+    AccountError,
+    connection::{SignedWith, Tested},
 };
 
 /// What a test found.
@@ -57,7 +57,7 @@ pub async fn test(state: web::Data<State>, caller: Caller) -> Result<web::Json<T
         .of(&caller.organization)
         .test_connection()
         .await
-        .ok_or(SendError::NotConfigured)?;
+        .ok_or(AccountError::NotConfigured)?;
     Ok(web::Json(answer(tested)))
 }
 

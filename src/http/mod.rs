@@ -14,6 +14,7 @@ mod idempotency;
 mod lookup;
 mod messages;
 mod notify;
+mod payload_kind;
 mod preferences;
 mod problem;
 pub mod public_url;

@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::{
     app::{
         accounts::{
+            AccountError,
             change::Fault,
             saved::{ReadError, SaveError, Unopened},
         },
@@ -330,16 +331,25 @@ impl From<SaveError> for Problem {
     }
 }
 
+impl From<AccountError> for Problem {
+    fn from(error: AccountError) -> Self {
+        match error {
+            AccountError::NotConfigured => Self::new(
+                Code::TwilioNotConfigured,
+                error.to_string(),
+                "save the account with POST /api/sms/settings, or set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN and \
+                 start the service again",
+            ),
+            AccountError::Twilio(error) => Self::from_twilio(&error),
+        }
+    }
+}
+
 impl From<SendError> for Problem {
     fn from(error: SendError) -> Self {
         let detail = error.to_string();
         match error {
-            SendError::NotConfigured => Self::new(
-                Code::TwilioNotConfigured,
-                detail,
-                "save the account with POST /api/sms/settings, or set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN and \
-                 start the service again",
-            ),
+            SendError::NotConfigured => AccountError::NotConfigured.into(),
             SendError::NoSender(channel) => Self::new(
                 Code::TwilioNotConfigured,
                 detail,
@@ -375,7 +385,7 @@ impl From<SendError> for Problem {
                 let mend = described.map_or_else(|| mend(code), |described| described.mend);
                 Self::new(code, detail, mend).twilio(twilio_code)
             }
-            SendError::Twilio(error) => Self::from_twilio(&error),
+            SendError::Twilio(error) => AccountError::Twilio(error).into(),
         }
     }
 }

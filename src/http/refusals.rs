@@ -23,10 +23,10 @@ use super::{
     State,
     auth::{Caller, Right},
     contract::operations::{self, ReadProblems},
+    payload_kind::PayloadKind,
     problem::Problem,
     public_url::PublicUrl,
     time,
-    verification::Kind,
 };
 use crate::{
     app::{App, accounts::Account},
@@ -84,7 +84,7 @@ pub struct RefusedRequest {
     /// `X-Forwarded-Prefix`.
     pub forwarded_prefix: Option<String>,
     /// What it carries.
-    pub kind: Kind,
+    pub kind: PayloadKind,
     /// Its body.
     pub body: Bytes,
 }
@@ -214,8 +214,8 @@ impl Refusals {
 /// What the request would have to be for its signature to hold.
 fn explain(app: &App, refused: &RefusedRequest, public_url: &PublicUrl) -> Option<Finding> {
     let form = Form::parse(match refused.kind {
-        Kind::Get => b"",
-        Kind::Form | Kind::Body => &refused.body,
+        PayloadKind::Get => b"",
+        PayloadKind::Form | PayloadKind::Body => &refused.body,
     });
     let request = doctor::Refused {
         url: &public_url.of(&refused.target),

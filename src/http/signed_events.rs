@@ -4,8 +4,9 @@ use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
 use futures_util::future::LocalBoxFuture;
 
 use super::{
+    payload_kind::PayloadKind,
     signed_form::FORM_BYTES_MAX,
-    verification::{self, Kind, Rejection, Unverified},
+    verification::{self, Rejection, Unverified},
 };
 use crate::{
     domain::Organization,
@@ -45,10 +46,10 @@ impl FromRequest for SignedEvents {
     }
 }
 
-fn kind_of(essence: &str) -> Option<Kind> {
+fn kind_of(essence: &str) -> Option<PayloadKind> {
     let is_json =
         essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"));
-    is_json.then_some(Kind::Body)
+    is_json.then_some(PayloadKind::Body)
 }
 
 fn verified(unverified: &Unverified) -> Result<SignedEvents, Rejection> {

@@ -8,7 +8,10 @@
 use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
 use futures_util::future::LocalBoxFuture;
 
-use super::verification::{self, FORM, Kind, Rejection, Unverified};
+use super::{
+    payload_kind::PayloadKind,
+    verification::{self, FORM, Rejection, Unverified},
+};
 use crate::{
     domain::{BatchId, MessageId, Organization},
     metrics::Route,
@@ -66,7 +69,7 @@ impl<T: FromForm> FromRequest for Signed<T> {
         let request = request.clone();
         let payload = web::Payload::from_request(&request, payload);
         Box::pin(async move {
-            let accepts = |essence: &str| (essence == FORM).then_some(Kind::Form);
+            let accepts = |essence: &str| (essence == FORM).then_some(PayloadKind::Form);
             let read = Unverified::read(request.clone(), payload, FORM_BYTES_MAX, accepts, FORM).await;
             let signed = read.and_then(|unverified| {
                 let form = unverified.form();

@@ -12,13 +12,13 @@ use actix_web::{
 };
 use bytes::Bytes;
 
-use super::{State, refusals::RefusedRequest};
+use super::{State, payload_kind::PayloadKind, refusals::RefusedRequest};
 use crate::{
     app::accounts::Account,
     metrics::{Route, WebhookResult},
     twilio::{
         AccountSid, Form,
-        signature::{self, Content, Request, SETTINGS_HEADER, SIGNATURE_HEADER},
+        signature::{self, Request, SETTINGS_HEADER, SIGNATURE_HEADER},
         webhook::InvalidWebhook,
     },
 };
@@ -95,29 +95,7 @@ pub struct Unverified {
     /// The body; empty for a GET.
     pub body: Bytes,
     /// How much of the request is signed besides its URL.
-    pub kind: Kind,
-}
-
-/// What a request carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Its parameters are in the query.
-    Get,
-    /// Its parameters are in the body.
-    Form,
-    /// Its body is something else.
-    Body,
-}
-
-impl Kind {
-    /// What is signed of a body of this kind, besides the URL.
-    pub fn content<'a>(self, form: &'a Form<'a>, body: &'a [u8]) -> Content<'a> {
-        match self {
-            Kind::Get => Content::Nothing,
-            Kind::Form => Content::Form(form),
-            Kind::Body => Content::Body(body),
-        }
-    }
+    pub kind: PayloadKind,
 }
 
 impl Unverified {
@@ -125,8 +103,12 @@ impl Unverified {
     /// is known before the body is read.
     pub fn is_url_signed(request: &HttpRequest) -> bool {
         let state = request.app_data::<web::Data<State>>().expect("the application is built with its state");
-        let url_alone =
-            Self { state: state.clone(), request: request.clone(), body: Bytes::new(), kind: Kind::Get };
+        let url_alone = Self {
+            state: state.clone(),
+            request: request.clone(),
+            body: Bytes::new(),
+            kind: PayloadKind::Get,
+        };
         url_alone.account_that_signed(&Form::default()).is_some()
     }
 
@@ -136,13 +118,13 @@ impl Unverified {
         request: HttpRequest,
         payload: impl Future<Output = Result<web::Payload, actix_web::Error>>,
         bytes_max: usize,
-        accepts: impl Fn(&str) -> Option<Kind>,
+        accepts: impl Fn(&str) -> Option<PayloadKind>,
         wanted: &'static str,
     ) -> Result<Self, Rejection> {
         let state = request.app_data::<web::Data<State>>().expect("the application is built with its state");
         let state = state.clone();
         if request.method() == Method::GET {
-            return Ok(Self { state, request, body: Bytes::new(), kind: Kind::Get });
+            return Ok(Self { state, request, body: Bytes::new(), kind: PayloadKind::Get });
         }
         let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let essence = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
@@ -157,9 +139,9 @@ impl Unverified {
     /// The parameters that are signed: those of the query of a GET, those of the body of a form.
     pub fn form(&self) -> Form<'_> {
         match self.kind {
-            Kind::Get => Form::parse(self.request.query_string().as_bytes()),
-            Kind::Form => Form::parse(&self.body),
-            Kind::Body => Form::default(),
+            PayloadKind::Get => Form::parse(self.request.query_string().as_bytes()),
+            PayloadKind::Form => Form::parse(&self.body),
+            PayloadKind::Body => Form::default(),
         }
     }
 

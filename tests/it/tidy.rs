@@ -4,7 +4,7 @@
 //! Each test lists everything that breaks its rule, so that one run is enough to mend it.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -122,6 +122,49 @@ fn every_layer_names_only_what_its_arrows_allow() {
             }
         }
     }
+    assert_none(&faults);
+}
+
+/// Files that name each other in a circle can only be understood, tested and moved together.
+#[test]
+fn no_files_name_each_other_in_a_circle() {
+    let modules: BTreeMap<String, PathBuf> =
+        files("src", "rs").into_iter().map(|file| (module_of(&file), file)).collect();
+    // What a path names is defined in the module of its longest beginning.
+    let file_of = |path: &str| {
+        let mut path = path;
+        while !modules.contains_key(path) {
+            path = path.rsplit_once("::").map_or("", |(above, _)| above);
+        }
+        path.to_owned()
+    };
+    let mut named: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for (module, file) in &modules {
+        let others = named_paths(module, &read(file)).into_iter().map(|path| file_of(&path));
+        // A module declares those within it, which may use what it has for all of them.
+        named.insert(module, others.filter(|other| !is_within(module, other) && !other.is_empty()).collect());
+    }
+    // Files that name nothing that is left, and those that nothing left names, are in no circle.
+    loop {
+        let before = named.len();
+        let left: BTreeSet<String> = named.keys().map(|module| (*module).to_owned()).collect();
+        named.retain(|_, others| {
+            others.retain(|other| left.contains(other));
+            !others.is_empty()
+        });
+        let used: BTreeSet<String> = named.values().flatten().cloned().collect();
+        named.retain(|module, _| used.contains(*module));
+        if named.len() == before {
+            break;
+        }
+    }
+    let faults: Vec<String> = named
+        .iter()
+        .map(|(module, others)| {
+            let others: Vec<&str> = others.iter().map(String::as_str).collect();
+            format!("{module} is in a circle, or between two: it names {}", others.join(", "))
+        })
+        .collect();
     assert_none(&faults);
 }
 

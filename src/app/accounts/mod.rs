@@ -11,11 +11,26 @@ use std::sync::Arc;
 
 pub use self::directory::{Account, Directory};
 use self::effective::Effective;
-use super::{Core, Scope, outgoing::send::SendError, scope::scoped};
+use super::{Core, Scope, scope::scoped};
 use crate::{
     domain::{AccountSettings, Organization},
-    twilio::{AccountSid, client::Client, resource::Line},
+    twilio::{
+        AccountSid,
+        client::{self, Client},
+        resource::Line,
+    },
 };
+
+/// Why a question to Twilio has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    /// The organization has no account at Twilio.
+    #[error("no Twilio account is configured")]
+    NotConfigured,
+    /// Twilio did not answer it.
+    #[error(transparent)]
+    Twilio(client::Error),
+}
 
 /// Keeps the accounts: finds them, and saves them.
 pub struct Accounts {
@@ -57,8 +72,8 @@ impl Accounts {
 
 impl Scope<'_, Accounts> {
     /// What Twilio knows of the line of `number`, in E.164.
-    pub async fn look_up(&self, number: &str) -> Result<Line, SendError> {
-        let account = self.find(self.organization).ok_or(SendError::NotConfigured)?;
-        self.twilio.look_up(&account.credentials, number).await.map_err(SendError::Twilio)
+    pub async fn look_up(&self, number: &str) -> Result<Line, AccountError> {
+        let account = self.find(self.organization).ok_or(AccountError::NotConfigured)?;
+        self.twilio.look_up(&account.credentials, number).await.map_err(AccountError::Twilio)
     }
 }

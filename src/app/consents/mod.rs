@@ -7,7 +7,7 @@ pub mod record;
 
 use std::sync::Arc;
 
-use super::{Core, outgoing::Steps, scope::scoped};
+use super::{Core, outgoing::advance::Steps, scope::scoped};
 
 /// Records what persons and users wish.
 pub struct Consents {

@@ -10,7 +10,9 @@ pub mod status;
 use std::sync::Arc;
 
 use self::{intake::Intake, status::Statuses};
-use super::{Core, accounts::Accounts, outgoing::Steps, reads::Reads, relays::Relays, scope::scoped};
+use super::{
+    Core, accounts::Accounts, outgoing::advance::Steps, reads::Reads, relays::Relays, scope::scoped,
+};
 use crate::{spool::Size, twilio::client::Client};
 
 /// Takes what Twilio tells, and asks for what it did not tell.

@@ -6,7 +6,7 @@ use crate::{
     app::{
         Core, Scope,
         consents::Consents,
-        outgoing::Steps,
+        outgoing::advance::Steps,
         relays::{Parameters, Relays},
     },
     domain::{

@@ -4,7 +4,7 @@
 //! Whatever happens to one is a fact handed to [`advance`], which asks the rule of
 //! [`domain::outgoing`](crate::domain::outgoing::rule), and is alone in making the steps that the rule decides.
 
-mod advance;
+pub(super) mod advance;
 mod batch;
 pub mod bulk;
 mod call;
@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-pub use self::advance::Steps;
+use self::advance::Steps;
 use super::{
     Core,
     accounts::Accounts,

@@ -1,8 +1,8 @@
-//! How a request declares its fields.
+//! How a request declares its fields, each with a kind.
 
 use serde_json::Value;
 
-use super::{Context, kinds::Kind};
+use super::{Context, faults::Fault, names::Names};
 
 /// A field that has been read; or not, which has been noted as a fault.
 pub type Read<T> = Result<T, Faulty>;
@@ -10,6 +10,23 @@ pub type Read<T> = Result<T, Faulty>;
 /// A field could not be read. Why is among the faults of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Faulty;
+
+/// A kind of field.
+pub trait Kind {
+    /// What it is read into.
+    type Value;
+
+    /// Reads what was given as JSON.
+    fn read(&self, given: Value, context: &Context) -> Result<Self::Value, Fault>;
+
+    /// Reads what was given as text, as all is that stands in a URL.
+    fn read_text(&self, given: String, context: &Context) -> Result<Self::Value, Fault> {
+        self.read(Value::String(given), context)
+    }
+
+    /// How the document describes it.
+    fn schema(&self, names: &mut Names) -> Value;
+}
 
 /// What can be read by its fields, and described by them.
 pub trait Declared: Sized {

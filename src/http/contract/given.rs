@@ -7,8 +7,7 @@ use serde_json::{Map, Value};
 use super::{
     Context, Declared, Fields, Read,
     faults::{Fault, Faults},
-    fields::{Faulty, Need, Presence},
-    kinds::Kind,
+    fields::{Faulty, Kind, Need, Presence},
 };
 use crate::http::problem::Problem;
 

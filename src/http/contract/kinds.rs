@@ -6,11 +6,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::{
-    Context, Request,
-    faults::Fault,
-    given::Given,
-    schema::{self, Names},
-    words::Words,
+    Context, Request, faults::Fault, fields::Kind, given::Given, names::Names, schema, words::Words,
 };
 use crate::{
     domain::UnixMs,
@@ -24,23 +20,6 @@ const SECRET_BYTES_MAX: usize = 256;
 
 /// The longest id of a user, in characters.
 pub const USER_CHARACTERS_MAX: usize = 255;
-
-/// A kind of field.
-pub trait Kind {
-    /// What it is read into.
-    type Value;
-
-    /// Reads what was given as JSON.
-    fn read(&self, given: Value, context: &Context) -> Result<Self::Value, Fault>;
-
-    /// Reads what was given as text, as all is that stands in a URL.
-    fn read_text(&self, given: String, context: &Context) -> Result<Self::Value, Fault> {
-        self.read(Value::String(given), context)
-    }
-
-    /// How the document describes it.
-    fn schema(&self, names: &mut Names) -> Value;
-}
 
 /// See [`text_read`].
 struct Text<R> {

@@ -9,6 +9,7 @@ mod faults;
 mod fields;
 mod given;
 pub mod kinds;
+pub mod names;
 pub mod operations;
 pub mod schema;
 pub mod words;

@@ -8,29 +8,9 @@ use utoipa::openapi::{
 
 use super::{
     Context, Declared, Fields, Read, Request,
-    fields::{Faulty, Need, Presence},
-    kinds::Kind,
+    fields::{Faulty, Kind, Need, Presence},
+    names::{Named, Names, typed},
 };
-
-/// Schemas of the document that have a name.
-pub type Named = Vec<(String, RefOr<Schema>)>;
-
-/// Where schemas that have a name go.
-#[derive(Default)]
-pub struct Names {
-    /// Into the document's list of schemas; or, for a parameter, of which the document collects no schemas, nowhere.
-    collected: Option<Named>,
-}
-
-impl Names {
-    /// The schema of something called `name`: a reference to it, or the schema itself where there are no references.
-    pub fn refer(&mut self, name: &str, schema: impl FnOnce(&mut Self) -> Value) -> Value {
-        let schema = schema(self);
-        let Some(collected) = &mut self.collected else { return schema };
-        collected.push((name.to_owned(), typed(schema)));
-        json!({ "$ref": format!("#/components/schemas/{name}") })
-    }
-}
 
 /// A field as the document describes it.
 struct Property {
@@ -107,14 +87,14 @@ pub fn object<T: Request>(names: &mut Names) -> Value {
 
 /// The schema of the request body `T`.
 pub fn body_schema<T: Request>() -> RefOr<Schema> {
-    typed(object::<T>(&mut Names { collected: Some(Named::new()) }))
+    typed(object::<T>(&mut Names::collecting()))
 }
 
 /// The schemas that the request body `T` refers to.
 pub fn referred<T: Request>() -> Named {
-    let mut names = Names { collected: Some(Named::new()) };
+    let mut names = Names::collecting();
     object::<T>(&mut names);
-    names.collected.unwrap_or_default()
+    names.into_collected()
 }
 
 /// The fields of `T` as parameters of `location`.
@@ -148,7 +128,7 @@ macro_rules! request_body {
                 <Self as $crate::http::contract::Request>::NAME.into()
             }
 
-            fn schemas(schemas: &mut $crate::http::contract::schema::Named) {
+            fn schemas(schemas: &mut $crate::http::contract::names::Named) {
                 schemas.extend($crate::http::contract::schema::referred::<Self>());
             }
         }
@@ -188,8 +168,4 @@ fn nullable(mut schema: Value) -> Value {
 fn with(mut schema: Value, name: &str, value: Value) -> Value {
     schema[name] = value;
     schema
-}
-
-fn typed(schema: Value) -> RefOr<Schema> {
-    serde_json::from_value(schema).expect("what describes a value is a schema")
 }
