@@ -210,7 +210,7 @@ impl Scope<'_, Relays> {
             return self.relay_again(task, &text, since).await;
         };
         let post = match &relay {
-            Relay::Status { sid, form, .. } => Some(self.post_of_status(&stored.outbound, sid, form).await?),
+            Relay::Status { sid, form, .. } => self.post_of_status(&stored.outbound, sid, form).await?,
             Relay::OwnEnd { .. } => {
                 let waited = Duration::from_millis(self.core.now_ms().saturating_sub(since));
                 if !stored.state.is_resolved() && waited < OWN_END_WAIT_MAX {
@@ -243,13 +243,14 @@ impl Scope<'_, Relays> {
         }
     }
 
-    /// The callback of a status, under the name by which the caller knows the message.
+    /// The callback of a status, under the name by which the caller knows the message; `None` if nobody wants to be told.
     async fn post_of_status(
         &self,
         outbound: &Outbound,
         sid: &MessageSid,
         sealed: &str,
-    ) -> Result<Post, store::Error> {
+    ) -> Result<Option<Post>, store::Error> {
+        let Some(url) = outbound.status_callback.clone() else { return Ok(None) };
         let unreadable = |error: String| store::Error::Unreadable(format!("a relay: {error}"));
         let opened =
             self.core.keys.open(&context(sid), sealed).map_err(|error| unreadable(error.to_string()))?;
@@ -261,7 +262,7 @@ impl Scope<'_, Relays> {
                 *value = known_as.to_string();
             }
         }
-        Ok(Post { url: outbound.status_callback.clone().unwrap_or_default(), form })
+        Ok(Some(Post { url, form }))
     }
 
     /// The name by which the caller knows the message that is `id` to us and `sid` to Twilio.

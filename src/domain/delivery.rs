@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{EventId, MessageId, UnixMs};
+use super::{EventId, MessageId, UnixMs, empty_text};
 use crate::twilio::{Channel, MessageSid, MessageStatus};
 
 /// How far along a status is: accepted and scheduled 1, queued 2, sending 3, sent 4, undelivered, failed and
@@ -79,10 +79,12 @@ pub struct StatusChange {
     pub error_code: Option<u32>,
     /// Where it travels.
     pub channel: Channel,
-    /// The recipient, without the channel's prefix.
-    pub to: String,
-    /// The sender, without the channel's prefix; empty while Twilio has not chosen one.
-    pub from: String,
+    /// The recipient, without the channel's prefix; `None` if Twilio did not say.
+    #[serde(with = "empty_text")]
+    pub to: Option<String>,
+    /// The sender, without the channel's prefix; `None` while Twilio has not chosen one.
+    #[serde(with = "empty_text")]
+    pub from: Option<String>,
     /// The batch it was sent in.
     pub batch: Option<String>,
     /// Who told us.
@@ -114,10 +116,12 @@ pub struct DeliveryEntry {
     pub late: bool,
     /// Where it travels.
     pub channel: Channel,
-    /// The recipient, without the channel's prefix.
-    pub to: String,
-    /// The sender, without the channel's prefix.
-    pub from: String,
+    /// The recipient, without the channel's prefix; `None` if Twilio did not say.
+    #[serde(with = "empty_text")]
+    pub to: Option<String>,
+    /// The sender, without the channel's prefix; `None` while Twilio has not chosen one.
+    #[serde(with = "empty_text")]
+    pub from: Option<String>,
     /// Twilio's error.
     pub error_code: Option<u32>,
     /// The batch it was sent in.

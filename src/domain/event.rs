@@ -1,14 +1,10 @@
-//! The ordered record of every change: three streams, one entry a change, in the contract's fields.
+//! The ordered record of every change: three streams, one entry a change.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    UnixMs,
-    consent::{ConsentEntry, ConsentSource},
-    delivery::DeliveryEntry,
-};
+use super::{UnixMs, consent::ConsentEntry, delivery::DeliveryEntry, empty_text};
 use crate::twilio::{Channel, MessageSid};
 
 /// One of an organization's streams.
@@ -107,8 +103,9 @@ pub struct InboundEntry {
     pub to: String,
     /// Characters of text.
     pub body_length: usize,
-    /// The keyword it was read as, empty if none.
-    pub keyword: String,
+    /// The keyword it was read as, if it is one.
+    #[serde(with = "empty_text")]
+    pub keyword: Option<String>,
     /// How many media files came with it.
     pub media: u32,
     /// When it arrived.
@@ -146,45 +143,6 @@ impl Event {
             Event::Delivery(_) => "delivery",
             Event::Inbound(_) => "inbound",
             Event::Consent(_) => "consent",
-        }
-    }
-
-    /// The stream entry's fields in the contract's order, an empty text where there is nothing.
-    pub fn fields(&self) -> Vec<(&'static str, String)> {
-        let sid = |sid: &Option<MessageSid>| sid.as_ref().map(ToString::to_string).unwrap_or_default();
-        match self {
-            Event::Delivery(entry) => vec![
-                ("sid", entry.sid.to_string()),
-                ("id", entry.id.as_ref().map(ToString::to_string).unwrap_or_default()),
-                ("status", entry.status.to_string()),
-                ("previous", entry.previous.as_ref().map(ToString::to_string).unwrap_or_default()),
-                ("late", u8::from(entry.late).to_string()),
-                ("channel", entry.channel.to_string()),
-                ("to", entry.to.clone()),
-                ("from", entry.from.clone()),
-                ("error_code", entry.error_code.map(|code| code.to_string()).unwrap_or_default()),
-                ("batch", entry.batch.clone().unwrap_or_default()),
-                ("source", entry.source.as_str().to_owned()),
-                ("at", entry.at.to_string()),
-            ],
-            Event::Inbound(entry) => vec![
-                ("sid", entry.sid.to_string()),
-                ("channel", entry.channel.to_string()),
-                ("from", entry.from.clone()),
-                ("to", entry.to.clone()),
-                ("body_length", entry.body_length.to_string()),
-                ("keyword", entry.keyword.clone()),
-                ("media", entry.media.to_string()),
-                ("at", entry.at.to_string()),
-            ],
-            Event::Consent(entry) => vec![
-                ("phone", entry.phone.clone()),
-                ("channel", entry.channel.as_str().to_owned()),
-                ("state", entry.state.as_str().to_owned()),
-                ("source", ConsentSource::as_str(entry.source).to_owned()),
-                ("sid", sid(&entry.sid)),
-                ("at", entry.at.to_string()),
-            ],
         }
     }
 }

@@ -4,6 +4,7 @@ pub mod account;
 pub mod api_key;
 pub mod consent;
 pub mod delivery;
+mod empty_text;
 pub mod event;
 pub mod history;
 pub mod message_id;

@@ -245,7 +245,7 @@ pub async fn export(state: web::Data<State>, caller: Caller) -> Result<HttpRespo
         "consent exported"
     );
     // The first page is read before anything is answered: a store that is away is a 503 and no broken file.
-    let first = state.app.consents.of(&caller.organization).export_consent("").await?;
+    let first = state.app.consents.of(&caller.organization).export_consent(None).await?;
     let begun = stream::once(async { Ok::<_, Broken>(Bytes::from(csv::header())) });
     let pages = stream::try_unfold(Some(Page::Read(first)), move |page| {
         let (state, organization) = (state.clone(), caller.organization.clone());
@@ -254,7 +254,7 @@ pub async fn export(state: web::Data<State>, caller: Caller) -> Result<HttpRespo
                 None => return Ok(None),
                 Some(Page::Read(page)) => page,
                 Some(Page::After(after)) => {
-                    let page = state.app.consents.of(&organization).export_consent(&after).await;
+                    let page = state.app.consents.of(&organization).export_consent(Some(&after)).await;
                     page.map_err(|error| {
                         tracing::error!(%error, "an export broke off");
                         Broken

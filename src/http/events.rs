@@ -241,9 +241,7 @@ async fn tell(socket: &mpsc::Sender<Bytes>, filter: &Filter, id: EventId, event:
 impl Filter {
     fn passes(&self, event: &Event) -> bool {
         let (sid, batch, to) = match event {
-            Event::Delivery(entry) => {
-                (Some(entry.sid.as_str()), entry.batch.as_deref(), Some(entry.to.as_str()))
-            }
+            Event::Delivery(entry) => (Some(entry.sid.as_str()), entry.batch.as_deref(), entry.to.as_deref()),
             Event::Inbound(entry) => (Some(entry.sid.as_str()), None, Some(entry.to.as_str())),
             Event::Consent(entry) => (entry.sid.as_ref().map(|sid| sid.as_str()), None, None),
         };
@@ -341,8 +339,8 @@ impl Shown {
                 previous: entry.previous.as_ref().map(ToString::to_string),
                 late: entry.late,
                 channel: entry.channel,
-                to: entry.to.clone(),
-                from: Some(entry.from.clone()).filter(|from| !from.is_empty()),
+                to: entry.to.clone().unwrap_or_default(),
+                from: entry.from.clone(),
                 error_code: entry.error_code,
                 batch: entry.batch.clone(),
                 source: entry.source,
@@ -356,7 +354,7 @@ impl Shown {
                 from: entry.from.clone(),
                 to: entry.to.clone(),
                 body_length: entry.body_length,
-                keyword: Some(entry.keyword.clone()).filter(|word| !word.is_empty()),
+                keyword: entry.keyword.clone(),
                 media: entry.media,
                 at: time(entry.at),
             },

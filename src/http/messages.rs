@@ -259,7 +259,7 @@ impl From<&Message> for Shown {
             message_sid: message.message_sid.clone(),
             direction: "outbound",
             channel: message.channel,
-            to: message.to.clone(),
+            to: message.to.clone().unwrap_or_default(),
             from: message.from.clone(),
             status: message.status.clone(),
             r#final: message.is_final,

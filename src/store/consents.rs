@@ -18,9 +18,9 @@ pub struct KnownConsent {
     pub version: ConsentVersion,
 }
 
-/// Names a state of one person's consent. Opaque.
+/// Names a state of one person's consent. Opaque: it is the stored text itself, `None` if nothing is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ConsentVersion(pub(super) String);
+pub struct ConsentVersion(pub(super) Option<String>);
 
 /// A change of a person's consent, decided on `expected`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,12 +97,12 @@ pub trait Consents {
         limit: usize,
     ) -> Result<Vec<ConsentChange>, Error>;
 
-    /// Those whose consent has ever changed, in the order of their numbers' text, behind `after`, at most `limit` and
+    /// Those whose consent has ever changed, in the order of their numbers' text, behind `after` or from the first, at most `limit` and
     /// [`PAGE_MAX`] of them.
     async fn persons(
         &self,
         organization: &Organization,
-        after: &str,
+        after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<String>, Error>;
 
@@ -115,10 +115,9 @@ pub trait Consents {
 impl ConsentVersion {
     /// What a store keeps under this version: the consent itself, written down.
     pub(super) fn decode(stored: Option<String>) -> Result<KnownConsent, Error> {
-        let stored = stored.unwrap_or_default();
-        let consent = match stored.as_str() {
-            "" => Consent::default(),
-            text => decode("consent", text.as_bytes())?,
+        let consent = match &stored {
+            Some(text) => decode("consent", text.as_bytes())?,
+            None => Consent::default(),
         };
         Ok(KnownConsent { consent, version: ConsentVersion(stored) })
     }

@@ -138,12 +138,15 @@ impl Accounts {
     /// What is saved, of everybody.
     async fn all_sealed(&self) -> Result<Vec<(Organization, String)>, store::Error> {
         let installation = Organization::installation();
-        let (mut all, mut after) = (Vec::new(), String::new());
+        let (mut all, mut after) = (Vec::new(), None::<String>);
         loop {
-            let page =
-                self.core.store.documents(&installation, Kind::Settings, &after, DOCUMENTS_MAX).await?;
+            let page = self
+                .core
+                .store
+                .documents(&installation, Kind::Settings, after.as_deref(), DOCUMENTS_MAX)
+                .await?;
             let Some((last, _)) = page.last() else { return Ok(all) };
-            after.clone_from(last);
+            after = Some(last.clone());
             all.extend(
                 page.into_iter()
                     .filter_map(|(name, sealed)| Some((Organization::parse(&name).ok()?, sealed))),

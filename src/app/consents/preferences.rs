@@ -137,9 +137,19 @@ impl Scope<'_, Consents> {
                 }
                 *toggle = Toggle { enabled, at: Some(now) };
                 let is_opted_out = known.state == ConsentState::OptedOut;
-                if stored.phone_number.is_some() && enabled == is_opted_out {
+                if let Some(phone) = &stored.phone_number
+                    && enabled == is_opted_out
+                {
                     let state = if enabled { ConsentState::OptedIn } else { ConsentState::OptedOut };
-                    records.push((channel, consent_channel, state));
+                    let record = Record {
+                        phone: phone.clone(),
+                        channel: consent_channel,
+                        state,
+                        source: ConsentSource::Preferences,
+                        evidence: None,
+                        at: None,
+                    };
+                    records.push((channel, record));
                 }
             }
             stored.updated_at = Some(now);
@@ -153,18 +163,10 @@ impl Scope<'_, Consents> {
             {
                 continue;
             }
-            for (channel, consent_channel, state) in records {
-                let record = Record {
-                    phone: stored.phone_number.clone().unwrap_or_default(),
-                    channel: consent_channel,
-                    state,
-                    source: ConsentSource::Preferences,
-                    evidence: None,
-                    at: None,
-                };
+            for (channel, record) in records {
                 // The person may have said STOP since: that stays.
                 let allowed = |consent: &Consent| {
-                    state == ConsentState::OptedOut || refused_for_good(consent.on(channel)).is_none()
+                    record.state == ConsentState::OptedOut || refused_for_good(consent.on(channel)).is_none()
                 };
                 let (known, _) = self.apply_record(&record, actor, allowed).await?;
                 if let Some(by) = refused_for_good(known.on(channel)).filter(|_| !allowed(&known)) {

@@ -142,8 +142,11 @@ impl Scope<'_, Consents> {
         Err(contended())
     }
 
-    /// A page of everybody's consent behind `after`, and where the next one begins.
-    pub async fn export_consent(&self, after: &str) -> Result<(Vec<Exported>, Option<String>), store::Error> {
+    /// A page of everybody's consent behind `after`, or the first one, and where the next one begins.
+    pub async fn export_consent(
+        &self,
+        after: Option<&str>,
+    ) -> Result<(Vec<Exported>, Option<String>), store::Error> {
         let persons = self.core.store.persons(self.organization, after, PAGE_MAX).await?;
         let numbers: Vec<&str> = persons.iter().map(String::as_str).collect();
         let known = self.core.store.consents(self.organization, &numbers).await?;

@@ -80,8 +80,8 @@ impl Incoming {
             to: message.to.bare().to_owned(),
             body_length: message.body.chars().count(),
             keyword: match &reading {
-                Reading::Keyword(keyword) => keyword.word.clone(),
-                Reading::Phrase | Reading::Review | Reading::Ordinary => String::new(),
+                Reading::Keyword(keyword) => Some(keyword.word.clone()),
+                Reading::Phrase | Reading::Review | Reading::Ordinary => None,
             },
             media: message.num_media,
             at,

@@ -46,9 +46,7 @@ impl Statuses {
         relayed: Option<Parameters>,
         source: Source,
     ) -> StatusChange {
-        let bare = |address: &Option<Address>| {
-            address.as_ref().map(|address| address.bare().to_owned()).unwrap_or_default()
-        };
+        let bare = |address: &Option<Address>| address.as_ref().map(|address| address.bare().to_owned());
         let at = self.core.now_ms();
         let relay = relayed.map(|form| self.relays.seal_relay(&callback.message_sid, &form));
         StatusChange {
@@ -76,8 +74,7 @@ impl Statuses {
         outbound: Option<&Outbound>,
         source: Source,
     ) -> StatusChange {
-        let bare =
-            |address: Option<&Address>| address.map_or_else(String::new, |address| address.bare().to_owned());
+        let bare = |address: Option<&Address>| address.map(|address| address.bare().to_owned());
         let at = self.core.now_ms();
         StatusChange {
             sid: message.sid.clone(),
@@ -116,7 +113,8 @@ impl Scope<'_, Statuses> {
             self.core.store.resolve_outbound(self.organization, &id, &accepted).await?;
         }
         if let Some(source) = change.error_code.and_then(ConsentSource::of_error)
-            && let Ok(recipient) = Address::new(change.channel, &change.to)
+            && let Some(to) = &change.to
+            && let Ok(recipient) = Address::new(change.channel, to)
         {
             let consents = self.consents.of(self.organization);
             consents.opt_out_by_error(&recipient, source, Some(&change.sid)).await?;

@@ -22,8 +22,8 @@ pub struct Message {
     pub message_sid: Option<MessageSid>,
     /// Where it travels.
     pub channel: Channel,
-    /// The recipient, without the channel's prefix.
-    pub to: String,
+    /// The recipient, without the channel's prefix; `None` if Twilio did not say.
+    pub to: Option<String>,
     /// The sender, if it is known.
     pub from: Option<String>,
     /// Twilio's status; before Twilio has it `waiting`, `scheduled`, `held`, `sending`, `unknown`, `canceled` or `refused`.
@@ -142,7 +142,7 @@ impl Scope<'_, Reads> {
             id: Some(outbound.id),
             message_sid,
             channel: outbound.to.channel(),
-            to: outbound.to.bare().to_owned(),
+            to: Some(outbound.to.bare().to_owned()),
             from: outbound.from.as_ref().map(|from| from.bare().to_owned()),
             status,
             is_final: ended_at.is_some(),
@@ -212,7 +212,7 @@ const HISTORY_READ_MIN: usize = 50;
 impl Filter {
     fn passes(&self, message: &Message) -> bool {
         self.status.as_ref().is_none_or(|status| *status == message.status)
-            && self.to.as_ref().is_none_or(|to| *to == message.to)
+            && (self.to.is_none() || self.to == message.to)
             && self.channel.is_none_or(|channel| channel == message.channel)
     }
 }
@@ -220,14 +220,14 @@ impl Filter {
 /// A message that Twilio has told us of. `None` if its entries are gone.
 fn tracked(sid: &MessageSid, stored: store::Message, outbound: Option<Outbound>) -> Option<Message> {
     let latest = stored.entries.last()?;
-    let from = stored.entries.iter().rev().map(|entry| &entry.from).find(|from| !from.is_empty());
+    let from = stored.entries.iter().rev().find_map(|entry| entry.from.clone());
     let status = stored.delivery.status.clone().unwrap_or_else(|| latest.status.clone());
     Some(Message {
         id: stored.delivery.id,
         message_sid: Some(sid.clone()),
         channel: latest.channel,
         to: latest.to.clone(),
-        from: from.cloned(),
+        from,
         is_final: delivery::is_final(&status),
         status: status.to_string(),
         ended_at: None,

@@ -132,15 +132,18 @@ impl Consents for EmbeddedStore {
     async fn persons(
         &self,
         organization: &Organization,
-        after: &str,
+        after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<String>, Error> {
-        let (organization, after) = (organization.clone(), after.to_owned());
+        let (organization, after) = (organization.clone(), after.map(str::to_owned));
         self.read(move |transaction| {
             let consents = transaction.open_table(CONSENTS).map_err(unavailable)?;
             let organization = organization.as_str();
-            let range = (Bound::Excluded((organization, after.as_str())), Bound::Unbounded);
-            let rows = consents.range::<(&str, &str)>(range).map_err(unavailable)?;
+            let first = match after.as_deref() {
+                Some(after) => Bound::Excluded((organization, after)),
+                None => Bound::Included((organization, "")),
+            };
+            let rows = consents.range::<(&str, &str)>((first, Bound::Unbounded)).map_err(unavailable)?;
             let mut persons = Vec::new();
             for row in rows.take(limit.min(PAGE_MAX)) {
                 let (key, _) = row.map_err(unavailable)?;

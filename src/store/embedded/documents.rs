@@ -167,16 +167,22 @@ impl Documents for EmbeddedStore {
         &self,
         organization: &Organization,
         kind: Kind,
-        after: &str,
+        after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, String)>, Error> {
-        let (organization, after, now) = (organization.clone(), after.to_owned(), self.clock.now_ms());
+        let (organization, after, now) =
+            (organization.clone(), after.map(str::to_owned), self.clock.now_ms());
         self.read(move |transaction| {
             let documents = transaction.open_table(DOCUMENTS).map_err(unavailable)?;
             let (organization, kind) = (organization.as_str(), kind.as_str());
-            let range = (Bound::Excluded((organization, kind, after.as_str())), Bound::Unbounded);
+            let first = match after.as_deref() {
+                Some(after) => Bound::Excluded((organization, kind, after)),
+                None => Bound::Included((organization, kind, "")),
+            };
             let mut found = Vec::new();
-            for row in documents.range::<(&str, &str, &str)>(range).map_err(unavailable)? {
+            for row in
+                documents.range::<(&str, &str, &str)>((first, Bound::Unbounded)).map_err(unavailable)?
+            {
                 let (key, stored) = row.map_err(unavailable)?;
                 let (of, of_kind, name) = key.value();
                 if (of, of_kind) != (organization, kind) || found.len() == limit.min(DOCUMENTS_MAX) {

@@ -90,11 +90,11 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// Enters a message to `person` in the history, behind the newest one.
+    /// Enters a message in the history, behind the newest one, and among those to `person` if it is known to whom it is.
     pub(super) fn enter(
         &mut self,
         organization: &str,
-        person: &str,
+        person: Option<&str>,
         message: &MessageRef,
     ) -> Result<(), Error> {
         let newest = self.history.range((organization, 0, 0)..=(organization, u64::MAX, u64::MAX));
@@ -103,13 +103,15 @@ impl Tables<'_> {
         let (ms, seq) = if self.now_ms > ms { (self.now_ms, 0) } else { (ms, seq + 1) };
         let name = message.to_string();
         self.history.insert((organization, ms, seq), name.as_str()).map_err(unavailable)?;
-        self.history_of.insert((organization, person, ms, seq), name.as_str()).map_err(unavailable)?;
+        if let Some(person) = person {
+            self.history_of.insert((organization, person, ms, seq), name.as_str()).map_err(unavailable)?;
+        }
         Ok(())
     }
 
     fn create(&mut self, organization: &str, new: NewOutbound) -> Result<(), Error> {
         let NewOutbound { outbound, state, content, due } = new;
-        self.enter(organization, outbound.to.bare(), &MessageRef::Id(outbound.id))?;
+        self.enter(organization, Some(outbound.to.bare()), &MessageRef::Id(outbound.id))?;
         if !state.is_resolved() {
             self.queue(organization, &outbound.flow(), &outbound.id, Some(due))?;
         }

@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
 
-use super::{RedisStore, counts::counts_end, read, scripts};
+use super::{RedisStore, counts::counts_end, read, scripts, stream};
 use crate::{
     domain::{
-        Event, Organization, Stream, UnixMs,
+        Organization, Stream, UnixMs,
         consent::{Answer, ConsentChange},
         event::InboundEntry,
         stats::{Counter, Unit},
@@ -36,7 +36,7 @@ impl RedisStore {
 fn consent_arguments(update: &ConsentUpdate) -> [String; 7] {
     let [minute_ends, hour_ends] = Unit::ALL.map(|unit| counts_end(unit, update.entry.at));
     [
-        update.expected.0.clone(),
+        update.expected.0.clone().unwrap_or_default(),
         encode(&update.consent),
         update.entry.phone.clone(),
         update.change().map(|change| encode(&change)).unwrap_or_default(),
@@ -44,11 +44,6 @@ fn consent_arguments(update: &ConsentUpdate) -> [String; 7] {
         minute_ends,
         hour_ends,
     ]
-}
-
-/// An entry's names and values in turn, as XADD takes them.
-fn flat_fields(event: &Event) -> Vec<String> {
-    event.fields().into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect()
 }
 
 #[async_trait]
@@ -67,9 +62,9 @@ impl Consents for RedisStore {
             self.keys.stream(organization, self.keys.partition(&person), Stream::Inbound),
         ];
         keys.extend(self.consent_keys(organization, &person, at));
-        let inbound = flat_fields(&Event::Inbound(entry));
+        let inbound = stream::inbound_fields(&entry);
         let (changes, change, consents) = match consent {
-            Some(update) => ("1", consent_arguments(&update), flat_fields(&Event::Consent(update.entry))),
+            Some(update) => ("1", consent_arguments(&update), stream::consent_fields(&update.entry)),
             None => ("0", Default::default(), Vec::new()),
         };
         let mut arguments = vec![encode(&answer), changes.to_owned()];
@@ -118,7 +113,7 @@ impl Consents for RedisStore {
     async fn persons(
         &self,
         organization: &Organization,
-        after: &str,
+        after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<String>, Error> {
         let keys = |partition| self.keys.persons(organization, partition);
@@ -132,7 +127,7 @@ impl Consents for RedisStore {
     ) -> Result<bool, Error> {
         let keys = self.consent_keys(organization, &update.entry.phone, update.entry.at);
         let mut arguments = consent_arguments(&update).to_vec();
-        arguments.extend(flat_fields(&Event::Consent(update.entry)));
+        arguments.extend(stream::consent_fields(&update.entry));
         read(self.write(&scripts::CHANGE_CONSENT, &keys, &arguments).await?)
     }
 }

@@ -25,14 +25,15 @@ impl RedisStore {
     async fn enter_for_person(
         &self,
         organization: &Organization,
+        person: &str,
         change: &StatusChange,
     ) -> Result<(), Error> {
         // The place is not that in the whole history: the digits of the SID stand for the sequence.
         let sid = change.sid.as_str();
         let place = HistoryId { ms: change.at, seq: u64::from(crc(sid)), partition: 0 };
         let mut command = redis::cmd("ZADD");
-        command.arg(self.keys.history_of(organization, &change.to)).arg(0);
-        command.arg(format!("{}:{}{sid}", history_name(&change.to), place_text(place)));
+        command.arg(self.keys.history_of(organization, person)).arg(0);
+        command.arg(format!("{}:{}{sid}", history_name(person), place_text(place)));
         self.get::<Value>(&command).await.map(drop)
     }
 }
@@ -58,8 +59,9 @@ impl Deliveries for RedisStore {
             self.counts_key(organization, partition, Unit::Minute, change.at),
             self.counts_key(organization, partition, Unit::Hour, change.at),
         ];
-        if self.keys.partition(&change.to) == partition {
-            keys.push(self.keys.history_of(organization, &change.to));
+        let to = change.to.as_deref();
+        if let Some(to) = to.filter(|to| self.keys.partition(to) == partition) {
+            keys.push(self.keys.history_of(organization, to));
         }
         let raw = serde_urlencoded::to_string(&change.raw)
             .map_err(|error| Error::Unreadable(format!("unknown parameters: {error}")))?;
@@ -82,8 +84,8 @@ impl Deliveries for RedisStore {
             &raw,
             change.status.as_str(),
             change.channel.as_str(),
-            &change.to,
-            &change.from,
+            to.unwrap_or_default(),
+            change.from.as_deref().unwrap_or_default(),
             &error_code,
             change.batch.as_deref().unwrap_or_default(),
             change.source.as_str(),
@@ -93,7 +95,7 @@ impl Deliveries for RedisStore {
             &ends[0],
             &ends[1],
             latency,
-            history_name(&change.to),
+            history_name(to.unwrap_or_default()),
         ];
         arguments.extend(counters.iter().map(String::as_str));
         let result: u8 = read(self.write(&scripts::RECORD_STATUS, &keys, &arguments).await?)?;
@@ -102,8 +104,8 @@ impl Deliveries for RedisStore {
             1 => Recorded::Moved,
             _ => Recorded::Late,
         };
-        if result & 8 != 0 {
-            self.enter_for_person(organization, &change).await?;
+        if let Some(to) = to.filter(|_| result & 8 != 0) {
+            self.enter_for_person(organization, to, &change).await?;
         }
         Ok(StatusRecorded { recorded, learned_id: result & 4 != 0 })
     }

@@ -168,15 +168,15 @@ impl RedisStore {
         read(self.connection()?.send(command).await.map_err(unavailable)?)
     }
 
-    /// The first `limit` members behind `after` of sorted sets, one in each partition, whose members are in the order of
+    /// The first `limit` members behind `after`, or from the beginning, of sorted sets, one in each partition, whose members are in the order of
     /// their text.
     async fn names(
         &self,
         key: impl Fn(u16) -> String,
-        after: &str,
+        after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<String>, Error> {
-        let after = if after.is_empty() { "-".to_owned() } else { format!("({after}") };
+        let after = after.map_or_else(|| "-".to_owned(), |after| format!("({after}"));
         let partitions = self.keys.partition_numbers().map(|partition| {
             let mut command = redis::cmd("ZRANGEBYLEX");
             command.arg(key(partition)).arg(&after).arg("+").arg("LIMIT").arg(0).arg(limit);

@@ -50,9 +50,11 @@ impl RedisStore {
             self.keys.history_of(organization, person),
         ];
         let (consent, now, cooldown) = match gate {
-            Some(gate) => {
-                (gate.consent.0.clone(), gate.now.to_string(), gate.cooldown.as_millis().to_string())
-            }
+            Some(gate) => (
+                gate.consent.0.clone().unwrap_or_default(),
+                gate.now.to_string(),
+                gate.cooldown.as_millis().to_string(),
+            ),
             None => Default::default(),
         };
         let arguments = [

@@ -215,7 +215,7 @@ async fn take(
                 from: PEOPLE[person].to_owned(),
                 to: "+15005550006".to_owned(),
                 body_length: 1,
-                keyword: String::new(),
+                keyword: None,
                 media: 0,
                 at: 1,
             };

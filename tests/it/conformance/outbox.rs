@@ -311,10 +311,11 @@ pub async fn every_change_of_consent_is_listed(harness: &dyn Harness) {
         update.entry.phone = person.to_owned();
         assert!(store.change_consent(&organization(), update).await.unwrap());
     }
-    let persons = async |after: &str, limit| store.persons(&organization(), after, limit).await.unwrap();
-    assert_eq!(persons("", 10).await, [PERSON, "+14155550200", "+14155550300"]);
-    assert_eq!(persons(PERSON, 1).await, ["+14155550200"]);
-    assert_eq!(persons("+14155550300", 9).await, Vec::<String>::new());
+    let persons =
+        async |after: Option<&str>, limit| store.persons(&organization(), after, limit).await.unwrap();
+    assert_eq!(persons(None, 10).await, [PERSON, "+14155550200", "+14155550300"]);
+    assert_eq!(persons(Some(PERSON), 1).await, ["+14155550200"]);
+    assert_eq!(persons(Some("+14155550300"), 9).await, Vec::<String>::new());
 }
 
 pub async fn everything_is_counted(harness: &dyn Harness) {
@@ -365,9 +366,9 @@ pub async fn a_document_is_changed_by_who_knows_it(harness: &dyn Harness) {
         assert!(change(name, None, Some(name), None).await);
     }
     assert!(change("cyd", Some("cyd"), None, None).await);
-    let listed = store.documents(&organization(), Kind::Preferences, "ada", 9).await.unwrap();
+    let listed = store.documents(&organization(), Kind::Preferences, Some("ada"), 9).await.unwrap();
     assert_eq!(listed, [("ben".to_owned(), String::new()), ("dot".to_owned(), "dot".to_owned())]);
-    let all = store.documents(&organization(), Kind::Preferences, "", 1).await.unwrap();
+    let all = store.documents(&organization(), Kind::Preferences, None, 1).await.unwrap();
     assert_eq!(all, [("ada".to_owned(), "2".to_owned())]);
     assert_eq!(store.document(&organization(), Kind::Batch, "ada").await.unwrap(), None);
     let elsewhere = Organization::installation();
@@ -421,7 +422,7 @@ pub async fn several_documents_change_together_or_not_at_all(harness: &dyn Harne
     ];
     assert!(store.change_documents(&changes).await.unwrap());
     assert_eq!(read(Kind::Account, "AC1").await, None);
-    let listed = store.documents(&installation, Kind::Settings, "", 9).await.unwrap();
+    let listed = store.documents(&installation, Kind::Settings, None, 9).await.unwrap();
     let expected = [("acme", "s1"), ("best", "b1")].map(|(name, text)| (name.to_owned(), text.to_owned()));
     assert_eq!(listed, expected);
     // Of equal changes at once one is made.

@@ -61,8 +61,8 @@ pub fn status(tail: &str, status: &str) -> StatusChange {
         status: MessageStatus::parse(status),
         error_code: None,
         channel: Channel::Sms,
-        to: PERSON.to_owned(),
-        from: "+15005550006".to_owned(),
+        to: Some(PERSON.to_owned()),
+        from: Some("+15005550006".to_owned()),
         batch: None,
         source: Source::Callback,
         at: AT,
@@ -83,7 +83,7 @@ fn inbound(tail: &str) -> InboundEntry {
         from: PERSON.to_owned(),
         to: "+15005550006".to_owned(),
         body_length: 4,
-        keyword: "STOP".to_owned(),
+        keyword: Some("STOP".to_owned()),
         media: 0,
         at: AT,
     }
@@ -271,8 +271,8 @@ pub async fn unknown_parameters_are_kept(harness: &dyn Harness) {
 pub async fn what_is_strange_is_stored_as_it_is(harness: &dyn Harness) {
     let store = harness.open().await;
     let change = StatusChange {
-        to: "CO.\"8997\u{e9};@!{x}".to_owned(),
-        from: String::new(),
+        to: Some("CO.\"8997\u{e9};@!{x}".to_owned()),
+        from: None,
         channel: Channel::Whatsapp,
         batch: Some("b;1".to_owned()),
         error_code: Some(u32::MAX),
