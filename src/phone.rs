@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::twilio::address::is_e164;
+use crate::twilio::{BareAddress, address::is_e164};
 
 /// A country, by its two-letter ISO 3166 code, whose numbers may be typed without `+`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,7 @@ const TYPED_BYTES_MAX: usize = 64;
 ///
 /// What starts with `+` is taken as it is once spaces, dots, dashes and brackets are gone: Twilio has the last word.
 /// What does not is a number of `region`.
-pub fn normalize(typed: &str, region: Option<Region>) -> Result<String, InvalidPhoneNumber> {
+pub fn normalize(typed: &str, region: Option<Region>) -> Result<BareAddress, InvalidPhoneNumber> {
     let typed = typed.trim();
     // `whatsapp:+1…` is an address, and no number to guess a region for.
     if typed.len() > TYPED_BYTES_MAX || typed.is_empty() || typed.contains(':') {
@@ -57,7 +57,7 @@ pub fn normalize(typed: &str, region: Option<Region>) -> Result<String, InvalidP
     if typed.starts_with('+') {
         let separators: &[char] = &[' ', '.', '-', '(', ')', '[', ']', '\u{a0}'];
         let number = typed.replace(separators, "");
-        return if is_e164(&number) { Ok(number) } else { Err(InvalidPhoneNumber::NotE164) };
+        return e164(number).ok_or(InvalidPhoneNumber::NotE164);
     }
     let region = region.ok_or(InvalidPhoneNumber::NoRegion)?;
     let not_of_region = InvalidPhoneNumber::NotOfRegion(region);
@@ -66,8 +66,11 @@ pub fn normalize(typed: &str, region: Option<Region>) -> Result<String, InvalidP
     if !phonenumber::is_valid(&number) {
         return Err(not_of_region);
     }
-    let number = number.format().mode(phonenumber::Mode::E164).to_string();
-    if is_e164(&number) { Ok(number) } else { Err(not_of_region) }
+    e164(number.format().mode(phonenumber::Mode::E164).to_string()).ok_or(not_of_region)
+}
+
+fn e164(number: String) -> Option<BareAddress> {
+    Some(number).filter(|number| is_e164(number))?.try_into().ok()
 }
 
 /// What a number tells of itself.
@@ -86,8 +89,8 @@ pub struct Described {
 }
 
 /// What `number`, in E.164, tells of itself.
-pub fn describe(number: &str) -> Described {
-    let Ok(parsed) = phonenumber::parse(None, number) else { return Described::default() };
+pub fn describe(number: &BareAddress) -> Described {
+    let Ok(parsed) = phonenumber::parse(None, number.as_str()) else { return Described::default() };
     let kind = match parsed.number_type(&phonenumber::metadata::DATABASE) {
         phonenumber::Type::Unknown => None,
         kind => serde_json::to_value(kind).ok().and_then(|kind| kind.as_str().map(str::to_owned)),

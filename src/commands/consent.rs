@@ -185,7 +185,7 @@ async fn export(place: Place, output: &mut impl Write) -> anyhow::Result<usize> 
             told.write(csv::header().as_bytes())?;
             let mut after = None;
             loop {
-                let (lines, next) = app.consents.of(&organization).export_consent(after.as_deref()).await?;
+                let (lines, next) = app.consents.of(&organization).export_consent(after.as_ref()).await?;
                 told.write(csv::write(&lines).as_bytes())?;
                 match next {
                     Some(_) => after = next,

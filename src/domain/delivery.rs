@@ -6,8 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{EventId, MessageId, UnixMs, empty_text};
-use crate::twilio::{Channel, MessageSid, MessageStatus};
+use super::{BatchId, EventId, MessageId, UnixMs, empty_text};
+use crate::twilio::{BareAddress, Channel, MessageSid, MessageStatus};
 
 /// How far along a status is: accepted and scheduled 1, queued 2, sending 3, sent 4, undelivered, failed and
 /// canceled 5, delivered 6, read 7. A status without a rank (0) is recorded and moves nothing.
@@ -81,12 +81,12 @@ pub struct StatusChange {
     pub channel: Channel,
     /// The recipient, without the channel's prefix; `None` if Twilio did not say.
     #[serde(with = "empty_text")]
-    pub to: Option<String>,
+    pub to: Option<BareAddress>,
     /// The sender, without the channel's prefix; `None` while Twilio has not chosen one.
     #[serde(with = "empty_text")]
-    pub from: Option<String>,
+    pub from: Option<BareAddress>,
     /// The batch it was sent in.
-    pub batch: Option<String>,
+    pub batch: Option<BatchId>,
     /// Who told us.
     pub source: Source,
     /// When we were told.
@@ -118,14 +118,14 @@ pub struct DeliveryEntry {
     pub channel: Channel,
     /// The recipient, without the channel's prefix; `None` if Twilio did not say.
     #[serde(with = "empty_text")]
-    pub to: Option<String>,
+    pub to: Option<BareAddress>,
     /// The sender, without the channel's prefix; `None` while Twilio has not chosen one.
     #[serde(with = "empty_text")]
-    pub from: Option<String>,
+    pub from: Option<BareAddress>,
     /// Twilio's error.
     pub error_code: Option<u32>,
     /// The batch it was sent in.
-    pub batch: Option<String>,
+    pub batch: Option<BatchId>,
     /// Who told us.
     pub source: Source,
     /// When we were told.

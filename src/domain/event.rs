@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use super::{UnixMs, consent::ConsentEntry, delivery::DeliveryEntry, empty_text};
-use crate::twilio::{Channel, MessageSid};
+use crate::twilio::{BareAddress, Channel, MessageSid};
 
 /// One of an organization's streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -98,9 +98,9 @@ pub struct InboundEntry {
     /// Where it came from.
     pub channel: Channel,
     /// The person, without the channel's prefix.
-    pub from: String,
+    pub from: BareAddress,
     /// Our sender, without the channel's prefix.
-    pub to: String,
+    pub to: BareAddress,
     /// Characters of text.
     pub body_length: usize,
     /// The keyword it was read as, if it is one.
@@ -159,6 +159,25 @@ mod tests {
         assert!(EventId { seq: 2, ..id } < id && EventId { ms: 1, ..id } < id && EventId::START < id);
         for wrong in ["", "1", "1-2", "1-2-", "1-2-x0", "1-2-d", "1-2-d70000", "-1-2-d0", "1-2-é"] {
             assert!(wrong.parse::<EventId>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_event_is_stored_in_the_form_of_version_0_1_0() {
+        let sid = "SMaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+        for stored in [
+            format!(
+                r#"{{"delivery":{{"sid":"{sid}","id":"0123456789abcdef","status":"sent","previous":null,"late":false,"channel":"whatsapp","to":"+14155550100","from":"","error_code":null,"batch":"b00000000000000000000","source":"callback","at":1764000000000}}}}"#
+            ),
+            format!(
+                r#"{{"inbound":{{"sid":"{sid}","channel":"sms","from":"CO.8997","to":"12345","body_length":4,"keyword":"","media":0,"at":1764000000000}}}}"#
+            ),
+            format!(
+                r#"{{"consent":{{"phone":"+14155550100","channel":"all","state":"opted_out","source":"keyword","sid":null,"at":1764000000000}}}}"#
+            ),
+        ] {
+            let event: Event = serde_json::from_str(&stored).unwrap();
+            assert_eq!(serde_json::to_string(&event).unwrap(), stored);
         }
     }
 }

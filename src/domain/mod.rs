@@ -26,7 +26,7 @@ pub use event::{Event, EventId, Stream};
 pub use history::{HistoryId, MessageRef};
 pub use message_id::{BatchId, MessageId};
 pub use organization::Organization;
-pub use outgoing::{Flow, Hold, Outbound, OutboundState, Refusal, Standing};
+pub use outgoing::{Flow, Hold, Outbound, OutboundState, Refusal, Sender, Standing};
 pub use quiet_hours::QuietHours;
 pub use replies::Replies;
 pub use role::{Right, Role};

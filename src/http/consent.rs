@@ -31,7 +31,7 @@ use crate::{
         consent::{ChannelConsent, ConsentChange, ConsentChannel, ConsentSource, ConsentState},
     },
     phone,
-    twilio::{MessageSid, address::mask},
+    twilio::{BareAddress, MessageSid, address::mask},
 };
 
 /// The largest file that is imported at once, in bytes: some 200,000 lines.
@@ -142,7 +142,7 @@ pub async fn consent(
     caller.require(Right::Read)?;
     let phone = number(&state, &phone)?;
     let consent = state.app.consents.of(&caller.organization).consent(&phone).await?;
-    Ok(HttpResponse::Ok().json(Shown::of(phone, consent)))
+    Ok(HttpResponse::Ok().json(Shown::of(phone.into(), consent)))
 }
 
 /// The query of `GET /api/sms/consent/{phone}/history`.
@@ -228,7 +228,7 @@ pub async fn record(
         phone = mask(&phone), channel = channel.as_str(), state = wish.as_str(), source = source.as_str(),
         "consent recorded"
     );
-    Ok(HttpResponse::Ok().json(Shown::of(phone, consent)))
+    Ok(HttpResponse::Ok().json(Shown::of(phone.into(), consent)))
 }
 
 /// Everybody's consent as CSV.
@@ -272,8 +272,8 @@ pub async fn export(state: web::Data<State>, caller: Caller) -> Result<HttpRespo
 
 /// A page of an export: read already, or to be read.
 enum Page {
-    Read((Vec<Exported>, Option<String>)),
-    After(String),
+    Read((Vec<Exported>, Option<BareAddress>)),
+    After(BareAddress),
 }
 
 /// What ends a file that breaks off: the connection, so that nobody takes it for whole.
@@ -345,7 +345,7 @@ pub async fn import(
 }
 
 /// A number of the path or of a field.
-fn number(state: &State, typed: &str) -> Result<String, Problem> {
+fn number(state: &State, typed: &str) -> Result<BareAddress, Problem> {
     let bare = typed.strip_prefix("whatsapp:").unwrap_or(typed);
     phone::normalize(bare, state.app.settings().default_region).map_err(Problem::invalid_phone_number)
 }

@@ -26,11 +26,11 @@ use super::{
 };
 use crate::{
     domain::{
-        Event, EventId, MessageId, Organization, Source,
+        BatchId, Event, EventId, MessageId, Organization, Source,
         consent::{ConsentChannel, ConsentSource, ConsentState},
     },
     store,
-    twilio::{Channel, MessageSid},
+    twilio::{BareAddress, Channel, MessageSid},
 };
 
 /// Events in a page, unless the caller asks for fewer or more.
@@ -80,7 +80,7 @@ struct Filter {
     kind: Option<String>,
     message_sid: Option<String>,
     batch_id: Option<String>,
-    to: Option<String>,
+    to: Option<BareAddress>,
 }
 
 /// What happened: status changes, received messages, opt-outs.
@@ -122,7 +122,7 @@ pub async fn events(
         kind: query.kind,
         message_sid: query.message_sid,
         batch_id: query.batch_id,
-        to: query.to.as_deref().map(|to| query::person(to, region)),
+        to: query.to.as_deref().map(|to| query::person(to, region)).transpose()?,
     };
     if live {
         let after = after.or_else(|| query.from.is_some().then_some(EventId::START));
@@ -241,7 +241,9 @@ async fn tell(socket: &mpsc::Sender<Bytes>, filter: &Filter, id: EventId, event:
 impl Filter {
     fn passes(&self, event: &Event) -> bool {
         let (sid, batch, to) = match event {
-            Event::Delivery(entry) => (Some(entry.sid.as_str()), entry.batch.as_deref(), entry.to.as_deref()),
+            Event::Delivery(entry) => {
+                (Some(entry.sid.as_str()), entry.batch.as_ref().map(BatchId::as_str), entry.to.as_deref())
+            }
             Event::Inbound(entry) => (Some(entry.sid.as_str()), None, Some(entry.to.as_str())),
             Event::Consent(entry) => (entry.sid.as_ref().map(|sid| sid.as_str()), None, None),
         };
@@ -251,7 +253,7 @@ impl Filter {
         is(&self.kind, Some(event.kind()))
             && is(&self.message_sid, sid)
             && is(&self.batch_id, batch)
-            && is(&self.to, to)
+            && self.to.as_deref().is_none_or(|wanted| to == Some(wanted))
     }
 }
 
@@ -339,10 +341,10 @@ impl Shown {
                 previous: entry.previous.as_ref().map(ToString::to_string),
                 late: entry.late,
                 channel: entry.channel,
-                to: entry.to.clone().unwrap_or_default(),
-                from: entry.from.clone(),
+                to: entry.to.clone().map(Into::into).unwrap_or_default(),
+                from: entry.from.clone().map(Into::into),
                 error_code: entry.error_code,
-                batch: entry.batch.clone(),
+                batch: entry.batch.as_ref().map(ToString::to_string),
                 source: entry.source,
                 at: time(entry.at),
                 raw: (!entry.raw.is_empty()).then(|| raw_json(&entry.raw)),
@@ -351,8 +353,8 @@ impl Shown {
                 event_id,
                 sid: entry.sid.clone(),
                 channel: entry.channel,
-                from: entry.from.clone(),
-                to: entry.to.clone(),
+                from: entry.from.clone().into(),
+                to: entry.to.clone().into(),
                 body_length: entry.body_length,
                 keyword: entry.keyword.clone(),
                 media: entry.media,
@@ -360,7 +362,7 @@ impl Shown {
             },
             Event::Consent(entry) => Shown::Consent {
                 event_id,
-                phone: entry.phone.clone(),
+                phone: entry.phone.clone().into(),
                 channel: entry.channel,
                 state: entry.state,
                 source: entry.source,

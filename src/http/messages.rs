@@ -71,7 +71,7 @@ pub async fn history(
     let region = state.app.settings().default_region;
     let filter = Filter {
         status: query.status,
-        to: query.to.as_deref().map(|to| query::person(to, region)),
+        to: query.to.as_deref().map(|to| query::person(to, region)).transpose()?,
         channel: query.channel.as_deref().map(channel).transpose()?,
         since: query.since.as_deref().map(|at| query::time("since", at)).transpose()?,
         until: query.until.as_deref().map(|at| query::time("until", at)).transpose()?,
@@ -259,8 +259,8 @@ impl From<&Message> for Shown {
             message_sid: message.message_sid.clone(),
             direction: "outbound",
             channel: message.channel,
-            to: message.to.clone().unwrap_or_default(),
-            from: message.from.clone(),
+            to: message.to.clone().map(Into::into).unwrap_or_default(),
+            from: message.from.clone().map(Into::into),
             status: message.status.clone(),
             r#final: message.is_final,
             error,
@@ -272,7 +272,9 @@ impl From<&Message> for Shown {
             segments: outbound.map(|outbound| outbound.segments),
             user_id: outbound.and_then(|outbound| outbound.user_id.clone()),
             category: outbound.and_then(|outbound| outbound.category.clone()),
-            batch_id: batch.or_else(|| message.timeline.0.iter().find_map(|entry| entry.batch.clone())),
+            batch_id: batch.or_else(|| {
+                message.timeline.0.iter().find_map(|entry| entry.batch.as_ref().map(ToString::to_string))
+            }),
         }
     }
 }

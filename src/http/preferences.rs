@@ -50,7 +50,7 @@ impl From<Preferences> for Shown {
     fn from(preferences: Preferences) -> Self {
         Self {
             user_id: preferences.user_id,
-            phone_number: preferences.phone_number,
+            phone_number: preferences.phone_number.map(Into::into),
             sms_enabled: preferences.sms_enabled,
             whatsapp_enabled: preferences.whatsapp_enabled,
             consent: Consents {

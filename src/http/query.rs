@@ -4,7 +4,11 @@ use actix_web::HttpRequest;
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
-use crate::{domain::UnixMs, phone};
+use crate::{
+    domain::UnixMs,
+    phone,
+    twilio::{BareAddress, address::InvalidAddress},
+};
 
 /// The query of `request`.
 pub fn read<T: DeserializeOwned>(request: &HttpRequest) -> Result<T, Problem> {
@@ -36,10 +40,12 @@ pub fn time(field: &str, text: &str) -> Result<UnixMs, Problem> {
 }
 
 /// A recipient as messages name it: a number in E.164, else the address as it was given.
-pub fn person(typed: &str, region: Option<phone::Region>) -> String {
+pub fn person(typed: &str, region: Option<phone::Region>) -> Result<BareAddress, Problem> {
     // A form-encoded query turns a `+` that is not escaped into a blank.
     let bare = typed.strip_prefix("whatsapp:").unwrap_or(typed);
     let plus = bare.strip_prefix(' ').map(|digits| format!("+{digits}"));
     let bare = plus.as_deref().unwrap_or(bare);
-    phone::normalize(bare, region).unwrap_or_else(|_| bare.to_owned())
+    phone::normalize(bare, region)
+        .or_else(|_| bare.parse())
+        .map_err(|error: InvalidAddress| Problem::invalid_field("to", error.to_string()))
 }

@@ -20,7 +20,7 @@ use crate::{
     },
     domain::{AccountSettings, NamedSecret},
     phone,
-    twilio::{AccountSid, Address, Channel, MessagingServiceSid},
+    twilio::{AccountSid, Address, BareAddress, Channel, MessagingServiceSid},
 };
 
 /// The longest secret that is taken, in bytes; Twilio's own have 32 characters.
@@ -129,7 +129,7 @@ pub async fn save(
 fn answer(state: &State, settings: Option<(Source, &AccountSettings)>) -> SettingsAnswer {
     let (source, settings) = settings.unzip();
     let url = |path: &str| format!("{}/webhooks/twilio/{path}", state.app.settings().public_url);
-    let bare = |address: &Address| address.bare().to_owned();
+    let bare = |address: &Address| address.bare().as_str().to_owned();
     SettingsAnswer {
         configured: settings.is_some(),
         source: source.map(Source::as_str),
@@ -221,12 +221,12 @@ fn sender(channel: Channel, text: &str, region: Option<phone::Region>) -> Result
         && typed.bytes().any(|byte| byte.is_ascii_alphabetic())
         && typed.bytes().all(|byte| byte.is_ascii_alphanumeric() || b" +-_&".contains(&byte));
     let bare = if channel == Channel::Sms && (is_short_code || is_name) {
-        typed.to_owned()
+        typed.parse::<BareAddress>().map_err(|error| error.to_string())?
     } else {
         phone::normalize(typed, region)
             .map_err(|error| format!("{error}: expected a number such as +15005550006"))?
     };
-    Address::new(channel, &bare).map_err(|error| error.to_string())
+    Ok(bare.on(channel))
 }
 
 fn shared_keys(fields: &mut Fields) -> Option<Vec<NamedSecret>> {

@@ -3,10 +3,13 @@
 use async_trait::async_trait;
 
 use super::{Error, decode};
-use crate::domain::{
-    Consent, Organization,
-    consent::{Answer, ConsentChange, ConsentEntry, ConsentState},
-    event::InboundEntry,
+use crate::{
+    domain::{
+        Consent, Organization,
+        consent::{Answer, ConsentChange, ConsentEntry, ConsentState},
+        event::InboundEntry,
+    },
+    twilio::BareAddress,
 };
 
 /// A person's consent, and the version that a change or a send names.
@@ -73,16 +76,20 @@ pub trait Consents {
         answer: Answer,
     ) -> Result<InboundRecorded, Error>;
 
-    /// What is known of `persons` (addresses without their channels' prefix), in their order, at most [`PAGE_MAX`] of
+    /// What is known of `persons`, in their order, at most [`PAGE_MAX`] of
     /// them.
     async fn consents(
         &self,
         organization: &Organization,
-        persons: &[&str],
+        persons: &[&BareAddress],
     ) -> Result<Vec<KnownConsent>, Error>;
 
     /// What is known of `person`.
-    async fn consent(&self, organization: &Organization, person: &str) -> Result<KnownConsent, Error> {
+    async fn consent(
+        &self,
+        organization: &Organization,
+        person: &BareAddress,
+    ) -> Result<KnownConsent, Error> {
         let known = self.consents(organization, &[person]).await?.pop();
         known.ok_or_else(|| Error::Unreadable("no consent was answered".to_owned()))
     }
@@ -92,7 +99,7 @@ pub trait Consents {
     async fn consent_changes(
         &self,
         organization: &Organization,
-        person: &str,
+        person: &BareAddress,
         skip: usize,
         limit: usize,
     ) -> Result<Vec<ConsentChange>, Error>;
@@ -102,9 +109,9 @@ pub trait Consents {
     async fn persons(
         &self,
         organization: &Organization,
-        after: Option<&str>,
+        after: Option<&BareAddress>,
         limit: usize,
-    ) -> Result<Vec<String>, Error>;
+    ) -> Result<Vec<BareAddress>, Error>;
 
     /// Changes a person's consent and adds the stream's entry, if the version is still `update.expected`; returns
     /// whether it was.

@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn what_is_written_reads_as_it_was() {
         let record = |phone: &str, source, evidence: Option<&str>, at| Record {
-            phone: phone.to_owned(),
+            phone: phone.parse().unwrap(),
             channel: ConsentChannel::All,
             state: ConsentState::OptedOut,
             source,

@@ -13,13 +13,13 @@ use crate::{
         consent::{ChannelConsent, ConsentChannel, ConsentSource, ConsentState, OptedOut},
     },
     store::{self, Kind},
-    twilio::Channel,
+    twilio::{BareAddress, Channel},
 };
 
 /// A user's preferences as they are stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Stored {
-    phone_number: Option<String>,
+    phone_number: Option<BareAddress>,
     sms: Toggle,
     whatsapp: Toggle,
     updated_at: Option<UnixMs>,
@@ -38,7 +38,7 @@ pub struct Preferences {
     /// The user.
     pub user_id: String,
     /// Their number, in E.164.
-    pub phone_number: Option<String>,
+    pub phone_number: Option<BareAddress>,
     /// Whether they get SMS; unless they chose, they do.
     pub sms_enabled: bool,
     /// Whether they get WhatsApp messages; unless they chose, they do not.
@@ -53,7 +53,7 @@ pub struct Preferences {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Change {
     /// Another number, in E.164, or none.
-    pub phone_number: Option<Option<String>>,
+    pub phone_number: Option<Option<BareAddress>>,
     /// SMS on or off.
     pub sms_enabled: Option<bool>,
     /// WhatsApp on or off.
@@ -106,7 +106,7 @@ impl Scope<'_, Consents> {
     /// The preferences of `user`; those of one who never chose are the defaults.
     pub async fn preferences(&self, user: &str) -> Result<Preferences, store::Error> {
         let (_, stored) = self.stored_preferences(user).await?;
-        let consent = self.consent_of(stored.phone_number.as_deref()).await?;
+        let consent = self.consent_of(stored.phone_number.as_ref()).await?;
         Ok(stored.preferences(user, consent))
     }
 
@@ -123,7 +123,7 @@ impl Scope<'_, Consents> {
             if let Some(phone_number) = &change.phone_number {
                 stored.phone_number.clone_from(phone_number);
             }
-            let consent = self.consent_of(stored.phone_number.as_deref()).await?;
+            let consent = self.consent_of(stored.phone_number.as_ref()).await?;
             let (now, mut records) = (self.core.now_ms(), Vec::new());
             let wishes = [
                 (change.sms_enabled, &mut stored.sms, Channel::Sms, ConsentChannel::Sms),
@@ -189,7 +189,7 @@ impl Scope<'_, Consents> {
         Ok((text, stored))
     }
 
-    async fn consent_of(&self, phone: Option<&str>) -> Result<Consent, store::Error> {
+    async fn consent_of(&self, phone: Option<&BareAddress>) -> Result<Consent, store::Error> {
         match phone {
             Some(phone) => self.consent(phone).await,
             None => Ok(Consent::default()),

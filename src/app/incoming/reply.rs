@@ -76,8 +76,8 @@ impl Incoming {
         let entry = InboundEntry {
             sid: message.message_sid.clone(),
             channel: message.channel,
-            from: message.from.bare().to_owned(),
-            to: message.to.bare().to_owned(),
+            from: message.from.bare().clone(),
+            to: message.to.bare().clone(),
             body_length: message.body.chars().count(),
             keyword: match &reading {
                 Reading::Keyword(keyword) => Some(keyword.word.clone()),

@@ -26,7 +26,7 @@ use crate::{
     app::{Scope, reads::messages::Message},
     domain::{BatchId, Hold, MessageId, Outbound, OutboundState, UnixMs, outgoing::Fact},
     store::{self, Kind, NewOutbound, StoredOutbound, outbox::OUTBOUNDS_MAX},
-    twilio::{Address, Channel, MessagingServiceSid},
+    twilio::{Address, BareAddress, Channel, MessagingServiceSid},
 };
 
 /// The most recipients of one batch.
@@ -152,7 +152,7 @@ impl Scope<'_, Outgoing> {
             Some(at) => (at, Hold::Scheduled),
             None => (now, Hold::Turn),
         };
-        let spacing = self.core.settings.limits.time_of(&template.flow().sender, template.segments);
+        let spacing = self.core.settings.limits.time_of(template.flow().sender.as_ref(), template.segments);
         let spacing_us = spacing.as_micros() as UnixMs;
         let due = |index: usize| first + index as UnixMs * spacing_us / 1_000;
         let new: Vec<NewOutbound> = to
@@ -206,7 +206,7 @@ impl Scope<'_, Outgoing> {
     ) -> Result<(Vec<Address>, Vec<Address>), store::Error> {
         let (mut may, mut must_not) = (Vec::with_capacity(recipients.len()), Vec::new());
         for some in recipients.chunks(store::PAGE_MAX) {
-            let persons: Vec<&str> = some.iter().map(Address::bare).collect();
+            let persons: Vec<&BareAddress> = some.iter().map(Address::bare).collect();
             let known = self.core.store.consents(self.organization, &persons).await?;
             for (recipient, known) in some.iter().zip(known) {
                 match known.consent.refusal(channel) {

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     app::Scope,
     domain::{
-        Flow, Hold, OutboundState, UnixMs,
+        Flow, Hold, OutboundState, Sender, UnixMs,
         outgoing::{Fact, times},
     },
     store::{self, StoredOutbound},
@@ -59,10 +59,11 @@ impl Scope<'_, Outgoing> {
     }
 
     /// When messages of `segments` may leave through `sender`, one behind the other: when the first of them may.
-    pub async fn reserve_pace(&self, sender: &str, segments: u32) -> Result<UnixMs, store::Error> {
+    pub async fn reserve_pace(&self, sender: Option<&Sender>, segments: u32) -> Result<UnixMs, store::Error> {
+        let Some(sender) = sender else { return Ok(self.core.now_ms()) };
         let cost = match segments {
             0 => Duration::ZERO,
-            segments => self.core.settings.limits.time_of(sender, segments),
+            segments => self.core.settings.limits.time_of(Some(sender), segments),
         };
         self.core.store.reserve_pace(self.organization, sender, self.core.now_ms(), cost).await
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Steps;
 use crate::{
     app::Scope,
-    domain::{Outbound, UnixMs, pace::Pace, quiet_hours::QuietHours},
+    domain::{Outbound, Sender, UnixMs, pace::Pace, quiet_hours::QuietHours},
     store,
 };
 
@@ -47,7 +47,7 @@ impl Limits {
     }
 
     /// The time that `segments` take at the pace of `sender`.
-    pub fn time_of(&self, sender: &str, segments: u32) -> Duration {
+    pub fn time_of(&self, sender: Option<&Sender>, segments: u32) -> Duration {
         self.pace.per_segment(sender) * segments.max(1)
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     app::{Scope, accounts::Account, consents::preferences::Preferences, idempotency::Seed},
     domain::{Hold, MessageId, Outbound, UnixMs, consent::OptedOut, outgoing::Fallback},
     store::{NewOutbound, outbox::OUTBOUNDS_MAX},
-    twilio::{Address, Channel},
+    twilio::Channel,
 };
 
 /// The most users of one call.
@@ -132,7 +132,7 @@ impl Scope<'_, Outgoing> {
         channel: Channel,
         is_enabled: bool,
     ) -> Result<Outbound, Skipped> {
-        let phone = preferences.phone_number.as_deref().ok_or(Skipped::NoPhoneNumber)?;
+        let phone = preferences.phone_number.clone().ok_or(Skipped::NoPhoneNumber)?;
         if let Some(by) = preferences.consent.refusal(channel) {
             return Err(Skipped::OptedOut(by));
         }
@@ -141,7 +141,7 @@ impl Scope<'_, Outgoing> {
         }
         let (from, messaging_service_sid) =
             send::sender(account, channel, None, None).map_err(|_| Skipped::NoSender)?;
-        let to = Address::new(channel, phone).map_err(|_| Skipped::NoPhoneNumber)?;
+        let to = phone.on(channel);
         let content = match channel {
             Channel::Whatsapp => &notify.whatsapp_content,
             Channel::Sms | Channel::Rcs => &notify.content,

@@ -88,7 +88,7 @@ pub struct Sent {
 impl Sent {
     /// What became of a message to `to` that an earlier try of the same request has stored.
     fn of(message: Message, id: MessageId, to: Address) -> Self {
-        let from = message.from.as_deref().and_then(|from| Address::new(message.channel, from).ok());
+        let from = message.from.map(|from| from.on(message.channel));
         let outbound = message.outbound.as_ref();
         let is_under_way = message.message_sid.is_none() && message.status == Standing::Sending.as_str();
         Self {

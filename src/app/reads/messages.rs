@@ -10,7 +10,7 @@ use crate::{
         delivery::{self, DeliveryEntry},
     },
     store::{self, StoredOutbound, outbox::OUTBOUNDS_MAX},
-    twilio::{Channel, MessageSid, MessageStatus},
+    twilio::{BareAddress, Channel, MessageSid, MessageStatus},
 };
 
 /// A message and its history.
@@ -23,9 +23,9 @@ pub struct Message {
     /// Where it travels.
     pub channel: Channel,
     /// The recipient, without the channel's prefix; `None` if Twilio did not say.
-    pub to: Option<String>,
+    pub to: Option<BareAddress>,
     /// The sender, if it is known.
-    pub from: Option<String>,
+    pub from: Option<BareAddress>,
     /// Twilio's status; before Twilio has it `waiting`, `scheduled`, `held`, `sending`, `unknown`, `canceled` or `refused`.
     pub status: String,
     /// Whether nothing but a better status can follow.
@@ -66,8 +66,8 @@ impl Timeline {
 pub struct Filter {
     /// Those whose status is called so.
     pub status: Option<String>,
-    /// Those to this person: an address without its channel's prefix.
-    pub to: Option<String>,
+    /// Those to this person.
+    pub to: Option<BareAddress>,
     /// Those on this channel.
     pub channel: Option<Channel>,
     /// Those entered at this time or later.
@@ -142,8 +142,8 @@ impl Scope<'_, Reads> {
             id: Some(outbound.id),
             message_sid,
             channel: outbound.to.channel(),
-            to: Some(outbound.to.bare().to_owned()),
-            from: outbound.from.as_ref().map(|from| from.bare().to_owned()),
+            to: Some(outbound.to.bare().clone()),
+            from: outbound.from.as_ref().map(|from| from.bare().clone()),
             status,
             is_final: ended_at.is_some(),
             ended_at,
@@ -171,8 +171,7 @@ impl Scope<'_, Reads> {
         while looked_through < LOOKED_THROUGH_MAX {
             // One more than wanted tells whether there is a next page.
             let wanted = (limit - messages.len() + 1).clamp(HISTORY_READ_MIN.min(limit + 1), OUTBOUNDS_MAX);
-            let page =
-                self.core.store.history(self.organization, filter.to.as_deref(), before, wanted).await?;
+            let page = self.core.store.history(self.organization, filter.to.as_ref(), before, wanted).await?;
             let is_last = page.len() < wanted;
             let read = futures_util::stream::iter(0..page.len())
                 .map(|index| self.named(&page[index].1))

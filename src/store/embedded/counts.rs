@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     domain::{
-        Organization, UnixMs,
+        Organization, Sender, UnixMs,
         stats::{self, Counter, Unit},
     },
     store::{Counts, Error},
@@ -116,11 +116,11 @@ impl Counts for EmbeddedStore {
     async fn reserve_pace(
         &self,
         organization: &Organization,
-        sender: &str,
+        sender: &Sender,
         now: UnixMs,
         cost: Duration,
     ) -> Result<UnixMs, Error> {
-        let (organization, sender) = (organization.clone(), sender.to_owned());
+        let (organization, sender) = (organization.clone(), sender.to_twilio());
         self.write(move |tables| {
             let key = (organization.as_str(), sender.as_str());
             let given = tables.pace.get(key).map_err(unavailable)?.map_or(0, |given| given.value());

@@ -38,7 +38,7 @@ impl Tables<'_> {
         }
         if let Some(entry) = delivery.record(change, place) {
             if delivery.seen.len() == 1 && delivery.id.is_none() {
-                self.enter(organization, entry.to.as_deref(), &MessageRef::Sid(sid.clone()))?;
+                self.enter(organization, entry.to.as_ref(), &MessageRef::Sid(sid.clone()))?;
             }
             if recorded == Recorded::Moved {
                 self.add_counts(organization, at, &counted)?;

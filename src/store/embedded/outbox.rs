@@ -14,6 +14,7 @@ use crate::{
     store::{
         Error, Gate, NewOutbound, Outbox, Passed, Step, StoredOutbound, decode, encode, outbox::OUTBOUNDS_MAX,
     },
+    twilio::BareAddress,
 };
 
 /// A message as its row holds it.
@@ -26,8 +27,8 @@ struct Row {
 }
 
 /// The name in [`super::tables::PACE`] of the time at which a person was last sent to.
-fn last_sent(person: &str) -> String {
-    format!("person {person}")
+fn last_sent(person: &BareAddress) -> String {
+    format!("person {}", person.as_str())
 }
 
 impl Tables<'_> {
@@ -48,7 +49,7 @@ impl Tables<'_> {
     }
 
     /// What `gate` says to a message to `person`. One that passes has been sent to at that moment.
-    fn pass(&mut self, organization: &str, person: &str, gate: &Gate) -> Result<Passed, Error> {
+    fn pass(&mut self, organization: &str, person: &BareAddress, gate: &Gate) -> Result<Passed, Error> {
         if self.consent(organization, person)?.version != gate.consent {
             return Ok(Passed::ConsentChanged);
         }
@@ -94,7 +95,7 @@ impl Tables<'_> {
     pub(super) fn enter(
         &mut self,
         organization: &str,
-        person: Option<&str>,
+        person: Option<&BareAddress>,
         message: &MessageRef,
     ) -> Result<(), Error> {
         let newest = self.history.range((organization, 0, 0)..=(organization, u64::MAX, u64::MAX));
@@ -104,7 +105,9 @@ impl Tables<'_> {
         let name = message.to_string();
         self.history.insert((organization, ms, seq), name.as_str()).map_err(unavailable)?;
         if let Some(person) = person {
-            self.history_of.insert((organization, person, ms, seq), name.as_str()).map_err(unavailable)?;
+            self.history_of
+                .insert((organization, person.as_str(), ms, seq), name.as_str())
+                .map_err(unavailable)?;
         }
         Ok(())
     }
@@ -228,7 +231,7 @@ impl Outbox for EmbeddedStore {
         self.read(move |transaction| {
             let table = transaction.open_table(QUEUE).map_err(unavailable)?;
             let organization = organization.as_str();
-            let (mut flows, mut from) = (Vec::new(), String::new());
+            let (mut flows, mut from) = (Vec::<Flow>::new(), String::new());
             // The first of each flow tells; then the next flow is sought.
             while let Some(row) =
                 table.range((organization, from.as_str(), 0, "")..).map_err(unavailable)?.next()
@@ -239,7 +242,7 @@ impl Outbox for EmbeddedStore {
                     break;
                 }
                 if due <= now {
-                    flows.push(Flow::from(flow));
+                    flows.push(flow.parse().map_err(|error| Error::Unreadable(format!("a flow: {error}")))?);
                 }
                 from = format!("{flow}\0");
             }
@@ -288,11 +291,11 @@ impl Outbox for EmbeddedStore {
     async fn history(
         &self,
         organization: &Organization,
-        person: Option<&str>,
+        person: Option<&BareAddress>,
         before: HistoryId,
         limit: usize,
     ) -> Result<Vec<(HistoryId, MessageRef)>, Error> {
-        let (organization, person) = (organization.clone(), person.map(str::to_owned));
+        let (organization, person) = (organization.clone(), person.cloned());
         let limit = limit.min(OUTBOUNDS_MAX);
         let entry = |ms: u64, seq: u64, name: &str| {
             let message =
@@ -303,7 +306,7 @@ impl Outbox for EmbeddedStore {
             let of = organization.as_str();
             // A place in a later partition is behind everything of its instant here.
             let end = if before.partition > 0 { before.seq.saturating_add(1) } else { before.seq };
-            match person.as_deref() {
+            match &person {
                 None => {
                     let table = transaction.open_table(HISTORY).map_err(unavailable)?;
                     let rows = table.range((of, 0, 0)..(of, before.ms, end)).map_err(unavailable)?;
@@ -315,6 +318,7 @@ impl Outbox for EmbeddedStore {
                 }
                 Some(person) => {
                     let table = transaction.open_table(HISTORY_OF).map_err(unavailable)?;
+                    let person = person.as_str();
                     let range = (of, person, 0, 0)..(of, person, before.ms, end);
                     let rows = table.range(range).map_err(unavailable)?;
                     let rows = rows.rev().take(limit).map(|row| {

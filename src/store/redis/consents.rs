@@ -15,11 +15,12 @@ use crate::{
         ConsentUpdate, ConsentVersion, Consents, Error, InboundRecorded, KnownConsent, PAGE_MAX, decode,
         encode,
     },
+    twilio::BareAddress,
 };
 
 impl RedisStore {
     /// The keys of `change_consent.lua`.
-    fn consent_keys(&self, organization: &Organization, person: &str, at: UnixMs) -> [String; 6] {
+    fn consent_keys(&self, organization: &Organization, person: &BareAddress, at: UnixMs) -> [String; 6] {
         let partition = self.keys.partition(person);
         [
             self.keys.of_person(organization, "consent", person),
@@ -38,7 +39,7 @@ fn consent_arguments(update: &ConsentUpdate) -> [String; 7] {
     [
         update.expected.0.clone().unwrap_or_default(),
         encode(&update.consent),
-        update.entry.phone.clone(),
+        update.entry.phone.clone().into(),
         update.change().map(|change| encode(&change)).unwrap_or_default(),
         Counter::of_consent(&update.entry).map(|counter| counter.name()).unwrap_or_default(),
         minute_ends,
@@ -83,7 +84,7 @@ impl Consents for RedisStore {
     async fn consents(
         &self,
         organization: &Organization,
-        persons: &[&str],
+        persons: &[&BareAddress],
     ) -> Result<Vec<KnownConsent>, Error> {
         let consents = persons.iter().take(PAGE_MAX).map(|person| async move {
             let mut command = redis::cmd("GET");
@@ -96,7 +97,7 @@ impl Consents for RedisStore {
     async fn consent_changes(
         &self,
         organization: &Organization,
-        person: &str,
+        person: &BareAddress,
         skip: usize,
         limit: usize,
     ) -> Result<Vec<ConsentChange>, Error> {
@@ -113,11 +114,14 @@ impl Consents for RedisStore {
     async fn persons(
         &self,
         organization: &Organization,
-        after: Option<&str>,
+        after: Option<&BareAddress>,
         limit: usize,
-    ) -> Result<Vec<String>, Error> {
+    ) -> Result<Vec<BareAddress>, Error> {
         let keys = |partition| self.keys.persons(organization, partition);
-        self.names(keys, after, limit.min(PAGE_MAX)).await
+        let names = self.names(keys, after.map(BareAddress::as_str), limit.min(PAGE_MAX)).await?;
+        let person =
+            |name: String| name.try_into().map_err(|error| Error::Unreadable(format!("a person: {error}")));
+        names.into_iter().map(person).collect()
     }
 
     async fn change_consent(

@@ -8,7 +8,7 @@ use futures_util::{StreamExt, TryStreamExt, future::try_join_all};
 use super::{RedisStore, read, scripts};
 use crate::{
     domain::{
-        Organization, UnixMs,
+        Organization, Sender, UnixMs,
         stats::{self, Counter, Unit},
     },
     store::{Counts, Error},
@@ -88,7 +88,7 @@ impl Counts for RedisStore {
     async fn reserve_pace(
         &self,
         organization: &Organization,
-        sender: &str,
+        sender: &Sender,
         now: UnixMs,
         cost: Duration,
     ) -> Result<UnixMs, Error> {

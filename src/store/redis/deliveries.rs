@@ -12,12 +12,13 @@ use super::{
 };
 use crate::{
     domain::{
-        Delivery, Event, EventId, HistoryId, MessageId, Organization, StatusChange, Stream, TaskLine,
+        BatchId, Delivery, Event, EventId, HistoryId, MessageId, Organization, StatusChange, Stream,
+        TaskLine,
         delivery::{self, Recorded},
         stats::{self, Counter, Unit},
     },
     store::{Deliveries, Error, Message, PAGE_MAX, StatusRecorded},
-    twilio::MessageSid,
+    twilio::{BareAddress, MessageSid},
 };
 
 impl RedisStore {
@@ -25,7 +26,7 @@ impl RedisStore {
     async fn enter_for_person(
         &self,
         organization: &Organization,
-        person: &str,
+        person: &BareAddress,
         change: &StatusChange,
     ) -> Result<(), Error> {
         // The place is not that in the whole history: the digits of the SID stand for the sequence.
@@ -59,7 +60,7 @@ impl Deliveries for RedisStore {
             self.counts_key(organization, partition, Unit::Minute, change.at),
             self.counts_key(organization, partition, Unit::Hour, change.at),
         ];
-        let to = change.to.as_deref();
+        let to = change.to.as_ref();
         if let Some(to) = to.filter(|to| self.keys.partition(to) == partition) {
             keys.push(self.keys.history_of(organization, to));
         }
@@ -84,10 +85,10 @@ impl Deliveries for RedisStore {
             &raw,
             change.status.as_str(),
             change.channel.as_str(),
-            to.unwrap_or_default(),
-            change.from.as_deref().unwrap_or_default(),
+            to.map_or("", BareAddress::as_str),
+            change.from.as_ref().map_or("", BareAddress::as_str),
             &error_code,
-            change.batch.as_deref().unwrap_or_default(),
+            change.batch.as_ref().map_or("", BatchId::as_str),
             change.source.as_str(),
             &at,
             &ask_at,
@@ -95,7 +96,7 @@ impl Deliveries for RedisStore {
             &ends[0],
             &ends[1],
             latency,
-            history_name(to.unwrap_or_default()),
+            to.map_or("", history_name),
         ];
         arguments.extend(counters.iter().map(String::as_str));
         let result: u8 = read(self.write(&scripts::RECORD_STATUS, &keys, &arguments).await?)?;

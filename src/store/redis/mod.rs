@@ -37,7 +37,7 @@ use self::{
     scripts::Script,
 };
 use super::{Error, Store};
-use crate::domain::message_id::PARTITIONS_MAX;
+use crate::{domain::message_id::PARTITIONS_MAX, twilio::BareAddress};
 
 /// How long replicas may take to hold a write.
 const REPLICAS_TIME_MAX: Duration = Duration::from_secs(1);
@@ -193,7 +193,7 @@ impl RedisStore {
 
 #[async_trait]
 impl Store for RedisStore {
-    fn partition(&self, person: &str) -> u16 {
+    fn partition(&self, person: &BareAddress) -> u16 {
         self.keys.partition(person)
     }
 

@@ -11,6 +11,7 @@ use crate::{
     store::{
         Error, Gate, NewOutbound, Outbox, Passed, Step, StoredOutbound, decode, encode, outbox::OUTBOUNDS_MAX,
     },
+    twilio::BareAddress,
 };
 
 /// The lowest rank of a state in which nothing is left to be done.
@@ -83,8 +84,8 @@ impl RedisStore {
 }
 
 /// A recipient in the history of recipients, where each byte is there once for every message.
-pub(super) fn history_name(person: &str) -> &str {
-    person.strip_prefix('+').unwrap_or(person)
+pub(super) fn history_name(person: &BareAddress) -> &str {
+    person.strip_prefix('+').unwrap_or(person.as_str())
 }
 
 /// A place among a recipient's messages: texts are ordered as the places are.
@@ -168,7 +169,8 @@ impl Outbox for RedisStore {
             command.arg(self.keys.flows(organization, partition));
             let names: Vec<String> = self.get(&command).await?;
             let due = names.into_iter().map(|name| async move {
-                let flow = Flow::from(name.as_str());
+                let flow: Flow =
+                    name.parse().map_err(|error| Error::Unreadable(format!("a flow: {error}")))?;
                 let mut command = redis::cmd("ZRANGEBYSCORE");
                 command.arg(self.keys.queue(organization, partition, &flow)).arg("-inf").arg(now);
                 command.arg("LIMIT").arg(0).arg(1);
@@ -225,7 +227,7 @@ impl Outbox for RedisStore {
     async fn history(
         &self,
         organization: &Organization,
-        person: Option<&str>,
+        person: Option<&BareAddress>,
         before: HistoryId,
         limit: usize,
     ) -> Result<Vec<(HistoryId, MessageRef)>, Error> {

@@ -59,8 +59,8 @@ pub(super) fn inbound_fields(entry: &InboundEntry) -> Vec<String> {
     flat([
         ("sid", Some(entry.sid.to_string())),
         ("channel", Some(entry.channel.to_string())),
-        ("from", Some(entry.from.clone())),
-        ("to", Some(entry.to.clone())),
+        ("from", Some(entry.from.clone().into())),
+        ("to", Some(entry.to.clone().into())),
         ("body_length", Some(entry.body_length.to_string())),
         ("keyword", entry.keyword.clone()),
         ("media", Some(entry.media.to_string())),
@@ -71,7 +71,7 @@ pub(super) fn inbound_fields(entry: &InboundEntry) -> Vec<String> {
 /// The fields of an entry of the consents stream.
 pub(super) fn consent_fields(entry: &ConsentEntry) -> Vec<String> {
     flat([
-        ("phone", Some(entry.phone.clone())),
+        ("phone", Some(entry.phone.clone().into())),
         ("channel", Some(entry.channel.as_str().to_owned())),
         ("state", Some(entry.state.as_str().to_owned())),
         ("source", Some(ConsentSource::as_str(entry.source).to_owned())),
@@ -88,15 +88,15 @@ pub(super) fn event(stream: Stream, id: &str, fields: &[(String, String)]) -> Re
         Stream::Inbound => Event::Inbound(InboundEntry {
             sid: fields.read("sid", |text| text.parse().ok())?,
             channel: fields.read("channel", Channel::parse)?,
-            from: fields.get("from")?.to_owned(),
-            to: fields.get("to")?.to_owned(),
+            from: fields.read("from", |text| text.parse().ok())?,
+            to: fields.read("to", |text| text.parse().ok())?,
             body_length: fields.read("body_length", |text| text.parse().ok())?,
             keyword: fields.read_optional("keyword", |text| Some(text.to_owned()))?,
             media: fields.read("media", |text| text.parse().ok())?,
             at: fields.read("at", |text| text.parse().ok())?,
         }),
         Stream::Consents => Event::Consent(ConsentEntry {
-            phone: fields.get("phone")?.to_owned(),
+            phone: fields.read("phone", |text| text.parse().ok())?,
             channel: fields.read("channel", ConsentChannel::parse)?,
             state: fields.read("state", ConsentState::parse)?,
             source: fields.read("source", ConsentSource::parse)?,
@@ -114,10 +114,10 @@ fn delivery(fields: &Fields<'_>) -> Result<DeliveryEntry, Error> {
         previous: fields.read_optional("previous", |text| Some(MessageStatus::parse(text)))?,
         late: fields.get("late")? == "1",
         channel: fields.read("channel", Channel::parse)?,
-        to: fields.read_optional("to", |text| Some(text.to_owned()))?,
-        from: fields.read_optional("from", |text| Some(text.to_owned()))?,
+        to: fields.read_optional("to", |text| text.parse().ok())?,
+        from: fields.read_optional("from", |text| text.parse().ok())?,
         error_code: fields.read_optional("error_code", |text| text.parse().ok())?,
-        batch: fields.read_optional("batch", |text| Some(text.to_owned()))?,
+        batch: fields.read_optional("batch", |text| text.parse().ok())?,
         source: fields.read("source", Source::parse)?,
         at: fields.read("at", |text| text.parse().ok())?,
         raw: Vec::new(),

@@ -14,7 +14,7 @@ use textledger::{
     twilio::{Address, Channel},
 };
 
-use super::suite::{Harness, being_sent, sid, status};
+use super::suite::{Harness, bare, being_sent, sid, status};
 
 /// Statuses in the order of the contract: a later one moves a message, one on the same line does not.
 const RANKS: [&[&str]; 7] = [
@@ -177,14 +177,14 @@ pub async fn random_histories_of_consent_agree_with_the_model(harness: &dyn Harn
         let mut people = People::default();
         let mut first = Vec::new();
         for person in PEOPLE {
-            first.push(store.consent(&organization, person).await.unwrap());
+            first.push(store.consent(&organization, &bare(person)).await.unwrap());
         }
         for (at, step) in history.iter().enumerate() {
             take(&store, &organization, &mut people, &first, step).await;
             let entries = store.events(&organization, EventId::START, 1_000).await.unwrap().len();
             assert_eq!(entries, people.entries, "after step {at} of {history:?}");
             for (person, state) in PEOPLE.iter().zip(people.states) {
-                let known = store.consent(&organization, person).await.unwrap();
+                let known = store.consent(&organization, &bare(person)).await.unwrap();
                 assert_eq!(known.consent.sms.state, state, "{person} after step {at} of {history:?}");
             }
         }
@@ -199,7 +199,11 @@ async fn take(
     step: &Step,
 ) {
     let known = async |person: usize, late: bool| {
-        if late { first[person].clone() } else { store.consent(organization, PEOPLE[person]).await.unwrap() }
+        if late {
+            first[person].clone()
+        } else {
+            store.consent(organization, &bare(PEOPLE[person])).await.unwrap()
+        }
     };
     // Consent that was never asked for is the same whenever it is read; every change makes another version of it.
     let is_current =
@@ -212,8 +216,8 @@ async fn take(
             let entry = InboundEntry {
                 sid: sid(&format!("{person}{message}")),
                 channel: Channel::Sms,
-                from: PEOPLE[person].to_owned(),
-                to: "+15005550006".to_owned(),
+                from: bare(PEOPLE[person]),
+                to: bare("+15005550006"),
                 body_length: 1,
                 keyword: None,
                 media: 0,
@@ -281,7 +285,7 @@ fn update(person: usize, basis: &KnownConsent, to: ConsentState, number: usize) 
     consent.sms.state = to;
     consent.sms.at = Some(number as u64);
     let entry = ConsentEntry {
-        phone: PEOPLE[person].to_owned(),
+        phone: bare(PEOPLE[person]),
         channel: ConsentChannel::Sms,
         state: to,
         source: ConsentSource::Keyword,
@@ -294,7 +298,7 @@ fn update(person: usize, basis: &KnownConsent, to: ConsentState, number: usize) 
 fn outbound(store: &Arc<dyn Store>, person: usize, number: u8) -> Outbound {
     let id = u128::from(number) << 8 | person as u128;
     Outbound {
-        id: MessageId::new(store.partition(PEOPLE[person]), id),
+        id: MessageId::new(store.partition(&bare(PEOPLE[person])), id),
         to: Address::new(Channel::Sms, PEOPLE[person]).unwrap(),
         from: None,
         messaging_service_sid: None,

@@ -5,7 +5,8 @@ use std::{collections::HashSet, time::Duration};
 use textledger::{
     clock::{Clock, SystemClock},
     domain::{
-        Flow, HistoryId, Hold, MessageId, MessageRef, Organization, Outbound, OutboundState, StatusChange,
+        Flow, HistoryId, Hold, MessageId, MessageRef, Organization, Outbound, OutboundState, Sender,
+        StatusChange,
         consent::{ConsentChannel, ConsentState},
         stats::{Counter, Counts, Unit},
     },
@@ -14,7 +15,7 @@ use textledger::{
 };
 use tokio::task::JoinSet;
 
-use super::suite::{AT, Harness, PERSON, being_sent, opt_out, organization, outbound, sid, status};
+use super::suite::{AT, Harness, PERSON, bare, being_sent, opt_out, organization, outbound, sid, status};
 
 /// `outbound`, which waits until `until`.
 fn that_waits(outbound: Outbound, until: u64) -> NewOutbound {
@@ -28,7 +29,7 @@ fn gate(consent: ConsentVersion, cooldown_s: u64, now: u64) -> Gate {
 
 fn to(store: &dyn Store, person: &str, number: u128) -> Outbound {
     Outbound {
-        id: MessageId::new(store.partition(person), number),
+        id: MessageId::new(store.partition(&bare(person)), number),
         to: Address::parse(person).unwrap(),
         ..outbound(store, number)
     }
@@ -37,7 +38,7 @@ fn to(store: &dyn Store, person: &str, number: u128) -> Outbound {
 pub async fn a_gate_asks_for_consent(harness: &dyn Harness) {
     let store = harness.open().await;
     let first = being_sent(&outbound(store.as_ref(), 1));
-    let version = store.consent(&organization(), PERSON).await.unwrap().version;
+    let version = store.consent(&organization(), &bare(PERSON)).await.unwrap().version;
     let pass = gate(version.clone(), 0, AT);
     let created = store.create_outbound(&organization(), &first, Some(&pass)).await.unwrap();
     assert_eq!(created, Passed::Yes);
@@ -72,7 +73,7 @@ pub async fn a_cooldown_is_kept_per_person(harness: &dyn Harness) {
     let now = now_ms();
     let create = async |person: &str, number: u128, at: u64| {
         let new = being_sent(&to(store.as_ref(), person, number));
-        let version = store.consent(&organization(), person).await.unwrap().version;
+        let version = store.consent(&organization(), &bare(person)).await.unwrap().version;
         store.create_outbound(&organization(), &new, Some(&gate(version, 60, at))).await.unwrap()
     };
     assert_eq!(create(PERSON, 1, now).await, Passed::Yes);
@@ -217,8 +218,9 @@ pub async fn a_message_that_waits_is_claimed_by_one_at_a_time(harness: &dyn Harn
 pub async fn a_sender_s_time_is_given_away_once(harness: &dyn Harness) {
     let store = harness.open().await;
     let reserve = async |sender: &str, now: u64, cost_ms: u64| {
+        let sender: Sender = sender.parse().unwrap();
         let cost = Duration::from_millis(cost_ms);
-        store.reserve_pace(&organization(), sender, now, cost).await.unwrap()
+        store.reserve_pace(&organization(), &sender, now, cost).await.unwrap()
     };
     let now = now_ms();
     assert_eq!(reserve("+15005550006", now, 0).await, now);
@@ -231,7 +233,8 @@ pub async fn a_sender_s_time_is_given_away_once(harness: &dyn Harness) {
     for _ in 0..20 {
         let store = store.clone();
         let cost = Duration::from_millis(10);
-        given.spawn(async move { store.reserve_pace(&organization(), "MG1", now, cost).await.unwrap() });
+        let service: Sender = "MGaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa".parse().unwrap();
+        given.spawn(async move { store.reserve_pace(&organization(), &service, now, cost).await.unwrap() });
     }
     let mut given = given.join_all().await;
     given.sort_unstable();
@@ -273,12 +276,12 @@ pub async fn a_message_is_entered_in_the_history_once(harness: &dyn Harness) {
     let mut before = HistoryId::END;
     let mut found = Vec::new();
     loop {
-        let page = store.history(&organization(), Some("+14155550200"), before, 1).await.unwrap();
+        let page = store.history(&organization(), Some(&bare("+14155550200")), before, 1).await.unwrap();
         let Some((last, name)) = page.last() else { break };
         (before, _) = (*last, found.push(name.clone()));
     }
     assert_eq!(found, [6, 4, 2, 0].map(|number: usize| names[number].clone()));
-    let theirs = store.history(&organization(), Some(PERSON), HistoryId::END, 9).await.unwrap();
+    let theirs = store.history(&organization(), Some(&bare(PERSON)), HistoryId::END, 9).await.unwrap();
     let theirs: HashSet<MessageRef> = theirs.into_iter().map(|(_, name)| name).collect();
     assert_eq!(theirs, names[7..].iter().cloned().collect());
     assert_eq!(store.history(&organization(), None, HistoryId::at(0), 9).await.unwrap(), []);
@@ -286,7 +289,7 @@ pub async fn a_message_is_entered_in_the_history_once(harness: &dyn Harness) {
 
 pub async fn every_change_of_consent_is_listed(harness: &dyn Harness) {
     let store = harness.open().await;
-    let version = async || store.consent(&organization(), PERSON).await.unwrap().version;
+    let version = async || store.consent(&organization(), &bare(PERSON)).await.unwrap().version;
     for (number, evidence) in ["paper form", "phone call", "letter"].into_iter().enumerate() {
         let mut update = opt_out(version().await);
         update.consent.sms.at = Some(AT + number as u64);
@@ -297,25 +300,26 @@ pub async fn every_change_of_consent_is_listed(harness: &dyn Harness) {
     review.entry.state = ConsentState::Review;
     assert!(store.change_consent(&organization(), review).await.unwrap());
     let listed = async |skip, limit| {
-        let changes = store.consent_changes(&organization(), PERSON, skip, limit).await.unwrap();
+        let changes = store.consent_changes(&organization(), &bare(PERSON), skip, limit).await.unwrap();
         changes.into_iter().map(|change| change.evidence.unwrap()).collect::<Vec<_>>()
     };
     assert_eq!(listed(0, 10).await, ["paper form", "phone call", "letter"]);
     assert_eq!(listed(1, 1).await, ["phone call"]);
     assert_eq!(listed(3, 1).await, Vec::<String>::new());
-    let change = store.consent_changes(&organization(), PERSON, 0, 1).await.unwrap().remove(0);
+    let change = store.consent_changes(&organization(), &bare(PERSON), 0, 1).await.unwrap().remove(0);
     assert_eq!((change.entry.channel, change.actor.as_deref()), (ConsentChannel::Sms, Some("ada")));
 
     for person in ["+14155550300", "+14155550200"] {
         let mut update = opt_out(ConsentVersion::default());
-        update.entry.phone = person.to_owned();
+        update.entry.phone = bare(person);
         assert!(store.change_consent(&organization(), update).await.unwrap());
     }
-    let persons =
-        async |after: Option<&str>, limit| store.persons(&organization(), after, limit).await.unwrap();
-    assert_eq!(persons(None, 10).await, [PERSON, "+14155550200", "+14155550300"]);
-    assert_eq!(persons(Some(PERSON), 1).await, ["+14155550200"]);
-    assert_eq!(persons(Some("+14155550300"), 9).await, Vec::<String>::new());
+    let persons = async |after: Option<&str>, limit| {
+        store.persons(&organization(), after.map(bare).as_ref(), limit).await.unwrap()
+    };
+    assert_eq!(persons(None, 10).await, [PERSON, "+14155550200", "+14155550300"].map(bare));
+    assert_eq!(persons(Some(PERSON), 1).await, [bare("+14155550200")]);
+    assert_eq!(persons(Some("+14155550300"), 9).await, []);
 }
 
 pub async fn everything_is_counted(harness: &dyn Harness) {

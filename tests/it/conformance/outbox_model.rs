@@ -8,12 +8,14 @@ use std::{
 
 use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use textledger::{
-    domain::{Flow, HistoryId, Hold, MessageId, Organization, Outbound, OutboundState, Refusal, outgoing},
+    domain::{
+        Flow, HistoryId, Hold, MessageId, Organization, Outbound, OutboundState, Refusal, Sender, outgoing,
+    },
     store::{Gate, NewOutbound, Passed, Step, Store, StoredOutbound, outbox::OUTBOUNDS_MAX},
     twilio::{Address, Channel},
 };
 
-use super::suite::{Harness, sid};
+use super::suite::{Harness, bare, sid};
 
 const PEOPLE: [&str; 3] = ["+14155550100", "+14155550101", "+14155550102"];
 
@@ -142,7 +144,7 @@ impl Model {
     /// The flows with something due at `now`, the urgent ones first.
     fn due_flows(&self, now: u64) -> Vec<Flow> {
         let due = self.due.iter().filter(|(_, due)| **due <= now).map(|(message, _)| self.flow(message));
-        let flows: BTreeSet<(bool, String)> = due.map(|flow| (!flow.urgent, flow.sender)).collect();
+        let flows: BTreeSet<(bool, Option<Sender>)> = due.map(|flow| (!flow.urgent, flow.sender)).collect();
         flows.into_iter().map(|(patient, sender)| Flow { sender, urgent: !patient }).collect()
     }
 }
@@ -150,7 +152,7 @@ impl Model {
 fn outbound(store: &dyn Store, (person, number): Name) -> Outbound {
     let id = u128::from(number) << 8 | person as u128;
     Outbound {
-        id: MessageId::new(store.partition(PEOPLE[person]), id),
+        id: MessageId::new(store.partition(&bare(PEOPLE[person])), id),
         to: Address::new(Channel::Sms, PEOPLE[person]).unwrap(),
         from: Some(Address::parse(SENDERS[usize::from(number.is_multiple_of(3))]).unwrap()),
         messaging_service_sid: None,
@@ -197,7 +199,8 @@ async fn perform(
     deed: &Deed,
     place: &str,
 ) {
-    let version = async |person: usize| store.consent(organization, PEOPLE[person]).await.unwrap().version;
+    let version =
+        async |person: usize| store.consent(organization, &bare(PEOPLE[person])).await.unwrap().version;
     let gate_of = async |person: usize, gate: Option<(bool, u64)>| match gate {
         Some((cools, now)) => {
             let cooldown = if cools { COOLDOWN } else { Duration::ZERO };
@@ -280,7 +283,7 @@ async fn perform(
             }
         }
         Deed::Claim { flow, now, until } => {
-            let sender = SENDERS[flow % 2].to_owned();
+            let sender = Some(SENDERS[flow % 2].parse().unwrap());
             let flow = Flow { sender, urgent: flow >= 2 };
             assert_eq!(store.due_flows(organization, now).await.unwrap(), model.due_flows(now), "{place}");
             let claimed =
@@ -301,7 +304,8 @@ async fn perform(
         }
         Deed::ReservePace { sender, now, cost_ms } => {
             let cost = Duration::from_millis(cost_ms);
-            let start = store.reserve_pace(organization, SENDERS[sender], now, cost).await.unwrap();
+            let given_to = SENDERS[sender].parse().unwrap();
+            let start = store.reserve_pace(organization, &given_to, now, cost).await.unwrap();
             let given = model.pace.get(&sender).copied().unwrap_or(0);
             assert_eq!(start, given.max(now), "{place}");
             if cost_ms > 0 {

@@ -5,14 +5,14 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use textledger::{
     domain::{
-        Consent, Event, EventId, HistoryId, MessageId, Organization, Outbound, OutboundState, Source,
-        StatusChange, Stream, Task, TaskLine,
+        BatchId, Consent, Event, EventId, HistoryId, MessageId, Organization, Outbound, OutboundState,
+        Source, StatusChange, Stream, Task, TaskLine,
         consent::{Answer, ConsentChannel, ConsentEntry, ConsentSource, ConsentState},
         delivery::Recorded,
         event::InboundEntry,
     },
     store::{ConsentUpdate, ConsentVersion, InboundRecorded, Kind, NewOutbound, Store},
-    twilio::{Address, Channel, MessageSid, MessageStatus},
+    twilio::{Address, BareAddress, Channel, MessageSid, MessageStatus},
 };
 use tokio::task::JoinSet;
 
@@ -48,6 +48,11 @@ pub const AT: u64 = 1_764_000_000_000;
 
 pub const PERSON: &str = "+14155550100";
 
+/// The address `text`, without a channel's prefix.
+pub fn bare(text: &str) -> BareAddress {
+    text.parse().unwrap()
+}
+
 /// The message SID that ends in `tail`, which is of hexadecimal digits.
 pub fn sid(tail: &str) -> MessageSid {
     MessageSid::parse(&format!("SM{tail:0>32}")).unwrap()
@@ -61,8 +66,8 @@ pub fn status(tail: &str, status: &str) -> StatusChange {
         status: MessageStatus::parse(status),
         error_code: None,
         channel: Channel::Sms,
-        to: Some(PERSON.to_owned()),
-        from: Some("+15005550006".to_owned()),
+        to: Some(bare(PERSON)),
+        from: Some(bare("+15005550006")),
         batch: None,
         source: Source::Callback,
         at: AT,
@@ -80,8 +85,8 @@ fn inbound(tail: &str) -> InboundEntry {
     InboundEntry {
         sid: sid(tail),
         channel: Channel::Sms,
-        from: PERSON.to_owned(),
-        to: "+15005550006".to_owned(),
+        from: bare(PERSON),
+        to: bare("+15005550006"),
         body_length: 4,
         keyword: Some("STOP".to_owned()),
         media: 0,
@@ -93,7 +98,7 @@ pub fn opt_out(expected: ConsentVersion) -> ConsentUpdate {
     let mut consent = Consent::default();
     consent.sms.state = ConsentState::OptedOut;
     let entry = ConsentEntry {
-        phone: PERSON.to_owned(),
+        phone: bare(PERSON),
         channel: ConsentChannel::Sms,
         state: ConsentState::OptedOut,
         source: ConsentSource::Keyword,
@@ -105,7 +110,7 @@ pub fn opt_out(expected: ConsentVersion) -> ConsentUpdate {
 
 pub fn outbound(store: &dyn Store, number: u128) -> Outbound {
     Outbound {
-        id: MessageId::new(store.partition(PERSON), number),
+        id: MessageId::new(store.partition(&bare(PERSON)), number),
         to: Address::parse(PERSON).unwrap(),
         from: Some(Address::parse("+15005550006").unwrap()),
         messaging_service_sid: None,
@@ -271,10 +276,10 @@ pub async fn unknown_parameters_are_kept(harness: &dyn Harness) {
 pub async fn what_is_strange_is_stored_as_it_is(harness: &dyn Harness) {
     let store = harness.open().await;
     let change = StatusChange {
-        to: Some("CO.\"8997\u{e9};@!{x}".to_owned()),
+        to: Some(bare("CO.\"8997\u{e9};@!{x}")),
         from: None,
         channel: Channel::Whatsapp,
-        batch: Some("b;1".to_owned()),
+        batch: Some(BatchId::new(1)),
         error_code: Some(u32::MAX),
         ..status("ff", "SENT")
     };
@@ -301,13 +306,13 @@ pub async fn events_come_in_order_and_page_without_gaps(harness: &dyn Harness) {
         match number % 3 {
             0 => drop(store.record_status(&organization(), status(&tail, "sent")).await.unwrap()),
             1 => {
-                let entry = InboundEntry { from: format!("+1415555{number:04}"), ..inbound(&tail) };
+                let entry = InboundEntry { from: bare(&format!("+1415555{number:04}")), ..inbound(&tail) };
                 let stored = store.record_inbound(&organization(), entry, None, Answer::Nothing).await;
                 assert_eq!(stored.unwrap(), InboundRecorded::Stored);
             }
             _ => {
                 let mut update = opt_out(ConsentVersion::default());
-                update.entry.phone = format!("+1415555{number:04}");
+                update.entry.phone = bare(&format!("+1415555{number:04}"));
                 update.entry.sid = Some(sid(&tail));
                 assert!(store.change_consent(&organization(), update).await.unwrap());
             }
@@ -352,16 +357,16 @@ pub async fn organizations_are_apart(harness: &dyn Harness) {
     store.record_status(&organization(), status("1", "delivered")).await.unwrap();
     assert_eq!(store.last_event(&other).await.unwrap(), EventId::START);
     assert_eq!(store.record_status(&other, status("1", "sent")).await.unwrap().recorded, Recorded::Moved);
-    let expected = store.consent(&other, PERSON).await.unwrap().version;
+    let expected = store.consent(&other, &bare(PERSON)).await.unwrap().version;
     store.change_consent(&other, opt_out(expected)).await.unwrap();
-    assert_eq!(store.consent(&organization(), PERSON).await.unwrap().consent, Consent::default());
+    assert_eq!(store.consent(&organization(), &bare(PERSON)).await.unwrap().consent, Consent::default());
     assert_eq!(all_events(store.as_ref(), &organization()).await.len(), 1);
     assert_eq!(all_events(store.as_ref(), &other).await.len(), 2);
 }
 
 pub async fn an_inbound_message_is_stored_once_with_its_first_answer(harness: &dyn Harness) {
     let store = harness.open().await;
-    let version = store.consent(&organization(), PERSON).await.unwrap().version;
+    let version = store.consent(&organization(), &bare(PERSON)).await.unwrap().version;
     let stored = store
         .record_inbound(&organization(), inbound("1"), Some(opt_out(version)), Answer::OptedOut)
         .await
@@ -369,7 +374,7 @@ pub async fn an_inbound_message_is_stored_once_with_its_first_answer(harness: &d
     assert_eq!(stored, InboundRecorded::Stored);
     let again = store.record_inbound(&organization(), inbound("1"), None, Answer::Nothing).await.unwrap();
     assert_eq!(again, InboundRecorded::Duplicate(Answer::OptedOut));
-    let known = store.consent(&organization(), PERSON).await.unwrap();
+    let known = store.consent(&organization(), &bare(PERSON)).await.unwrap();
     assert_eq!(known.consent.sms.state, ConsentState::OptedOut);
     let events = all_events(store.as_ref(), &organization()).await;
     assert_eq!(events.iter().map(|(_, event)| event.kind()).collect::<Vec<_>>(), ["inbound", "consent"]);
@@ -378,7 +383,7 @@ pub async fn an_inbound_message_is_stored_once_with_its_first_answer(harness: &d
 
 pub async fn a_decision_on_old_consent_writes_nothing(harness: &dyn Harness) {
     let store = harness.open().await;
-    let old = store.consent(&organization(), PERSON).await.unwrap().version;
+    let old = store.consent(&organization(), &bare(PERSON)).await.unwrap().version;
     assert!(store.change_consent(&organization(), opt_out(old.clone())).await.unwrap());
     assert!(!store.change_consent(&organization(), opt_out(old.clone())).await.unwrap());
     let stale = store
@@ -387,7 +392,7 @@ pub async fn a_decision_on_old_consent_writes_nothing(harness: &dyn Harness) {
         .unwrap();
     assert_eq!(stale, InboundRecorded::ConsentChanged);
     assert_eq!(all_events(store.as_ref(), &organization()).await.len(), 1);
-    let now = store.consent(&organization(), PERSON).await.unwrap().version;
+    let now = store.consent(&organization(), &bare(PERSON)).await.unwrap().version;
     let stored = store
         .record_inbound(&organization(), inbound("1"), Some(opt_out(now)), Answer::OptedOut)
         .await
@@ -564,7 +569,7 @@ pub async fn everything_is_there_after_opening_again(harness: &dyn Harness) {
     let look = async |store: Arc<dyn Store>| {
         (
             store.message(&organization(), &sid("1")).await.unwrap(),
-            store.consent(&organization(), PERSON).await.unwrap(),
+            store.consent(&organization(), &bare(PERSON)).await.unwrap(),
             store.outbound(&organization(), &sent.id).await.unwrap(),
             store.document(&organization(), settings.0, settings.1).await.unwrap(),
             store.history(&organization(), None, HistoryId::END, 10).await.unwrap(),
