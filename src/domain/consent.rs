@@ -519,7 +519,7 @@ mod tests {
                 reading: &reading,
                 opt_out_type: step.opt_out_type,
                 sid: &sid,
-                at: 1,
+                at: UnixMs::new(1),
             };
             let decision = consent.decide(&reply, scope);
             let entry = decision.entry.map(|entry| (entry.channel, entry.state, entry.source));
@@ -678,7 +678,7 @@ mod tests {
                 Channel::Rcs,
                 ConsentSource::Twilio21610,
                 None,
-                1,
+                UnixMs::new(1),
             )
         };
         let (after, entry) = at(&consent).unwrap();

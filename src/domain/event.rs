@@ -57,7 +57,7 @@ pub struct EventId {
 
 impl EventId {
     /// Before every entry.
-    pub const START: EventId = EventId { ms: 0, seq: 0, stream: Stream::Inbound, partition: 0 };
+    pub const START: EventId = EventId { ms: UnixMs::EPOCH, seq: 0, stream: Stream::Inbound, partition: 0 };
 }
 
 impl fmt::Display for EventId {
@@ -153,10 +153,13 @@ mod tests {
 
     #[test]
     fn an_event_id_reads_back_and_orders_by_time() {
-        let id = EventId { ms: 1_764_000_000_000, seq: 3, stream: Stream::Deliveries, partition: 12 };
+        let id =
+            EventId { ms: UnixMs::new(1_764_000_000_000), seq: 3, stream: Stream::Deliveries, partition: 12 };
         assert_eq!(id.to_string(), "1764000000000-3-d12");
         assert_eq!(id.to_string().parse(), Ok(id));
-        assert!(EventId { seq: 2, ..id } < id && EventId { ms: 1, ..id } < id && EventId::START < id);
+        assert!(
+            EventId { seq: 2, ..id } < id && EventId { ms: UnixMs::new(1), ..id } < id && EventId::START < id
+        );
         for wrong in ["", "1", "1-2", "1-2-", "1-2-x0", "1-2-d", "1-2-d70000", "-1-2-d0", "1-2-é"] {
             assert!(wrong.parse::<EventId>().is_err(), "{wrong}");
         }

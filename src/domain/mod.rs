@@ -17,6 +17,7 @@ pub mod replies;
 pub mod role;
 pub mod stats;
 pub mod task;
+mod time;
 
 pub use account::{AccountSettings, NamedSecret};
 pub use api_key::ApiKey;
@@ -31,6 +32,4 @@ pub use quiet_hours::QuietHours;
 pub use replies::Replies;
 pub use role::{Right, Role};
 pub use task::{Task, TaskLine};
-
-/// Milliseconds since 1970-01-01 00:00 UTC.
-pub type UnixMs = u64;
+pub use time::UnixMs;

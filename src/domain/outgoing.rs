@@ -10,7 +10,7 @@ mod standing;
 mod state;
 pub mod times;
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,7 @@ pub use self::{
     standing::Standing,
     state::{Hold, OutboundState},
 };
-use super::{BatchId, MessageId, UnixMs};
+use super::{BatchId, MessageId, UnixMs, time::duration_ms};
 use crate::twilio::{Address, MessagingServiceSid, address::InvalidAddress};
 
 /// A message that was asked for. Its text is not kept here, only its length: what Twilio is to be given waits, sealed,
@@ -71,8 +71,9 @@ pub enum Fallback {
     Second {
         /// The first.
         first: MessageId,
-        /// How long the first may take to arrive, in milliseconds.
-        after_ms: UnixMs,
+        /// How long the first may take to arrive.
+        #[serde(rename = "after_ms", with = "duration_ms")]
+        after: Duration,
     },
 }
 

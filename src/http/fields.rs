@@ -189,7 +189,7 @@ impl Fields {
             text.parse::<jiff::Timestamp>()
                 .map_err(|_| "must be a time in RFC 3339, such as 2026-01-31T09:00:00Z")
         })?;
-        let ms = UnixMs::try_from(time.as_millisecond()).ok();
+        let ms = UnixMs::from_timestamp(time);
         if ms.is_none() {
             self.fault(field, "must not be before 1970");
         }

@@ -34,7 +34,7 @@ pub fn limit(given: Option<usize>, default: usize, max: usize) -> Result<usize, 
 /// A time in RFC 3339.
 pub fn time(field: &str, text: &str) -> Result<UnixMs, Problem> {
     let time = text.parse::<jiff::Timestamp>().ok();
-    time.and_then(|time| UnixMs::try_from(time.as_millisecond()).ok()).ok_or_else(|| {
+    time.and_then(UnixMs::from_timestamp).ok_or_else(|| {
         Problem::invalid_field(field, "must be a time in RFC 3339, such as 2026-01-31T09:00:00Z")
     })
 }

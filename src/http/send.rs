@@ -1,7 +1,5 @@
 //! Sending: one message, or one text to many.
 
-use std::time::Duration;
-
 use actix_web::{HttpResponse, http::StatusCode, web};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -336,11 +334,10 @@ pub(super) fn read_content(fields: &mut Fields) -> Content {
 /// When the message is to leave: a time that has just passed is now, an older one a mistake.
 fn read_send_at(fields: &mut Fields, now: UnixMs) -> Option<UnixMs> {
     let at = fields.take_time("send_at")?;
-    let millis = |duration: Duration| duration.as_millis() as UnixMs;
-    if at + millis(SCHEDULE_PAST_MAX) < now {
+    if at + SCHEDULE_PAST_MAX < now {
         fields.fault("send_at", "must not be in the past");
     }
-    if at > now + millis(SCHEDULE_MAX) {
+    if at > now + SCHEDULE_MAX {
         fields.fault("send_at", format!("must be within {} days", SCHEDULE_MAX.as_secs() / 86_400));
     }
     Some(at)

@@ -1,6 +1,6 @@
 //! What happened lately, in numbers.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use jiff::{Span, SpanRelativeTo};
@@ -16,21 +16,21 @@ use super::{
 };
 use crate::{
     app::reads::stats::{Stats, unit_of},
-    domain::UnixMs,
+    domain::stats::Unit,
     twilio::error_code::ErrorCode,
 };
 
 /// The window, unless the caller asks for another.
 const WINDOW_DEFAULT: &str = "1h";
 
-/// The longest window, in milliseconds: 30 days.
-const WINDOW_MS_MAX: UnixMs = 30 * 24 * 60 * 60 * 1_000;
+/// The longest window: 30 days.
+const WINDOW_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// The most parts of a window.
-const BUCKETS_MAX: UnixMs = 1_500;
+const BUCKETS_MAX: u32 = 1_500;
 
 /// Parts of a window, unless the caller asks for others: as many as a chart shows well.
-const BUCKETS_DEFAULT: UnixMs = 60;
+const BUCKETS_DEFAULT: u32 = 60;
 
 /// The query of `GET /api/sms/stats`.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -90,7 +90,8 @@ struct CountedError {
 }
 
 impl Shown {
-    fn of(stats: Stats, bucket_ms: UnixMs) -> Self {
+    fn of(stats: Stats, bucket: Duration) -> Self {
+        let ms = |time: Duration| time.as_millis() as u64;
         let errors = stats.errors.into_iter().map(|(code, count)| {
             let described = ErrorCode::new(code).describe();
             CountedError {
@@ -104,12 +105,12 @@ impl Shown {
         Self {
             from: time(stats.from),
             until: time(stats.until),
-            bucket: span(bucket_ms),
+            bucket: span(bucket),
             totals: stats.totals,
             delivery_rate: stats.delivery_rate,
             opt_outs: stats.opt_outs,
             opt_ins: stats.opt_ins,
-            time_to_delivery_ms: TimeToDelivery { p50: stats.p50_ms, p95: stats.p95_ms },
+            time_to_delivery_ms: TimeToDelivery { p50: stats.p50.map(ms), p95: stats.p95.map(ms) },
             series: series.collect(),
             errors: errors.collect(),
             channels: stats.channels,
@@ -131,35 +132,40 @@ pub async fn stats(
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Read)?;
     let query: Query = query::read(&request)?;
-    let window_ms = read_ms("window", query.window.as_deref().unwrap_or(WINDOW_DEFAULT))?;
-    let unit_ms = unit_of(window_ms).ms();
-    if !(unit_ms..=WINDOW_MS_MAX).contains(&window_ms) {
+    let window = read_span("window", query.window.as_deref().unwrap_or(WINDOW_DEFAULT))?;
+    let unit = unit_of(window).length();
+    if !(unit..=WINDOW_MAX).contains(&window) {
         return Err(Problem::invalid_field("window", "must be a time from 1m to 30d, such as 1h"));
     }
-    let bucket_ms = match &query.bucket {
-        Some(bucket) => read_ms("bucket", bucket)?,
-        None => window_ms.div_ceil(BUCKETS_DEFAULT).div_ceil(unit_ms) * unit_ms,
+    let bucket = match &query.bucket {
+        Some(bucket) => read_span("bucket", bucket)?,
+        None => unit * parts(window, unit * BUCKETS_DEFAULT),
     };
-    if bucket_ms == 0 || bucket_ms % unit_ms != 0 || bucket_ms > window_ms {
-        let unit = if unit_ms == 60_000 { "minutes" } else { "hours" };
+    if bucket.is_zero() || bucket.as_millis() % unit.as_millis() != 0 || bucket > window {
+        let unit = if unit == Unit::Minute.length() { "minutes" } else { "hours" };
         return Err(Problem::invalid_field(
             "bucket",
             format!("must be whole {unit}, and no longer than the window"),
         ));
     }
-    if window_ms.div_ceil(bucket_ms) > BUCKETS_MAX {
+    if parts(window, bucket) > BUCKETS_MAX {
         return Err(Problem::invalid_field(
             "bucket",
             format!("must part the window into at most {BUCKETS_MAX}"),
         ));
     }
-    let stats = state.app.reads.of(&caller.organization).stats(window_ms, bucket_ms).await?;
-    Ok(HttpResponse::Ok().json(Shown::of(stats, bucket_ms)))
+    let stats = state.app.reads.of(&caller.organization).stats(window, bucket).await?;
+    Ok(HttpResponse::Ok().json(Shown::of(stats, bucket)))
 }
 
-/// `ms`, which is whole minutes, in the largest unit that it is whole in.
-fn span(ms: UnixMs) -> String {
-    let minutes = ms / 60_000;
+/// How many of `part` make up `whole`, the last of them perhaps not whole.
+fn parts(whole: Duration, part: Duration) -> u32 {
+    whole.as_millis().div_ceil(part.as_millis()) as u32
+}
+
+/// `time`, which is whole minutes, in the largest unit that it is whole in.
+fn span(time: Duration) -> String {
+    let minutes = time.as_secs() / 60;
     match (minutes % 60, minutes % (24 * 60)) {
         (_, 0) => format!("{}d", minutes / (24 * 60)),
         (0, _) => format!("{}h", minutes / 60),
@@ -168,11 +174,11 @@ fn span(ms: UnixMs) -> String {
 }
 
 /// A time such as `90s`, `15m`, `1h`, `7d`.
-fn read_ms(field: &str, text: &str) -> Result<UnixMs, Problem> {
+fn read_span(field: &str, text: &str) -> Result<Duration, Problem> {
     let span = text.parse::<Span>().ok();
     let ms =
         span.and_then(|span| span.total((jiff::Unit::Millisecond, SpanRelativeTo::days_are_24_hours())).ok());
-    ms.filter(|ms| (0.0..=WINDOW_MS_MAX as f64 * 2.0).contains(ms))
-        .map(|ms| ms as UnixMs)
+    ms.filter(|ms| (0.0..=WINDOW_MAX.as_millis() as f64 * 2.0).contains(ms))
+        .map(|ms| Duration::from_millis(ms as u64))
         .ok_or_else(|| Problem::invalid_field(field, "must be a time such as 15m, 1h or 7d"))
 }

@@ -91,7 +91,7 @@ async fn take_event(
         }
         EventContent::Incoming(message) => {
             let now = state.app.now_ms();
-            let sent = event.timestamp.and_then(|at| UnixMs::try_from(at.as_millisecond()).ok());
+            let sent = event.timestamp.and_then(UnixMs::from_timestamp);
             // Later than we hear of it, it cannot have been sent.
             let receipt =
                 state.app.incoming.receipt(&message, sent.map_or(now, |sent| sent.min(now))).heard_late();

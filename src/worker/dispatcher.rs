@@ -150,13 +150,8 @@ impl Dispatcher {
 /// Takes messages of `flow` whose time has come, and hands them to Twilio, each when the sender's pace allows it.
 async fn turn(app: &App, organization: &Organization, flow: &Flow) -> Result<Turn, store::Error> {
     // How far its sender is ahead already: an urgent message does not wait for that.
-    let ahead = app
-        .outgoing
-        .of(organization)
-        .reserve_pace(flow.sender.as_ref(), 0)
-        .await?
-        .saturating_sub(app.now_ms());
-    let ahead = Duration::from_millis(ahead);
+    let free_at = app.outgoing.of(organization).reserve_pace(flow.sender.as_ref(), 0).await?;
+    let ahead = free_at.since(app.now_ms());
     if ahead > AHEAD && !flow.urgent {
         return Ok(Turn { taken: 0, pause: Some(ahead - AHEAD) });
     }
@@ -170,9 +165,9 @@ async fn turn(app: &App, organization: &Organization, flow: &Flow) -> Result<Tur
     let dispatched = claimed.into_iter().map(|stored| {
         let at = starts_at;
         let takes = app.settings().limits.time_of(flow.sender.as_ref(), stored.outbound.segments);
-        starts_at += takes.as_millis() as u64;
+        starts_at += takes;
         async move {
-            tokio::time::sleep(Duration::from_millis(at.saturating_sub(app.now_ms()))).await;
+            tokio::time::sleep(at.since(app.now_ms())).await;
             app.outgoing.of(organization).dispatch(&stored).await
         }
     });

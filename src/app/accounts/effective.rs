@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -22,7 +23,7 @@ pub(super) const REVISION: &str = "settings";
 
 /// How often the settings are loaded although no change was counted: an instance of version 0.1.0 counts in a step of its
 /// own, and may have crashed before it.
-const READ_INTERVAL_MS: UnixMs = 60_000;
+const READ_INTERVAL: Duration = Duration::from_secs(60);
 
 /// An organization and its account.
 type Account = (Organization, Arc<AccountSettings>);
@@ -102,7 +103,7 @@ impl Accounts {
         let is_known = saved
             .read
             .as_ref()
-            .is_some_and(|(known, at)| *known == revision && now.saturating_sub(*at) < READ_INTERVAL_MS);
+            .is_some_and(|(known, at)| *known == revision && now.since(*at) < READ_INTERVAL);
         if is_known {
             return Ok(());
         }

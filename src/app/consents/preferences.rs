@@ -220,9 +220,9 @@ mod tests {
         fn an_opt_out_always_wins_and_else_the_later_word_does(
             chosen: bool,
             default: bool,
-            chosen_at in prop::option::of(0..4_u64),
+            chosen_at in prop::option::of((0..4_u64).prop_map(UnixMs::new)),
             state in 0..3_usize,
-            said_at in prop::option::of(0..4_u64),
+            said_at in prop::option::of((0..4_u64).prop_map(UnixMs::new)),
         ) {
             let toggle = Toggle { enabled: chosen, at: chosen_at };
             let state = [ConsentState::Unknown, ConsentState::OptedIn, ConsentState::OptedOut][state];

@@ -205,16 +205,17 @@ mod tests {
     fn a_record_is_news_only_if_it_is_later_or_undoes_nothing_the_person_said() {
         let known = |state, source, at| {
             let mut consent = Consent::default();
-            consent.sms = ChannelConsent { state, source: Some(source), at: Some(at), ..consent.sms };
+            consent.sms =
+                ChannelConsent { state, source: Some(source), at: Some(UnixMs::new(at)), ..consent.sms };
             consent
         };
-        let record = |state, at| Record {
+        let record = |state, at: Option<u64>| Record {
             phone: "+14155550100".parse().unwrap(),
             channel: ConsentChannel::Sms,
             state,
             source: ConsentSource::Import,
             evidence: None,
-            at,
+            at: at.map(UnixMs::new),
         };
         use ConsentState::{OptedIn, OptedOut};
         let stopped = known(OptedOut, ConsentSource::Keyword, 100);

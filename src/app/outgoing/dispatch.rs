@@ -46,7 +46,7 @@ impl Scope<'_, Outgoing> {
     /// Takes up to `limit` messages of `flow` that are due. Nobody else gets them for [`times::CLAIM_TIME`].
     pub async fn claim_due(&self, flow: &Flow, limit: usize) -> Result<Vec<StoredOutbound>, store::Error> {
         let now = self.core.now_ms();
-        let until = times::after(now, times::CLAIM_TIME);
+        let until = now + times::CLAIM_TIME;
         let ids = self.core.store.claim_outbounds(self.organization, flow, now, until, limit).await?;
         let mut claimed = Vec::with_capacity(ids.len());
         for (id, stored) in ids.iter().zip(self.core.store.outbounds(self.organization, &ids).await?) {
@@ -132,7 +132,7 @@ impl Scope<'_, Outgoing> {
         let result = self.call_twilio(call, &cleared).await;
         Ok(match self.settle(call, &cleared, &result, false).await? {
             Advanced::Moved(OutboundState::Waiting { until, reason: Hold::Retry, .. }) => {
-                let delay = Duration::from_millis(until.saturating_sub(self.core.now_ms()));
+                let delay = until.since(self.core.now_ms());
                 Dispatched::Busy(delay.min(BUSY_MAX))
             }
             _ => Dispatched::Called,

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     app::{Scope, accounts::Account, consents::preferences::Preferences, idempotency::Seed},
-    domain::{Hold, MessageId, Outbound, UnixMs, consent::OptedOut, outgoing::Fallback},
+    domain::{Hold, MessageId, Outbound, consent::OptedOut, outgoing::Fallback},
     store::{NewOutbound, outbox::OUTBOUNDS_MAX},
     twilio::Channel,
 };
@@ -104,10 +104,9 @@ impl Scope<'_, Outgoing> {
         let mut due = [self.core.now_ms(); 2];
         let mut reasons = [Hold::Turn; 2];
         if let (Some(after), [whatsapp, sms]) = (notify.fallback_after, &mut allowed[..]) {
-            let after_ms = after.as_millis() as UnixMs;
             whatsapp.fallback = Some(Fallback::First { second: sms.id });
-            sms.fallback = Some(Fallback::Second { first: whatsapp.id, after_ms });
-            due[1] += after_ms;
+            sms.fallback = Some(Fallback::Second { first: whatsapp.id, after });
+            due[1] += after;
             reasons[1] = Hold::Fallback;
         }
         let mut new = Vec::with_capacity(allowed.len());

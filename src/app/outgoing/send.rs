@@ -98,7 +98,7 @@ impl Sent {
             from,
             status: if is_under_way { unknown() } else { message.status },
             segments: outbound.map_or(1, |outbound| outbound.segments),
-            created_at: outbound.map_or(0, |outbound| outbound.created_at),
+            created_at: outbound.map_or(UnixMs::EPOCH, |outbound| outbound.created_at),
             held: message.held,
             resource: None,
         }

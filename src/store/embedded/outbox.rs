@@ -58,12 +58,11 @@ impl Tables<'_> {
         }
         let name = last_sent(person);
         let key = (organization, name.as_str());
-        let last = self.pace.get(key).map_err(unavailable)?.map(|last| last.value());
-        let until = last.map_or(0, |last| last + gate.cooldown.as_millis() as UnixMs);
-        if until > gate.now {
+        let last = self.pace.get(key).map_err(unavailable)?.map(|last| UnixMs::new(last.value()));
+        if let Some(until) = last.map(|last| last + gate.cooldown).filter(|until| *until > gate.now) {
             return Ok(Passed::CoolingDown { until });
         }
-        self.pace.insert(key, gate.now).map_err(unavailable)?;
+        self.pace.insert(key, gate.now.get()).map_err(unavailable)?;
         Ok(Passed::Yes)
     }
 
@@ -78,7 +77,7 @@ impl Tables<'_> {
         let flow = flow.to_string();
         let key = (organization, id.as_str());
         let before = match due {
-            Some(due) => self.queued.insert(key, due).map_err(unavailable)?,
+            Some(due) => self.queued.insert(key, due.get()).map_err(unavailable)?,
             None => self.queued.remove(key).map_err(unavailable)?,
         };
         let before = before.map(|before| before.value());
@@ -86,7 +85,9 @@ impl Tables<'_> {
             self.queue.remove((organization, flow.as_str(), before, id.as_str())).map_err(unavailable)?;
         }
         if let Some(due) = due {
-            self.queue.insert((organization, flow.as_str(), due, id.as_str()), ()).map_err(unavailable)?;
+            self.queue
+                .insert((organization, flow.as_str(), due.get(), id.as_str()), ())
+                .map_err(unavailable)?;
         }
         Ok(())
     }
@@ -101,7 +102,8 @@ impl Tables<'_> {
         let newest = self.history.range((organization, 0, 0)..=(organization, u64::MAX, u64::MAX));
         let newest = newest.map_err(unavailable)?.next_back().transpose().map_err(unavailable)?;
         let (ms, seq) = newest.map_or((0, 0), |(key, _)| (key.value().1, key.value().2));
-        let (ms, seq) = if self.now_ms > ms { (self.now_ms, 0) } else { (ms, seq + 1) };
+        let now = self.now.get();
+        let (ms, seq) = if now > ms { (now, 0) } else { (ms, seq + 1) };
         let name = message.to_string();
         self.history.insert((organization, ms, seq), name.as_str()).map_err(unavailable)?;
         if let Some(person) = person {
@@ -241,7 +243,7 @@ impl Outbox for EmbeddedStore {
                 if of != organization {
                     break;
                 }
-                if due <= now {
+                if due <= now.get() {
                     flows.push(flow.parse().map_err(|error| Error::Unreadable(format!("a flow: {error}")))?);
                 }
                 from = format!("{flow}\0");
@@ -263,7 +265,8 @@ impl Outbox for EmbeddedStore {
         let (organization, flow) = (organization.clone(), flow.clone());
         self.write(move |tables| {
             let (organization, name) = (organization.as_str(), flow.to_string());
-            let range = (organization, name.as_str(), 0, "")..(organization, name.as_str(), now + 1, "");
+            let range = (organization, name.as_str(), 0, "")
+                ..(organization, name.as_str(), now.get().saturating_add(1), "");
             let due = tables.queue.range(range).map_err(unavailable)?.take(limit.min(OUTBOUNDS_MAX));
             let claimed = due.map(|row| {
                 let (key, _) = row.map_err(unavailable)?;
@@ -300,7 +303,7 @@ impl Outbox for EmbeddedStore {
         let entry = |ms: u64, seq: u64, name: &str| {
             let message =
                 name.parse().map_err(|_| Error::Unreadable(format!("a message's name: {name:?}")))?;
-            Ok((HistoryId { ms, seq, partition: 0 }, message))
+            Ok((HistoryId { ms: UnixMs::new(ms), seq, partition: 0 }, message))
         };
         self.read(move |transaction| {
             let of = organization.as_str();
@@ -309,7 +312,7 @@ impl Outbox for EmbeddedStore {
             match &person {
                 None => {
                     let table = transaction.open_table(HISTORY).map_err(unavailable)?;
-                    let rows = table.range((of, 0, 0)..(of, before.ms, end)).map_err(unavailable)?;
+                    let rows = table.range((of, 0, 0)..(of, before.ms.get(), end)).map_err(unavailable)?;
                     let rows = rows.rev().take(limit).map(|row| {
                         let (key, name) = row.map_err(unavailable)?;
                         entry(key.value().1, key.value().2, name.value())
@@ -319,7 +322,7 @@ impl Outbox for EmbeddedStore {
                 Some(person) => {
                     let table = transaction.open_table(HISTORY_OF).map_err(unavailable)?;
                     let person = person.as_str();
-                    let range = (of, person, 0, 0)..(of, person, before.ms, end);
+                    let range = (of, person, 0, 0)..(of, person, before.ms.get(), end);
                     let rows = table.range(range).map_err(unavailable)?;
                     let rows = rows.rev().take(limit).map(|row| {
                         let (key, name) = row.map_err(unavailable)?;

@@ -173,7 +173,11 @@ impl Keys {
             Unit::Minute => 'm',
             Unit::Hour => 'h',
         };
-        self.key(organization, partition, &format!("count:{letter}{}", start / unit.ms()))
+        self.key(
+            organization,
+            partition,
+            &format!("count:{letter}{}", start.as_secs() / unit.length().as_secs()),
+        )
     }
 
     pub(super) fn document(&self, organization: &Organization, kind: Kind, name: &str) -> String {

@@ -78,7 +78,7 @@ impl RedisStore {
             1 => Passed::Yes,
             0 => Passed::StateChanged,
             -1 => Passed::ConsentChanged,
-            until => Passed::CoolingDown { until: until.unsigned_abs() },
+            until => Passed::CoolingDown { until: UnixMs::new(until.unsigned_abs()) },
         })
     }
 }
@@ -90,14 +90,14 @@ pub(super) fn history_name(person: &BareAddress) -> &str {
 
 /// A place among a recipient's messages: texts are ordered as the places are.
 pub(super) fn place_text(place: HistoryId) -> String {
-    format!("{:011x}{:05x}:", place.ms, place.seq)
+    format!("{:011x}{:05x}:", place.ms.get(), place.seq)
 }
 
 /// Reads what stands in a recipient's history.
 fn entry_of_person(member: &str, person: &str, partition: u16) -> Option<(HistoryId, MessageRef)> {
     let (place, message) = member.strip_prefix(person)?.strip_prefix(':')?.split_once(':')?;
     let (ms, seq) = place.split_at_checked(11)?;
-    let ms = UnixMs::from_str_radix(ms, 16).ok()?;
+    let ms = UnixMs::new(u64::from_str_radix(ms, 16).ok()?);
     let seq = u64::from_str_radix(seq, 16).ok()?;
     Some((HistoryId { ms, seq, partition }, message.parse().ok()?))
 }
@@ -172,7 +172,7 @@ impl Outbox for RedisStore {
                 let flow: Flow =
                     name.parse().map_err(|error| Error::Unreadable(format!("a flow: {error}")))?;
                 let mut command = redis::cmd("ZRANGEBYSCORE");
-                command.arg(self.keys.queue(organization, partition, &flow)).arg("-inf").arg(now);
+                command.arg(self.keys.queue(organization, partition, &flow)).arg("-inf").arg(now.get());
                 command.arg("LIMIT").arg(0).arg(1);
                 let due: Vec<String> = self.get(&command).await?;
                 Ok::<_, Error>((!due.is_empty()).then_some(flow))
@@ -232,7 +232,7 @@ impl Outbox for RedisStore {
         limit: usize,
     ) -> Result<Vec<(HistoryId, MessageRef)>, Error> {
         let limit = limit.min(OUTBOUNDS_MAX);
-        if before == HistoryId::at(0) {
+        if before == HistoryId::at(UnixMs::EPOCH) {
             return Ok(Vec::new());
         }
         if let Some(person) = person {

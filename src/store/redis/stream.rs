@@ -8,7 +8,7 @@ use redis::{Value, from_redis_value};
 
 use crate::{
     domain::{
-        Event, EventId, Source, Stream,
+        Event, EventId, Source, Stream, UnixMs,
         consent::{ConsentChannel, ConsentEntry, ConsentSource, ConsentState},
         delivery::DeliveryEntry,
         event::InboundEntry,
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The id of an entry in its stream.
-pub(super) type EntryId = (u64, u64);
+pub(super) type EntryId = (UnixMs, u64);
 
 /// An entry's fields as Redis returns them: names and values in turn.
 pub(super) struct Fields<'a> {
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_page_starts_right_behind_the_entry_it_follows() {
-        let after = EventId { ms: 7, seq: 1, stream: Stream::Consents, partition: 3 };
+        let after = EventId { ms: UnixMs::new(7), seq: 1, stream: Stream::Consents, partition: 3 };
         assert_eq!(start(after, Stream::Inbound, 9), "(7-1");
         assert_eq!(start(after, Stream::Consents, 2), "(7-1");
         assert_eq!(start(after, Stream::Consents, 3), "(7-1");

@@ -14,7 +14,7 @@ impl Tasks for RedisStore {
     async fn schedule(&self, organization: &Organization, task: &Task, at: UnixMs) -> Result<(), Error> {
         let mut command = redis::cmd("ZADD");
         command.arg(self.keys.tasks(organization, self.keys.partition_of_task(task), task.line()));
-        command.arg("NX").arg(at).arg(task.to_string());
+        command.arg("NX").arg(at.get()).arg(task.to_string());
         self.get::<Value>(&command).await.map(drop)
     }
 
@@ -38,7 +38,7 @@ impl Tasks for RedisStore {
             let due: Vec<(String, f64)> = read(answer)?;
             for (task, at) in due {
                 let task = task.parse().map_err(|_| Error::Unreadable(format!("a task: {task:?}")))?;
-                claimed.push((task, at as UnixMs));
+                claimed.push((task, UnixMs::new(at as u64)));
             }
         }
         Ok(claimed)
@@ -52,7 +52,7 @@ impl Tasks for RedisStore {
     ) -> Result<(), Error> {
         let key = self.keys.tasks(organization, self.keys.partition_of_task(task), task.line());
         let command = match at {
-            Some(at) => redis::cmd("ZADD").arg(key).arg("XX").arg(at).arg(task.to_string()).to_owned(),
+            Some(at) => redis::cmd("ZADD").arg(key).arg("XX").arg(at.get()).arg(task.to_string()).to_owned(),
             None => redis::cmd("ZREM").arg(key).arg(task.to_string()).to_owned(),
         };
         self.get::<Value>(&command).await.map(drop)

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use textledger::{
     domain::{
-        Consent, Event, EventId, MessageId, Organization, Outbound, OutboundState, StatusChange,
+        Consent, Event, EventId, MessageId, Organization, Outbound, OutboundState, StatusChange, UnixMs,
         consent::{Answer, ConsentChannel, ConsentEntry, ConsentSource, ConsentState},
         delivery::Recorded,
         event::InboundEntry,
@@ -139,10 +139,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let person = 0..PEOPLE.len();
     let state = prop::sample::select(vec![ConsentState::OptedIn, ConsentState::OptedOut]);
     let became = prop::sample::select(vec![
-        OutboundState::Sending { since: 2, tries: 1 },
-        OutboundState::Unknown { since: 1, tries: 1, searches: 0 },
-        OutboundState::Canceled { at: 3 },
-        OutboundState::Accepted { at: 4, message_sid: sid("9") },
+        OutboundState::Sending { since: UnixMs::new(2), tries: 1 },
+        OutboundState::Unknown { since: UnixMs::new(1), tries: 1, searches: 0 },
+        OutboundState::Canceled { at: UnixMs::new(3) },
+        OutboundState::Accepted { at: UnixMs::new(4), message_sid: sid("9") },
     ]);
     let late = prop::bool::weighted(0.3);
     let step = prop_oneof![
@@ -221,7 +221,7 @@ async fn take(
                 body_length: 1,
                 keyword: None,
                 media: 0,
-                at: 1,
+                at: UnixMs::new(1),
             };
             let expected = match (people.answers.get(&(person, message)), asks) {
                 (Some(answer), _) => InboundRecorded::Duplicate(*answer),
@@ -249,7 +249,7 @@ async fn take(
         Step::Send { person, number, late } => {
             let version = known(person, late).await.version;
             let new = being_sent(&outbound(store, person, number));
-            let gate = Gate { consent: version, cooldown: Duration::ZERO, now: 1 };
+            let gate = Gate { consent: version, cooldown: Duration::ZERO, now: UnixMs::new(1) };
             let created = store.create_outbound(organization, &new, Some(&gate)).await.unwrap();
             let free = !people.sends.contains_key(&(person, number));
             let expected = match (free, is_current(people, person, late)) {
@@ -283,14 +283,14 @@ async fn take(
 fn update(person: usize, basis: &KnownConsent, to: ConsentState, number: usize) -> ConsentUpdate {
     let mut consent = Consent::default();
     consent.sms.state = to;
-    consent.sms.at = Some(number as u64);
+    consent.sms.at = Some(UnixMs::new(number as u64));
     let entry = ConsentEntry {
         phone: bare(PEOPLE[person]),
         channel: ConsentChannel::Sms,
         state: to,
         source: ConsentSource::Keyword,
         sid: None,
-        at: 1,
+        at: UnixMs::new(1),
     };
     ConsentUpdate { expected: basis.version.clone(), consent, entry, evidence: None, actor: None }
 }
@@ -310,6 +310,6 @@ fn outbound(store: &Arc<dyn Store>, person: usize, number: u8) -> Outbound {
         batch: None,
         status_callback: None,
         fallback: None,
-        created_at: 1,
+        created_at: UnixMs::new(1),
     }
 }

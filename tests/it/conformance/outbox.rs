@@ -6,7 +6,7 @@ use textledger::{
     clock::{Clock, SystemClock},
     domain::{
         Flow, HistoryId, Hold, MessageId, MessageRef, Organization, Outbound, OutboundState, Sender,
-        StatusChange,
+        StatusChange, UnixMs,
         consent::{ConsentChannel, ConsentState},
         stats::{Counter, Counts, Unit},
     },
@@ -15,15 +15,15 @@ use textledger::{
 };
 use tokio::task::JoinSet;
 
-use super::suite::{AT, Harness, PERSON, bare, being_sent, opt_out, organization, outbound, sid, status};
+use super::suite::{AT, Harness, PERSON, bare, being_sent, ms, opt_out, organization, outbound, sid, status};
 
 /// `outbound`, which waits until `until`.
-fn that_waits(outbound: Outbound, until: u64) -> NewOutbound {
+fn that_waits(outbound: Outbound, until: UnixMs) -> NewOutbound {
     let state = OutboundState::Waiting { until, reason: Hold::Turn, tries: 0 };
     NewOutbound { outbound, state, content: Some("sealed".to_owned()), due: until }
 }
 
-fn gate(consent: ConsentVersion, cooldown_s: u64, now: u64) -> Gate {
+fn gate(consent: ConsentVersion, cooldown_s: u64, now: UnixMs) -> Gate {
     Gate { consent, cooldown: Duration::from_secs(cooldown_s), now }
 }
 
@@ -71,15 +71,15 @@ pub async fn a_cooldown_is_kept_per_person(harness: &dyn Harness) {
     let store = harness.open().await;
     // The time is kept by a clock that runs on, so it has to be the present one.
     let now = now_ms();
-    let create = async |person: &str, number: u128, at: u64| {
+    let create = async |person: &str, number: u128, at: UnixMs| {
         let new = being_sent(&to(store.as_ref(), person, number));
         let version = store.consent(&organization(), &bare(person)).await.unwrap().version;
         store.create_outbound(&organization(), &new, Some(&gate(version, 60, at))).await.unwrap()
     };
     assert_eq!(create(PERSON, 1, now).await, Passed::Yes);
-    assert_eq!(create(PERSON, 2, now + 1_000).await, Passed::CoolingDown { until: now + 60_000 });
-    assert_eq!(create("+14155550199", 3, now + 1_000).await, Passed::Yes);
-    assert_eq!(create(PERSON, 4, now + 60_000).await, Passed::Yes);
+    assert_eq!(create(PERSON, 2, now + ms(1_000)).await, Passed::CoolingDown { until: now + ms(60_000) });
+    assert_eq!(create("+14155550199", 3, now + ms(1_000)).await, Passed::Yes);
+    assert_eq!(create(PERSON, 4, now + ms(60_000)).await, Passed::Yes);
 }
 
 pub async fn what_became_of_a_send_only_gets_surer(harness: &dyn Harness) {
@@ -157,7 +157,7 @@ pub async fn a_message_that_waits_is_claimed_by_one_at_a_time(harness: &dyn Harn
     let flow = outbound(store.as_ref(), 0).flow();
     let waiting: Vec<NewOutbound> = (0..40_u64)
         .map(|number| {
-            that_waits(to(store.as_ref(), &format!("+141555502{number:02}"), number.into()), AT + number)
+            that_waits(to(store.as_ref(), &format!("+141555502{number:02}"), number.into()), AT + ms(number))
         })
         .collect();
     store.enqueue(&organization(), &waiting).await.unwrap();
@@ -166,21 +166,23 @@ pub async fn a_message_that_waits_is_claimed_by_one_at_a_time(harness: &dyn Harn
     let urgent = Outbound { category: Some("emergency".to_owned()), ..outbound(store.as_ref(), 99) };
     store.create_outbound(&organization(), &that_waits(urgent.clone(), AT), None).await.unwrap();
 
-    assert_eq!(store.due_flows(&organization(), AT - 1).await.unwrap(), []);
+    assert_eq!(store.due_flows(&organization(), AT - ms(1)).await.unwrap(), []);
     assert_eq!(store.due_flows(&organization(), AT).await.unwrap(), [urgent.flow(), flow.clone()]);
-    let claim = async |flow: Flow, now: u64, until: u64, limit: usize| {
+    let claim = async |flow: Flow, now: UnixMs, until: UnixMs, limit: usize| {
         store.claim_outbounds(&organization(), &flow, now, until, limit).await.unwrap()
     };
-    assert_eq!(claim(urgent.flow(), AT, AT + 1_000, 10).await, [urgent.id]);
-    assert_eq!(claim(flow.clone(), AT - 1, AT + 1_000, 10).await, []);
+    assert_eq!(claim(urgent.flow(), AT, AT + ms(1_000), 10).await, [urgent.id]);
+    assert_eq!(claim(flow.clone(), AT - ms(1), AT + ms(1_000), 10).await, []);
     let mut claims = JoinSet::new();
     for _ in 0..8 {
         let (store, flow) = (store.clone(), flow.clone());
         claims.spawn(async move {
             let mut ids: Vec<MessageId> = Vec::new();
             loop {
-                let claimed =
-                    store.claim_outbounds(&organization(), &flow, AT + 19, AT + 1_000, 3).await.unwrap();
+                let claimed = store
+                    .claim_outbounds(&organization(), &flow, AT + ms(19), AT + ms(1_000), 3)
+                    .await
+                    .unwrap();
                 if claimed.is_empty() {
                     return ids;
                 }
@@ -199,12 +201,12 @@ pub async fn a_message_that_waits_is_claimed_by_one_at_a_time(harness: &dyn Harn
     for new in [resolved, put_off] {
         store.dequeue(&organization(), &flow, &new.outbound.id).await.unwrap();
     }
-    let later = OutboundState::Waiting { until: AT + 5_000, reason: Hold::QuietHours, tries: 0 };
-    let step = Step { from: put_off.state.clone(), to: later, due: Some(AT + 5_000), gate: None };
+    let later = OutboundState::Waiting { until: AT + ms(5_000), reason: Hold::QuietHours, tries: 0 };
+    let step = Step { from: put_off.state.clone(), to: later, due: Some(AT + ms(5_000)), gate: None };
     store.step_outbound(&organization(), &put_off.outbound, &step).await.unwrap();
     let mut again = Vec::new();
     loop {
-        let claimed = claim(flow.clone(), AT + 1_000, AT + 9_000, 7).await;
+        let claimed = claim(flow.clone(), AT + ms(1_000), AT + ms(9_000), 7).await;
         if claimed.is_empty() {
             break;
         }
@@ -212,12 +214,12 @@ pub async fn a_message_that_waits_is_claimed_by_one_at_a_time(harness: &dyn Harn
     }
     assert_eq!(again.len(), 38);
     assert!(!again.contains(&resolved.outbound.id) && !again.contains(&put_off.outbound.id));
-    assert_eq!(claim(flow, AT + 5_000, AT + 9_000, 7).await, [put_off.outbound.id]);
+    assert_eq!(claim(flow, AT + ms(5_000), AT + ms(9_000), 7).await, [put_off.outbound.id]);
 }
 
 pub async fn a_sender_s_time_is_given_away_once(harness: &dyn Harness) {
     let store = harness.open().await;
-    let reserve = async |sender: &str, now: u64, cost_ms: u64| {
+    let reserve = async |sender: &str, now: UnixMs, cost_ms: u64| {
         let sender: Sender = sender.parse().unwrap();
         let cost = Duration::from_millis(cost_ms);
         store.reserve_pace(&organization(), &sender, now, cost).await.unwrap()
@@ -225,10 +227,10 @@ pub async fn a_sender_s_time_is_given_away_once(harness: &dyn Harness) {
     let now = now_ms();
     assert_eq!(reserve("+15005550006", now, 0).await, now);
     assert_eq!(reserve("+15005550006", now, 1_000).await, now);
-    assert_eq!(reserve("+15005550006", now, 500).await, now + 1_000);
-    assert_eq!(reserve("+15005550006", now + 100, 0).await, now + 1_500);
+    assert_eq!(reserve("+15005550006", now, 500).await, now + ms(1_000));
+    assert_eq!(reserve("+15005550006", now + ms(100), 0).await, now + ms(1_500));
     assert_eq!(reserve("whatsapp:+15005550006", now, 0).await, now);
-    assert_eq!(reserve("+15005550006", now + 9_000, 1).await, now + 9_000);
+    assert_eq!(reserve("+15005550006", now + ms(9_000), 1).await, now + ms(9_000));
     let mut given = JoinSet::new();
     for _ in 0..20 {
         let store = store.clone();
@@ -238,7 +240,7 @@ pub async fn a_sender_s_time_is_given_away_once(harness: &dyn Harness) {
     }
     let mut given = given.join_all().await;
     given.sort_unstable();
-    assert_eq!(given, (0..20).map(|place| now + 10 * place).collect::<Vec<_>>());
+    assert_eq!(given, (0..20).map(|place| now + ms(10) * place).collect::<Vec<_>>());
 }
 
 pub async fn a_message_is_entered_in_the_history_once(harness: &dyn Harness) {
@@ -284,7 +286,7 @@ pub async fn a_message_is_entered_in_the_history_once(harness: &dyn Harness) {
     let theirs = store.history(&organization(), Some(&bare(PERSON)), HistoryId::END, 9).await.unwrap();
     let theirs: HashSet<MessageRef> = theirs.into_iter().map(|(_, name)| name).collect();
     assert_eq!(theirs, names[7..].iter().cloned().collect());
-    assert_eq!(store.history(&organization(), None, HistoryId::at(0), 9).await.unwrap(), []);
+    assert_eq!(store.history(&organization(), None, HistoryId::at(UnixMs::EPOCH), 9).await.unwrap(), []);
 }
 
 pub async fn every_change_of_consent_is_listed(harness: &dyn Harness) {
@@ -292,7 +294,7 @@ pub async fn every_change_of_consent_is_listed(harness: &dyn Harness) {
     let version = async || store.consent(&organization(), &bare(PERSON)).await.unwrap().version;
     for (number, evidence) in ["paper form", "phone call", "letter"].into_iter().enumerate() {
         let mut update = opt_out(version().await);
-        update.consent.sms.at = Some(AT + number as u64);
+        update.consent.sms.at = Some(AT + ms(number as u64));
         (update.evidence, update.actor) = (Some(evidence.to_owned()), Some("ada".to_owned()));
         assert!(store.change_consent(&organization(), update).await.unwrap());
     }
@@ -339,8 +341,8 @@ pub async fn everything_is_counted(harness: &dyn Harness) {
     let status = |status: &str| Counter::Status { status: status.to_owned(), channel: "sms".to_owned() };
     for unit in Unit::ALL {
         let start = unit.start(at);
-        let counted = store.counts(&organization(), unit, start, start + unit.ms()).await.unwrap();
-        let [(counted_at, counts)] = <[(u64, Counts); 1]>::try_from(counted).unwrap();
+        let counted = store.counts(&organization(), unit, start, start + unit.length()).await.unwrap();
+        let [(counted_at, counts)] = <[(UnixMs, Counts); 1]>::try_from(counted).unwrap();
         let count = |counter| counts.get(&counter).copied().unwrap_or(0);
         assert_eq!(counted_at, start);
         assert_eq!((count(status("sent")), count(status("delivered")), count(status("queued"))), (2, 1, 0));
@@ -349,7 +351,10 @@ pub async fn everything_is_counted(harness: &dyn Harness) {
         let delivered = counts.keys().filter(|counter| matches!(counter, Counter::Delivered(_))).count();
         assert_eq!(delivered, 1);
     }
-    assert_eq!(store.counts(&organization(), Unit::Minute, 0, 60_000).await.unwrap(), []);
+    assert_eq!(
+        store.counts(&organization(), Unit::Minute, UnixMs::EPOCH, UnixMs::new(60_000)).await.unwrap(),
+        []
+    );
 }
 
 pub async fn a_document_is_changed_by_who_knows_it(harness: &dyn Harness) {
@@ -463,6 +468,6 @@ pub async fn counters_count_up_to_their_end(harness: &dyn Harness) {
     assert_eq!((counted, counts.len()), ((1..=10).collect(), 12));
 }
 
-fn now_ms() -> u64 {
+fn now_ms() -> UnixMs {
     SystemClock.now_ms()
 }

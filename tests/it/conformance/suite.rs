@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use textledger::{
     domain::{
         BatchId, Consent, Event, EventId, HistoryId, MessageId, Organization, Outbound, OutboundState,
-        Source, StatusChange, Stream, Task, TaskLine,
+        Source, StatusChange, Stream, Task, TaskLine, UnixMs,
         consent::{Answer, ConsentChannel, ConsentEntry, ConsentSource, ConsentState},
         delivery::Recorded,
         event::InboundEntry,
@@ -44,7 +44,12 @@ pub trait Harness: Sync {
 const HISTORIES: u32 = 24;
 
 /// When everything here happens.
-pub const AT: u64 = 1_764_000_000_000;
+pub const AT: UnixMs = UnixMs::new(1_764_000_000_000);
+
+/// So many milliseconds.
+pub const fn ms(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
 
 pub const PERSON: &str = "+14155550100";
 
@@ -71,7 +76,7 @@ pub fn status(tail: &str, status: &str) -> StatusChange {
         batch: None,
         source: Source::Callback,
         at: AT,
-        ask_at: Some(AT + 900_000),
+        ask_at: Some(AT + ms(900_000)),
         raw: Vec::new(),
         relay: None,
     }
@@ -132,7 +137,7 @@ pub fn being_sent(outbound: &Outbound) -> NewOutbound {
         outbound: outbound.clone(),
         state: OutboundState::Sending { since: AT, tries: 1 },
         content: Some("sealed".to_owned()),
-        due: AT + 30_000,
+        due: AT + ms(30_000),
     }
 }
 
@@ -179,7 +184,7 @@ pub async fn a_repetition_changes_nothing(harness: &dyn Harness) {
         all_events(store.as_ref(), &organization()).await,
     );
     for name in ["sent", "queued", "delivered", "delivered"] {
-        let repeated = StatusChange { at: AT + 1, source: Source::Poll, ..status("1", name) };
+        let repeated = StatusChange { at: AT + ms(1), source: Source::Poll, ..status("1", name) };
         let stored = store.record_status(&organization(), repeated).await.unwrap();
         assert_eq!(stored.recorded, Recorded::Duplicate);
     }
@@ -401,12 +406,12 @@ pub async fn a_decision_on_old_consent_writes_nothing(harness: &dyn Harness) {
 }
 
 /// Long before and long after everything is due.
-const SOON: u64 = AT + 899_999;
-const DUE: u64 = AT + 900_000;
-const LATER: u64 = AT + 1_900_000;
+const SOON: UnixMs = UnixMs::new(AT.get() + 899_999);
+const DUE: UnixMs = UnixMs::new(AT.get() + 900_000);
+const LATER: UnixMs = UnixMs::new(AT.get() + 1_900_000);
 
 /// The messages that are to be asked for at `now`, as they are claimed until `until`.
-async fn claimed_messages(store: &dyn Store, now: u64, until: u64) -> Vec<MessageSid> {
+async fn claimed_messages(store: &dyn Store, now: UnixMs, until: UnixMs) -> Vec<MessageSid> {
     let claimed = store.claim(&organization(), TaskLine::Twilio, now, until, 1_000).await.unwrap();
     let sid = |(task, _)| match task {
         Task::Ask { sid, .. } => sid,
@@ -441,9 +446,9 @@ pub async fn a_message_is_to_be_asked_for_until_it_is_at_its_end(harness: &dyn H
     assert_eq!(claimed, [sid("1"), sid("5")]);
     // Claimed or not, what comes to its end is done.
     record("1", "delivered").await;
-    assert_eq!(claimed_messages(store.as_ref(), LATER, LATER + 1).await, [sid("5")]);
+    assert_eq!(claimed_messages(store.as_ref(), LATER, LATER + ms(1)).await, [sid("5")]);
     record("1", "sent").await;
-    assert_eq!(claimed_messages(store.as_ref(), LATER + 1, LATER + 2).await, [sid("5")]);
+    assert_eq!(claimed_messages(store.as_ref(), LATER + ms(1), LATER + ms(2)).await, [sid("5")]);
 }
 
 pub async fn a_task_is_claimed_by_one_at_a_time(harness: &dyn Harness) {
@@ -475,7 +480,7 @@ pub async fn a_task_is_claimed_by_one_at_a_time(harness: &dyn Harness) {
     assert_eq!(claimed.len(), all.len());
     assert_eq!(claimed.into_iter().collect::<HashSet<_>>(), all);
     // Whoever claimed them has not come back: they are due again.
-    assert_eq!(claimed_messages(store.as_ref(), LATER, LATER + 1).await.len(), all.len());
+    assert_eq!(claimed_messages(store.as_ref(), LATER, LATER + ms(1)).await.len(), all.len());
 }
 
 pub async fn tasks_stand_in_lines_of_their_own(harness: &dyn Harness) {
@@ -483,14 +488,19 @@ pub async fn tasks_stand_in_lines_of_their_own(harness: &dyn Harness) {
     let organization = organization();
     let relays: HashSet<Task> =
         (0..20).map(|number| Task::Relay { name: format!("{number:032x}") }).collect();
-    store.schedule(&organization, &Task::List, 2_000).await.unwrap();
+    store.schedule(&organization, &Task::List, UnixMs::new(2_000)).await.unwrap();
     for relay in &relays {
-        store.schedule(&organization, relay, 1_000).await.unwrap();
+        store.schedule(&organization, relay, UnixMs::new(1_000)).await.unwrap();
     }
-    let claim = async |line, now| store.claim(&organization, line, now, 9_000, 100).await.unwrap();
+    let claim = async |line, now| {
+        store.claim(&organization, line, UnixMs::new(now), UnixMs::new(9_000), 100).await.unwrap()
+    };
     // However many are due in one line, nobody waits for them in the other.
-    let one = store.claim(&organization, TaskLine::Twilio, 2_000, 3_000, 1).await.unwrap();
-    assert_eq!(one, [(Task::List, 2_000)]);
+    let one = store
+        .claim(&organization, TaskLine::Twilio, UnixMs::new(2_000), UnixMs::new(3_000), 1)
+        .await
+        .unwrap();
+    assert_eq!(one, [(Task::List, UnixMs::new(2_000))]);
     let claimed: HashSet<Task> =
         claim(TaskLine::Callers, 1_000).await.into_iter().map(|(task, _)| task).collect();
     assert_eq!(claimed, relays);
@@ -499,29 +509,36 @@ pub async fn tasks_stand_in_lines_of_their_own(harness: &dyn Harness) {
         store.reschedule(&organization, relay, None).await.unwrap();
     }
     assert_eq!(claim(TaskLine::Callers, 9_000).await, []);
-    assert_eq!(claim(TaskLine::Twilio, 9_000).await, [(Task::List, 3_000)]);
+    assert_eq!(claim(TaskLine::Twilio, 9_000).await, [(Task::List, UnixMs::new(3_000))]);
 }
 
 pub async fn a_task_is_planned_once_and_anew_only_while_it_is_to_be_done(harness: &dyn Harness) {
     let store = harness.open().await;
     let (organization, other) = (organization(), Organization::parse("other").unwrap());
-    let claim =
-        async |now, until| store.claim(&organization, TaskLine::Twilio, now, until, 10).await.unwrap();
-    store.schedule(&organization, &Task::List, 1_000).await.unwrap();
-    store.schedule(&organization, &Task::List, 10).await.unwrap();
-    assert_eq!(store.claim(&other, TaskLine::Twilio, 5_000, 6_000, 10).await.unwrap(), []);
+    let claim = async |now, until| {
+        store.claim(&organization, TaskLine::Twilio, UnixMs::new(now), UnixMs::new(until), 10).await.unwrap()
+    };
+    store.schedule(&organization, &Task::List, UnixMs::new(1_000)).await.unwrap();
+    store.schedule(&organization, &Task::List, UnixMs::new(10)).await.unwrap();
+    assert_eq!(
+        store.claim(&other, TaskLine::Twilio, UnixMs::new(5_000), UnixMs::new(6_000), 10).await.unwrap(),
+        []
+    );
     assert_eq!(claim(999, 2_000).await, []);
-    assert_eq!(claim(1_000, 2_000).await, [(Task::List, 1_000)]);
+    assert_eq!(claim(1_000, 2_000).await, [(Task::List, UnixMs::new(1_000))]);
     assert_eq!(claim(1_999, 3_000).await, []);
-    store.reschedule(&organization, &Task::List, Some(1_500)).await.unwrap();
-    assert_eq!(claim(1_500, 2_000).await, [(Task::List, 1_500)]);
+    store.reschedule(&organization, &Task::List, Some(UnixMs::new(1_500))).await.unwrap();
+    assert_eq!(claim(1_500, 2_000).await, [(Task::List, UnixMs::new(1_500))]);
     store.reschedule(&organization, &Task::List, None).await.unwrap();
-    store.reschedule(&organization, &Task::List, Some(1_000)).await.unwrap();
+    store.reschedule(&organization, &Task::List, Some(UnixMs::new(1_000))).await.unwrap();
     assert_eq!(claim(9_000, 9_001).await, []);
-    store.schedule(&organization, &Task::List, 1).await.unwrap();
+    store.schedule(&organization, &Task::List, UnixMs::new(1)).await.unwrap();
     drop(store);
     let store = harness.open().await;
-    assert_eq!(store.claim(&organization, TaskLine::Twilio, 1, 2, 10).await.unwrap(), [(Task::List, 1)]);
+    assert_eq!(
+        store.claim(&organization, TaskLine::Twilio, UnixMs::new(1), UnixMs::new(2), 10).await.unwrap(),
+        [(Task::List, UnixMs::new(1))]
+    );
 }
 
 pub async fn waiting_ends_with_an_event_or_in_time(harness: &dyn Harness) {
@@ -573,7 +590,7 @@ pub async fn everything_is_there_after_opening_again(harness: &dyn Harness) {
             store.outbound(&organization(), &sent.id).await.unwrap(),
             store.document(&organization(), settings.0, settings.1).await.unwrap(),
             store.history(&organization(), None, HistoryId::END, 10).await.unwrap(),
-            store.due_flows(&organization(), u64::MAX >> 12).await.unwrap(),
+            store.due_flows(&organization(), UnixMs::new(u64::MAX >> 12)).await.unwrap(),
             all_events(store.as_ref(), &organization()).await,
         )
     };
