@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::twilio::{BareAddress, address::is_e164};
+use crate::twilio::address::{BareAddress, is_e164};
 
 /// A country, by its two-letter ISO 3166 code, whose numbers may be typed without `+`.
 #[derive(Clone, Copy, PartialEq, Eq)]

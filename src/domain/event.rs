@@ -149,6 +149,8 @@ impl Event {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -168,19 +170,24 @@ mod tests {
     #[test]
     fn an_event_is_stored_in_the_form_of_version_0_1_0() {
         let sid = "SMaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
-        for stored in [
-            format!(
-                r#"{{"delivery":{{"sid":"{sid}","id":"0123456789abcdef","status":"sent","previous":null,"late":false,"channel":"whatsapp","to":"+14155550100","from":"","error_code":null,"batch":"b00000000000000000000","source":"callback","at":1764000000000}}}}"#
-            ),
-            format!(
-                r#"{{"inbound":{{"sid":"{sid}","channel":"sms","from":"CO.8997","to":"12345","body_length":4,"keyword":"","media":0,"at":1764000000000}}}}"#
-            ),
-            format!(
-                r#"{{"consent":{{"phone":"+14155550100","channel":"all","state":"opted_out","source":"keyword","sid":null,"at":1764000000000}}}}"#
-            ),
-        ] {
-            let event: Event = serde_json::from_str(&stored).unwrap();
-            assert_eq!(serde_json::to_string(&event).unwrap(), stored);
+        let delivery = json!({
+            "sid": sid, "id": "0123456789abcdef", "status": "sent", "previous": null, "late": false,
+            "channel": "whatsapp", "to": "+14155550100", "from": "", "error_code": null,
+            "batch": "b00000000000000000000", "source": "callback", "at": 1_764_000_000_000_u64,
+        });
+        let inbound = json!({
+            "sid": sid, "channel": "sms", "from": "CO.8997", "to": "12345", "body_length": 4, "keyword": "",
+            "media": 0, "at": 1_764_000_000_000_u64,
+        });
+        let consent = json!({
+            "phone": "+14155550100", "channel": "all", "state": "opted_out", "source": "keyword", "sid": null,
+            "at": 1_764_000_000_000_u64,
+        });
+        let all =
+            [json!({ "delivery": delivery }), json!({ "inbound": inbound }), json!({ "consent": consent })];
+        for stored in all {
+            let event: Event = serde_json::from_value(stored.clone()).unwrap();
+            assert_eq!(serde_json::to_value(&event).unwrap(), stored);
         }
     }
 }

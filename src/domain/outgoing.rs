@@ -170,4 +170,13 @@ mod tests {
         }
         assert!(matches!(service.parse(), Ok(Sender::Service(_))));
     }
+
+    #[test]
+    fn a_second_message_is_stored_with_its_patience_in_milliseconds() {
+        let id = MessageId::new(0, 1);
+        let second = Fallback::Second { first: id, after: Duration::from_secs(60) };
+        let stored = serde_json::json!({ "role": "second", "first": id, "after_ms": 60_000 });
+        assert_eq!(serde_json::to_value(second).unwrap(), stored);
+        assert_eq!(serde_json::from_value::<Fallback>(stored).unwrap(), second);
+    }
 }
