@@ -12,7 +12,7 @@ use std::{
 
 use textledger::{
     clock::SystemClock,
-    domain::{Organization, Task, TaskLine},
+    domain::{Organization, Task, TaskLine, UnixMs},
     store::{Store, embedded::EmbeddedStore, redis::RedisStore},
     twilio::MessageSid,
 };
@@ -20,7 +20,7 @@ use textledger::{
 const DUE: usize = 64;
 const STORED: [usize; 2] = [1_000, 100_000];
 const ROUNDS: u32 = 200;
-const NOW: u64 = 1_764_000_000_000;
+const NOW: UnixMs = UnixMs::new(1_764_000_000_000);
 
 /// Tasks that are planned at the same time.
 const PLANNED_AT_ONCE: usize = 256;
@@ -51,7 +51,8 @@ async fn claim(store: &dyn Store, stored: usize) -> anyhow::Result<f64> {
             let organization = &organization;
             async move {
                 let sid = MessageSid::parse(&format!("SM{number:032x}")).expect("it has the shape of a SID");
-                let at = if number < DUE { NOW } else { NOW + 900_000 + number as u64 };
+                let later = Duration::from_secs(900) + Duration::from_millis(number as u64);
+                let at = if number < DUE { NOW } else { NOW + later };
                 store.schedule(organization, &Task::Ask { sid, since: NOW }, at).await
             }
         });

@@ -9,7 +9,7 @@ use crate::domain::UnixMs;
 
 /// Tells the time.
 pub trait Clock: Send + Sync + 'static {
-    /// Milliseconds since 1970-01-01 00:00 UTC.
+    /// The present time.
     fn now_ms(&self) -> UnixMs;
 }
 
@@ -21,7 +21,7 @@ impl Clock for SystemClock {
     fn now_ms(&self) -> UnixMs {
         #[expect(clippy::disallowed_methods, reason = "the one place where the system's clock is read")]
         let now = SystemTime::now();
-        now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as UnixMs)
+        UnixMs::EPOCH + now.duration_since(UNIX_EPOCH).unwrap_or_default()
     }
 }
 
@@ -32,17 +32,17 @@ pub struct ManualClock(AtomicU64);
 impl ManualClock {
     /// A clock that shows `now`.
     pub fn new(now: UnixMs) -> Self {
-        Self(AtomicU64::new(now))
+        Self(AtomicU64::new(now.get()))
     }
 
     /// Puts the clock to `now`, forwards or backwards.
     pub fn set(&self, now: UnixMs) {
-        self.0.store(now, Ordering::Relaxed);
+        self.0.store(now.get(), Ordering::Relaxed);
     }
 }
 
 impl Clock for ManualClock {
     fn now_ms(&self) -> UnixMs {
-        self.0.load(Ordering::Relaxed)
+        UnixMs::new(self.0.load(Ordering::Relaxed))
     }
 }

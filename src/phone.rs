@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use crate::twilio::{
-    Address, Channel,
+    Address, BareAddress, Channel,
     address::is_e164,
     limits::{ALPHANUMERIC_SENDER_CHARACTERS_MAX, SHORT_CODE_DIGITS},
 };
@@ -52,7 +52,7 @@ const TYPED_BYTES_MAX: usize = 64;
 ///
 /// What starts with `+` is taken as it is once spaces, dots, dashes and brackets are gone: Twilio has the last word.
 /// What does not is a number of `region`.
-pub fn normalize(typed: &str, region: Option<Region>) -> Result<String, InvalidPhoneNumber> {
+pub fn normalize(typed: &str, region: Option<Region>) -> Result<BareAddress, InvalidPhoneNumber> {
     let typed = typed.trim();
     // `whatsapp:+1…` is an address, and no number to guess a region for.
     if typed.len() > TYPED_BYTES_MAX || typed.is_empty() || typed.contains(':') {
@@ -61,7 +61,7 @@ pub fn normalize(typed: &str, region: Option<Region>) -> Result<String, InvalidP
     if typed.starts_with('+') {
         let separators: &[char] = &[' ', '.', '-', '(', ')', '[', ']', '\u{a0}'];
         let number = typed.replace(separators, "");
-        return if is_e164(&number) { Ok(number) } else { Err(InvalidPhoneNumber::NotE164) };
+        return e164(number).ok_or(InvalidPhoneNumber::NotE164);
     }
     let region = region.ok_or(InvalidPhoneNumber::NoRegion)?;
     let not_of_region = InvalidPhoneNumber::NotOfRegion(region);
@@ -70,8 +70,11 @@ pub fn normalize(typed: &str, region: Option<Region>) -> Result<String, InvalidP
     if !phonenumber::is_valid(&number) {
         return Err(not_of_region);
     }
-    let number = number.format().mode(phonenumber::Mode::E164).to_string();
-    if is_e164(&number) { Ok(number) } else { Err(not_of_region) }
+    e164(number.format().mode(phonenumber::Mode::E164).to_string()).ok_or(not_of_region)
+}
+
+fn e164(number: String) -> Option<BareAddress> {
+    Some(number).filter(|number| is_e164(number))?.try_into().ok()
 }
 
 /// A text that is no sender.
@@ -90,11 +93,11 @@ pub fn sender(channel: Channel, typed: &str, region: Option<Region>) -> Result<A
         && typed.bytes().any(|byte| byte.is_ascii_alphabetic())
         && typed.bytes().all(|byte| byte.is_ascii_alphanumeric() || b" +-_&".contains(&byte));
     let bare = if channel == Channel::Sms && (is_short_code || is_name) {
-        typed.to_owned()
+        typed.parse::<BareAddress>().expect("a short code and a name are addresses")
     } else {
         normalize(typed, region).map_err(InvalidSender)?
     };
-    Ok(Address::new(channel, &bare).expect("a number, a short code and a name are addresses"))
+    Ok(bare.on(channel))
 }
 
 /// What a number tells of itself.
@@ -113,8 +116,8 @@ pub struct Described {
 }
 
 /// What `number`, in E.164, tells of itself.
-pub fn describe(number: &str) -> Described {
-    let Ok(parsed) = phonenumber::parse(None, number) else { return Described::default() };
+pub fn describe(number: &BareAddress) -> Described {
+    let Ok(parsed) = phonenumber::parse(None, number.as_str()) else { return Described::default() };
     let kind = match parsed.number_type(&phonenumber::metadata::DATABASE) {
         phonenumber::Type::Unknown => None,
         kind => serde_json::to_value(kind).ok().and_then(|kind| kind.as_str().map(str::to_owned)),

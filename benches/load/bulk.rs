@@ -1,8 +1,8 @@
 //! A batch of the largest size that is taken: how long it is until all of it is stored, and what that costs.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use textledger::{
     app::outgoing::bulk::RECIPIENTS_MAX,
@@ -15,7 +15,7 @@ use crate::processes::{Service, peak_memory_kib, processor_time_us};
 const ROUNDS: usize = 5;
 
 /// When the messages may leave: they are called off before.
-const LATER_MS: i64 = 60 * 60 * 1_000;
+const LATER: Duration = Duration::from_secs(60 * 60);
 
 /// What accepting one batch took.
 pub struct Accepted {
@@ -29,7 +29,7 @@ pub struct Accepted {
 
 /// Has `service` accept batches.
 pub async fn accept(service: &Service) -> anyhow::Result<Accepted> {
-    let later = jiff::Timestamp::from_millisecond(SystemClock.now_ms() as i64 + LATER_MS)?;
+    let later = (SystemClock.now_ms() + LATER).to_timestamp().context("the clock is beyond the year 9999")?;
     let http = reqwest::Client::new();
     let before = peak_memory_kib(service.id())?;
     let mut rounds = Vec::new();

@@ -153,9 +153,7 @@ impl Idempotency {
                 None => Seed(rand::rng().random()),
                 Some(stored) if stored.fingerprint != request.fingerprint => return Ok(Turn::OtherBody),
                 Some(Stored { answer: Some(answer), .. }) => return Ok(Turn::Answered(answer)),
-                Some(stored) if u128::from(now.saturating_sub(stored.since)) > LOST_AFTER.as_millis() => {
-                    stored.seed
-                }
+                Some(stored) if now.since(stored.since) > LOST_AFTER => stored.seed,
                 Some(_) if tokio::time::Instant::now() >= give_up => return Ok(Turn::InProgress),
                 Some(_) => {
                     tokio::time::sleep(LOOK_INTERVAL).await;
@@ -181,7 +179,7 @@ impl Idempotency {
         let (organization, name, kind) = (&request.organization, request.name(), Kind::Request);
         let after = match end {
             End::Answered(answer) => Some(Stored { answer: Some(answer), ..read(&begun.text)? }),
-            End::Broken => Some(Stored { since: 0, ..read(&begun.text)? }),
+            End::Broken => Some(Stored { since: UnixMs::EPOCH, ..read(&begun.text)? }),
             End::NothingDone => None,
         };
         let after = after.as_ref().map(write);

@@ -77,7 +77,7 @@ pub struct Core {
 }
 
 impl Core {
-    /// Milliseconds since 1970.
+    /// The present time.
     pub fn now_ms(&self) -> UnixMs {
         self.clock.now_ms()
     }
@@ -200,7 +200,7 @@ impl App {
         &self.core.settings
     }
 
-    /// Milliseconds since 1970.
+    /// The present time.
     pub fn now_ms(&self) -> UnixMs {
         self.core.now_ms()
     }

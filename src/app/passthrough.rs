@@ -65,7 +65,7 @@ impl Scope<'_, Passthrough> {
             Some(messages) => messages.iter().filter_map(Message::from_json).collect(),
             None => Vec::from_iter(Message::from_json(answer)),
         };
-        let oldest = self.core.now_ms().saturating_sub(RECORDED_AGE_MAX.as_millis() as UnixMs);
+        let oldest = self.core.now_ms() - RECORDED_AGE_MAX;
         let recorded = messages.iter().filter(|message| is_since(message, oldest));
         let recorded = futures_util::stream::iter(recorded.map(|message| async move {
             (message, self.incoming.of(self.organization).record_polled(message).await)
@@ -80,7 +80,6 @@ impl Scope<'_, Passthrough> {
 }
 
 fn is_since(message: &resource::Message, oldest: UnixMs) -> bool {
-    message.date_created.is_none_or(|created| {
-        UnixMs::try_from(created.as_millisecond()).is_ok_and(|created| created >= oldest)
-    })
+    let is_recent = |created| UnixMs::from_timestamp(created).is_some_and(|created| created >= oldest);
+    message.date_created.is_none_or(is_recent)
 }

@@ -150,7 +150,7 @@ impl Scope<'_, Relays> {
     /// looked at when it is told.
     pub(super) async fn plan_relay_of_own_end(&self, outbound: &Outbound) -> Result<(), store::Error> {
         let (id, since) = (outbound.id, self.core.now_ms());
-        let at = since + OWN_END_DELAY.as_millis() as UnixMs;
+        let at = since + OWN_END_DELAY;
         // Named by the moment too: one that was not reached is told nothing of.
         let name = name_of(&[id.as_str(), "own end", &since.to_string()]);
         self.plan_telling(name, &Relay::OwnEnd { id, since }, at).await
@@ -187,7 +187,7 @@ impl Scope<'_, Relays> {
     /// Takes up to `limit` of the organization's relays that are due. Nobody else gets them for a while.
     pub async fn claim_relays(&self, limit: usize) -> Result<Vec<Task>, store::Error> {
         let now = self.core.now_ms();
-        let until = now + CLAIM_TIME.as_millis() as UnixMs;
+        let until = now + CLAIM_TIME;
         let claimed = self.core.store.claim(self.organization, TaskLine::Callers, now, until, limit).await?;
         Ok(claimed.into_iter().map(|(task, _)| task).collect())
     }
@@ -210,9 +210,9 @@ impl Scope<'_, Relays> {
             return self.relay_again(task, &text, since).await;
         };
         let post = match &relay {
-            Relay::Status { sid, form, .. } => Some(self.post_of_status(&stored.outbound, sid, form).await?),
+            Relay::Status { sid, form, .. } => self.post_of_status(&stored.outbound, sid, form).await?,
             Relay::OwnEnd { .. } => {
-                let waited = Duration::from_millis(self.core.now_ms().saturating_sub(since));
+                let waited = self.core.now_ms().since(since);
                 if !stored.state.is_resolved() && waited < OWN_END_WAIT_MAX {
                     return self.relay_again(task, &text, since).await;
                 }
@@ -243,13 +243,14 @@ impl Scope<'_, Relays> {
         }
     }
 
-    /// The callback of a status, under the name by which the caller knows the message.
+    /// The callback of a status, under the name by which the caller knows the message; `None` if nobody wants to be told.
     async fn post_of_status(
         &self,
         outbound: &Outbound,
         sid: &MessageSid,
         sealed: &str,
-    ) -> Result<Post, store::Error> {
+    ) -> Result<Option<Post>, store::Error> {
+        let Some(url) = outbound.status_callback.clone() else { return Ok(None) };
         let unreadable = |error: String| store::Error::Unreadable(format!("a relay: {error}"));
         let opened =
             self.core.keys.open(&context(sid), sealed).map_err(|error| unreadable(error.to_string()))?;
@@ -261,7 +262,7 @@ impl Scope<'_, Relays> {
                 *value = known_as.to_string();
             }
         }
-        Ok(Post { url: outbound.status_callback.clone().unwrap_or_default(), form })
+        Ok(Some(Post { url, form }))
     }
 
     /// The name by which the caller knows the message that is `id` to us and `sid` to Twilio.
@@ -288,14 +289,14 @@ impl Scope<'_, Relays> {
 
     async fn relay_again(&self, task: &Task, text: &str, since: UnixMs) -> Result<(), store::Error> {
         let now = self.core.now_ms();
-        let tried_for = Duration::from_millis(now.saturating_sub(since));
+        let tried_for = now.since(since);
         if tried_for >= GIVE_UP_AFTER {
             self.core.metrics.relay(RelayResult::GivenUp);
             tracing::error!(organization = %self.organization, "a status callback could not be relayed for a day, and is given up");
             return self.relay_done(task, text).await;
         }
         self.core.metrics.relay(RelayResult::Again);
-        let again = now + retry_delay(tried_for).as_millis() as UnixMs;
+        let again = now + retry_delay(tried_for);
         self.core.store.reschedule(self.organization, task, Some(again)).await
     }
 }

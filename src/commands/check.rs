@@ -24,7 +24,7 @@ use crate::{
     },
     clock::{Clock, SystemClock},
     config::{self, Config},
-    domain::{AccountSettings, Organization, Role},
+    domain::{AccountSettings, Organization, Role, UnixMs},
     http::auth::{self, Claims},
     startup,
     twilio::{
@@ -382,10 +382,10 @@ async fn explanation(
     client: &reqwest::Client,
     base: &str,
     account: &Account,
-    since: u64,
+    since: UnixMs,
 ) -> Option<String> {
     let secret = startup::jwt_secret(config).ok()?;
-    let exp = SystemClock.now_ms() / 1_000 + TOKEN_LIFE_S;
+    let exp = SystemClock.now_ms().as_secs() + TOKEN_LIFE_S;
     let organization: Organization = account.organization.clone();
     let claims = Claims { sub: "check".to_owned(), role: Role::Admin, org: organization, exp };
     let token = auth::mint(&secret, &claims);
@@ -402,8 +402,9 @@ async fn explanation(
             let Ok(answer) = answer.bytes().await else { continue };
             let Ok(answer) = serde_json::from_slice::<Value>(&answer) else { continue };
             let is_ours = |refusal: &&Value| {
-                let at = refusal["at"].as_str().and_then(|at| at.parse::<jiff::Timestamp>().ok());
-                at.is_some_and(|at| at.as_millisecond() >= since as i64) && refusal["mend"].is_string()
+                let at = refusal["at"].as_str().and_then(|at| at.parse().ok());
+                at.and_then(UnixMs::from_timestamp).is_some_and(|at| at >= since)
+                    && refusal["mend"].is_string()
             };
             if let Some(refusal) = answer["refusals"].as_array()?.iter().find(is_ours) {
                 return Some(format!("{}; {}", refusal["detail"].as_str()?, refusal["mend"].as_str()?));

@@ -183,11 +183,14 @@ async fn export(place: Place, output: &mut impl Write) -> anyhow::Result<usize> 
     match place {
         Place::Here(app, organization) => {
             told.write(csv::header().as_bytes())?;
-            let mut after = Some(String::new());
-            while let Some(from) = after {
-                let (lines, next) = app.consents.of(&organization).export_consent(&from).await?;
+            let mut after = None;
+            loop {
+                let (lines, next) = app.consents.of(&organization).export_consent(after.as_ref()).await?;
                 told.write(csv::write(&lines).as_bytes())?;
-                after = next;
+                match next {
+                    Some(_) => after = next,
+                    None => break,
+                }
             }
         }
         Place::There(service) => {

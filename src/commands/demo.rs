@@ -87,7 +87,7 @@ impl Demo {
             sub: "demo".to_owned(),
             role: Role::Admin,
             org: Organization::default(),
-            exp: SystemClock.now_ms() / 1_000 + TOKEN_LIFE_S,
+            exp: SystemClock.now_ms().as_secs() + TOKEN_LIFE_S,
         };
         let token = auth::mint(&startup::jwt_secret(&config)?, &claims);
         let service = Service::start(config, Arc::new(SystemClock)).await?;

@@ -42,7 +42,7 @@ impl Token {
             return Err(Misuse("--user must not be empty".to_owned()).into());
         }
         let secret = jwt_secret(&config)?;
-        let exp = SystemClock.now_ms() / 1_000 + self.ttl.as_secs();
+        let exp = SystemClock.now_ms().as_secs() + self.ttl.as_secs();
         let claims = Claims { sub: self.user.clone(), role: self.role, org: self.org.clone(), exp };
         say(auth::mint(&secret, &claims))
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::UnixMs;
 use crate::twilio::{
-    Channel, MessageSid,
+    BareAddress, Channel, MessageSid,
     keyword::{Keyword, KeywordKind, Reading},
     webhook::OptOutType,
 };
@@ -212,7 +212,7 @@ pub struct Consent {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConsentEntry {
     /// The person.
-    pub phone: String,
+    pub phone: BareAddress,
     /// Which channel.
     pub channel: ConsentChannel,
     /// What it became.
@@ -255,7 +255,7 @@ pub enum Answer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply<'a> {
     /// The person, without the channel's prefix.
-    pub phone: &'a str,
+    pub phone: &'a BareAddress,
     /// Where it came from.
     pub channel: Channel,
     /// What its text was read as.
@@ -407,7 +407,7 @@ impl Consent {
     /// person can lift it. A wish that is known already is recorded again, with its new source.
     pub fn recorded(
         &self,
-        phone: &str,
+        phone: &BareAddress,
         channel: ConsentChannel,
         state: ConsentState,
         source: ConsentSource,
@@ -428,13 +428,13 @@ impl Consent {
                 };
             }
         }
-        (consent, ConsentEntry { phone: phone.to_owned(), channel, state, source, sid: None, at })
+        (consent, ConsentEntry { phone: phone.clone(), channel, state, source, sid: None, at })
     }
 
     /// What an error of Twilio's that means "opted out" does: the opt-out and the block, unless both are known.
     pub fn opted_out_by_error(
         &self,
-        phone: &str,
+        phone: &BareAddress,
         channel: Channel,
         source: ConsentSource,
         sid: Option<&MessageSid>,
@@ -458,7 +458,7 @@ impl Consent {
             ConsentChannel::Sms | ConsentChannel::All => consent.sms = after,
         }
         let entry = ConsentEntry {
-            phone: phone.to_owned(),
+            phone: phone.clone(),
             channel: family,
             state: ConsentState::OptedOut,
             source,
@@ -481,7 +481,7 @@ impl OptOutScope {
 impl Reply<'_> {
     fn entry(&self, channel: ConsentChannel, state: ConsentState, source: ConsentSource) -> ConsentEntry {
         ConsentEntry {
-            phone: self.phone.to_owned(),
+            phone: self.phone.clone(),
             channel,
             state,
             source,
@@ -514,12 +514,12 @@ mod tests {
         for (number, step) in steps.iter().enumerate() {
             let reading = Keywords::default().read(step.text);
             let reply = Reply {
-                phone: "+14155550100",
+                phone: &"+14155550100".parse().unwrap(),
                 channel: step.channel,
                 reading: &reading,
                 opt_out_type: step.opt_out_type,
                 sid: &sid,
-                at: 1,
+                at: UnixMs::new(1),
             };
             let decision = consent.decide(&reply, scope);
             let entry = decision.entry.map(|entry| (entry.channel, entry.state, entry.source));
@@ -673,7 +673,13 @@ mod tests {
     fn an_error_that_means_opted_out_is_recorded_once() {
         let consent = Consent::default();
         let at = |consent: &Consent| {
-            consent.opted_out_by_error("+14155550100", Channel::Rcs, ConsentSource::Twilio21610, None, 1)
+            consent.opted_out_by_error(
+                &"+14155550100".parse().unwrap(),
+                Channel::Rcs,
+                ConsentSource::Twilio21610,
+                None,
+                UnixMs::new(1),
+            )
         };
         let (after, entry) = at(&consent).unwrap();
         assert_eq!((entry.channel, entry.state), (OnSms, OptedOut));

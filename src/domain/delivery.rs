@@ -6,8 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{EventId, MessageId, UnixMs};
-use crate::twilio::{Channel, MessageSid, MessageStatus};
+use super::{BatchId, EventId, MessageId, UnixMs, empty_text};
+use crate::twilio::{BareAddress, Channel, MessageSid, MessageStatus};
 
 /// How far along a status is: accepted and scheduled 1, queued 2, sending 3, sent 4, undelivered, failed and
 /// canceled 5, delivered 6, read 7. A status without a rank (0) is recorded and moves nothing.
@@ -79,12 +79,14 @@ pub struct StatusChange {
     pub error_code: Option<u32>,
     /// Where it travels.
     pub channel: Channel,
-    /// The recipient, without the channel's prefix.
-    pub to: String,
-    /// The sender, without the channel's prefix; empty while Twilio has not chosen one.
-    pub from: String,
+    /// The recipient, without the channel's prefix; `None` if Twilio did not say.
+    #[serde(with = "empty_text")]
+    pub to: Option<BareAddress>,
+    /// The sender, without the channel's prefix; `None` while Twilio has not chosen one.
+    #[serde(with = "empty_text")]
+    pub from: Option<BareAddress>,
     /// The batch it was sent in.
-    pub batch: Option<String>,
+    pub batch: Option<BatchId>,
     /// Who told us.
     pub source: Source,
     /// When we were told.
@@ -114,14 +116,16 @@ pub struct DeliveryEntry {
     pub late: bool,
     /// Where it travels.
     pub channel: Channel,
-    /// The recipient, without the channel's prefix.
-    pub to: String,
-    /// The sender, without the channel's prefix.
-    pub from: String,
+    /// The recipient, without the channel's prefix; `None` if Twilio did not say.
+    #[serde(with = "empty_text")]
+    pub to: Option<BareAddress>,
+    /// The sender, without the channel's prefix; `None` while Twilio has not chosen one.
+    #[serde(with = "empty_text")]
+    pub from: Option<BareAddress>,
     /// Twilio's error.
     pub error_code: Option<u32>,
     /// The batch it was sent in.
-    pub batch: Option<String>,
+    pub batch: Option<BatchId>,
     /// Who told us.
     pub source: Source,
     /// When we were told.

@@ -1,15 +1,11 @@
-//! The ordered record of every change: three streams, one entry a change, in the contract's fields.
+//! The ordered record of every change: three streams, one entry a change.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    UnixMs,
-    consent::{ConsentEntry, ConsentSource},
-    delivery::DeliveryEntry,
-};
-use crate::twilio::{Channel, MessageSid};
+use super::{UnixMs, consent::ConsentEntry, delivery::DeliveryEntry, empty_text};
+use crate::twilio::{BareAddress, Channel, MessageSid};
 
 /// One of an organization's streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -61,7 +57,7 @@ pub struct EventId {
 
 impl EventId {
     /// Before every entry.
-    pub const START: EventId = EventId { ms: 0, seq: 0, stream: Stream::Inbound, partition: 0 };
+    pub const START: EventId = EventId { ms: UnixMs::EPOCH, seq: 0, stream: Stream::Inbound, partition: 0 };
 }
 
 impl fmt::Display for EventId {
@@ -102,13 +98,14 @@ pub struct InboundEntry {
     /// Where it came from.
     pub channel: Channel,
     /// The person, without the channel's prefix.
-    pub from: String,
+    pub from: BareAddress,
     /// Our sender, without the channel's prefix.
-    pub to: String,
+    pub to: BareAddress,
     /// Characters of text.
     pub body_length: usize,
-    /// The keyword it was read as, empty if none.
-    pub keyword: String,
+    /// The keyword it was read as, if it is one.
+    #[serde(with = "empty_text")]
+    pub keyword: Option<String>,
     /// How many media files came with it.
     pub media: u32,
     /// When it arrived.
@@ -145,59 +142,49 @@ impl Event {
             Event::Consent(_) => "consent",
         }
     }
-
-    /// The stream entry's fields in the contract's order, an empty text where there is nothing.
-    pub fn fields(&self) -> Vec<(&'static str, String)> {
-        let sid = |sid: &Option<MessageSid>| sid.as_ref().map(ToString::to_string).unwrap_or_default();
-        match self {
-            Event::Delivery(entry) => vec![
-                ("sid", entry.sid.to_string()),
-                ("id", entry.id.as_ref().map(ToString::to_string).unwrap_or_default()),
-                ("status", entry.status.to_string()),
-                ("previous", entry.previous.as_ref().map(ToString::to_string).unwrap_or_default()),
-                ("late", u8::from(entry.late).to_string()),
-                ("channel", entry.channel.to_string()),
-                ("to", entry.to.clone()),
-                ("from", entry.from.clone()),
-                ("error_code", entry.error_code.map(|code| code.to_string()).unwrap_or_default()),
-                ("batch", entry.batch.clone().unwrap_or_default()),
-                ("source", entry.source.as_str().to_owned()),
-                ("at", entry.at.to_string()),
-            ],
-            Event::Inbound(entry) => vec![
-                ("sid", entry.sid.to_string()),
-                ("channel", entry.channel.to_string()),
-                ("from", entry.from.clone()),
-                ("to", entry.to.clone()),
-                ("body_length", entry.body_length.to_string()),
-                ("keyword", entry.keyword.clone()),
-                ("media", entry.media.to_string()),
-                ("at", entry.at.to_string()),
-            ],
-            Event::Consent(entry) => vec![
-                ("phone", entry.phone.clone()),
-                ("channel", entry.channel.as_str().to_owned()),
-                ("state", entry.state.as_str().to_owned()),
-                ("source", ConsentSource::as_str(entry.source).to_owned()),
-                ("sid", sid(&entry.sid)),
-                ("at", entry.at.to_string()),
-            ],
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn an_event_id_reads_back_and_orders_by_time() {
-        let id = EventId { ms: 1_764_000_000_000, seq: 3, stream: Stream::Deliveries, partition: 12 };
+        let id =
+            EventId { ms: UnixMs::new(1_764_000_000_000), seq: 3, stream: Stream::Deliveries, partition: 12 };
         assert_eq!(id.to_string(), "1764000000000-3-d12");
         assert_eq!(id.to_string().parse(), Ok(id));
-        assert!(EventId { seq: 2, ..id } < id && EventId { ms: 1, ..id } < id && EventId::START < id);
+        assert!(
+            EventId { seq: 2, ..id } < id && EventId { ms: UnixMs::new(1), ..id } < id && EventId::START < id
+        );
         for wrong in ["", "1", "1-2", "1-2-", "1-2-x0", "1-2-d", "1-2-d70000", "-1-2-d0", "1-2-é"] {
             assert!(wrong.parse::<EventId>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_event_is_stored_in_the_form_of_version_0_1_0() {
+        let sid = "SMaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+        let delivery = json!({
+            "sid": sid, "id": "0123456789abcdef", "status": "sent", "previous": null, "late": false,
+            "channel": "whatsapp", "to": "+14155550100", "from": "", "error_code": null,
+            "batch": "b00000000000000000000", "source": "callback", "at": 1_764_000_000_000_u64,
+        });
+        let inbound = json!({
+            "sid": sid, "channel": "sms", "from": "CO.8997", "to": "12345", "body_length": 4, "keyword": "",
+            "media": 0, "at": 1_764_000_000_000_u64,
+        });
+        let consent = json!({
+            "phone": "+14155550100", "channel": "all", "state": "opted_out", "source": "keyword", "sid": null,
+            "at": 1_764_000_000_000_u64,
+        });
+        let all =
+            [json!({ "delivery": delivery }), json!({ "inbound": inbound }), json!({ "consent": consent })];
+        for stored in all {
+            let event: Event = serde_json::from_value(stored.clone()).unwrap();
+            assert_eq!(serde_json::to_value(&event).unwrap(), stored);
         }
     }
 }

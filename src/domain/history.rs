@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_place_and_a_name_read_back() {
-        let id = HistoryId { ms: 1_764_000_000_000, seq: 3, partition: 12 };
+        let id = HistoryId { ms: UnixMs::new(1_764_000_000_000), seq: 3, partition: 12 };
         assert_eq!(id.to_string().parse(), Ok(id));
         assert!(id < HistoryId::END && HistoryId::at(id.ms) < id);
         for wrong in ["", "1", "1-2", "1-2-", "1-2-x", "1-2-3-4", "1-2-70000", "-1-2-3"] {

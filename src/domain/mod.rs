@@ -4,6 +4,7 @@ pub mod account;
 pub mod api_key;
 pub mod consent;
 pub mod delivery;
+mod empty_text;
 pub mod event;
 pub mod history;
 pub mod message_id;
@@ -16,6 +17,7 @@ pub mod replies;
 pub mod role;
 pub mod stats;
 pub mod task;
+mod time;
 
 pub use account::{AccountSettings, NamedSecret};
 pub use api_key::ApiKey;
@@ -25,11 +27,9 @@ pub use event::{Event, EventId, Stream};
 pub use history::{HistoryId, MessageRef};
 pub use message_id::{BatchId, MessageId};
 pub use organization::Organization;
-pub use outgoing::{Flow, Hold, Outbound, OutboundState, Refusal, Standing};
+pub use outgoing::{Flow, Hold, Outbound, OutboundState, Refusal, Sender, Standing};
 pub use quiet_hours::QuietHours;
 pub use replies::Replies;
 pub use role::{Right, Role};
 pub use task::{Task, TaskLine};
-
-/// Milliseconds since 1970-01-01 00:00 UTC.
-pub type UnixMs = u64;
+pub use time::UnixMs;

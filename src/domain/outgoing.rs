@@ -10,7 +10,7 @@ mod standing;
 mod state;
 pub mod times;
 
-use std::fmt;
+use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,8 +20,8 @@ pub use self::{
     standing::Standing,
     state::{Hold, OutboundState},
 };
-use super::{BatchId, MessageId, UnixMs};
-use crate::twilio::{Address, MessagingServiceSid};
+use super::{BatchId, MessageId, UnixMs, time::duration_ms};
+use crate::twilio::{Address, MessagingServiceSid, address::InvalidAddress};
 
 /// A message that was asked for. Its text is not kept here, only its length: what Twilio is to be given waits, sealed,
 /// beside it, and goes when it is known what became of the message.
@@ -71,8 +71,9 @@ pub enum Fallback {
     Second {
         /// The first.
         first: MessageId,
-        /// How long the first may take to arrive, in milliseconds.
-        after_ms: UnixMs,
+        /// How long the first may take to arrive.
+        #[serde(rename = "after_ms", with = "duration_ms")]
+        after: Duration,
     },
 }
 
@@ -87,20 +88,46 @@ impl Outbound {
 
     /// The messages that it waits in line with.
     pub fn flow(&self) -> Flow {
-        let sender = match (&self.from, &self.messaging_service_sid) {
-            (Some(from), _) => from.to_twilio(),
-            (None, Some(service)) => service.to_string(),
-            (None, None) => String::new(),
-        };
-        Flow { sender, urgent: self.is_emergency() }
+        let service = self.messaging_service_sid.clone().map(Sender::Service);
+        Flow { sender: self.from.clone().map(Sender::Address).or(service), urgent: self.is_emergency() }
+    }
+}
+
+/// Who sends a message, or chooses who does. Messages of one sender wait for one another.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Sender {
+    /// An address of ours.
+    Address(Address),
+    /// A messaging service, which has addresses to choose from.
+    Service(MessagingServiceSid),
+}
+
+impl Sender {
+    /// The sender as Twilio writes it, which is its name in stores.
+    pub fn to_twilio(&self) -> String {
+        match self {
+            Sender::Address(address) => address.to_twilio(),
+            Sender::Service(service) => service.to_string(),
+        }
+    }
+}
+
+impl FromStr for Sender {
+    type Err = InvalidAddress;
+
+    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
+        match MessagingServiceSid::parse(text) {
+            Ok(service) => Ok(Sender::Service(service)),
+            Err(_) => Address::parse(text).map(Sender::Address),
+        }
     }
 }
 
 /// Messages that wait for the same sender and are equally urgent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Flow {
-    /// The sender's address as Twilio writes it, or the messaging service.
-    pub sender: String,
+    /// The sender; `None` if neither an address nor a messaging service was named.
+    pub sender: Option<Sender>,
     /// Whether they go before the sender's others.
     pub urgent: bool,
 }
@@ -113,16 +140,18 @@ impl fmt::Display for Flow {
         if self.urgent {
             write!(f, "{URGENT}")?;
         }
-        f.write_str(&self.sender)
+        self.sender.as_ref().map_or(Ok(()), |sender| f.write_str(&sender.to_twilio()))
     }
 }
 
-impl From<&str> for Flow {
-    fn from(name: &str) -> Self {
-        match name.strip_prefix(URGENT) {
-            Some(sender) => Self { sender: sender.to_owned(), urgent: true },
-            None => Self { sender: name.to_owned(), urgent: false },
-        }
+impl FromStr for Flow {
+    type Err = InvalidAddress;
+
+    fn from_str(name: &str) -> Result<Self, InvalidAddress> {
+        let sender = name.strip_prefix(URGENT).unwrap_or(name);
+        let urgent = sender.len() < name.len();
+        let sender = Some(sender).filter(|sender| !sender.is_empty()).map(str::parse).transpose()?;
+        Ok(Self { sender, urgent })
     }
 }
 
@@ -132,9 +161,22 @@ mod tests {
 
     #[test]
     fn a_flow_reads_back() {
-        for urgent in [false, true] {
-            let flow = Flow { sender: "whatsapp:+15005550006".to_owned(), urgent };
-            assert_eq!(Flow::from(flow.to_string().as_str()), flow);
+        let service = "MGaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+        for sender in [Some("whatsapp:+15005550006"), Some(service), Some("ACME"), None] {
+            for urgent in [false, true] {
+                let flow = Flow { sender: sender.map(|sender| sender.parse().unwrap()), urgent };
+                assert_eq!(flow.to_string().parse(), Ok(flow));
+            }
         }
+        assert!(matches!(service.parse(), Ok(Sender::Service(_))));
+    }
+
+    #[test]
+    fn a_second_message_is_stored_with_its_patience_in_milliseconds() {
+        let id = MessageId::new(0, 1);
+        let second = Fallback::Second { first: id, after: Duration::from_secs(60) };
+        let stored = serde_json::json!({ "role": "second", "first": id, "after_ms": 60_000 });
+        assert_eq!(serde_json::to_value(second).unwrap(), stored);
+        assert_eq!(serde_json::from_value::<Fallback>(stored).unwrap(), second);
     }
 }

@@ -5,6 +5,9 @@
 
 use std::{str::FromStr, time::Duration};
 
+use super::Sender;
+use crate::twilio::Channel;
+
 /// Segments per second of a sender with an ordinary number.
 const LONG_CODE: f64 = 1.0;
 
@@ -69,16 +72,19 @@ impl FromStr for Pace {
 }
 
 impl Pace {
-    /// The time that one segment takes at `sender`: an address as Twilio writes it, or a messaging service.
-    pub fn per_segment(&self, sender: &str) -> Duration {
-        Duration::from_secs_f64(1.0 / self.rate(sender))
+    /// The time that one segment takes at `sender`; without one Twilio takes no message, and any pace will do.
+    pub fn per_segment(&self, sender: Option<&Sender>) -> Duration {
+        Duration::from_secs_f64(1.0 / sender.map_or(LONG_CODE, |sender| self.rate(sender)))
     }
 
-    fn rate(&self, sender: &str) -> f64 {
+    fn rate(&self, sender: &Sender) -> f64 {
         let named = |name: &str| self.named.iter().find(|(sender, _)| sender == name).map(|(_, rate)| *rate);
-        let whatsapp = sender.strip_prefix("whatsapp:");
-        named(sender)
-            .or_else(|| whatsapp.and_then(named))
+        let whatsapp = match sender {
+            Sender::Address(address) if address.channel() == Channel::Whatsapp => Some(address.bare()),
+            Sender::Address(_) | Sender::Service(_) => None,
+        };
+        named(&sender.to_twilio())
+            .or_else(|| whatsapp.and_then(|number| named(number)))
             .or_else(|| whatsapp.and_then(|_| named(ANY_WHATSAPP)))
             .or(self.others)
             .unwrap_or_else(|| usual(sender))
@@ -86,21 +92,17 @@ impl Pace {
 }
 
 /// The pace of a sender of which nothing is set.
-fn usual(sender: &str) -> f64 {
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if sender.starts_with("whatsapp:") {
-        WHATSAPP
-    } else if TOLL_FREE_AREAS
-        .iter()
-        .any(|area| sender.starts_with(area) && sender.len() == "+18005550100".len())
-    {
-        TOLL_FREE
-    } else if is_number(sender) {
-        SHORT_CODE
-    } else if sender.starts_with('+') || sender.starts_with("MG") || sender.contains(':') {
-        LONG_CODE
-    } else {
-        ALPHANUMERIC
+fn usual(sender: &Sender) -> f64 {
+    let Sender::Address(address) = sender else { return LONG_CODE };
+    let bare = address.bare();
+    let is_toll_free = || TOLL_FREE_AREAS.iter().any(|area| bare.starts_with(area));
+    match address.channel() {
+        Channel::Whatsapp => WHATSAPP,
+        Channel::Rcs => LONG_CODE,
+        Channel::Sms if bare.len() == "+18005550100".len() && is_toll_free() => TOLL_FREE,
+        Channel::Sms if bare.bytes().all(|byte| byte.is_ascii_digit()) => SHORT_CODE,
+        Channel::Sms if bare.starts_with('+') || bare.contains(':') => LONG_CODE,
+        Channel::Sms => ALPHANUMERIC,
     }
 }
 
@@ -112,7 +114,7 @@ mod tests {
     fn a_sender_has_the_pace_of_its_kind_unless_one_is_set() {
         let ms = |pace: &str, sender: &str| {
             let pace: Pace = if pace.is_empty() { Pace::default() } else { pace.parse().unwrap() };
-            pace.per_segment(sender).as_micros() as f64 / 1_000.0
+            pace.per_segment(Some(&sender.parse().unwrap())).as_micros() as f64 / 1_000.0
         };
         for (sender, expected) in [
             ("+15005550006", 1_000.0),

@@ -12,6 +12,7 @@ use std::{fmt, str::FromStr};
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::UnixMs;
+use crate::twilio::BareAddress;
 
 const MINUTE_MS: i64 = 60_000;
 const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
@@ -80,10 +81,8 @@ impl fmt::Display for TimeOfDay {
 
 impl QuietHours {
     /// The instant from which a message may leave for `number`, which is in E.164; `None` if it may leave at `now`.
-    pub fn until(&self, number: &str, now: UnixMs) -> Option<UnixMs> {
-        let now = i64::try_from(now).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok())?;
-        let end = self.end_in_all(zones::of(number), now)?;
-        u64::try_from(end.as_millisecond()).ok()
+    pub fn until(&self, number: &BareAddress, now: UnixMs) -> Option<UnixMs> {
+        UnixMs::from_timestamp(self.end_in_all(zones::of(number), now.to_timestamp()?)?)
     }
 
     /// The first instant after `now` at which it is quiet in none of the zones; `None` if that is `now`.
@@ -145,8 +144,8 @@ mod tests {
     fn until(hours: &str, number: &str, now: &str) -> Option<String> {
         let hours: QuietHours = hours.parse().unwrap();
         let now: Timestamp = now.parse().unwrap();
-        let end = hours.until(number, now.as_millisecond() as u64)?;
-        Some(Timestamp::from_millisecond(end as i64).unwrap().to_string())
+        let end = hours.until(&number.parse().unwrap(), UnixMs::from_timestamp(now).unwrap())?;
+        Some(end.to_timestamp().unwrap().to_string())
     }
 
     #[track_caller]
@@ -234,8 +233,8 @@ mod tests {
     #[test]
     fn times_beyond_the_calendar_are_never_quiet() {
         let hours: QuietHours = "21:00-08:00".parse().unwrap();
-        assert_eq!(hours.until(BERLIN, u64::MAX), None);
-        assert_eq!(hours.until(BERLIN, i64::MAX as u64), None);
+        assert_eq!(hours.until(&BERLIN.parse().unwrap(), UnixMs::MAX), None);
+        assert_eq!(hours.until(&BERLIN.parse().unwrap(), UnixMs::new(i64::MAX as u64)), None);
     }
 
     proptest! {
@@ -255,8 +254,8 @@ mod tests {
             };
             let zones = zones::of(&number);
             let is_held = |minute: i64| zones.iter().any(|zone| is_quiet(zone, minute));
-            let end = hours.until(&number, now_min as u64 * 60_000);
-            let end_min = end.map_or(now_min, |end| end as i64 / 60_000);
+            let end = hours.until(&number.parse().unwrap(), UnixMs::new(now_min as u64 * 60_000));
+            let end_min = end.map_or(now_min, |end| end.get() as i64 / 60_000);
             prop_assert_eq!(end.is_none(), end_min == now_min);
             if is_held(end_min) {
                 // Only where there is no better one.

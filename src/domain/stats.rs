@@ -3,7 +3,7 @@
 //! A counter is a word and what it is about: a status on a channel, an error, an opt-out, a time to delivery. Each is
 //! kept per minute and per hour.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     StatusChange, UnixMs,
@@ -42,14 +42,14 @@ impl Latency {
     /// Steps in a doubling.
     const STEPS: f64 = 4.0;
 
-    /// The step that `ms` falls into.
-    pub fn of(ms: UnixMs) -> Self {
-        Self(((ms.max(1) as f64).log2() * Self::STEPS).floor() as u32)
+    /// The step that `time` falls into.
+    pub fn of(time: Duration) -> Self {
+        Self(((time.as_millis().max(1) as f64).log2() * Self::STEPS).floor() as u32)
     }
 
-    /// The middle of the step, in milliseconds: at most 10 % from what was measured.
-    pub fn ms(self) -> UnixMs {
-        2_f64.powf((f64::from(self.0) + 0.5) / Self::STEPS).round() as UnixMs
+    /// The middle of the step, in whole milliseconds: at most 10 % from what was measured.
+    pub fn middle(self) -> Duration {
+        Duration::from_millis(2_f64.powf((f64::from(self.0) + 0.5) / Self::STEPS).round() as u64)
     }
 }
 
@@ -120,26 +120,26 @@ impl Unit {
     /// Both.
     pub const ALL: [Unit; 2] = [Unit::Minute, Unit::Hour];
 
-    /// Its length in milliseconds.
-    pub fn ms(self) -> UnixMs {
+    /// How long it is.
+    pub const fn length(self) -> Duration {
         match self {
-            Unit::Minute => 60_000,
-            Unit::Hour => 3_600_000,
+            Unit::Minute => Duration::from_secs(60),
+            Unit::Hour => Duration::from_secs(60 * 60),
         }
     }
 
-    /// How long its counts are kept, in milliseconds.
-    pub fn kept_ms(self) -> UnixMs {
-        const DAY_MS: UnixMs = 86_400_000;
+    /// How long its counts are kept.
+    pub const fn kept(self) -> Duration {
+        const DAY_S: u64 = 24 * 60 * 60;
         match self {
-            Unit::Minute => 8 * DAY_MS,
-            Unit::Hour => 400 * DAY_MS,
+            Unit::Minute => Duration::from_secs(8 * DAY_S),
+            Unit::Hour => Duration::from_secs(400 * DAY_S),
         }
     }
 
     /// When the time began that `at` is in.
     pub fn start(self, at: UnixMs) -> UnixMs {
-        at - at % self.ms()
+        at.floor(self.length())
     }
 }
 
@@ -163,9 +163,10 @@ mod tests {
     #[test]
     fn a_latency_is_near_what_was_measured() {
         for ms in [1, 2, 3, 10, 99, 450, 1_000, 12_345, 600_000, 86_400_000] {
-            let near = Latency::of(ms).ms() as f64 / ms as f64;
+            let time = Duration::from_millis(ms);
+            let near = Latency::of(time).middle().div_duration_f64(time);
             assert!((0.84..=1.19).contains(&near) || ms < 4, "{ms}: {near}");
         }
-        assert_eq!(Latency::of(0), Latency::of(1));
+        assert_eq!(Latency::of(Duration::ZERO), Latency::of(Duration::from_millis(1)));
     }
 }

@@ -65,7 +65,7 @@ pub struct InvalidTask;
 impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Task::Ask { sid, since } => write!(f, "{sid}@{since:x}"),
+            Task::Ask { sid, since } => write!(f, "{sid}@{:x}", since.get()),
             Task::List => f.write_str("list"),
             Task::Relay { name } => write!(f, "{RELAY}{name}"),
         }
@@ -84,7 +84,7 @@ impl FromStr for Task {
             None => Err(InvalidTask),
             Some((sid, since)) => Ok(Task::Ask {
                 sid: MessageSid::parse(sid).map_err(|_| InvalidTask)?,
-                since: UnixMs::from_str_radix(since, 16).map_err(|_| InvalidTask)?,
+                since: UnixMs::new(u64::from_str_radix(since, 16).map_err(|_| InvalidTask)?),
             }),
         }
     }
@@ -93,8 +93,7 @@ impl FromStr for Task {
 /// When to ask for a message again whose first status was recorded at `since`: at the first of `schedule`'s times
 /// after it that is later than `now`. `None` if there is none, and the message is left to the listing.
 pub fn next_ask(since: UnixMs, now: UnixMs, schedule: &[Duration]) -> Option<UnixMs> {
-    let times = schedule.iter().map(|after| since.saturating_add(after.as_millis() as UnixMs));
-    times.into_iter().find(|&at| at > now)
+    schedule.iter().map(|&after| since + after).find(|&at| at > now)
 }
 
 #[cfg(test)]
@@ -105,7 +104,7 @@ mod tests {
     fn a_task_reads_as_it_was_written() {
         let sid = MessageSid::parse("SMaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa").unwrap();
         let relay = Task::Relay { name: "0a1b".to_owned() };
-        for task in [Task::List, relay, Task::Ask { sid, since: 1_764_000_000_000 }] {
+        for task in [Task::List, relay, Task::Ask { sid, since: UnixMs::new(1_764_000_000_000) }] {
             assert_eq!(task.to_string().parse(), Ok(task));
         }
         for wrong in ["", "lists", "SM1@1", "SMaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa@g", "@"] {
@@ -117,8 +116,10 @@ mod tests {
     fn a_message_is_asked_for_at_growing_distances_and_then_no_more() {
         let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
         let schedule = [minutes(15), minutes(60), minutes(360), minutes(1440)];
-        let in_minutes =
-            |now: u64| next_ask(1_000, 1_000 + now * 60_000, &schedule).map(|at| (at - 1_000) / 60_000);
+        let since = UnixMs::new(1_000);
+        let in_minutes = |now: u64| {
+            next_ask(since, since + minutes(now), &schedule).map(|at| at.since(since).as_secs() / 60)
+        };
         let next: Vec<_> = [0, 14, 15, 16, 60, 361, 1439, 1440].map(in_minutes).into();
         let expected = [15, 15, 60, 60, 360, 1440, 1440].map(Some).into_iter().chain([None]);
         assert_eq!(next, expected.collect::<Vec<_>>());

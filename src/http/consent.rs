@@ -34,7 +34,7 @@ use crate::{
         consent::{ChannelConsent, ConsentChange, ConsentChannel, ConsentSource, ConsentState},
     },
     phone,
-    twilio::{MessageSid, address::mask},
+    twilio::{BareAddress, MessageSid, address::mask},
 };
 
 /// The largest file that is imported at once, in bytes: some 200,000 lines.
@@ -148,7 +148,7 @@ pub async fn consent(
     caller.require(Right::Read)?;
     let phone = person_of(&state, &request)?;
     let consent = state.app.consents.of(&caller.organization).consent(&phone).await?;
-    Ok(HttpResponse::Ok().json(Shown::of(phone, consent)))
+    Ok(HttpResponse::Ok().json(Shown::of(phone.into(), consent)))
 }
 
 /// Whose consent is meant.
@@ -291,7 +291,7 @@ pub async fn record(state: web::Data<State>, caller: Caller, body: Body) -> Resu
         phone = mask(&phone), channel = channel.as_str(), state = wish.as_str(), source = source.as_str(),
         "consent recorded"
     );
-    Ok(HttpResponse::Ok().json(Shown::of(phone, consent)))
+    Ok(HttpResponse::Ok().json(Shown::of(phone.into(), consent)))
 }
 
 /// Everybody's consent as CSV.
@@ -308,7 +308,7 @@ pub async fn export(state: web::Data<State>, caller: Caller) -> Result<HttpRespo
         "consent exported"
     );
     // The first page is read before anything is answered: a store that is away is a 503 and no broken file.
-    let first = state.app.consents.of(&caller.organization).export_consent("").await?;
+    let first = state.app.consents.of(&caller.organization).export_consent(None).await?;
     let begun = stream::once(async { Ok::<_, Broken>(Bytes::from(csv::header())) });
     let pages = stream::try_unfold(Some(Page::Read(first)), move |page| {
         let (state, organization) = (state.clone(), caller.organization.clone());
@@ -317,7 +317,7 @@ pub async fn export(state: web::Data<State>, caller: Caller) -> Result<HttpRespo
                 None => return Ok(None),
                 Some(Page::Read(page)) => page,
                 Some(Page::After(after)) => {
-                    let page = state.app.consents.of(&organization).export_consent(&after).await;
+                    let page = state.app.consents.of(&organization).export_consent(Some(&after)).await;
                     page.map_err(|error| {
                         tracing::error!(%error, "an export broke off");
                         Broken
@@ -335,8 +335,8 @@ pub async fn export(state: web::Data<State>, caller: Caller) -> Result<HttpRespo
 
 /// A page of an export: read already, or to be read.
 enum Page {
-    Read((Vec<Exported>, Option<String>)),
-    After(String),
+    Read((Vec<Exported>, Option<BareAddress>)),
+    After(BareAddress),
 }
 
 /// What ends a file that breaks off: the connection, so that nobody takes it for whole.
@@ -408,13 +408,13 @@ pub async fn import(
 }
 
 /// The person that the path names.
-fn person_of(state: &State, request: &HttpRequest) -> Result<String, Problem> {
+fn person_of(state: &State, request: &HttpRequest) -> Result<BareAddress, Problem> {
     let path: PersonPath = contract::path(request)?;
     number(state, &path.phone)
 }
 
 /// A number of the path or of a field.
-fn number(state: &State, typed: &str) -> Result<String, Problem> {
+fn number(state: &State, typed: &str) -> Result<BareAddress, Problem> {
     let bare = typed.strip_prefix("whatsapp:").unwrap_or(typed);
     phone::normalize(bare, state.app.settings().default_region).map_err(Problem::invalid_phone_number)
 }

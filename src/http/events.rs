@@ -30,11 +30,11 @@ use super::{
 };
 use crate::{
     domain::{
-        Event, EventId, MessageId, Organization, Source,
+        BatchId, Event, EventId, MessageId, Organization, Source,
         consent::{ConsentChannel, ConsentSource, ConsentState},
     },
     store,
-    twilio::{Channel, MessageSid},
+    twilio::{BareAddress, Channel, MessageSid},
 };
 
 /// Events in a page, unless the caller asks for fewer or more.
@@ -93,7 +93,7 @@ struct Filter {
     kind: Option<EventType>,
     message_sid: Option<String>,
     batch_id: Option<String>,
-    to: Option<String>,
+    to: Option<BareAddress>,
 }
 
 /// What happened: status changes, received messages, opt-outs.
@@ -242,7 +242,7 @@ impl Filter {
     fn passes(&self, event: &Event) -> bool {
         let (sid, batch, to) = match event {
             Event::Delivery(entry) => {
-                (Some(entry.sid.as_str()), entry.batch.as_deref(), Some(entry.to.as_str()))
+                (Some(entry.sid.as_str()), entry.batch.as_ref().map(BatchId::as_str), entry.to.as_deref())
             }
             Event::Inbound(entry) => (Some(entry.sid.as_str()), None, Some(entry.to.as_str())),
             Event::Consent(entry) => (entry.sid.as_ref().map(|sid| sid.as_str()), None, None),
@@ -253,7 +253,7 @@ impl Filter {
         self.kind.is_none_or(|kind| kind.as_str() == event.kind())
             && is(&self.message_sid, sid)
             && is(&self.batch_id, batch)
-            && is(&self.to, to)
+            && self.to.as_deref().is_none_or(|wanted| to == Some(wanted))
     }
 }
 
@@ -341,10 +341,10 @@ impl Shown {
                 previous: entry.previous.as_ref().map(ToString::to_string),
                 late: entry.late,
                 channel: entry.channel,
-                to: entry.to.clone(),
-                from: Some(entry.from.clone()).filter(|from| !from.is_empty()),
+                to: entry.to.clone().map(Into::into).unwrap_or_default(),
+                from: entry.from.clone().map(Into::into),
                 error_code: entry.error_code,
-                batch: entry.batch.clone(),
+                batch: entry.batch.as_ref().map(ToString::to_string),
                 source: entry.source,
                 at: time(entry.at),
                 raw: (!entry.raw.is_empty()).then(|| raw_json(&entry.raw)),
@@ -353,16 +353,16 @@ impl Shown {
                 event_id,
                 sid: entry.sid.clone(),
                 channel: entry.channel,
-                from: entry.from.clone(),
-                to: entry.to.clone(),
+                from: entry.from.clone().into(),
+                to: entry.to.clone().into(),
                 body_length: entry.body_length,
-                keyword: Some(entry.keyword.clone()).filter(|word| !word.is_empty()),
+                keyword: entry.keyword.clone(),
                 media: entry.media,
                 at: time(entry.at),
             },
             Event::Consent(entry) => Shown::Consent {
                 event_id,
-                phone: entry.phone.clone(),
+                phone: entry.phone.clone().into(),
                 channel: entry.channel,
                 state: entry.state,
                 source: entry.source,

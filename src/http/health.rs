@@ -4,7 +4,7 @@ use actix_web::{HttpResponse, web};
 use serde_json::json;
 
 use super::State;
-use crate::{metrics, spool::Size};
+use crate::{domain::UnixMs, metrics, spool::Size};
 
 /// `GET /healthz`: alive.
 pub async fn healthz() -> HttpResponse {
@@ -35,5 +35,5 @@ pub async fn metrics(state: web::Data<State>) -> HttpResponse {
 
 /// The age of the oldest webhook in the spool.
 fn oldest_s(state: &State, spooled: Size) -> Option<u64> {
-    spooled.oldest_ms.map(|oldest| state.app.now_ms().saturating_sub(oldest) / 1_000)
+    spooled.oldest_ms.map(|oldest| state.app.now_ms().since(UnixMs::new(oldest)).as_secs())
 }

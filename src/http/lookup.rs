@@ -122,7 +122,7 @@ pub async fn lookup(
     };
     let kind = carrier.as_ref().and_then(|line| line.kind.clone()).or(kind);
     Ok(HttpResponse::Ok().json(Shown {
-        phone_number: number,
+        phone_number: number.into(),
         national_format,
         country,
         calling_code,

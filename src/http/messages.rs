@@ -283,8 +283,8 @@ impl From<&Message> for Shown {
             message_sid: message.message_sid.clone(),
             direction: "outbound",
             channel: message.channel,
-            to: message.to.clone(),
-            from: message.from.clone(),
+            to: message.to.clone().map(Into::into).unwrap_or_default(),
+            from: message.from.clone().map(Into::into),
             status: message.status.clone(),
             r#final: message.is_final,
             error,
@@ -296,7 +296,9 @@ impl From<&Message> for Shown {
             segments: outbound.map(|outbound| outbound.segments),
             user_id: outbound.and_then(|outbound| outbound.user_id.clone()),
             category: outbound.and_then(|outbound| outbound.category.clone()),
-            batch_id: batch.or_else(|| message.timeline.0.iter().find_map(|entry| entry.batch.clone())),
+            batch_id: batch.or_else(|| {
+                message.timeline.0.iter().find_map(|entry| entry.batch.as_ref().map(ToString::to_string))
+            }),
         }
     }
 }

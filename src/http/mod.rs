@@ -212,6 +212,5 @@ methods! {
 
 /// A time in JSON: RFC 3339, UTC, milliseconds.
 fn time(at: UnixMs) -> String {
-    let timestamp = i64::try_from(at).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    format!("{:.3}", timestamp.unwrap_or(jiff::Timestamp::MAX))
+    format!("{:.3}", at.to_timestamp().unwrap_or(jiff::Timestamp::MAX))
 }

@@ -50,7 +50,7 @@ impl From<Preferences> for Shown {
     fn from(preferences: Preferences) -> Self {
         Self {
             user_id: preferences.user_id,
-            phone_number: preferences.phone_number,
+            phone_number: preferences.phone_number.map(Into::into),
             sms_enabled: preferences.sms_enabled,
             whatsapp_enabled: preferences.whatsapp_enabled,
             consent: Consents {
@@ -182,10 +182,7 @@ async fn change(state: &State, caller: &Caller, user: &str, body: Body) -> Resul
     let PreferencesRequest { sms_enabled, whatsapp_enabled, phone_number } = body.read(&context)?;
     let normalize =
         |typed: String| phone::normalize(&typed, context.region).map_err(Problem::invalid_phone_number);
-    let phone_number = match phone_number {
-        Some(Some(typed)) => Some(Some(normalize(typed)?)),
-        other => other,
-    };
+    let phone_number = phone_number.map(|typed| typed.map(normalize).transpose()).transpose()?;
     let change = Change { phone_number, sms_enabled, whatsapp_enabled };
     let changed =
         state.app.consents.of(&caller.organization).change_preferences(user, &change, &caller.user).await;

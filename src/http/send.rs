@@ -147,8 +147,8 @@ async fn send_over(
         let body = Sent {
             id: sent.id,
             message_sid: sent.message_sid,
-            to: sent.to.bare().to_owned(),
-            from: sent.from.map(|from| from.bare().to_owned()),
+            to: sent.to.bare().as_str().to_owned(),
+            from: sent.from.map(|from| from.bare().as_str().to_owned()),
             channel,
             status: sent.status,
             held_until: sent.held.map(|(until, _)| time(until)),
@@ -251,7 +251,7 @@ async fn send_bulk_over(
             })
             .await?;
         rejected.extend(accepted.opted_out.iter().map(|recipient| Rejected {
-            to_number: recipient.bare().to_owned(),
+            to_number: recipient.bare().as_str().to_owned(),
             code: Code::RecipientOptedOut.as_str(),
             detail: format!("the recipient has opted out of {channel}"),
         }));
@@ -417,6 +417,5 @@ fn recipient(
     region: Option<phone::Region>,
 ) -> Result<Address, phone::InvalidPhoneNumber> {
     let bare = typed.strip_prefix("whatsapp:").filter(|_| channel == Channel::Whatsapp).unwrap_or(typed);
-    let number = phone::normalize(bare, region)?;
-    Ok(Address::new(channel, &number).expect("an E.164 number is an address"))
+    Ok(phone::normalize(bare, region)?.on(channel))
 }

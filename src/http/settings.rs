@@ -123,7 +123,7 @@ pub async fn save(
 fn answer(state: &State, settings: Option<(Source, &AccountSettings)>) -> SettingsAnswer {
     let (source, settings) = settings.unzip();
     let url = |path: &str| format!("{}/webhooks/twilio/{path}", state.app.settings().public_url);
-    let bare = |address: &Address| address.bare().to_owned();
+    let bare = |address: &Address| address.bare().as_str().to_owned();
     SettingsAnswer {
         configured: settings.is_some(),
         source: source.map(Source::as_str),

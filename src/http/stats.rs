@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     app::reads::stats::{Stats, unit_of},
-    domain::UnixMs,
+    domain::stats::Unit,
     twilio::error_code::ErrorCode,
 };
 
@@ -29,20 +29,19 @@ const WINDOW_DEFAULT: Duration = Duration::from_secs(60 * 60);
 const WINDOW_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// The most parts of a window.
-const BUCKETS_MAX: UnixMs = 1_500;
+const BUCKETS_MAX: u32 = 1_500;
 
 /// Parts of a window, unless the caller asks for others: as many as a chart shows well.
-const BUCKETS_DEFAULT: UnixMs = 60;
+const BUCKETS_DEFAULT: u32 = 60;
 
 /// The query of `GET /api/sms/stats`.
 struct StatsQuery {
-    window_ms: UnixMs,
-    bucket_ms: UnixMs,
+    window: Duration,
+    bucket: Duration,
 }
 
 impl Declared for StatsQuery {
     fn declare(fields: &mut impl Fields) -> Read<Self> {
-        let ms = |span: Option<Duration>| span.map(|span| span.as_millis() as UnixMs);
         let window = fields.optional(
             "window",
             "How far back: `15m`, `1h`, `7d`; up to `30d`. `1h` if left out.",
@@ -53,20 +52,19 @@ impl Declared for StatsQuery {
             "The length of a part: whole minutes, for windows over a day whole hours. A sixtieth of the window if left out.",
             kinds::span(WINDOW_MAX, "1m"),
         );
-        let window_ms = ms(window?).unwrap_or(WINDOW_DEFAULT.as_millis() as UnixMs);
-        let unit_ms = unit_of(window_ms).ms();
-        if window_ms < unit_ms {
+        let window = window?.unwrap_or(WINDOW_DEFAULT);
+        let unit = unit_of(window).length();
+        if window < unit {
             fields.fault("window", "must be a time from 1m to 30d, such as 1h");
         }
-        let bucket_ms =
-            ms(bucket?).unwrap_or_else(|| window_ms.div_ceil(BUCKETS_DEFAULT).div_ceil(unit_ms) * unit_ms);
-        if bucket_ms == 0 || bucket_ms % unit_ms != 0 || bucket_ms > window_ms {
-            let unit = if unit_ms == 60_000 { "minutes" } else { "hours" };
+        let bucket = bucket?.unwrap_or_else(|| unit * parts(window, unit * BUCKETS_DEFAULT));
+        if bucket.is_zero() || bucket.as_millis() % unit.as_millis() != 0 || bucket > window {
+            let unit = if unit == Unit::Minute.length() { "minutes" } else { "hours" };
             fields.fault("bucket", format!("must be whole {unit}, and no longer than the window"));
-        } else if window_ms.div_ceil(bucket_ms) > BUCKETS_MAX {
+        } else if parts(window, bucket) > BUCKETS_MAX {
             fields.fault("bucket", format!("must part the window into at most {BUCKETS_MAX}"));
         }
-        Ok(Self { window_ms, bucket_ms })
+        Ok(Self { window, bucket })
     }
 }
 
@@ -117,7 +115,8 @@ struct CountedError {
 }
 
 impl Shown {
-    fn of(stats: Stats, bucket_ms: UnixMs) -> Self {
+    fn of(stats: Stats, bucket: Duration) -> Self {
+        let ms = |time: Duration| time.as_millis() as u64;
         let errors = stats.errors.into_iter().map(|(code, count)| {
             let described = ErrorCode::new(code).describe();
             CountedError {
@@ -131,12 +130,12 @@ impl Shown {
         Self {
             from: time(stats.from),
             until: time(stats.until),
-            bucket: span(bucket_ms),
+            bucket: span(bucket),
             totals: stats.totals,
             delivery_rate: stats.delivery_rate,
             opt_outs: stats.opt_outs,
             opt_ins: stats.opt_ins,
-            time_to_delivery_ms: TimeToDelivery { p50: stats.p50_ms, p95: stats.p95_ms },
+            time_to_delivery_ms: TimeToDelivery { p50: stats.p50.map(ms), p95: stats.p95.map(ms) },
             series: series.collect(),
             errors: errors.collect(),
             channels: stats.channels,
@@ -157,14 +156,19 @@ pub async fn stats(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Read)?;
-    let StatsQuery { window_ms, bucket_ms } = contract::query(&request, &state.context())?;
-    let stats = state.app.reads.of(&caller.organization).stats(window_ms, bucket_ms).await?;
-    Ok(HttpResponse::Ok().json(Shown::of(stats, bucket_ms)))
+    let StatsQuery { window, bucket } = contract::query(&request, &state.context())?;
+    let stats = state.app.reads.of(&caller.organization).stats(window, bucket).await?;
+    Ok(HttpResponse::Ok().json(Shown::of(stats, bucket)))
 }
 
-/// `ms`, which is whole minutes, in the largest unit that it is whole in.
-fn span(ms: UnixMs) -> String {
-    let minutes = ms / 60_000;
+/// How many of `part` make up `whole`, the last of them perhaps not whole.
+fn parts(whole: Duration, part: Duration) -> u32 {
+    whole.as_millis().div_ceil(part.as_millis()) as u32
+}
+
+/// `time`, which is whole minutes, in the largest unit that it is whole in.
+fn span(time: Duration) -> String {
+    let minutes = time.as_secs() / 60;
     match (minutes % 60, minutes % (24 * 60)) {
         (_, 0) => format!("{}d", minutes / (24 * 60)),
         (0, _) => format!("{}h", minutes / 60),

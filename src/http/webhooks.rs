@@ -91,7 +91,7 @@ async fn take_event(
         }
         EventContent::Incoming(message) => {
             let now = state.app.now_ms();
-            let sent = event.timestamp.and_then(|at| UnixMs::try_from(at.as_millisecond()).ok());
+            let sent = event.timestamp.and_then(UnixMs::from_timestamp);
             // Later than we hear of it, it cannot have been sent.
             let receipt =
                 state.app.incoming.receipt(&message, sent.map_or(now, |sent| sent.min(now))).heard_late();
@@ -120,7 +120,7 @@ async fn take_status(
 ) -> Result<(), NotTakenLogged> {
     let (sid, id, status, error_code) =
         (change.sid.clone(), change.id, change.status.clone(), change.error_code);
-    let (to, source) = (mask(&change.to), change.source.as_str());
+    let (to, source) = (change.to.as_deref().map(mask), change.source.as_str());
     let result = match state.app.incoming.of(organization).take_status(change).await {
         Ok(Accepted::Stored(Recorded::Moved)) => WebhookResult::Accepted,
         Ok(Accepted::Stored(Recorded::Late)) => WebhookResult::Late,

@@ -219,7 +219,7 @@ fn check_pair(from: &Address, to: &Address) -> Result<(), ApiError> {
 
 /// The senders for which Twilio's test credentials pretend that something is wrong.
 fn check_sender(from: &Address, strict: bool) -> Result<(), ApiError> {
-    let number = from.bare();
+    let number = from.bare().as_str();
     if from.channel() == Channel::Sms {
         match number {
             "+15005550001" => {
@@ -247,7 +247,7 @@ fn check_magic_recipient(to: &Address) -> Result<(), ApiError> {
     if to.channel() != Channel::Sms {
         return Ok(());
     }
-    let number = to.bare();
+    let number = to.bare().as_str();
     let (code, message) = match number {
         "+15005550001" => (21211, format!("Invalid 'To' Phone Number: {number}")),
         "+15005550002" => {

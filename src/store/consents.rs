@@ -3,10 +3,13 @@
 use async_trait::async_trait;
 
 use super::{Error, decode};
-use crate::domain::{
-    Consent, Organization,
-    consent::{Answer, ConsentChange, ConsentEntry, ConsentState},
-    event::InboundEntry,
+use crate::{
+    domain::{
+        Consent, Organization,
+        consent::{Answer, ConsentChange, ConsentEntry, ConsentState},
+        event::InboundEntry,
+    },
+    twilio::BareAddress,
 };
 
 /// A person's consent, and the version that a change or a send names.
@@ -18,9 +21,9 @@ pub struct KnownConsent {
     pub version: ConsentVersion,
 }
 
-/// Names a state of one person's consent. Opaque.
+/// Names a state of one person's consent. Opaque: it is the stored text itself, `None` if nothing is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ConsentVersion(pub(super) String);
+pub struct ConsentVersion(pub(super) Option<String>);
 
 /// A change of a person's consent, decided on `expected`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,16 +76,20 @@ pub trait Consents {
         answer: Answer,
     ) -> Result<InboundRecorded, Error>;
 
-    /// What is known of `persons` (addresses without their channels' prefix), in their order, at most [`PAGE_MAX`] of
+    /// What is known of `persons`, in their order, at most [`PAGE_MAX`] of
     /// them.
     async fn consents(
         &self,
         organization: &Organization,
-        persons: &[&str],
+        persons: &[&BareAddress],
     ) -> Result<Vec<KnownConsent>, Error>;
 
     /// What is known of `person`.
-    async fn consent(&self, organization: &Organization, person: &str) -> Result<KnownConsent, Error> {
+    async fn consent(
+        &self,
+        organization: &Organization,
+        person: &BareAddress,
+    ) -> Result<KnownConsent, Error> {
         let known = self.consents(organization, &[person]).await?.pop();
         known.ok_or_else(|| Error::Unreadable("no consent was answered".to_owned()))
     }
@@ -92,19 +99,19 @@ pub trait Consents {
     async fn consent_changes(
         &self,
         organization: &Organization,
-        person: &str,
+        person: &BareAddress,
         skip: usize,
         limit: usize,
     ) -> Result<Vec<ConsentChange>, Error>;
 
-    /// Those whose consent has ever changed, in the order of their numbers' text, behind `after`, at most `limit` and
+    /// Those whose consent has ever changed, in the order of their numbers' text, behind `after` or from the first, at most `limit` and
     /// [`PAGE_MAX`] of them.
     async fn persons(
         &self,
         organization: &Organization,
-        after: &str,
+        after: Option<&BareAddress>,
         limit: usize,
-    ) -> Result<Vec<String>, Error>;
+    ) -> Result<Vec<BareAddress>, Error>;
 
     /// Changes a person's consent and adds the stream's entry, if the version is still `update.expected`; returns
     /// whether it was.
@@ -115,10 +122,9 @@ pub trait Consents {
 impl ConsentVersion {
     /// What a store keeps under this version: the consent itself, written down.
     pub(super) fn decode(stored: Option<String>) -> Result<KnownConsent, Error> {
-        let stored = stored.unwrap_or_default();
-        let consent = match stored.as_str() {
-            "" => Consent::default(),
-            text => decode("consent", text.as_bytes())?,
+        let consent = match &stored {
+            Some(text) => decode("consent", text.as_bytes())?,
+            None => Consent::default(),
         };
         Ok(KnownConsent { consent, version: ConsentVersion(stored) })
     }

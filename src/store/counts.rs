@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::Error;
 use crate::domain::{
-    Organization, UnixMs,
+    Organization, Sender, UnixMs,
     stats::{self, Unit},
 };
 
@@ -38,7 +38,7 @@ pub trait Counts {
     async fn reserve_pace(
         &self,
         organization: &Organization,
-        sender: &str,
+        sender: &Sender,
         now: UnixMs,
         cost: Duration,
     ) -> Result<UnixMs, Error>;

@@ -9,7 +9,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{ConsentVersion, Error};
-use crate::domain::{Flow, HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, UnixMs};
+use crate::{
+    domain::{Flow, HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, UnixMs},
+    twilio::BareAddress,
+};
 
 /// The most messages that one call of [`Outbox::enqueue`], [`Outbox::outbounds`] or [`Outbox::history`] handles.
 pub const OUTBOUNDS_MAX: usize = 500;
@@ -149,7 +152,7 @@ pub trait Outbox {
     async fn history(
         &self,
         organization: &Organization,
-        person: Option<&str>,
+        person: Option<&BareAddress>,
         before: HistoryId,
         limit: usize,
     ) -> Result<Vec<(HistoryId, MessageRef)>, Error>;

@@ -6,7 +6,7 @@
 //!
 //! Source: <https://www.twilio.com/docs/messaging/api/message-resource>.
 
-use std::fmt;
+use std::{fmt, ops::Deref, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -55,11 +55,18 @@ impl fmt::Display for Channel {
     }
 }
 
+/// An address without its channel's prefix: a phone number, a short code, a sender's name, or a WhatsApp user's id. A
+/// person's is the same on every channel, so it is what a person is known by. It reads as its text; `Debug` masks the
+/// middle of it.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct BareAddress(String);
+
 /// An address on a channel. `Display` masks the middle of it; [`Address::to_twilio`] writes it whole.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Address {
     channel: Channel,
-    bare: String,
+    bare: BareAddress,
 }
 
 /// Why a text is no address.
@@ -76,6 +83,62 @@ pub enum InvalidAddress {
     ControlCharacter,
 }
 
+impl BareAddress {
+    /// The address on `channel`.
+    pub fn on(self, channel: Channel) -> Address {
+        Address { channel, bare: self }
+    }
+
+    /// The whole text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Deref for BareAddress {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for BareAddress {
+    type Err = InvalidAddress;
+
+    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
+        text.to_owned().try_into()
+    }
+}
+
+impl TryFrom<String> for BareAddress {
+    type Error = InvalidAddress;
+
+    fn try_from(text: String) -> Result<Self, InvalidAddress> {
+        if text.is_empty() {
+            Err(InvalidAddress::Empty)
+        } else if text.len() > ADDRESS_BYTES_MAX {
+            Err(InvalidAddress::TooLong)
+        } else if text.chars().any(char::is_control) {
+            Err(InvalidAddress::ControlCharacter)
+        } else {
+            Ok(Self(text))
+        }
+    }
+}
+
+impl From<BareAddress> for String {
+    fn from(address: BareAddress) -> String {
+        address.0
+    }
+}
+
+impl fmt::Debug for BareAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&mask(self))
+    }
+}
+
 impl Address {
     /// Reads an address as Twilio writes it, prefix and all.
     pub fn parse(text: &str) -> Result<Self, InvalidAddress> {
@@ -89,15 +152,7 @@ impl Address {
 
     /// The address `bare` (without a prefix) on `channel`.
     pub fn new(channel: Channel, bare: &str) -> Result<Self, InvalidAddress> {
-        if bare.is_empty() {
-            Err(InvalidAddress::Empty)
-        } else if bare.len() > ADDRESS_BYTES_MAX {
-            Err(InvalidAddress::TooLong)
-        } else if bare.chars().any(char::is_control) {
-            Err(InvalidAddress::ControlCharacter)
-        } else {
-            Ok(Self { channel, bare: bare.to_owned() })
-        }
+        Ok(bare.parse::<BareAddress>()?.on(channel))
     }
 
     /// The channel.
@@ -106,13 +161,13 @@ impl Address {
     }
 
     /// The address without its channel's prefix.
-    pub fn bare(&self) -> &str {
+    pub fn bare(&self) -> &BareAddress {
         &self.bare
     }
 
     /// The address as Twilio takes it, prefix and all.
     pub fn to_twilio(&self) -> String {
-        format!("{}{}", self.channel.prefix(), self.bare)
+        format!("{}{}", self.channel.prefix(), self.bare.as_str())
     }
 
     /// Whether this is a phone number in E.164: `+`, then 7 to 15 digits of which the first is not 0.
@@ -217,7 +272,7 @@ mod tests {
             ("ACME Ltd", Channel::Sms, "ACME Ltd"),
         ] {
             let address = Address::parse(text).unwrap();
-            assert_eq!((address.channel(), address.bare()), (channel, bare));
+            assert_eq!((address.channel(), address.bare().as_str()), (channel, bare));
             assert_eq!(address.to_twilio(), text);
         }
         assert_eq!(Address::parse("whatsapp:"), Err(InvalidAddress::Empty));

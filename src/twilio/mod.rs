@@ -18,7 +18,7 @@ pub mod signature;
 pub mod twiml;
 pub mod webhook;
 
-pub use address::{Address, Channel};
+pub use address::{Address, BareAddress, Channel};
 pub use credentials::Credentials;
 pub use error_code::ErrorCode;
 pub use form::Form;

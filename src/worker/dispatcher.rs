@@ -122,25 +122,24 @@ impl Dispatcher {
 /// Takes messages of `flow` whose time has come, and hands them to Twilio, each when the sender's pace allows it.
 async fn turn(app: &App, organization: &Organization, flow: &Flow) -> Result<Turn, store::Error> {
     // How far its sender is ahead already: an urgent message does not wait for that.
-    let ahead =
-        app.outgoing.of(organization).reserve_pace(&flow.sender, 0).await?.saturating_sub(app.now_ms());
-    let ahead = Duration::from_millis(ahead);
+    let free_at = app.outgoing.of(organization).reserve_pace(flow.sender.as_ref(), 0).await?;
+    let ahead = free_at.since(app.now_ms());
     if ahead > AHEAD && !flow.urgent {
         return Ok(Turn { taken: 0, pause: Some(ahead - AHEAD) });
     }
-    let per_segment = app.settings().limits.time_of(&flow.sender, 1);
+    let per_segment = app.settings().limits.time_of(flow.sender.as_ref(), 1);
     let fitting = AHEAD.as_micros().div_ceil(per_segment.as_micros().max(1));
     let limit = usize::try_from(fitting).unwrap_or(CLAIMED_MAX).clamp(1, CLAIMED_MAX);
     let claimed = app.outgoing.of(organization).claim_due(flow, limit).await?;
     let taken = claimed.len();
     let segments = claimed.iter().map(|stored| stored.outbound.segments.max(1)).sum();
-    let mut starts_at = app.outgoing.of(organization).reserve_pace(&flow.sender, segments).await?;
+    let mut starts_at = app.outgoing.of(organization).reserve_pace(flow.sender.as_ref(), segments).await?;
     let dispatched = claimed.into_iter().map(|stored| {
         let at = starts_at;
-        let takes = app.settings().limits.time_of(&flow.sender, stored.outbound.segments);
-        starts_at += takes.as_millis() as u64;
+        let takes = app.settings().limits.time_of(flow.sender.as_ref(), stored.outbound.segments);
+        starts_at += takes;
         async move {
-            tokio::time::sleep(Duration::from_millis(at.saturating_sub(app.now_ms()))).await;
+            tokio::time::sleep(at.since(app.now_ms())).await;
             app.outgoing.of(organization).dispatch(&stored).await
         }
     });

@@ -1,12 +1,12 @@
 //! Stories in which hours and days pass: the service is given a clock that a test sets, and waits for nothing.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use reqwest::Client;
 use serde_json::{Value, json};
 use textledger::{
     clock::{Clock, ManualClock},
-    domain::Role,
+    domain::{Role, UnixMs},
     simulator::{self, Handle},
     startup::Service,
     twilio::AccountSid,
@@ -31,9 +31,11 @@ on_both_stores! {
 }
 
 /// 2026-01-15 06:00 UTC: ten in the evening in California.
-const EVENING: u64 = 1_768_456_800_000;
+const EVENING: UnixMs = UnixMs::new(1_768_456_800_000);
 
-const HOUR: u64 = 3_600_000;
+const HOUR: Duration = Duration::from_secs(3_600);
+
+const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// A person in California.
 const PERSON: &str = "+14155550100";
@@ -90,8 +92,8 @@ impl Story {
     }
 
     /// Lets time pass.
-    fn pass(&self, ms: u64) {
-        self.clock.set(self.clock.now_ms() + ms);
+    fn pass(&self, time: Duration) {
+        self.clock.set(self.clock.now_ms() + time);
     }
 
     async fn post(&self, path: &str, body: Value) -> (u16, Value) {
@@ -150,7 +152,7 @@ async fn quiet_hours_hold_a_message_until_the_morning(on: On) {
     let (status, held) = story.send(json!({})).await;
     assert_eq!((status, &held["reason"]), (202, &json!("quiet_hours")));
     assert_eq!(held["held_until"], "2026-01-15T16:00:00.000Z");
-    story.pass(9 * HOUR);
+    story.pass(HOUR * 9);
     story.the_queue_is_looked_at().await;
     assert_eq!((story.status(&held).await.as_str(), story.arrived()), ("held", 0));
     story.pass(HOUR);
@@ -165,10 +167,10 @@ async fn a_person_is_left_alone_for_the_cooldown_and_no_longer(on: On) {
     story.pass(HOUR);
     let (status, held) = story.send(json!({})).await;
     assert_eq!((status, &held["held_until"]), (202, &json!("2026-01-15T12:00:00.000Z")));
-    story.pass(5 * HOUR - 1);
+    story.pass(HOUR * 5 - MILLISECOND);
     story.the_queue_is_looked_at().await;
     assert_eq!((story.status(&held).await.as_str(), story.arrived()), ("held", 1));
-    story.pass(1);
+    story.pass(MILLISECOND);
     story.becomes(&held, "delivered").await;
     // Another one waits for this one's pause, and not for the first one's.
     let (_, next) = story.send(json!({})).await;
@@ -181,9 +183,9 @@ async fn the_daily_limit_begins_anew_at_midnight(on: On) {
     for expected in [201, 201, 429] {
         assert_eq!(story.send(json!({})).await.0, expected);
     }
-    story.pass(18 * HOUR - 1);
+    story.pass(HOUR * 18 - MILLISECOND);
     assert_eq!(story.send(json!({})).await.0, 429);
-    story.pass(1);
+    story.pass(MILLISECOND);
     assert_eq!(story.send(json!({})).await.0, 201);
     story.finish(&[]).await;
 }
@@ -193,17 +195,17 @@ async fn a_scheduled_message_leaves_at_its_time_unless_the_person_stops_before(o
     let at = json!({ "send_at": "2026-03-01T09:00:00Z" });
     let (status, first) = story.send(at.clone()).await;
     assert_eq!((status, &first["status"]), (202, &json!("scheduled")));
-    story.clock.set(1_772_355_599_000);
+    story.clock.set(UnixMs::new(1_772_355_599_000));
     story.the_queue_is_looked_at().await;
     assert_eq!(story.status(&first).await, "scheduled");
-    story.pass(1_000);
+    story.pass(Duration::from_secs(1));
     story.becomes(&first, "delivered").await;
     let (_, second) = story.send(json!({ "send_at": "2026-12-24T09:00:00Z" })).await;
     let stop = json!({ "from": PERSON, "to": OUR_NUMBER, "body": "STOP" });
     let url = format!("{}/simulator/inbound", story.twilio.base_url());
     let stopped = story.http.post(url).json(&stop).send().await.unwrap();
     assert!(stopped.status().is_success());
-    story.clock.set(1_798_102_800_000);
+    story.clock.set(UnixMs::new(1_798_102_800_000));
     story.becomes(&second, "refused").await;
     assert_eq!(story.arrived(), 1);
     story.finish(&[]).await;
@@ -221,11 +223,11 @@ async fn a_message_whose_answer_was_lost_is_sent_again_only_after_two_searches(o
     assert_eq!((status, &lost["status"]), (202, &json!("unknown")));
     fault(json!({})).await;
     // Two searches, ten seconds apart, come before it is sent again.
-    story.pass(19_999);
+    story.pass(Duration::from_secs(20) - MILLISECOND);
     story.the_queue_is_looked_at().await;
     assert_eq!((story.status(&lost).await.as_str(), story.arrived()), ("unknown", 0));
     eventually("it is sent again", async || {
-        story.pass(1_000);
+        story.pass(Duration::from_secs(1));
         (story.status(&lost).await == "delivered").then_some(())
     })
     .await;

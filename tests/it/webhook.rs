@@ -242,7 +242,7 @@ fn media_segments_and_what_whatsapp_adds_are_read() {
     assert_eq!(button.original_replied_message_sid.unwrap().as_str(), format!("SM{}", "e".repeat(32)));
 
     let hidden = incoming_message("whatsapp_business_scoped_user_id");
-    assert_eq!(hidden.from.bare(), "CO.899759302823042");
+    assert_eq!(hidden.from.bare().as_str(), "CO.899759302823042");
     assert_eq!(hidden.external_user_id.as_deref(), Some("whatsapp:CO.899759302823042"));
     assert_eq!((hidden.wa_id, hidden.username.as_deref()), (None, Some("zoe.fox")));
 }

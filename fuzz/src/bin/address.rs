@@ -86,7 +86,7 @@ fn is_normalized_once(text: &str) {
     let region = REGIONS[text.len() % REGIONS.len()].parse().expect("a country");
     for region in [None, Some(region)] {
         if let Ok(number) = phone::normalize(text, region) {
-            assert!(is_e164(&number), "{number}");
+            assert!(is_e164(&number), "{number:?}");
             assert_eq!(phone::normalize(&number, region).as_ref(), Ok(&number));
             assert!(Address::parse(&number).is_ok_and(|address| address.is_e164()));
         }

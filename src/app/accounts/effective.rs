@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -22,7 +23,7 @@ pub(super) const REVISION: &str = "settings";
 
 /// How often the settings are loaded although no change was counted: an instance of version 0.1.0 counts in a step of its
 /// own, and may have crashed before it.
-const READ_INTERVAL_MS: UnixMs = 60_000;
+const READ_INTERVAL: Duration = Duration::from_secs(60);
 
 /// An organization and its account.
 type Account = (Organization, Arc<AccountSettings>);
@@ -102,7 +103,7 @@ impl Accounts {
         let is_known = saved
             .read
             .as_ref()
-            .is_some_and(|(known, at)| *known == revision && now.saturating_sub(*at) < READ_INTERVAL_MS);
+            .is_some_and(|(known, at)| *known == revision && now.since(*at) < READ_INTERVAL);
         if is_known {
             return Ok(());
         }
@@ -138,12 +139,15 @@ impl Accounts {
     /// What is saved, of everybody.
     async fn all_sealed(&self) -> Result<Vec<(Organization, String)>, store::Error> {
         let installation = Organization::installation();
-        let (mut all, mut after) = (Vec::new(), String::new());
+        let (mut all, mut after) = (Vec::new(), None::<String>);
         loop {
-            let page =
-                self.core.store.documents(&installation, Kind::Settings, &after, DOCUMENTS_MAX).await?;
+            let page = self
+                .core
+                .store
+                .documents(&installation, Kind::Settings, after.as_deref(), DOCUMENTS_MAX)
+                .await?;
             let Some((last, _)) = page.last() else { return Ok(all) };
-            after.clone_from(last);
+            after = Some(last.clone());
             all.extend(
                 page.into_iter()
                     .filter_map(|(name, sealed)| Some((Organization::parse(&name).ok()?, sealed))),

@@ -111,14 +111,13 @@ fn record(
     let at = match text(4) {
         "" => None,
         at => {
-            let time = at.parse::<Timestamp>().ok();
-            let ms = time.and_then(|time| UnixMs::try_from(time.as_millisecond()).ok());
-            let ms = ms.ok_or("at: must be a time in RFC 3339, such as 2026-01-31T09:00:00Z")?;
+            let at = at.parse().ok().and_then(UnixMs::from_timestamp);
+            let at = at.ok_or("at: must be a time in RFC 3339, such as 2026-01-31T09:00:00Z")?;
             // It would win over what the person says until then.
-            if ms > now + CLOCK_SKEW_MAX.as_millis() as UnixMs {
+            if at > now + CLOCK_SKEW_MAX {
                 return Err("at: must not be in the future".to_owned());
             }
-            Some(ms)
+            Some(at)
         }
     };
     let evidence = text(5);
@@ -169,8 +168,7 @@ fn lines_of<'a>(lines: impl Iterator<Item = Line<'a>>) -> String {
 }
 
 fn time(at: UnixMs) -> String {
-    let time = i64::try_from(at).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
-    format!("{:.3}", time.unwrap_or(Timestamp::MAX))
+    format!("{:.3}", at.to_timestamp().unwrap_or(Timestamp::MAX))
 }
 
 #[cfg(test)]
@@ -178,7 +176,7 @@ mod tests {
     use super::*;
 
     /// 2026-02-01.
-    const NOW: UnixMs = 1_769_904_000_000;
+    const NOW: UnixMs = UnixMs::new(1_769_904_000_000);
 
     #[test]
     fn a_file_is_read_by_its_header_and_bad_lines_are_told_by_number() {
@@ -195,7 +193,7 @@ mod tests {
             read.records.iter().map(|record| (record.phone.as_str(), record.channel)).collect();
         assert_eq!(good, [("+14155550100", ConsentChannel::Sms), ("+14155550103", ConsentChannel::All)]);
         assert_eq!(read.records[0].evidence.as_deref(), Some("said \"no\", twice"));
-        assert_eq!(read.records[0].at, Some(1_769_850_000_000));
+        assert_eq!(read.records[0].at, Some(UnixMs::new(1_769_850_000_000)));
         let lines: Vec<u64> = read.faults.iter().map(|fault| fault.line).collect();
         assert_eq!((lines, read.faulty), (vec![3, 4, 5, 6, 7], 5));
     }
@@ -203,7 +201,7 @@ mod tests {
     #[test]
     fn what_is_written_reads_as_it_was() {
         let record = |phone: &str, source, evidence: Option<&str>, at| Record {
-            phone: phone.to_owned(),
+            phone: phone.parse().unwrap(),
             channel: ConsentChannel::All,
             state: ConsentState::OptedOut,
             source,
@@ -215,7 +213,7 @@ mod tests {
                 "+14155550100",
                 ConsentSource::Keyword,
                 Some("\"STOP\",\nhe said"),
-                Some(1_769_850_000_001),
+                Some(UnixMs::new(1_769_850_000_001)),
             ),
             record("+14155550101", ConsentSource::Import, None, None),
         ];

@@ -13,13 +13,13 @@ use crate::{
         consent::{ChannelConsent, ConsentChannel, ConsentSource, ConsentState, OptedOut},
     },
     store::{self, Kind},
-    twilio::Channel,
+    twilio::{BareAddress, Channel},
 };
 
 /// A user's preferences as they are stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Stored {
-    phone_number: Option<String>,
+    phone_number: Option<BareAddress>,
     sms: Toggle,
     whatsapp: Toggle,
     updated_at: Option<UnixMs>,
@@ -38,7 +38,7 @@ pub struct Preferences {
     /// The user.
     pub user_id: String,
     /// Their number, in E.164.
-    pub phone_number: Option<String>,
+    pub phone_number: Option<BareAddress>,
     /// Whether they get SMS; unless they chose, they do.
     pub sms_enabled: bool,
     /// Whether they get WhatsApp messages; unless they chose, they do not.
@@ -53,7 +53,7 @@ pub struct Preferences {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Change {
     /// Another number, in E.164, or none.
-    pub phone_number: Option<Option<String>>,
+    pub phone_number: Option<Option<BareAddress>>,
     /// SMS on or off.
     pub sms_enabled: Option<bool>,
     /// WhatsApp on or off.
@@ -106,7 +106,7 @@ impl Scope<'_, Consents> {
     /// The preferences of `user`; those of one who never chose are the defaults.
     pub async fn preferences(&self, user: &str) -> Result<Preferences, store::Error> {
         let (_, stored) = self.stored_preferences(user).await?;
-        let consent = self.consent_of(stored.phone_number.as_deref()).await?;
+        let consent = self.consent_of(stored.phone_number.as_ref()).await?;
         Ok(stored.preferences(user, consent))
     }
 
@@ -123,7 +123,7 @@ impl Scope<'_, Consents> {
             if let Some(phone_number) = &change.phone_number {
                 stored.phone_number.clone_from(phone_number);
             }
-            let consent = self.consent_of(stored.phone_number.as_deref()).await?;
+            let consent = self.consent_of(stored.phone_number.as_ref()).await?;
             let (now, mut records) = (self.core.now_ms(), Vec::new());
             let wishes = [
                 (change.sms_enabled, &mut stored.sms, Channel::Sms, ConsentChannel::Sms),
@@ -137,9 +137,19 @@ impl Scope<'_, Consents> {
                 }
                 *toggle = Toggle { enabled, at: Some(now) };
                 let is_opted_out = known.state == ConsentState::OptedOut;
-                if stored.phone_number.is_some() && enabled == is_opted_out {
+                if let Some(phone) = &stored.phone_number
+                    && enabled == is_opted_out
+                {
                     let state = if enabled { ConsentState::OptedIn } else { ConsentState::OptedOut };
-                    records.push((channel, consent_channel, state));
+                    let record = Record {
+                        phone: phone.clone(),
+                        channel: consent_channel,
+                        state,
+                        source: ConsentSource::Preferences,
+                        evidence: None,
+                        at: None,
+                    };
+                    records.push((channel, record));
                 }
             }
             stored.updated_at = Some(now);
@@ -153,18 +163,10 @@ impl Scope<'_, Consents> {
             {
                 continue;
             }
-            for (channel, consent_channel, state) in records {
-                let record = Record {
-                    phone: stored.phone_number.clone().unwrap_or_default(),
-                    channel: consent_channel,
-                    state,
-                    source: ConsentSource::Preferences,
-                    evidence: None,
-                    at: None,
-                };
+            for (channel, record) in records {
                 // The person may have said STOP since: that stays.
                 let allowed = |consent: &Consent| {
-                    state == ConsentState::OptedOut || refused_for_good(consent.on(channel)).is_none()
+                    record.state == ConsentState::OptedOut || refused_for_good(consent.on(channel)).is_none()
                 };
                 let (known, _) = self.apply_record(&record, actor, allowed).await?;
                 if let Some(by) = refused_for_good(known.on(channel)).filter(|_| !allowed(&known)) {
@@ -187,7 +189,7 @@ impl Scope<'_, Consents> {
         Ok((text, stored))
     }
 
-    async fn consent_of(&self, phone: Option<&str>) -> Result<Consent, store::Error> {
+    async fn consent_of(&self, phone: Option<&BareAddress>) -> Result<Consent, store::Error> {
         match phone {
             Some(phone) => self.consent(phone).await,
             None => Ok(Consent::default()),
@@ -218,9 +220,9 @@ mod tests {
         fn an_opt_out_always_wins_and_else_the_later_word_does(
             chosen: bool,
             default: bool,
-            chosen_at in prop::option::of(0..4_u64),
+            chosen_at in prop::option::of((0..4_u64).prop_map(UnixMs::new)),
             state in 0..3_usize,
-            said_at in prop::option::of(0..4_u64),
+            said_at in prop::option::of((0..4_u64).prop_map(UnixMs::new)),
         ) {
             let toggle = Toggle { enabled: chosen, at: chosen_at };
             let state = [ConsentState::Unknown, ConsentState::OptedIn, ConsentState::OptedOut][state];

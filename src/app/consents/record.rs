@@ -14,6 +14,7 @@ use crate::{
         consent::{ChannelConsent, ConsentChange, ConsentChannel, ConsentSource, ConsentState},
     },
     store::{self, ConsentUpdate, PAGE_MAX},
+    twilio::BareAddress,
 };
 
 /// Persons whose lines of a file are applied at the same time.
@@ -23,7 +24,7 @@ const PERSONS_AT_ONCE: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// The person: a number in E.164.
-    pub phone: String,
+    pub phone: BareAddress,
     /// Which channel.
     pub channel: ConsentChannel,
     /// What they wish.
@@ -49,7 +50,7 @@ pub struct Imported {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exported {
     /// The person.
-    pub phone: String,
+    pub phone: BareAddress,
     /// `sms` or `whatsapp`.
     pub channel: ConsentChannel,
     /// What is known there.
@@ -68,14 +69,14 @@ impl std::ops::Add for Imported {
 
 impl Scope<'_, Consents> {
     /// What is known of `phone`.
-    pub async fn consent(&self, phone: &str) -> Result<Consent, store::Error> {
+    pub async fn consent(&self, phone: &BareAddress) -> Result<Consent, store::Error> {
         Ok(self.core.store.consent(self.organization, phone).await?.consent)
     }
 
     /// The changes of `phone`'s consent, oldest first, without the first `skip`, at most `limit` of them.
     pub async fn consent_changes(
         &self,
-        phone: &str,
+        phone: &BareAddress,
         skip: usize,
         limit: usize,
     ) -> Result<Vec<ConsentChange>, store::Error> {
@@ -92,7 +93,7 @@ impl Scope<'_, Consents> {
     /// says nothing new, changes nothing; so a file can be imported twice. One without a time does not undo what the
     /// person said.
     pub async fn import_consent(&self, records: Vec<Record>, actor: &str) -> Result<Imported, store::Error> {
-        let mut persons: BTreeMap<String, Vec<Record>> = BTreeMap::new();
+        let mut persons: BTreeMap<BareAddress, Vec<Record>> = BTreeMap::new();
         for record in records {
             persons.entry(record.phone.clone()).or_default().push(record);
         }
@@ -142,10 +143,13 @@ impl Scope<'_, Consents> {
         Err(contended())
     }
 
-    /// A page of everybody's consent behind `after`, and where the next one begins.
-    pub async fn export_consent(&self, after: &str) -> Result<(Vec<Exported>, Option<String>), store::Error> {
+    /// A page of everybody's consent behind `after`, or the first one, and where the next one begins.
+    pub async fn export_consent(
+        &self,
+        after: Option<&BareAddress>,
+    ) -> Result<(Vec<Exported>, Option<BareAddress>), store::Error> {
         let persons = self.core.store.persons(self.organization, after, PAGE_MAX).await?;
-        let numbers: Vec<&str> = persons.iter().map(String::as_str).collect();
+        let numbers: Vec<&BareAddress> = persons.iter().collect();
         let known = self.core.store.consents(self.organization, &numbers).await?;
         let mut lines = Vec::new();
         for (phone, known) in persons.iter().zip(known) {
@@ -201,16 +205,17 @@ mod tests {
     fn a_record_is_news_only_if_it_is_later_or_undoes_nothing_the_person_said() {
         let known = |state, source, at| {
             let mut consent = Consent::default();
-            consent.sms = ChannelConsent { state, source: Some(source), at: Some(at), ..consent.sms };
+            consent.sms =
+                ChannelConsent { state, source: Some(source), at: Some(UnixMs::new(at)), ..consent.sms };
             consent
         };
-        let record = |state, at| Record {
-            phone: "+14155550100".to_owned(),
+        let record = |state, at: Option<u64>| Record {
+            phone: "+14155550100".parse().unwrap(),
             channel: ConsentChannel::Sms,
             state,
             source: ConsentSource::Import,
             evidence: None,
-            at,
+            at: at.map(UnixMs::new),
         };
         use ConsentState::{OptedIn, OptedOut};
         let stopped = known(OptedOut, ConsentSource::Keyword, 100);

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     app::Scope,
     domain::{
-        Organization, StatusChange,
+        Organization, StatusChange, UnixMs,
         delivery::{self, Recorded},
     },
     metrics::Metrics,
@@ -138,7 +138,7 @@ impl Scope<'_, Incoming> {
     async fn store_or_spool<T>(
         &self,
         lane: spool::Lane,
-        at_ms: u64,
+        at: UnixMs,
         store: impl AsyncFnOnce() -> Result<T, store::Error>,
         told: impl FnOnce() -> SpooledItem,
     ) -> Result<Accepted<T>, IntakeError> {
@@ -155,7 +155,7 @@ impl Scope<'_, Incoming> {
         }
         let spooled = SpoolRecord { organization: self.organization.clone(), told: told() };
         let record = serde_json::to_string(&spooled).expect("what is told has string keys");
-        spool.append(lane, at_ms, &record).await?;
+        spool.append(lane, at.get(), &record).await?;
         // The store may have come back in the meantime, and nobody looked here again.
         self.intake.wanted.notify_one();
         Ok(Accepted::Spooled)

@@ -79,10 +79,7 @@ impl Scope<'_, Incoming> {
     pub async fn plan_listing(&self) -> Result<(), store::Error> {
         match self.list_every() {
             Some(every) => {
-                self.core
-                    .store
-                    .schedule(self.organization, &Task::List, self.core.now_ms() + millis(every))
-                    .await
+                self.core.store.schedule(self.organization, &Task::List, self.core.now_ms() + every).await
             }
             None => Ok(()),
         }
@@ -96,7 +93,7 @@ impl Scope<'_, Incoming> {
         let claimed = self
             .core
             .store
-            .claim(self.organization, TaskLine::Twilio, now, now + millis(CLAIM_TIME), CLAIMED_MAX)
+            .claim(self.organization, TaskLine::Twilio, now, now + CLAIM_TIME, CLAIMED_MAX)
             .await?;
         let mut round = Round { more: claimed.len() == CLAIMED_MAX, ..Round::default() };
         let mut asked = futures_util::stream::iter(claimed)
@@ -142,7 +139,7 @@ impl Scope<'_, Incoming> {
             Ok(None) => (None, PollResult::Gone, None),
             Err(error) => {
                 tracing::warn!(%organization, message_sid = %sid, %error, "a message could not be asked for");
-                let again = self.core.now_ms() + millis(RETRY_DELAY);
+                let again = self.core.now_ms() + RETRY_DELAY;
                 (Some(again), PollResult::Failed, pause_after(&error))
             }
         };
@@ -175,7 +172,7 @@ impl Scope<'_, Incoming> {
     pub async fn list(&self, due_at: UnixMs) -> Result<Option<Duration>, store::Error> {
         let Some(account) = self.accounts.find(self.organization) else { return Ok(None) };
         let every = self.list_every().unwrap_or_default();
-        let since = due_at.saturating_sub(millis(every) + millis(LIST_OVERLAP));
+        let since = due_at - (every + LIST_OVERLAP);
         let list = ListMessages { date_sent_on_or_after: date_of(since), ..ListMessages::default() };
         let (mut pages, mut messages, mut learned) = (0, 0, 0);
         let mut page: Option<MessagePage> = None;
@@ -184,7 +181,7 @@ impl Scope<'_, Incoming> {
                 Ok(next) => next,
                 Err(error) => {
                     tracing::warn!(organization = %self.organization, %error, pages, "the listing of messages broke off");
-                    let again = self.core.now_ms() + millis(RETRY_DELAY);
+                    let again = self.core.now_ms() + RETRY_DELAY;
                     self.core.store.reschedule(self.organization, &Task::List, Some(again)).await?;
                     return Ok(pause_after(&error));
                 }
@@ -204,13 +201,13 @@ impl Scope<'_, Incoming> {
                 break;
             }
             // Still at it.
-            let until = self.core.now_ms() + millis(CLAIM_TIME);
+            let until = self.core.now_ms() + CLAIM_TIME;
             self.core.store.reschedule(self.organization, &Task::List, Some(until)).await?;
             page = Some(next);
         }
         tracing::info!(organization = %self.organization, pages, messages, learned, "messages listed at Twilio");
         self.core.metrics.listing();
-        let again = self.core.now_ms() + millis(every);
+        let again = self.core.now_ms() + every;
         self.core.store.reschedule(self.organization, &Task::List, Some(again)).await?;
         Ok(None)
     }
@@ -287,8 +284,8 @@ impl Scope<'_, Incoming> {
         let account = self.accounts.find(self.organization);
         let account_sid = message.account_sid.clone().or(account.map(|a| a.credentials.account_sid.clone()));
         let Some(account_sid) = account_sid else { return Ok(false) };
-        let sent = message.date_sent.or(message.date_created).map(|date| date.as_millisecond());
-        let at = sent.and_then(|ms| UnixMs::try_from(ms).ok()).unwrap_or_else(|| self.core.now_ms());
+        let sent = message.date_sent.or(message.date_created);
+        let at = sent.and_then(UnixMs::from_timestamp).unwrap_or_else(|| self.core.now_ms());
         let received = IncomingMessage {
             body: message.body.clone().unwrap_or_default(),
             num_media: message.num_media.unwrap_or(0),
@@ -310,10 +307,5 @@ fn pause_after(error: &client::Error) -> Option<Duration> {
 }
 
 fn date_of(at: UnixMs) -> Option<jiff::civil::Date> {
-    let timestamp = jiff::Timestamp::from_millisecond(i64::try_from(at).ok()?).ok()?;
-    Some(timestamp.to_zoned(jiff::tz::TimeZone::UTC).date())
-}
-
-fn millis(duration: Duration) -> UnixMs {
-    duration.as_millis() as UnixMs
+    Some(at.to_timestamp()?.to_zoned(jiff::tz::TimeZone::UTC).date())
 }

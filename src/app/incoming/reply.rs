@@ -1,5 +1,7 @@
 //! A person wrote to us.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::Incoming;
@@ -19,7 +21,7 @@ use crate::{
 
 /// How far clocks may be apart. A reply that is heard of late and a change of consent that are no further apart are
 /// taken in the order in which they are heard of.
-const CLOCK_SKEW_MAX_MS: UnixMs = 5_000;
+const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5);
 
 /// A message received, without its text: what the stream tells of it, and what it says about consent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +56,7 @@ impl Receipt {
     /// Whether `consent` is by a later word than this message.
     fn is_outdated_by(&self, consent: &Consent) -> bool {
         let changed = consent.on(self.entry.channel).at;
-        self.late && changed.is_some_and(|changed| changed > self.entry.at + CLOCK_SKEW_MAX_MS)
+        self.late && changed.is_some_and(|changed| changed > self.entry.at + CLOCK_SKEW_MAX)
     }
 }
 
@@ -76,12 +78,12 @@ impl Incoming {
         let entry = InboundEntry {
             sid: message.message_sid.clone(),
             channel: message.channel,
-            from: message.from.bare().to_owned(),
-            to: message.to.bare().to_owned(),
+            from: message.from.bare().clone(),
+            to: message.to.bare().clone(),
             body_length: message.body.chars().count(),
             keyword: match &reading {
-                Reading::Keyword(keyword) => keyword.word.clone(),
-                Reading::Phrase | Reading::Review | Reading::Ordinary => String::new(),
+                Reading::Keyword(keyword) => Some(keyword.word.clone()),
+                Reading::Phrase | Reading::Review | Reading::Ordinary => None,
             },
             media: message.num_media,
             at,

@@ -46,9 +46,7 @@ impl Statuses {
         relayed: Option<Parameters>,
         source: Source,
     ) -> StatusChange {
-        let bare = |address: &Option<Address>| {
-            address.as_ref().map(|address| address.bare().to_owned()).unwrap_or_default()
-        };
+        let bare = |address: &Option<Address>| address.as_ref().map(|address| address.bare().clone());
         let at = self.core.now_ms();
         let relay = relayed.map(|form| self.relays.seal_relay(&callback.message_sid, &form));
         StatusChange {
@@ -59,7 +57,7 @@ impl Statuses {
             status: callback.status,
             error_code: callback.error_code,
             channel: callback.channel,
-            batch: batch.map(Into::into),
+            batch,
             source,
             at,
             ask_at: self.core.settings.first_asked_at(at),
@@ -76,8 +74,7 @@ impl Statuses {
         outbound: Option<&Outbound>,
         source: Source,
     ) -> StatusChange {
-        let bare =
-            |address: Option<&Address>| address.map_or_else(String::new, |address| address.bare().to_owned());
+        let bare = |address: Option<&Address>| address.map(|address| address.bare().clone());
         let at = self.core.now_ms();
         StatusChange {
             sid: message.sid.clone(),
@@ -87,7 +84,7 @@ impl Statuses {
             channel: outbound.map_or_else(|| channel_of(message), |outbound| outbound.to.channel()),
             to: bare(outbound.map(|outbound| &outbound.to).or(message.to.as_ref())),
             from: bare(message.from.as_ref().or(outbound.and_then(|outbound| outbound.from.as_ref()))),
-            batch: outbound.and_then(|outbound| outbound.batch.as_ref()).map(ToString::to_string),
+            batch: outbound.and_then(|outbound| outbound.batch.clone()),
             source,
             at,
             ask_at: self.core.settings.first_asked_at(at),
@@ -116,10 +113,10 @@ impl Scope<'_, Statuses> {
             self.core.store.resolve_outbound(self.organization, &id, &accepted).await?;
         }
         if let Some(source) = change.error_code.and_then(ConsentSource::of_error)
-            && let Ok(recipient) = Address::new(change.channel, &change.to)
+            && let Some(to) = &change.to
         {
             let consents = self.consents.of(self.organization);
-            consents.opt_out_by_error(&recipient, source, Some(&change.sid)).await?;
+            consents.opt_out_by_error(&to.clone().on(change.channel), source, Some(&change.sid)).await?;
         }
         if let Some(id) = change.id
             && change.error_code.is_some_and(|code| ErrorCode::new(code).is_unreachable_on_whatsapp())

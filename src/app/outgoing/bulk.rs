@@ -26,7 +26,7 @@ use crate::{
     app::{Scope, reads::messages::Message},
     domain::{BatchId, Hold, MessageId, Outbound, OutboundState, UnixMs, outgoing::Fact},
     store::{self, Kind, NewOutbound, StoredOutbound, outbox::OUTBOUNDS_MAX},
-    twilio::{Address, Channel, MessagingServiceSid},
+    twilio::{Address, BareAddress, Channel, MessagingServiceSid},
 };
 
 /// The most recipients of one batch.
@@ -152,18 +152,17 @@ impl Scope<'_, Outgoing> {
             Some(at) => (at, Hold::Scheduled),
             None => (now, Hold::Turn),
         };
-        let spacing = self.core.settings.limits.time_of(&template.flow().sender, template.segments);
-        let spacing_us = spacing.as_micros() as UnixMs;
-        let due = |index: usize| first + index as UnixMs * spacing_us / 1_000;
+        let spacing = self.core.settings.limits.time_of(template.flow().sender.as_ref(), template.segments);
+        let due = |place: u32| first + spacing * place;
         let new: Vec<NewOutbound> = to
             .into_iter()
-            .enumerate()
-            .map(|(index, to)| {
+            .zip(0..)
+            .map(|(to, place)| {
                 let outbound = Outbound { id: self.member_id(&id, &to), to, ..template.clone() };
-                self.steps.of(self.organization).queued(outbound, None, due(index), reason)
+                self.steps.of(self.organization).queued(outbound, None, due(place), reason)
             })
             .collect();
-        let kept = KEPT + Duration::from_millis(due(new.len()).saturating_sub(now));
+        let kept = KEPT + due(new.len() as u32).since(now);
         for (part, new) in new.chunks(STORED_AT_ONCE).enumerate() {
             let ids: Vec<MessageId> = new.iter().map(|new| new.outbound.id).collect();
             let ids = serde_json::to_string(&ids).expect("ids are texts");
@@ -206,7 +205,7 @@ impl Scope<'_, Outgoing> {
     ) -> Result<(Vec<Address>, Vec<Address>), store::Error> {
         let (mut may, mut must_not) = (Vec::with_capacity(recipients.len()), Vec::new());
         for some in recipients.chunks(store::PAGE_MAX) {
-            let persons: Vec<&str> = some.iter().map(Address::bare).collect();
+            let persons: Vec<&BareAddress> = some.iter().map(Address::bare).collect();
             let known = self.core.store.consents(self.organization, &persons).await?;
             for (recipient, known) in some.iter().zip(known) {
                 match known.consent.refusal(channel) {
@@ -253,11 +252,11 @@ impl Scope<'_, Outgoing> {
         };
         let (first, last) = (left.iter().min().copied(), left.iter().max().copied());
         // The first ends no interval.
-        let took_ms = last.zip(first).map(|(last, first)| last - first).filter(|&ms| ms > 0);
+        let took = last.zip(first).map(|(last, first)| last.since(first)).filter(|took| !took.is_zero());
         let rate_per_s =
-            took_ms.map(|ms| (left.len() - 1) as f64 * 1_000.0 / ms as f64).filter(|&rate| rate > 0.0);
+            took.map(|took| (left.len() - 1) as f64 / took.as_secs_f64()).filter(|&rate| rate > 0.0);
         let remaining = (batch.total - resolved) as f64;
-        let estimate = |rate: f64| self.core.now_ms() + (remaining * 1_000.0 / rate) as UnixMs;
+        let estimate = |rate: f64| self.core.now_ms() + Duration::from_secs_f64(remaining / rate);
         Ok(Some(Progress {
             id: id.clone(),
             state,

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     app::Scope,
     domain::{
-        Flow, Hold, OutboundState, UnixMs,
+        Flow, Hold, OutboundState, Sender, UnixMs,
         outgoing::{Fact, times},
     },
     store::{self, StoredOutbound},
@@ -46,7 +46,7 @@ impl Scope<'_, Outgoing> {
     /// Takes up to `limit` messages of `flow` that are due. Nobody else gets them for [`times::CLAIM_TIME`].
     pub async fn claim_due(&self, flow: &Flow, limit: usize) -> Result<Vec<StoredOutbound>, store::Error> {
         let now = self.core.now_ms();
-        let until = times::after(now, times::CLAIM_TIME);
+        let until = now + times::CLAIM_TIME;
         let ids = self.core.store.claim_outbounds(self.organization, flow, now, until, limit).await?;
         let mut claimed = Vec::with_capacity(ids.len());
         for (id, stored) in ids.iter().zip(self.core.store.outbounds(self.organization, &ids).await?) {
@@ -59,10 +59,11 @@ impl Scope<'_, Outgoing> {
     }
 
     /// When messages of `segments` may leave through `sender`, one behind the other: when the first of them may.
-    pub async fn reserve_pace(&self, sender: &str, segments: u32) -> Result<UnixMs, store::Error> {
+    pub async fn reserve_pace(&self, sender: Option<&Sender>, segments: u32) -> Result<UnixMs, store::Error> {
+        let Some(sender) = sender else { return Ok(self.core.now_ms()) };
         let cost = match segments {
             0 => Duration::ZERO,
-            segments => self.core.settings.limits.time_of(sender, segments),
+            segments => self.core.settings.limits.time_of(Some(sender), segments),
         };
         self.core.store.reserve_pace(self.organization, sender, self.core.now_ms(), cost).await
     }
@@ -131,7 +132,7 @@ impl Scope<'_, Outgoing> {
         let result = self.call_twilio(call, &cleared).await;
         Ok(match self.settle(call, &cleared, &result, false).await? {
             Advanced::Moved(OutboundState::Waiting { until, reason: Hold::Retry, .. }) => {
-                let delay = Duration::from_millis(until.saturating_sub(self.core.now_ms()));
+                let delay = until.since(self.core.now_ms());
                 Dispatched::Busy(delay.min(BUSY_MAX))
             }
             _ => Dispatched::Called,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Steps;
 use crate::{
     app::Scope,
-    domain::{Outbound, UnixMs, pace::Pace, quiet_hours::QuietHours},
+    domain::{Outbound, Sender, UnixMs, pace::Pace, quiet_hours::QuietHours},
     store,
 };
 
@@ -16,8 +16,8 @@ const COUNT_KEPT: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 /// At how much of the day's limit a warning is given, in hundredths.
 const WARNING_PERCENT: u64 = 80;
 
-/// Milliseconds of a day.
-const DAY_MS: UnixMs = 24 * 60 * 60 * 1_000;
+/// A day, as it is counted.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The limits of an installation.
 #[derive(Debug, Clone, Default)]
@@ -47,7 +47,7 @@ impl Limits {
     }
 
     /// The time that `segments` take at the pace of `sender`.
-    pub fn time_of(&self, sender: &str, segments: u32) -> Duration {
+    pub fn time_of(&self, sender: Option<&Sender>, segments: u32) -> Duration {
         self.pace.per_segment(sender) * segments.max(1)
     }
 }
@@ -56,7 +56,7 @@ impl Scope<'_, Steps> {
     /// Counts one message of the day; whether the day's limit allows it.
     pub(super) async fn count_of_the_day(&self) -> Result<bool, store::Error> {
         let Some(max) = self.core.settings.limits.per_day else { return Ok(true) };
-        let day = self.core.now_ms() / DAY_MS;
+        let day = self.core.now_ms().as_secs() / DAY.as_secs();
         let name = format!("messages of day {day}");
         let Some(count) = self.core.store.count(self.organization, &name, max, COUNT_KEPT).await? else {
             return Ok(false);

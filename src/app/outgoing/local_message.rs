@@ -74,7 +74,7 @@ impl Scope<'_, Outgoing> {
             _ => self.core.now_ms(),
         };
         if message.outbound.status_callback.is_some() {
-            let keep = NAME_KEPT + Duration::from_millis(until.saturating_sub(self.core.now_ms()));
+            let keep = NAME_KEPT + until.since(self.core.now_ms());
             let (kind, name) = (Kind::Relay, id.to_string());
             let noted = self
                 .core

@@ -59,7 +59,7 @@ impl Scope<'_, Outgoing> {
         since: UnixMs,
     ) -> Result<Result<Option<MessageSid>, client::Error>, store::Error> {
         let credentials = &call.account.credentials;
-        let oldest = since.saturating_sub(CLOCK_SKEW_MAX.as_millis() as UnixMs);
+        let oldest = since - CLOCK_SKEW_MAX;
         let list = ListMessages { to: Some(call.outbound.to.clone()), ..ListMessages::default() };
         let mut page: Option<MessagePage> = None;
         for _ in 0..PAGES_MAX {
@@ -73,9 +73,9 @@ impl Scope<'_, Outgoing> {
                 Err(error) => return Ok(Err(error)),
             };
             for message in &next.messages {
-                let created = message.date_created.map(|at| at.as_millisecond());
+                let created = message.date_created.map(|at| UnixMs::from_timestamp(at).unwrap_or_default());
                 // Twilio's times are whole seconds, the part behind is cut off.
-                if created.is_some_and(|ms| ms + 1_000 <= oldest as i64) {
+                if created.is_some_and(|created| created + Duration::from_secs(1) <= oldest) {
                     return Ok(Ok(None));
                 }
                 if is_like(message, call) && self.is_ours(call.outbound, message).await? {

@@ -13,9 +13,9 @@ use super::{
 };
 use crate::{
     app::{Scope, accounts::Account, consents::preferences::Preferences, idempotency::Seed},
-    domain::{Hold, MessageId, Outbound, UnixMs, consent::OptedOut, outgoing::Fallback},
+    domain::{Hold, MessageId, Outbound, consent::OptedOut, outgoing::Fallback},
     store::{NewOutbound, outbox::OUTBOUNDS_MAX},
-    twilio::{Address, Channel},
+    twilio::Channel,
 };
 
 /// The most users of one call.
@@ -104,10 +104,9 @@ impl Scope<'_, Outgoing> {
         let mut due = [self.core.now_ms(); 2];
         let mut reasons = [Hold::Turn; 2];
         if let (Some(after), [whatsapp, sms]) = (notify.fallback_after, &mut allowed[..]) {
-            let after_ms = after.as_millis() as UnixMs;
             whatsapp.fallback = Some(Fallback::First { second: sms.id });
-            sms.fallback = Some(Fallback::Second { first: whatsapp.id, after_ms });
-            due[1] += after_ms;
+            sms.fallback = Some(Fallback::Second { first: whatsapp.id, after });
+            due[1] += after;
             reasons[1] = Hold::Fallback;
         }
         let mut new = Vec::with_capacity(allowed.len());
@@ -132,7 +131,7 @@ impl Scope<'_, Outgoing> {
         channel: Channel,
         is_enabled: bool,
     ) -> Result<Outbound, Skipped> {
-        let phone = preferences.phone_number.as_deref().ok_or(Skipped::NoPhoneNumber)?;
+        let phone = preferences.phone_number.clone().ok_or(Skipped::NoPhoneNumber)?;
         if let Some(by) = preferences.consent.refusal(channel) {
             return Err(Skipped::OptedOut(by));
         }
@@ -141,7 +140,7 @@ impl Scope<'_, Outgoing> {
         }
         let (from, messaging_service_sid) =
             send::sender(account, channel, None, None).map_err(|_| Skipped::NoSender)?;
-        let to = Address::new(channel, phone).map_err(|_| Skipped::NoPhoneNumber)?;
+        let to = phone.on(channel);
         let content = match channel {
             Channel::Whatsapp => &notify.whatsapp_content,
             Channel::Sms | Channel::Rcs => &notify.content,

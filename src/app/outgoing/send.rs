@@ -88,7 +88,7 @@ pub struct Sent {
 impl Sent {
     /// What became of a message to `to` that an earlier try of the same request has stored.
     fn of(message: Message, id: MessageId, to: Address) -> Self {
-        let from = message.from.as_deref().and_then(|from| Address::new(message.channel, from).ok());
+        let from = message.from.map(|from| from.on(message.channel));
         let outbound = message.outbound.as_ref();
         let is_under_way = message.message_sid.is_none() && message.status == Standing::Sending.as_str();
         Self {
@@ -98,7 +98,7 @@ impl Sent {
             from,
             status: if is_under_way { unknown() } else { message.status },
             segments: outbound.map_or(1, |outbound| outbound.segments),
-            created_at: outbound.map_or(0, |outbound| outbound.created_at),
+            created_at: outbound.map_or(UnixMs::EPOCH, |outbound| outbound.created_at),
             held: message.held,
             resource: None,
         }

@@ -10,7 +10,7 @@ use crate::{
         delivery::{self, DeliveryEntry},
     },
     store::{self, StoredOutbound, outbox::OUTBOUNDS_MAX},
-    twilio::{Channel, MessageSid, MessageStatus},
+    twilio::{BareAddress, Channel, MessageSid, MessageStatus},
 };
 
 /// A message and its history.
@@ -22,10 +22,10 @@ pub struct Message {
     pub message_sid: Option<MessageSid>,
     /// Where it travels.
     pub channel: Channel,
-    /// The recipient, without the channel's prefix.
-    pub to: String,
+    /// The recipient, without the channel's prefix; `None` if Twilio did not say.
+    pub to: Option<BareAddress>,
     /// The sender, if it is known.
-    pub from: Option<String>,
+    pub from: Option<BareAddress>,
     /// Twilio's status; before Twilio has it `waiting`, `scheduled`, `held`, `sending`, `unknown`, `canceled` or `refused`.
     pub status: String,
     /// Whether nothing but a better status can follow.
@@ -66,8 +66,8 @@ impl Timeline {
 pub struct Filter {
     /// Those whose status is called so.
     pub status: Option<String>,
-    /// Those to this person: an address without its channel's prefix.
-    pub to: Option<String>,
+    /// Those to this person.
+    pub to: Option<BareAddress>,
     /// Those on this channel.
     pub channel: Option<Channel>,
     /// Those entered at this time or later.
@@ -142,8 +142,8 @@ impl Scope<'_, Reads> {
             id: Some(outbound.id),
             message_sid,
             channel: outbound.to.channel(),
-            to: outbound.to.bare().to_owned(),
-            from: outbound.from.as_ref().map(|from| from.bare().to_owned()),
+            to: Some(outbound.to.bare().clone()),
+            from: outbound.from.as_ref().map(|from| from.bare().clone()),
             status,
             is_final: ended_at.is_some(),
             ended_at,
@@ -171,8 +171,7 @@ impl Scope<'_, Reads> {
         while looked_through < LOOKED_THROUGH_MAX {
             // One more than wanted tells whether there is a next page.
             let wanted = (limit - messages.len() + 1).clamp(HISTORY_READ_MIN.min(limit + 1), OUTBOUNDS_MAX);
-            let page =
-                self.core.store.history(self.organization, filter.to.as_deref(), before, wanted).await?;
+            let page = self.core.store.history(self.organization, filter.to.as_ref(), before, wanted).await?;
             let is_last = page.len() < wanted;
             let read = futures_util::stream::iter(0..page.len())
                 .map(|index| self.named(&page[index].1))
@@ -212,7 +211,7 @@ const HISTORY_READ_MIN: usize = 50;
 impl Filter {
     fn passes(&self, message: &Message) -> bool {
         self.status.as_ref().is_none_or(|status| *status == message.status)
-            && self.to.as_ref().is_none_or(|to| *to == message.to)
+            && (self.to.is_none() || self.to == message.to)
             && self.channel.is_none_or(|channel| channel == message.channel)
     }
 }
@@ -220,14 +219,14 @@ impl Filter {
 /// A message that Twilio has told us of. `None` if its entries are gone.
 fn tracked(sid: &MessageSid, stored: store::Message, outbound: Option<Outbound>) -> Option<Message> {
     let latest = stored.entries.last()?;
-    let from = stored.entries.iter().rev().map(|entry| &entry.from).find(|from| !from.is_empty());
+    let from = stored.entries.iter().rev().find_map(|entry| entry.from.clone());
     let status = stored.delivery.status.clone().unwrap_or_else(|| latest.status.clone());
     Some(Message {
         id: stored.delivery.id,
         message_sid: Some(sid.clone()),
         channel: latest.channel,
         to: latest.to.clone(),
-        from: from.cloned(),
+        from,
         is_final: delivery::is_final(&status),
         status: status.to_string(),
         ended_at: None,

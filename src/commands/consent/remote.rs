@@ -60,7 +60,7 @@ pub(super) fn url(text: &str) -> Result<Url, String> {
 
 impl Remote {
     pub(super) fn new(url: &Url, organization: Organization, config: &Config) -> anyhow::Result<Self> {
-        let exp = SystemClock.now_ms() / 1_000 + TOKEN_LIFE_S;
+        let exp = SystemClock.now_ms().as_secs() + TOKEN_LIFE_S;
         let claims = Claims { sub: ACTOR.to_owned(), role: Role::Admin, org: organization, exp };
         let token = auth::mint(&jwt_secret(config)?, &claims);
         let client = Client::builder().redirect(Policy::none()).connect_timeout(CONNECT_TIME_MAX);

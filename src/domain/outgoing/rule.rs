@@ -23,7 +23,7 @@ use crate::{
 /// When and by whom a move is decided.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Moment {
-    /// Milliseconds since 1970.
+    /// The present time.
     pub now: UnixMs,
     /// Chance, from 0.5 to 1: the part of a pause that is waited.
     pub jitter: f64,
@@ -208,7 +208,7 @@ impl Decision<'_> {
                 Some(match (send_at.filter(|&at| at > now), quiet_until, cooling_until) {
                     (Some(at), ..) => self.wait_at_gate(at, Hold::Scheduled),
                     (None, Some(until), _) => self.wait_at_gate(until, Hold::QuietHours),
-                    (None, None, Some(until)) if until > times::after(now, times::COOLDOWN_HELD_MAX) => {
+                    (None, None, Some(until)) if until > now + times::COOLDOWN_HELD_MAX => {
                         self.refuse(Refused::ours(Refusal::RecipientCoolingDown))
                     }
                     (None, None, Some(until)) => self.wait_at_gate(until, Hold::Cooldown),
@@ -276,17 +276,17 @@ impl Decision<'_> {
 
     /// What is done with the second message of a pair instead of sending it; `None` if its time has come.
     fn instead_of_second(&self, tries: u32, first: Option<First>) -> Option<Move> {
-        let Some(Fallback::Second { after_ms, .. }) = self.outbound.fallback else { return None };
+        let Some(Fallback::Second { after, .. }) = self.outbound.fallback else { return None };
         let now = self.moment.now;
         match first? {
             First::Arrived | First::Canceled => Some(self.cancel()),
             First::Failed => None,
             First::Pending => {
-                let delay = Duration::from_millis(after_ms).max(times::FALLBACK_DELAY_MIN);
-                Some(self.wait(times::after(now, delay), Hold::Fallback, tries))
+                let delay = after.max(times::FALLBACK_DELAY_MIN);
+                Some(self.wait(now + delay, Hold::Fallback, tries))
             }
             First::Accepted(at) => {
-                let until = at.saturating_add(after_ms);
+                let until = at + after;
                 (until > now).then(|| self.wait(until, Hold::Fallback, tries))
             }
         }
@@ -298,13 +298,13 @@ impl Decision<'_> {
             Answer::Accepted(message_sid) => self.end(proven(message_sid, now), false),
             Answer::Lost => Move {
                 to: OutboundState::Unknown { since, tries, searches: 0 },
-                due: Some(times::after(now, times::SEARCH_DELAY)),
+                due: Some(now + times::SEARCH_DELAY),
                 gate: None,
                 tell: false,
             },
             Answer::NotProcessed { retry_after, .. } if !is_awaited && tries < times::TRIES_MAX => {
                 let delay = retry_after.unwrap_or_else(|| times::retry_delay(tries, jitter));
-                self.wait(times::after(now, delay), Hold::Retry, tries)
+                self.wait(now + delay, Hold::Retry, tries)
             }
             Answer::NotProcessed { refused, .. } | Answer::Refused(refused) => self.refuse(refused),
         }
@@ -314,7 +314,7 @@ impl Decision<'_> {
         let Moment { now, jitter, .. } = *self.moment;
         let unknown = |searches, delay| Move {
             to: OutboundState::Unknown { since, tries, searches },
-            due: Some(times::after(now, delay)),
+            due: Some(now + delay),
             gate: None,
             tell: false,
         };
@@ -327,14 +327,12 @@ impl Decision<'_> {
             Search::Nothing if tries >= times::TRIES_MAX => {
                 self.refuse(Refused::ours(Refusal::TwilioUnreachable))
             }
-            Search::Nothing => {
-                self.wait(times::after(now, times::retry_delay(tries, jitter)), Hold::Retry, tries)
-            }
+            Search::Nothing => self.wait(now + times::retry_delay(tries, jitter), Hold::Retry, tries),
         }
     }
 
     fn wait_for_batch(&self, from: &OutboundState) -> Move {
-        let waited = Duration::from_millis(self.moment.now.saturating_sub(self.outbound.created_at));
+        let waited = self.moment.now.since(self.outbound.created_at);
         if waited < times::BATCH_MISSING_MAX {
             self.look_again(from, (waited / 2).clamp(times::BATCH_DELAY_MIN, times::BATCH_DELAY_MAX))
         } else {
@@ -347,7 +345,7 @@ impl Decision<'_> {
         let now = self.moment.now;
         Move {
             to: OutboundState::Sending { since: now, tries: tries + 1 },
-            due: Some(times::after(now, times::LOST_AFTER)),
+            due: Some(now + times::LOST_AFTER),
             gate: Some(Gate { cooldown }),
             tell: false,
         }
@@ -365,7 +363,7 @@ impl Decision<'_> {
 
     /// The same state, looked at again after `delay`.
     fn look_again(&self, from: &OutboundState, delay: Duration) -> Move {
-        Move { to: from.clone(), due: Some(times::after(self.moment.now, delay)), gate: None, tell: false }
+        Move { to: from.clone(), due: Some(self.moment.now + delay), gate: None, tell: false }
     }
 
     fn cancel(&self) -> Move {

@@ -70,12 +70,7 @@ const _: () = assert!(BATCH_DELAY_MAX.as_millis() < BATCH_MISSING_MAX.as_millis(
 
 /// Whether a call that began at `since` has ended by `now`, whatever became of it.
 pub fn is_call_over(since: UnixMs, now: UnixMs) -> bool {
-    u128::from(now.saturating_sub(since)) > SEND_TIME_MAX.as_millis()
-}
-
-/// The moment `delay` after `now`.
-pub fn after(now: UnixMs, delay: Duration) -> UnixMs {
-    now.saturating_add(delay.as_millis() as UnixMs)
+    now.since(since) > SEND_TIME_MAX
 }
 
 /// The pause before a message that was tried `tries` times is tried again: a doubling delay, of which `jitter` (0.5 to 1)

@@ -12,7 +12,7 @@ use crate::{
     domain::UnixMs,
     phone,
     public_host::check_media_url,
-    twilio::{Address, Channel, limits::MEDIA_MAX},
+    twilio::{Address, BareAddress, Channel, address::InvalidAddress, limits::MEDIA_MAX},
 };
 
 /// The longest secret that is taken, in bytes; Twilio's own have 32 characters.
@@ -101,13 +101,15 @@ pub fn typed_phone_number() -> impl Kind<Value = String> {
 }
 
 /// A person to look for: a phone number in E.164, else the address as it was given.
-pub fn person() -> impl Kind<Value = String> {
+pub fn person() -> impl Kind<Value = BareAddress> {
     text_read(json!({ "type": "string", "examples": ["+14155552671"] }), |text, context| {
         let bare = text.strip_prefix("whatsapp:").unwrap_or(&text);
         // A form-encoded query turns a `+` that is not escaped into a blank.
         let plus = bare.strip_prefix(' ').map(|digits| format!("+{digits}"));
         let bare = plus.as_deref().unwrap_or(bare);
-        Ok(phone::normalize(bare, context.region).unwrap_or_else(|_| bare.to_owned()))
+        phone::normalize(bare, context.region)
+            .or_else(|_| bare.parse())
+            .map_err(|error: InvalidAddress| error.to_string().into())
     })
 }
 
@@ -185,13 +187,12 @@ pub fn time() -> impl Kind<Value = UnixMs> {
 
 /// A point in time in RFC 3339 that is at most `past` ago and at most `ahead` away.
 pub fn time_within(past: Duration, ahead: Duration) -> impl Kind<Value = UnixMs> {
-    let ms = |duration: Duration| duration.as_millis() as UnixMs;
     text_read(json!({ "type": "string", "format": "date-time" }), move |text: String, context| {
         let at = read_time(&text)?;
-        if at + ms(past) < context.now {
+        if at + past < context.now {
             return Err("must not be in the past".into());
         }
-        if at > context.now + ms(ahead) {
+        if at > context.now + ahead {
             return Err(format!("must be within {} days", ahead.as_secs() / 86_400).into());
         }
         Ok(at)
@@ -201,7 +202,7 @@ pub fn time_within(past: Duration, ahead: Duration) -> impl Kind<Value = UnixMs>
 fn read_time(text: &str) -> Result<UnixMs, Fault> {
     let time = text.parse::<jiff::Timestamp>();
     let time = time.map_err(|_| "must be a time in RFC 3339, such as 2026-01-31T09:00:00Z")?;
-    UnixMs::try_from(time.as_millisecond()).map_err(|_| "must not be before 1970".into())
+    UnixMs::from_timestamp(time).ok_or_else(|| "must not be before 1970".into())
 }
 
 /// A length of time such as `90s`, `15m`, `1h` or `7d`, of at most `max`.

@@ -102,7 +102,6 @@ impl MessageJson<'_> {
 
 /// A time as Twilio writes it: `Thu, 24 Aug 2023 05:01:45 +0000`.
 fn rfc_2822(at: UnixMs) -> String {
-    let timestamp = i64::try_from(at).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
-    let zoned = timestamp.unwrap_or(Timestamp::MAX).to_zoned(TimeZone::UTC);
+    let zoned = at.to_timestamp().unwrap_or(Timestamp::MAX).to_zoned(TimeZone::UTC);
     zoned.strftime("%a, %d %b %Y %H:%M:%S %z").to_string()
 }

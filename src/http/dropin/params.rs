@@ -211,9 +211,9 @@ impl Parameters<'_> {
             return refuse(35118, "MessagingServiceSid is required to schedule a message");
         }
         let at = send_at.parse::<Timestamp>().ok();
-        let at = at.and_then(|at| UnixMs::try_from(at.as_millisecond()).ok());
-        let earliest = now.saturating_sub(SCHEDULE_PAST_MAX.as_millis() as UnixMs);
-        let latest = now + SCHEDULE_MAX.as_millis() as UnixMs;
+        let at = at.and_then(UnixMs::from_timestamp);
+        let earliest = now - SCHEDULE_PAST_MAX;
+        let latest = now + SCHEDULE_MAX;
         match at.filter(|at| (earliest..=latest).contains(at)) {
             Some(at) => Ok(Some(at)),
             None => refuse(35114, "SendAt must be an ISO 8601 time from now to a year ahead"),

@@ -21,11 +21,12 @@ use crate::{
         ConsentUpdate, ConsentVersion, Consents, Error, InboundRecorded, KnownConsent, PAGE_MAX, decode,
         encode,
     },
+    twilio::BareAddress,
 };
 
 impl Tables<'_> {
-    pub(super) fn consent(&self, organization: &str, person: &str) -> Result<KnownConsent, Error> {
-        let stored = self.consents.get((organization, person)).map_err(unavailable)?;
+    pub(super) fn consent(&self, organization: &str, person: &BareAddress) -> Result<KnownConsent, Error> {
+        let stored = self.consents.get((organization, person.as_str())).map_err(unavailable)?;
         ConsentVersion::decode(stored.map(|stored| stored.value().to_owned()))
     }
 
@@ -96,13 +97,13 @@ impl Consents for EmbeddedStore {
     async fn consents(
         &self,
         organization: &Organization,
-        persons: &[&str],
+        persons: &[&BareAddress],
     ) -> Result<Vec<KnownConsent>, Error> {
         let organization = organization.clone();
-        let persons: Vec<String> = persons.iter().take(PAGE_MAX).map(|&person| person.to_owned()).collect();
+        let persons: Vec<BareAddress> = persons.iter().take(PAGE_MAX).map(|&person| person.clone()).collect();
         self.read(move |transaction| {
             let consents = transaction.open_table(CONSENTS).map_err(unavailable)?;
-            let known = |person: &String| {
+            let known = |person: &BareAddress| {
                 let stored = consents.get((organization.as_str(), person.as_str())).map_err(unavailable)?;
                 ConsentVersion::decode(stored.map(|stored| stored.value().to_owned()))
             };
@@ -114,11 +115,11 @@ impl Consents for EmbeddedStore {
     async fn consent_changes(
         &self,
         organization: &Organization,
-        person: &str,
+        person: &BareAddress,
         skip: usize,
         limit: usize,
     ) -> Result<Vec<ConsentChange>, Error> {
-        let (organization, person) = (organization.clone(), person.to_owned());
+        let (organization, person) = (organization.clone(), person.clone());
         self.read(move |transaction| {
             let changes = transaction.open_table(CHANGES).map_err(unavailable)?;
             let (organization, person) = (organization.as_str(), person.as_str());
@@ -132,15 +133,18 @@ impl Consents for EmbeddedStore {
     async fn persons(
         &self,
         organization: &Organization,
-        after: &str,
+        after: Option<&BareAddress>,
         limit: usize,
-    ) -> Result<Vec<String>, Error> {
-        let (organization, after) = (organization.clone(), after.to_owned());
+    ) -> Result<Vec<BareAddress>, Error> {
+        let (organization, after) = (organization.clone(), after.cloned());
         self.read(move |transaction| {
             let consents = transaction.open_table(CONSENTS).map_err(unavailable)?;
             let organization = organization.as_str();
-            let range = (Bound::Excluded((organization, after.as_str())), Bound::Unbounded);
-            let rows = consents.range::<(&str, &str)>(range).map_err(unavailable)?;
+            let first = match &after {
+                Some(after) => Bound::Excluded((organization, after.as_str())),
+                None => Bound::Included((organization, "")),
+            };
+            let rows = consents.range::<(&str, &str)>((first, Bound::Unbounded)).map_err(unavailable)?;
             let mut persons = Vec::new();
             for row in rows.take(limit.min(PAGE_MAX)) {
                 let (key, _) = row.map_err(unavailable)?;
@@ -148,7 +152,8 @@ impl Consents for EmbeddedStore {
                 if of != organization {
                     break;
                 }
-                persons.push(person.to_owned());
+                persons
+                    .push(person.parse().map_err(|error| Error::Unreadable(format!("a person: {error}")))?);
             }
             Ok(persons)
         })

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     domain::{
-        Organization, UnixMs,
+        Organization, Sender, UnixMs,
         stats::{self, Counter, Unit},
     },
     store::{Counts, Error},
@@ -24,6 +24,11 @@ const COUNTS_DROPPED: usize = 4;
 
 /// The kind under which counters are kept.
 const COUNTER: &str = "counter";
+
+/// A unit as keys name it.
+fn length_ms(unit: Unit) -> u64 {
+    unit.length().as_millis() as u64
+}
 
 impl Tables<'_> {
     /// Counts one of each of `counters` at `at`, and lets go of the oldest counts, a few at a time.
@@ -37,14 +42,15 @@ impl Tables<'_> {
             let start = unit.start(at);
             for counter in counters {
                 let name = counter.name();
-                let key = (organization, unit.ms(), start, name.as_str());
+                let length = length_ms(unit);
+                let key = (organization, length, start.get(), name.as_str());
                 let before = self.counts.get(key).map_err(unavailable)?.map(|count| count.value());
                 self.counts.insert(key, before.unwrap_or(0) + 1).map_err(unavailable)?;
                 if before.is_some() {
                     continue;
                 }
-                let ended = start.saturating_sub(unit.kept_ms());
-                let range = (organization, unit.ms(), 0, "")..(organization, unit.ms(), ended, "");
+                let ended = (start - unit.kept()).get();
+                let range = (organization, length, 0, "")..(organization, length, ended, "");
                 let old = self.counts.range(range.clone()).map_err(unavailable)?.take(COUNTS_DROPPED);
                 if old.count() > 0 {
                     let mut dropped = self.counts.extract_from_if(range, |_, _| true).map_err(unavailable)?;
@@ -71,11 +77,13 @@ impl Counts for EmbeddedStore {
         self.read(move |transaction| {
             let counts = transaction.open_table(COUNTS).map_err(unavailable)?;
             let organization = organization.as_str();
-            let range = (organization, unit.ms(), from, "")..(organization, unit.ms(), until, "");
+            let length = length_ms(unit);
+            let range = (organization, length, from.get(), "")..(organization, length, until.get(), "");
             let mut times: Vec<(UnixMs, stats::Counts)> = Vec::new();
             for row in counts.range(range).map_err(unavailable)? {
                 let (key, count) = row.map_err(unavailable)?;
                 let (_, _, start, name) = key.value();
+                let start = UnixMs::new(start);
                 if times.last().is_none_or(|(last, _)| *last != start) {
                     times.push((start, stats::Counts::new()));
                 }
@@ -101,7 +109,7 @@ impl Counts for EmbeddedStore {
             let stored = tables.document(organization, COUNTER, &name)?;
             let (until, count) = match &stored {
                 Some((until, text)) => (*until, text.parse().unwrap_or(0)),
-                None => (end(tables.now_ms, Some(keep)), 0),
+                None => (end(tables.now, Some(keep)), 0),
             };
             if count >= max {
                 return Ok(None);
@@ -116,19 +124,19 @@ impl Counts for EmbeddedStore {
     async fn reserve_pace(
         &self,
         organization: &Organization,
-        sender: &str,
+        sender: &Sender,
         now: UnixMs,
         cost: Duration,
     ) -> Result<UnixMs, Error> {
-        let (organization, sender) = (organization.clone(), sender.to_owned());
+        let (organization, sender) = (organization.clone(), sender.to_twilio());
         self.write(move |tables| {
             let key = (organization.as_str(), sender.as_str());
             let given = tables.pace.get(key).map_err(unavailable)?.map_or(0, |given| given.value());
-            let start = given.max(now * 1_000);
+            let start = given.max(now.get() * 1_000);
             if !cost.is_zero() {
                 tables.pace.insert(key, start + cost.as_micros() as u64).map_err(unavailable)?;
             }
-            Ok(start / 1_000)
+            Ok(UnixMs::EPOCH + Duration::from_micros(start))
         })
         .await
     }

@@ -34,11 +34,11 @@ impl Tables<'_> {
         if stats::is_delivery(&change.status)
             && let Some(first) = delivery.seen.first()
         {
-            counted.push(Counter::Delivered(Latency::of(place.ms - first.entry.0)));
+            counted.push(Counter::Delivered(Latency::of(place.ms.since(first.entry.0))));
         }
         if let Some(entry) = delivery.record(change, place) {
             if delivery.seen.len() == 1 && delivery.id.is_none() {
-                self.enter(organization, &entry.to, &MessageRef::Sid(sid.clone()))?;
+                self.enter(organization, entry.to.as_ref(), &MessageRef::Sid(sid.clone()))?;
             }
             if recorded == Recorded::Moved {
                 self.add_counts(organization, at, &counted)?;
@@ -87,7 +87,7 @@ impl Deliveries for EmbeddedStore {
             let events = transaction.open_table(EVENTS).map_err(unavailable)?;
             let mut entries = Vec::with_capacity(delivery.seen.len());
             for seen in &delivery.seen {
-                let key = (organization.as_str(), seen.entry.0, seen.entry.1);
+                let key = (organization.as_str(), seen.entry.0.get(), seen.entry.1);
                 if let Some(stored) = events.get(key).map_err(unavailable)?
                     && let Event::Delivery(entry) = decode("an event", stored.value())?
                 {

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The end of what is kept for ever.
-pub(super) const FOR_EVER: u64 = u64::MAX;
+pub(super) const FOR_EVER: UnixMs = UnixMs::MAX;
 
 /// Documents that are let go of, because they have ended, with each one that is written.
 const DROPPED_MAX: usize = 4;
@@ -33,8 +33,8 @@ impl Tables<'_> {
         name: &str,
     ) -> Result<Option<(UnixMs, String)>, Error> {
         let stored = self.documents.get((organization, kind, name)).map_err(unavailable)?;
-        let stored = stored.map(|stored| (stored.value().0, stored.value().1.to_owned()));
-        Ok(stored.filter(|(until, _)| *until > self.now_ms))
+        let stored = stored.map(|stored| (UnixMs::new(stored.value().0), stored.value().1.to_owned()));
+        Ok(stored.filter(|(until, _)| *until > self.now))
     }
 
     pub(super) fn put_document(
@@ -46,15 +46,15 @@ impl Tables<'_> {
     ) -> Result<(), Error> {
         let key = (organization, kind, name);
         let before = match after {
-            Some(after) => self.documents.insert(key, after).map_err(unavailable)?,
+            Some((until, text)) => self.documents.insert(key, (until.get(), text)).map_err(unavailable)?,
             None => self.documents.remove(key).map_err(unavailable)?,
         };
-        let ended = before.map(|before| before.value().0);
+        let ended = before.map(|before| UnixMs::new(before.value().0));
         if let Some(until) = ended.filter(|until| *until != FOR_EVER) {
-            self.ending.remove((until, organization, kind, name)).map_err(unavailable)?;
+            self.ending.remove((until.get(), organization, kind, name)).map_err(unavailable)?;
         }
         if let Some((until, _)) = after.filter(|(until, _)| *until != FOR_EVER) {
-            self.ending.insert((until, organization, kind, name), ()).map_err(unavailable)?;
+            self.ending.insert((until.get(), organization, kind, name), ()).map_err(unavailable)?;
             self.drop_ended()?;
         }
         Ok(())
@@ -73,7 +73,7 @@ impl Tables<'_> {
                 return Ok(false);
             }
         }
-        let until = end(self.now_ms, keep);
+        let until = end(self.now, keep);
         for OwnedChange { kind, name, after, .. } in changes {
             let after = after.as_deref().map(|after| (until, after));
             self.put_document(organization, kind.as_str(), name, after)?;
@@ -90,7 +90,7 @@ impl Tables<'_> {
             }) else {
                 break;
             };
-            if until > self.now_ms {
+            if until > self.now.get() {
                 break;
             }
             let key = (organization.as_str(), kind.as_str(), name.as_str());
@@ -101,8 +101,8 @@ impl Tables<'_> {
     }
 }
 
-pub(super) fn end(now_ms: UnixMs, keep: Option<Duration>) -> UnixMs {
-    keep.map_or(FOR_EVER, |keep| now_ms + keep.as_millis() as UnixMs)
+pub(super) fn end(now: UnixMs, keep: Option<Duration>) -> UnixMs {
+    keep.map_or(FOR_EVER, |keep| now + keep)
 }
 
 /// A [`DocumentChange`] as it travels to the writer thread.
@@ -137,7 +137,7 @@ impl Documents for EmbeddedStore {
             let documents = transaction.open_table(DOCUMENTS).map_err(unavailable)?;
             let key = (organization.as_str(), kind.as_str(), name.as_str());
             let stored = documents.get(key).map_err(unavailable)?;
-            let stored = stored.map(|stored| (stored.value().0, stored.value().1.to_owned()));
+            let stored = stored.map(|stored| (UnixMs::new(stored.value().0), stored.value().1.to_owned()));
             Ok(stored.filter(|(until, _)| *until > now).map(|(_, text)| text))
         })
         .await
@@ -167,23 +167,29 @@ impl Documents for EmbeddedStore {
         &self,
         organization: &Organization,
         kind: Kind,
-        after: &str,
+        after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, String)>, Error> {
-        let (organization, after, now) = (organization.clone(), after.to_owned(), self.clock.now_ms());
+        let (organization, after, now) =
+            (organization.clone(), after.map(str::to_owned), self.clock.now_ms());
         self.read(move |transaction| {
             let documents = transaction.open_table(DOCUMENTS).map_err(unavailable)?;
             let (organization, kind) = (organization.as_str(), kind.as_str());
-            let range = (Bound::Excluded((organization, kind, after.as_str())), Bound::Unbounded);
+            let first = match after.as_deref() {
+                Some(after) => Bound::Excluded((organization, kind, after)),
+                None => Bound::Included((organization, kind, "")),
+            };
             let mut found = Vec::new();
-            for row in documents.range::<(&str, &str, &str)>(range).map_err(unavailable)? {
+            for row in
+                documents.range::<(&str, &str, &str)>((first, Bound::Unbounded)).map_err(unavailable)?
+            {
                 let (key, stored) = row.map_err(unavailable)?;
                 let (of, of_kind, name) = key.value();
                 if (of, of_kind) != (organization, kind) || found.len() == limit.min(DOCUMENTS_MAX) {
                     break;
                 }
                 let (until, text) = stored.value();
-                if until > now {
+                if until > now.get() {
                     found.push((name.to_owned(), text.to_owned()));
                 }
             }

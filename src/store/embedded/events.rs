@@ -10,7 +10,7 @@ use super::{
     unavailable,
 };
 use crate::{
-    domain::{Event, EventId, Organization, Stream},
+    domain::{Event, EventId, Organization, Stream, UnixMs},
     store::{EVENTS_PAGE_MAX, Error, Events, decode, encode},
 };
 
@@ -18,13 +18,15 @@ impl Tables<'_> {
     /// The place of the next entry: never before the newest one, even if the clock was set back.
     pub(super) fn next_entry(&self, stream: Stream) -> EventId {
         let (ms, seq) = self.last_event;
-        let (ms, seq) = if self.now_ms > ms { (self.now_ms, 0) } else { (ms, seq + 1) };
+        let (ms, seq) = if self.now > ms { (self.now, 0) } else { (ms, seq + 1) };
         EventId { ms, seq, stream, partition: 0 }
     }
 
     pub(super) fn add_event(&mut self, organization: &str, event: &Event) -> Result<(), Error> {
         let id = self.next_entry(event.stream());
-        self.events.insert((organization, id.ms, id.seq), encode(event).as_bytes()).map_err(unavailable)?;
+        self.events
+            .insert((organization, id.ms.get(), id.seq), encode(event).as_bytes())
+            .map_err(unavailable)?;
         self.last_event = (id.ms, id.seq);
         Ok(())
     }
@@ -42,7 +44,7 @@ impl Events for EmbeddedStore {
         self.read(move |transaction| {
             let organization = organization.as_str();
             let events = transaction.open_table(EVENTS).map_err(unavailable)?;
-            let first = (organization, after.ms, after.seq.saturating_add(1));
+            let first = (organization, after.ms.get(), after.seq.saturating_add(1));
             let last = (organization, u64::MAX, u64::MAX);
             events
                 .range(first..=last)
@@ -52,7 +54,7 @@ impl Events for EmbeddedStore {
                     let (key, stored) = row.map_err(unavailable)?;
                     let (_, ms, seq) = key.value();
                     let event: Event = decode("an event", stored.value())?;
-                    Ok((EventId { ms, seq, stream: event.stream(), partition: 0 }, event))
+                    Ok((EventId { ms: UnixMs::new(ms), seq, stream: event.stream(), partition: 0 }, event))
                 })
                 .collect()
         })
@@ -72,7 +74,7 @@ impl Events for EmbeddedStore {
                     let (key, stored) = row.map_err(unavailable)?;
                     let (_, ms, seq) = key.value();
                     let event: Event = decode("an event", stored.value())?;
-                    EventId { ms, seq, stream: event.stream(), partition: 0 }
+                    EventId { ms: UnixMs::new(ms), seq, stream: event.stream(), partition: 0 }
                 }
                 None => EventId::START,
             })

@@ -35,7 +35,7 @@ use self::{
     writer::{Job, write_loop},
 };
 use super::{Error, Store};
-use crate::clock::Clock;
+use crate::{clock::Clock, domain::UnixMs, twilio::BareAddress};
 
 /// The database's file, in the store's folder.
 pub const FILE_NAME: &str = "textledger.redb";
@@ -48,7 +48,7 @@ pub struct EmbeddedStore {
     database: Arc<Database>,
     writes: Option<mpsc::Sender<Job>>,
     writer: Option<JoinHandle<()>>,
-    last_event: watch::Receiver<(u64, u64)>,
+    last_event: watch::Receiver<(UnixMs, u64)>,
     clock: Arc<dyn Clock>,
 }
 
@@ -157,7 +157,7 @@ pub enum OpenError {
 
 #[async_trait]
 impl Store for EmbeddedStore {
-    fn partition(&self, _person: &str) -> u16 {
+    fn partition(&self, _person: &BareAddress) -> u16 {
         0
     }
 

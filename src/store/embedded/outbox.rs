@@ -14,6 +14,7 @@ use crate::{
     store::{
         Error, Gate, NewOutbound, Outbox, Passed, Step, StoredOutbound, decode, encode, outbox::OUTBOUNDS_MAX,
     },
+    twilio::BareAddress,
 };
 
 /// A message as its row holds it.
@@ -26,8 +27,8 @@ struct Row {
 }
 
 /// The name in [`super::tables::PACE`] of the time at which a person was last sent to.
-fn last_sent(person: &str) -> String {
-    format!("person {person}")
+fn last_sent(person: &BareAddress) -> String {
+    format!("person {}", person.as_str())
 }
 
 impl Tables<'_> {
@@ -48,7 +49,7 @@ impl Tables<'_> {
     }
 
     /// What `gate` says to a message to `person`. One that passes has been sent to at that moment.
-    fn pass(&mut self, organization: &str, person: &str, gate: &Gate) -> Result<Passed, Error> {
+    fn pass(&mut self, organization: &str, person: &BareAddress, gate: &Gate) -> Result<Passed, Error> {
         if self.consent(organization, person)?.version != gate.consent {
             return Ok(Passed::ConsentChanged);
         }
@@ -57,12 +58,11 @@ impl Tables<'_> {
         }
         let name = last_sent(person);
         let key = (organization, name.as_str());
-        let last = self.pace.get(key).map_err(unavailable)?.map(|last| last.value());
-        let until = last.map_or(0, |last| last + gate.cooldown.as_millis() as UnixMs);
-        if until > gate.now {
+        let last = self.pace.get(key).map_err(unavailable)?.map(|last| UnixMs::new(last.value()));
+        if let Some(until) = last.map(|last| last + gate.cooldown).filter(|until| *until > gate.now) {
             return Ok(Passed::CoolingDown { until });
         }
-        self.pace.insert(key, gate.now).map_err(unavailable)?;
+        self.pace.insert(key, gate.now.get()).map_err(unavailable)?;
         Ok(Passed::Yes)
     }
 
@@ -77,7 +77,7 @@ impl Tables<'_> {
         let flow = flow.to_string();
         let key = (organization, id.as_str());
         let before = match due {
-            Some(due) => self.queued.insert(key, due).map_err(unavailable)?,
+            Some(due) => self.queued.insert(key, due.get()).map_err(unavailable)?,
             None => self.queued.remove(key).map_err(unavailable)?,
         };
         let before = before.map(|before| before.value());
@@ -85,31 +85,38 @@ impl Tables<'_> {
             self.queue.remove((organization, flow.as_str(), before, id.as_str())).map_err(unavailable)?;
         }
         if let Some(due) = due {
-            self.queue.insert((organization, flow.as_str(), due, id.as_str()), ()).map_err(unavailable)?;
+            self.queue
+                .insert((organization, flow.as_str(), due.get(), id.as_str()), ())
+                .map_err(unavailable)?;
         }
         Ok(())
     }
 
-    /// Enters a message to `person` in the history, behind the newest one.
+    /// Enters a message in the history, behind the newest one, and among those to `person` if it is known to whom it is.
     pub(super) fn enter(
         &mut self,
         organization: &str,
-        person: &str,
+        person: Option<&BareAddress>,
         message: &MessageRef,
     ) -> Result<(), Error> {
         let newest = self.history.range((organization, 0, 0)..=(organization, u64::MAX, u64::MAX));
         let newest = newest.map_err(unavailable)?.next_back().transpose().map_err(unavailable)?;
         let (ms, seq) = newest.map_or((0, 0), |(key, _)| (key.value().1, key.value().2));
-        let (ms, seq) = if self.now_ms > ms { (self.now_ms, 0) } else { (ms, seq + 1) };
+        let now = self.now.get();
+        let (ms, seq) = if now > ms { (now, 0) } else { (ms, seq + 1) };
         let name = message.to_string();
         self.history.insert((organization, ms, seq), name.as_str()).map_err(unavailable)?;
-        self.history_of.insert((organization, person, ms, seq), name.as_str()).map_err(unavailable)?;
+        if let Some(person) = person {
+            self.history_of
+                .insert((organization, person.as_str(), ms, seq), name.as_str())
+                .map_err(unavailable)?;
+        }
         Ok(())
     }
 
     fn create(&mut self, organization: &str, new: NewOutbound) -> Result<(), Error> {
         let NewOutbound { outbound, state, content, due } = new;
-        self.enter(organization, outbound.to.bare(), &MessageRef::Id(outbound.id))?;
+        self.enter(organization, Some(outbound.to.bare()), &MessageRef::Id(outbound.id))?;
         if !state.is_resolved() {
             self.queue(organization, &outbound.flow(), &outbound.id, Some(due))?;
         }
@@ -226,7 +233,7 @@ impl Outbox for EmbeddedStore {
         self.read(move |transaction| {
             let table = transaction.open_table(QUEUE).map_err(unavailable)?;
             let organization = organization.as_str();
-            let (mut flows, mut from) = (Vec::new(), String::new());
+            let (mut flows, mut from) = (Vec::<Flow>::new(), String::new());
             // The first of each flow tells; then the next flow is sought.
             while let Some(row) =
                 table.range((organization, from.as_str(), 0, "")..).map_err(unavailable)?.next()
@@ -236,8 +243,8 @@ impl Outbox for EmbeddedStore {
                 if of != organization {
                     break;
                 }
-                if due <= now {
-                    flows.push(Flow::from(flow));
+                if due <= now.get() {
+                    flows.push(flow.parse().map_err(|error| Error::Unreadable(format!("a flow: {error}")))?);
                 }
                 from = format!("{flow}\0");
             }
@@ -258,7 +265,8 @@ impl Outbox for EmbeddedStore {
         let (organization, flow) = (organization.clone(), flow.clone());
         self.write(move |tables| {
             let (organization, name) = (organization.as_str(), flow.to_string());
-            let range = (organization, name.as_str(), 0, "")..(organization, name.as_str(), now + 1, "");
+            let range = (organization, name.as_str(), 0, "")
+                ..(organization, name.as_str(), now.get().saturating_add(1), "");
             let due = tables.queue.range(range).map_err(unavailable)?.take(limit.min(OUTBOUNDS_MAX));
             let claimed = due.map(|row| {
                 let (key, _) = row.map_err(unavailable)?;
@@ -286,25 +294,25 @@ impl Outbox for EmbeddedStore {
     async fn history(
         &self,
         organization: &Organization,
-        person: Option<&str>,
+        person: Option<&BareAddress>,
         before: HistoryId,
         limit: usize,
     ) -> Result<Vec<(HistoryId, MessageRef)>, Error> {
-        let (organization, person) = (organization.clone(), person.map(str::to_owned));
+        let (organization, person) = (organization.clone(), person.cloned());
         let limit = limit.min(OUTBOUNDS_MAX);
         let entry = |ms: u64, seq: u64, name: &str| {
             let message =
                 name.parse().map_err(|_| Error::Unreadable(format!("a message's name: {name:?}")))?;
-            Ok((HistoryId { ms, seq, partition: 0 }, message))
+            Ok((HistoryId { ms: UnixMs::new(ms), seq, partition: 0 }, message))
         };
         self.read(move |transaction| {
             let of = organization.as_str();
             // A place in a later partition is behind everything of its instant here.
             let end = if before.partition > 0 { before.seq.saturating_add(1) } else { before.seq };
-            match person.as_deref() {
+            match &person {
                 None => {
                     let table = transaction.open_table(HISTORY).map_err(unavailable)?;
-                    let rows = table.range((of, 0, 0)..(of, before.ms, end)).map_err(unavailable)?;
+                    let rows = table.range((of, 0, 0)..(of, before.ms.get(), end)).map_err(unavailable)?;
                     let rows = rows.rev().take(limit).map(|row| {
                         let (key, name) = row.map_err(unavailable)?;
                         entry(key.value().1, key.value().2, name.value())
@@ -313,7 +321,8 @@ impl Outbox for EmbeddedStore {
                 }
                 Some(person) => {
                     let table = transaction.open_table(HISTORY_OF).map_err(unavailable)?;
-                    let range = (of, person, 0, 0)..(of, person, before.ms, end);
+                    let person = person.as_str();
+                    let range = (of, person, 0, 0)..(of, person, before.ms.get(), end);
                     let rows = table.range(range).map_err(unavailable)?;
                     let rows = rows.rev().take(limit).map(|row| {
                         let (key, name) = row.map_err(unavailable)?;

@@ -2,6 +2,8 @@
 
 use redb::{Database, ReadableTable, Table, TableDefinition, WriteTransaction};
 
+use crate::domain::UnixMs;
+
 /// Names an organization's row.
 type Key = (&'static str, &'static str);
 
@@ -14,19 +16,19 @@ macro_rules! tables {
         pub(super) struct Tables<'txn> {
             $(pub(super) $field: Table<'txn, $key, $value>,)+
             /// The newest entry, committed or not.
-            pub(super) last_event: (u64, u64),
+            pub(super) last_event: (UnixMs, u64),
             /// When the transaction began.
-            pub(super) now_ms: u64,
+            pub(super) now: UnixMs,
         }
 
         impl<'txn> Tables<'txn> {
             /// Opens the tables, and makes those that are not there yet.
             pub(super) fn open(
                 transaction: &'txn WriteTransaction,
-                last_event: (u64, u64),
-                now_ms: u64,
+                last_event: (UnixMs, u64),
+                now: UnixMs,
             ) -> Result<Self, redb::TableError> {
-                Ok(Self { $($field: transaction.open_table($constant)?,)+ last_event, now_ms })
+                Ok(Self { $($field: transaction.open_table($constant)?,)+ last_event, now })
             }
         }
     };
@@ -68,11 +70,11 @@ tables! {
 }
 
 /// Makes sure that the tables exist, and returns the newest entry.
-pub(super) fn prepare(database: &Database) -> Result<(u64, u64), redb::Error> {
+pub(super) fn prepare(database: &Database) -> Result<(UnixMs, u64), redb::Error> {
     let transaction = database.begin_write()?;
     let last = {
-        let events = Tables::open(&transaction, (0, 0), 0)?.events;
-        let mut newest = (0, 0);
+        let events = Tables::open(&transaction, (UnixMs::EPOCH, 0), UnixMs::EPOCH)?.events;
+        let mut newest = (UnixMs::EPOCH, 0);
         // Entries are ordered by organization first, so the newest of each is looked at.
         let mut end: Option<(String, u64, u64)> = None;
         loop {
@@ -84,7 +86,7 @@ pub(super) fn prepare(database: &Database) -> Result<(u64, u64), redb::Error> {
             };
             let Some((key, _)) = before else { break };
             let (organization, ms, seq) = key.value();
-            newest = newest.max((ms, seq));
+            newest = newest.max((UnixMs::new(ms), seq));
             end = Some((organization.to_owned(), ms, seq));
         }
         newest

@@ -13,7 +13,7 @@ impl Tables<'_> {
     /// When `task` is planned for.
     fn planned(&self, organization: &str, task: &Task) -> Result<Option<UnixMs>, Error> {
         let planned = self.planned.get((organization, task.to_string().as_str())).map_err(unavailable)?;
-        Ok(planned.map(|at| at.value()))
+        Ok(planned.map(|at| UnixMs::new(at.value())))
     }
 
     /// Plans `task` for `at`, or for no time, whatever it was planned for.
@@ -26,7 +26,7 @@ impl Tables<'_> {
         let (line, task) = (task.line().as_str(), task.to_string());
         let key = (organization, task.as_str());
         let before = match at {
-            Some(at) => self.planned.insert(key, at).map_err(unavailable)?,
+            Some(at) => self.planned.insert(key, at.get()).map_err(unavailable)?,
             None => self.planned.remove(key).map_err(unavailable)?,
         };
         let before = before.map(|before| before.value());
@@ -34,7 +34,7 @@ impl Tables<'_> {
             self.due.remove((organization, line, before, task.as_str())).map_err(unavailable)?;
         }
         if let Some(at) = at {
-            self.due.insert((organization, line, at, task.as_str()), ()).map_err(unavailable)?;
+            self.due.insert((organization, line, at.get(), task.as_str()), ()).map_err(unavailable)?;
         }
         Ok(())
     }
@@ -48,13 +48,14 @@ impl Tables<'_> {
         limit: usize,
     ) -> Result<Vec<(Task, UnixMs)>, Error> {
         let line = line.as_str();
-        let due =
-            self.due.range((organization, line, 0, "")..(organization, line, now.saturating_add(1), ""));
+        let due = self
+            .due
+            .range((organization, line, 0, "")..(organization, line, now.get().saturating_add(1), ""));
         let due = due.map_err(unavailable)?.take(limit).map(|row| {
             let (key, _) = row.map_err(unavailable)?;
             let (_, _, at, task) = key.value();
             let task = task.parse().map_err(|_| Error::Unreadable(format!("a task: {task:?}")))?;
-            Ok((task, at))
+            Ok((task, UnixMs::new(at)))
         });
         let claimed: Vec<(Task, UnixMs)> = due.collect::<Result<_, Error>>()?;
         for (task, _) in &claimed {

@@ -4,7 +4,7 @@ use redb::Database;
 use tokio::sync::{mpsc, watch};
 
 use super::{Error, tables::Tables, unavailable};
-use crate::clock::Clock;
+use crate::{clock::Clock, domain::UnixMs};
 
 /// Writes that share one commit at the most, so that the first of them does not wait long.
 const BATCH_MAX: usize = 512;
@@ -17,7 +17,7 @@ pub(super) type Respond = Box<dyn FnOnce(Result<(), Error>) + Send>;
 pub(super) fn write_loop(
     database: &Database,
     mut queue: mpsc::Receiver<Job>,
-    announce: &watch::Sender<(u64, u64)>,
+    announce: &watch::Sender<(UnixMs, u64)>,
     clock: &dyn Clock,
 ) {
     let mut responds = Vec::with_capacity(BATCH_MAX);
@@ -47,10 +47,10 @@ fn write_batch(
     database: &Database,
     first: Job,
     queue: &mut mpsc::Receiver<Job>,
-    last_event: (u64, u64),
+    last_event: (UnixMs, u64),
     clock: &dyn Clock,
     responds: &mut Vec<Respond>,
-) -> Result<(u64, u64), Error> {
+) -> Result<(UnixMs, u64), Error> {
     let transaction = database.begin_write().map_err(unavailable)?;
     let last = {
         let mut tables = Tables::open(&transaction, last_event, clock.now_ms()).map_err(unavailable)?;

@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
 
-use super::{RedisStore, counts::counts_end, read, scripts, unlisted};
+use super::{RedisStore, counts::counts_end, read, scripts, stream, unlisted};
 use crate::{
     domain::{
-        Event, Organization, Stream, UnixMs,
+        Organization, Stream, UnixMs,
         consent::{Answer, ConsentChange},
         event::InboundEntry,
         stats::{Counter, Unit},
@@ -15,6 +15,7 @@ use crate::{
         ConsentUpdate, ConsentVersion, Consents, Error, InboundRecorded, KnownConsent, PAGE_MAX, decode,
         encode,
     },
+    twilio::BareAddress,
 };
 
 impl RedisStore {
@@ -22,7 +23,7 @@ impl RedisStore {
     fn consent_keys(
         &self,
         organization: &Organization,
-        person: &str,
+        person: &BareAddress,
         at: UnixMs,
     ) -> [(&'static str, String); 6] {
         let partition = self.keys.partition(person);
@@ -41,9 +42,9 @@ impl RedisStore {
 fn consent_arguments(update: Option<&ConsentUpdate>) -> [(&'static str, String); 7] {
     let text = |of: fn(&ConsentUpdate) -> Option<String>| update.and_then(of).unwrap_or_default();
     [
-        ("decided_on", text(|update| Some(update.expected.0.clone()))),
+        ("decided_on", text(|update| update.expected.0.clone())),
         ("after", text(|update| Some(encode(&update.consent)))),
-        ("person", text(|update| Some(update.entry.phone.clone()))),
+        ("person", text(|update| Some(update.entry.phone.clone().into()))),
         ("change", text(|update| update.change().map(|change| encode(&change)))),
         ("counter", text(|update| Counter::of_consent(&update.entry).map(|counter| counter.name()))),
         ("minute_ends", text(|update| Some(counts_end(Unit::Minute, update.entry.at)))),
@@ -52,9 +53,8 @@ fn consent_arguments(update: Option<&ConsentUpdate>) -> [(&'static str, String);
 }
 
 /// An entry's names and values in turn, as XADD takes them; the script calls each of them `argument`.
-fn entry_arguments(argument: &'static str, event: &Event) -> Vec<(&'static str, String)> {
-    let texts = event.fields().into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
-    texts.map(|text| (argument, text)).collect()
+fn entry_arguments(argument: &'static str, fields: Vec<String>) -> Vec<(&'static str, String)> {
+    fields.into_iter().map(|text| (argument, text)).collect()
 }
 
 #[async_trait]
@@ -73,14 +73,14 @@ impl Consents for RedisStore {
             ("inbound", self.keys.stream(organization, self.keys.partition(&person), Stream::Inbound)),
         ];
         keys.extend(self.consent_keys(organization, &person, at));
-        let inbound_entry = entry_arguments("inbound_entry", &Event::Inbound(entry));
+        let inbound_entry = entry_arguments("inbound_entry", stream::inbound_fields(&entry));
         let mut arguments =
             vec![("answer", encode(&answer)), ("changes_consent", u8::from(consent.is_some()).to_string())];
         arguments.extend(consent_arguments(consent.as_ref()));
         arguments.push(("inbound_length", inbound_entry.len().to_string()));
         arguments.extend(inbound_entry);
         if let Some(update) = consent {
-            arguments.extend(entry_arguments("consents_entry", &Event::Consent(update.entry)));
+            arguments.extend(entry_arguments("consents_entry", stream::consent_fields(&update.entry)));
         }
         let words: Vec<String> = read(self.write(&scripts::RECORD_INBOUND, &keys, &arguments).await?)?;
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -97,7 +97,7 @@ impl Consents for RedisStore {
     async fn consents(
         &self,
         organization: &Organization,
-        persons: &[&str],
+        persons: &[&BareAddress],
     ) -> Result<Vec<KnownConsent>, Error> {
         let consents = persons.iter().take(PAGE_MAX).map(|person| async move {
             let mut command = redis::cmd("GET");
@@ -110,7 +110,7 @@ impl Consents for RedisStore {
     async fn consent_changes(
         &self,
         organization: &Organization,
-        person: &str,
+        person: &BareAddress,
         skip: usize,
         limit: usize,
     ) -> Result<Vec<ConsentChange>, Error> {
@@ -127,11 +127,14 @@ impl Consents for RedisStore {
     async fn persons(
         &self,
         organization: &Organization,
-        after: &str,
+        after: Option<&BareAddress>,
         limit: usize,
-    ) -> Result<Vec<String>, Error> {
+    ) -> Result<Vec<BareAddress>, Error> {
         let keys = |partition| self.keys.persons(organization, partition);
-        self.names(keys, after, limit.min(PAGE_MAX)).await
+        let names = self.names(keys, after.map(BareAddress::as_str), limit.min(PAGE_MAX)).await?;
+        let person =
+            |name: String| name.try_into().map_err(|error| Error::Unreadable(format!("a person: {error}")));
+        names.into_iter().map(person).collect()
     }
 
     async fn change_consent(
@@ -141,7 +144,7 @@ impl Consents for RedisStore {
     ) -> Result<bool, Error> {
         let keys = self.consent_keys(organization, &update.entry.phone, update.entry.at);
         let mut arguments = consent_arguments(Some(&update)).to_vec();
-        arguments.extend(entry_arguments("entry", &Event::Consent(update.entry)));
+        arguments.extend(entry_arguments("entry", stream::consent_fields(&update.entry)));
         read(self.write(&scripts::CHANGE_CONSENT, &keys, &arguments).await?)
     }
 }

@@ -8,7 +8,7 @@ use futures_util::{StreamExt, TryStreamExt, future::try_join_all};
 use super::{RedisStore, read, scripts};
 use crate::{
     domain::{
-        Organization, UnixMs,
+        Organization, Sender, UnixMs,
         stats::{self, Counter, Unit},
     },
     store::{Counts, Error},
@@ -34,7 +34,7 @@ impl RedisStore {
 
 /// When the counts end that are made at `at`: milliseconds since 1970.
 pub(super) fn counts_end(unit: Unit, at: UnixMs) -> String {
-    (unit.start(at) + unit.kept_ms()).to_string()
+    (unit.start(at) + unit.kept()).to_string()
 }
 
 #[async_trait]
@@ -46,8 +46,7 @@ impl Counts for RedisStore {
         from: UnixMs,
         until: UnixMs,
     ) -> Result<Vec<(UnixMs, stats::Counts)>, Error> {
-        let first = from.div_ceil(unit.ms()) * unit.ms();
-        let times = (first..until).step_by(unit.ms() as usize).map(|start| async move {
+        let times = from.ceil(unit.length()).steps(unit.length(), until).map(|start| async move {
             let partitions = self.keys.partition_numbers().map(|partition| {
                 let mut command = redis::cmd("HGETALL");
                 command.arg(self.keys.counts(organization, partition, unit, start));
@@ -88,17 +87,17 @@ impl Counts for RedisStore {
     async fn reserve_pace(
         &self,
         organization: &Organization,
-        sender: &str,
+        sender: &Sender,
         now: UnixMs,
         cost: Duration,
     ) -> Result<UnixMs, Error> {
         let keys = [("pace", self.keys.pace(organization, sender))];
         let arguments = [
-            ("now", (now * 1_000).to_string()),
+            ("now", (now.get() * 1_000).to_string()),
             ("cost", cost.as_micros().to_string()),
             ("keep", PACE_KEPT.as_millis().to_string()),
         ];
         let start: u64 = read(self.write(&scripts::RESERVE_PACE, &keys, &arguments).await?)?;
-        Ok(start / 1_000)
+        Ok(UnixMs::EPOCH + Duration::from_micros(start))
     }
 }

@@ -12,12 +12,13 @@ use super::{
 };
 use crate::{
     domain::{
-        Delivery, Event, EventId, HistoryId, MessageId, Organization, StatusChange, Stream, TaskLine,
+        BatchId, Delivery, Event, EventId, HistoryId, MessageId, Organization, StatusChange, Stream,
+        TaskLine,
         delivery::{self, Recorded},
         stats::{self, Counter, Unit},
     },
     store::{Deliveries, Error, Message, PAGE_MAX, StatusRecorded},
-    twilio::MessageSid,
+    twilio::{BareAddress, MessageSid},
 };
 
 impl RedisStore {
@@ -25,14 +26,15 @@ impl RedisStore {
     async fn enter_for_person(
         &self,
         organization: &Organization,
+        person: &BareAddress,
         change: &StatusChange,
     ) -> Result<(), Error> {
         // The place is not that in the whole history: the digits of the SID stand for the sequence.
         let sid = change.sid.as_str();
         let place = HistoryId { ms: change.at, seq: u64::from(crc(sid)), partition: 0 };
         let mut command = redis::cmd("ZADD");
-        command.arg(self.keys.history_of(organization, &change.to)).arg(0);
-        command.arg(format!("{}:{}{sid}", history_name(&change.to), place_text(place)));
+        command.arg(self.keys.history_of(organization, person)).arg(0);
+        command.arg(format!("{}:{}{sid}", history_name(person), place_text(place)));
         self.get::<Value>(&command).await.map(drop)
     }
 }
@@ -58,8 +60,9 @@ impl Deliveries for RedisStore {
             ("minute_counts", self.counts_key(organization, partition, Unit::Minute, change.at)),
             ("hour_counts", self.counts_key(organization, partition, Unit::Hour, change.at)),
         ];
-        if self.keys.partition(&change.to) == partition {
-            keys.push(("recipients", self.keys.history_of(organization, &change.to)));
+        let to = change.to.as_ref();
+        if let Some(to) = to.filter(|to| self.keys.partition(to) == partition) {
+            keys.push(("recipients", self.keys.history_of(organization, to)));
         }
         let unknown = serde_urlencoded::to_string(&change.raw)
             .map_err(|error| Error::Unreadable(format!("unknown parameters: {error}")))?;
@@ -82,10 +85,10 @@ impl Deliveries for RedisStore {
             ("unknown", &unknown),
             ("status", change.status.as_str()),
             ("channel", change.channel.as_str()),
-            ("to", &change.to),
-            ("from", &change.from),
+            ("to", to.map_or("", BareAddress::as_str)),
+            ("from", change.from.as_ref().map_or("", BareAddress::as_str)),
             ("error_code", &error_code),
-            ("batch", change.batch.as_deref().unwrap_or_default()),
+            ("batch", change.batch.as_ref().map_or("", BatchId::as_str)),
             ("source", change.source.as_str()),
             ("at", &at),
             ("ask_at", &ask_at),
@@ -93,7 +96,7 @@ impl Deliveries for RedisStore {
             ("minute_ends", &minute_ends),
             ("hour_ends", &hour_ends),
             ("latency", latency),
-            ("recipient", history_name(&change.to)),
+            ("recipient", to.map_or("", history_name)),
         ];
         arguments.extend(counters.iter().map(|counter| ("counters", counter.as_str())));
         let words: Vec<String> = read(self.write(&scripts::RECORD_STATUS, &keys, &arguments).await?)?;
@@ -104,8 +107,8 @@ impl Deliveries for RedisStore {
             Some(&"duplicate") => Recorded::Duplicate,
             _ => return Err(unlisted(&words)),
         };
-        if words.contains(&"recipient_elsewhere") {
-            self.enter_for_person(organization, &change).await?;
+        if let Some(to) = to.filter(|_| words.contains(&"recipient_elsewhere")) {
+            self.enter_for_person(organization, to, &change).await?;
         }
         Ok(StatusRecorded { recorded, learned_id: words.contains(&"learned_id") })
     }

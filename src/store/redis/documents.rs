@@ -105,7 +105,7 @@ impl Documents for RedisStore {
         &self,
         organization: &Organization,
         kind: Kind,
-        after: &str,
+        after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, String)>, Error> {
         let keys = |partition| self.keys.documents(organization, partition, kind);

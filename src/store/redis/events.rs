@@ -8,7 +8,7 @@ use redis::Value;
 
 use super::{RedisStore, connection::Server, stream, unavailable};
 use crate::{
-    domain::{Event, EventId, Organization, Stream},
+    domain::{Event, EventId, Organization, Stream, UnixMs},
     store::{EVENTS_PAGE_MAX, Error, Events},
 };
 
@@ -55,7 +55,7 @@ impl RedisStore {
 
     /// Reads the three streams of every partition behind `after`, up to the present millisecond.
     async fn page(&self, organization: &Organization, after: EventId, limit: usize) -> Result<Page, Error> {
-        let horizon = self.horizon_ms().await?;
+        let horizon = self.horizon().await?;
         let places = self
             .keys
             .partition_numbers()
@@ -114,12 +114,12 @@ impl RedisStore {
     }
 
     /// Entries of this millisecond and later ones may still be preceded by another.
-    async fn horizon_ms(&self) -> Result<u64, Error> {
+    async fn horizon(&self) -> Result<UnixMs, Error> {
         let (seconds, microseconds): (u64, u64) = self.get(&redis::cmd("TIME")).await?;
-        let now_ms = seconds * 1_000 + microseconds / 1_000;
+        let now = UnixMs::EPOCH + Duration::from_secs(seconds) + Duration::from_micros(microseconds);
         Ok(match self.server {
-            Server::Single(_) => now_ms,
-            Server::Cluster(_) => now_ms.saturating_sub(CLUSTER_CLOCK_SKEW_MAX.as_millis() as u64),
+            Server::Single(_) => now,
+            Server::Cluster(_) => now - CLUSTER_CLOCK_SKEW_MAX,
         })
     }
 }
@@ -187,7 +187,7 @@ impl Events for RedisStore {
                 // XREAD takes what is behind an id; an entry of the same instant in a later stream is not.
                 ids.push(match here > after {
                     true if after.seq > 0 => format!("{}-{}", after.ms, after.seq - 1),
-                    true => format!("{}-{}", after.ms.saturating_sub(1), u64::MAX),
+                    true => format!("{}-{}", after.ms - Duration::from_millis(1), u64::MAX),
                     false => format!("{}-{}", after.ms, after.seq),
                 });
             }

@@ -40,9 +40,9 @@
 //! histories for the same reason, by a digest of the number.
 
 use crate::{
-    domain::{Flow, MessageId, Organization, Stream, Task, TaskLine, UnixMs, stats::Unit},
+    domain::{Flow, MessageId, Organization, Sender, Stream, Task, TaskLine, UnixMs, stats::Unit},
     store::Kind,
-    twilio::MessageSid,
+    twilio::{BareAddress, MessageSid},
 };
 
 /// The keys of one store.
@@ -114,7 +114,12 @@ impl Keys {
         self.key(organization, partition, &format!("msg:{}", sid[sid.len() - 3..].to_ascii_lowercase()))
     }
 
-    pub(super) fn received(&self, organization: &Organization, person: &str, sid: &MessageSid) -> String {
+    pub(super) fn received(
+        &self,
+        organization: &Organization,
+        person: &BareAddress,
+        sid: &MessageSid,
+    ) -> String {
         self.key(organization, self.partition(person), &format!("received:{sid}"))
     }
 
@@ -125,14 +130,14 @@ impl Keys {
     }
 
     /// Which messages `person` was sent. Many recipients share a key: one for each would take more than what is in it.
-    pub(super) fn history_of(&self, organization: &Organization, person: &str) -> String {
+    pub(super) fn history_of(&self, organization: &Organization, person: &BareAddress) -> String {
         let bucket = crc16::State::<crc16::XMODEM>::calculate(person.as_bytes()) >> HISTORY_BUCKET_SHIFT;
         self.key(organization, self.partition(person), &format!("history:{bucket:03x}"))
     }
 
     /// A key of `person`: `kind` is `consent`, `changes` or `last`.
-    pub(super) fn of_person(&self, organization: &Organization, kind: &str, person: &str) -> String {
-        self.key(organization, self.partition(person), &format!("{kind}:{person}"))
+    pub(super) fn of_person(&self, organization: &Organization, kind: &str, person: &BareAddress) -> String {
+        self.key(organization, self.partition(person), &format!("{kind}:{}", person.as_str()))
     }
 
     pub(super) fn persons(&self, organization: &Organization, partition: Partition) -> String {
@@ -151,8 +156,9 @@ impl Keys {
         self.key(organization, partition, &format!("queue:{flow}"))
     }
 
-    pub(super) fn pace(&self, organization: &Organization, sender: &str) -> String {
-        self.key(organization, self.partition(sender), &format!("pace:{sender}"))
+    pub(super) fn pace(&self, organization: &Organization, sender: &Sender) -> String {
+        let sender = sender.to_twilio();
+        self.key(organization, self.partition(&sender), &format!("pace:{sender}"))
     }
 
     /// The counts of the time that begins at `start`.
@@ -167,7 +173,11 @@ impl Keys {
             Unit::Minute => 'm',
             Unit::Hour => 'h',
         };
-        self.key(organization, partition, &format!("count:{letter}{}", start / unit.ms()))
+        self.key(
+            organization,
+            partition,
+            &format!("count:{letter}{}", start.as_secs() / unit.length().as_secs()),
+        )
     }
 
     pub(super) fn document(&self, organization: &Organization, kind: Kind, name: &str) -> String {

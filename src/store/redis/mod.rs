@@ -37,7 +37,7 @@ use self::{
     scripts::Script,
 };
 use super::{Error, Store};
-use crate::domain::message_id::PARTITIONS_MAX;
+use crate::{domain::message_id::PARTITIONS_MAX, twilio::BareAddress};
 
 /// How long replicas may take to hold a write.
 const REPLICAS_TIME_MAX: Duration = Duration::from_secs(1);
@@ -168,15 +168,15 @@ impl RedisStore {
         read(self.connection()?.send(command).await.map_err(unavailable)?)
     }
 
-    /// The first `limit` members behind `after` of sorted sets, one in each partition, whose members are in the order of
+    /// The first `limit` members behind `after`, or from the beginning, of sorted sets, one in each partition, whose members are in the order of
     /// their text.
     async fn names(
         &self,
         key: impl Fn(u16) -> String,
-        after: &str,
+        after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<String>, Error> {
-        let after = if after.is_empty() { "-".to_owned() } else { format!("({after}") };
+        let after = after.map_or_else(|| "-".to_owned(), |after| format!("({after}"));
         let partitions = self.keys.partition_numbers().map(|partition| {
             let mut command = redis::cmd("ZRANGEBYLEX");
             command.arg(key(partition)).arg(&after).arg("+").arg("LIMIT").arg(0).arg(limit);
@@ -193,7 +193,7 @@ impl RedisStore {
 
 #[async_trait]
 impl Store for RedisStore {
-    fn partition(&self, person: &str) -> u16 {
+    fn partition(&self, person: &BareAddress) -> u16 {
         self.keys.partition(person)
     }
 

@@ -11,6 +11,7 @@ use crate::{
     store::{
         Error, Gate, NewOutbound, Outbox, Passed, Step, StoredOutbound, decode, encode, outbox::OUTBOUNDS_MAX,
     },
+    twilio::BareAddress,
 };
 
 /// The lowest rank of a state in which nothing is left to be done.
@@ -50,9 +51,11 @@ impl RedisStore {
             ("recipients", self.keys.history_of(organization, person)),
         ];
         let (decided_on, now, cooldown) = match gate {
-            Some(gate) => {
-                (gate.consent.0.clone(), gate.now.to_string(), gate.cooldown.as_millis().to_string())
-            }
+            Some(gate) => (
+                gate.consent.0.clone().unwrap_or_default(),
+                gate.now.to_string(),
+                gate.cooldown.as_millis().to_string(),
+            ),
             None => Default::default(),
         };
         let arguments = [
@@ -86,20 +89,20 @@ impl RedisStore {
 }
 
 /// A recipient in the history of recipients, where each byte is there once for every message.
-pub(super) fn history_name(person: &str) -> &str {
-    person.strip_prefix('+').unwrap_or(person)
+pub(super) fn history_name(person: &BareAddress) -> &str {
+    person.strip_prefix('+').unwrap_or(person.as_str())
 }
 
 /// A place among a recipient's messages: texts are ordered as the places are.
 pub(super) fn place_text(place: HistoryId) -> String {
-    format!("{:011x}{:05x}:", place.ms, place.seq)
+    format!("{:011x}{:05x}:", place.ms.get(), place.seq)
 }
 
 /// Reads what stands in a recipient's history.
 fn entry_of_person(member: &str, person: &str, partition: u16) -> Option<(HistoryId, MessageRef)> {
     let (place, message) = member.strip_prefix(person)?.strip_prefix(':')?.split_once(':')?;
     let (ms, seq) = place.split_at_checked(11)?;
-    let ms = UnixMs::from_str_radix(ms, 16).ok()?;
+    let ms = UnixMs::new(u64::from_str_radix(ms, 16).ok()?);
     let seq = u64::from_str_radix(seq, 16).ok()?;
     Some((HistoryId { ms, seq, partition }, message.parse().ok()?))
 }
@@ -174,9 +177,10 @@ impl Outbox for RedisStore {
             command.arg(self.keys.flows(organization, partition));
             let names: Vec<String> = self.get(&command).await?;
             let due = names.into_iter().map(|name| async move {
-                let flow = Flow::from(name.as_str());
+                let flow: Flow =
+                    name.parse().map_err(|error| Error::Unreadable(format!("a flow: {error}")))?;
                 let mut command = redis::cmd("ZRANGEBYSCORE");
-                command.arg(self.keys.queue(organization, partition, &flow)).arg("-inf").arg(now);
+                command.arg(self.keys.queue(organization, partition, &flow)).arg("-inf").arg(now.get());
                 command.arg("LIMIT").arg(0).arg(1);
                 let due: Vec<String> = self.get(&command).await?;
                 Ok::<_, Error>((!due.is_empty()).then_some(flow))
@@ -236,12 +240,12 @@ impl Outbox for RedisStore {
     async fn history(
         &self,
         organization: &Organization,
-        person: Option<&str>,
+        person: Option<&BareAddress>,
         before: HistoryId,
         limit: usize,
     ) -> Result<Vec<(HistoryId, MessageRef)>, Error> {
         let limit = limit.min(OUTBOUNDS_MAX);
-        if before == HistoryId::at(0) {
+        if before == HistoryId::at(UnixMs::EPOCH) {
             return Ok(Vec::new());
         }
         if let Some(person) = person {

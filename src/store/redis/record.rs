@@ -8,8 +8,10 @@
 //!
 //! `lua/record_status.lua` writes this form; here it is read.
 
+use std::time::Duration;
+
 use crate::{
-    domain::{Delivery, delivery::Seen},
+    domain::{Delivery, UnixMs, delivery::Seen},
     store::Error,
     twilio::MessageStatus,
 };
@@ -63,7 +65,8 @@ fn read(record: &str) -> Option<Delivery> {
     for part in parts {
         let (token, entry) = part.rsplit_once('@')?;
         let (ms, seq) = entry.split_once('-').unwrap_or((entry, "0"));
-        let ms = u64::from_str_radix(ms, 16).ok()? + seen.first().map_or(0, |first| first.entry.0);
+        let behind = Duration::from_millis(u64::from_str_radix(ms, 16).ok()?);
+        let ms = seen.first().map_or(UnixMs::EPOCH, |first| first.entry.0) + behind;
         let (status, error) = match token.split_once(ERROR) {
             Some((status, error)) => (status, Some(error.parse().ok()?)),
             None => (token, None),
@@ -87,8 +90,11 @@ mod tests {
             parse("6;delivered;0000000000000abc;q@19ab8d12345;s@3e8-1f;u!30003@3e9;=moon@3e9-1;").unwrap();
         assert_eq!(delivery.status, Some(MessageStatus::Delivered));
         assert_eq!(delivery.id.unwrap().as_str(), "0000000000000abc");
-        let seen: Vec<_> =
-            delivery.seen.iter().map(|seen| (seen.status.as_str(), seen.error_code, seen.entry)).collect();
+        let seen: Vec<_> = delivery
+            .seen
+            .iter()
+            .map(|seen| (seen.status.as_str(), seen.error_code, (seen.entry.0.get(), seen.entry.1)))
+            .collect();
         assert_eq!(
             seen,
             [

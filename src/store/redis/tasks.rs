@@ -23,7 +23,7 @@ impl RedisStore {
             [("now", now.to_string()), ("taken_until", until.to_string()), ("limit", limit.to_string())];
         let due: Vec<(String, f64)> =
             read(self.write(&scripts::CLAIM, &[("queue", queue)], &arguments).await?)?;
-        Ok(due.into_iter().map(|(what, at)| (what, at as UnixMs)).collect())
+        Ok(due.into_iter().map(|(what, at)| (what, UnixMs::new(at as u64))).collect())
     }
 }
 
@@ -32,7 +32,7 @@ impl Tasks for RedisStore {
     async fn schedule(&self, organization: &Organization, task: &Task, at: UnixMs) -> Result<(), Error> {
         let mut command = redis::cmd("ZADD");
         command.arg(self.keys.tasks(organization, self.keys.partition_of_task(task), task.line()));
-        command.arg("NX").arg(at).arg(task.to_string());
+        command.arg("NX").arg(at.get()).arg(task.to_string());
         self.get::<Value>(&command).await.map(drop)
     }
 
@@ -67,7 +67,7 @@ impl Tasks for RedisStore {
     ) -> Result<(), Error> {
         let key = self.keys.tasks(organization, self.keys.partition_of_task(task), task.line());
         let command = match at {
-            Some(at) => redis::cmd("ZADD").arg(key).arg("XX").arg(at).arg(task.to_string()).to_owned(),
+            Some(at) => redis::cmd("ZADD").arg(key).arg("XX").arg(at.get()).arg(task.to_string()).to_owned(),
             None => redis::cmd("ZREM").arg(key).arg(task.to_string()).to_owned(),
         };
         self.get::<Value>(&command).await.map(drop)

@@ -313,8 +313,12 @@ async fn a_person_is_left_alone_for_the_cooldown(on: On) {
     assert_eq!(answer(world.service.post(Role::Sender, "/api/sms/send", &body)).await.0, 201);
     let arrived = async || (world.accepted_for(&person(1)) == 3).then_some(());
     eventually("the held one leaves", arrived).await;
-    let of_person: Vec<_> =
-        world.twilio.messages().into_iter().filter(|message| message.to.bare() == person(1)).collect();
+    let of_person: Vec<_> = world
+        .twilio
+        .messages()
+        .into_iter()
+        .filter(|message| message.to.bare().as_str() == person(1))
+        .collect();
     assert_eq!(of_person[2].body, "two");
     let apart = of_person[2].date_created.duration_since(of_person[0].date_created);
     assert!(apart.as_millis() >= 1_900, "{apart}");

@@ -5,7 +5,7 @@ use std::{os::unix::fs::PermissionsExt, sync::Arc};
 use async_trait::async_trait;
 use textledger::{
     clock::{ManualClock, SystemClock},
-    domain::{EventId, Organization},
+    domain::{EventId, Organization, UnixMs},
     store::{
         Deliveries as _, Events as _, Store,
         embedded::{EmbeddedStore, FILE_NAME, OpenError},
@@ -48,18 +48,18 @@ fn the_file_is_its_owners_alone() {
 #[tokio::test]
 async fn a_clock_that_is_set_back_does_not_set_the_events_back() {
     let folder = tempfile::tempdir().unwrap();
-    let clock = Arc::new(ManualClock::new(1_000));
+    let clock = Arc::new(ManualClock::new(UnixMs::new(1_000)));
     let organization = Organization::default();
     let store = EmbeddedStore::open(folder.path(), clock.clone()).unwrap();
     store.record_status(&organization, status("a", "queued")).await.unwrap();
-    clock.set(500);
+    clock.set(UnixMs::new(500));
     store.record_status(&organization, status("a", "sent")).await.unwrap();
     drop(store);
     let store = EmbeddedStore::open(folder.path(), clock.clone()).unwrap();
     store.record_status(&organization, status("a", "delivered")).await.unwrap();
-    clock.set(2_000);
+    clock.set(UnixMs::new(2_000));
     store.record_status(&organization, status("a", "read")).await.unwrap();
     let events = store.events(&organization, EventId::START, 10).await.unwrap();
-    let places: Vec<_> = events.iter().map(|(id, _)| (id.ms, id.seq)).collect();
+    let places: Vec<_> = events.iter().map(|(id, _)| (id.ms.get(), id.seq)).collect();
     assert_eq!(places, [(1_000, 0), (1_000, 1), (1_000, 2), (2_000, 0)]);
 }

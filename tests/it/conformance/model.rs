@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use textledger::{
     domain::{
-        Consent, Event, EventId, MessageId, Organization, Outbound, OutboundState, StatusChange,
+        Consent, Event, EventId, MessageId, Organization, Outbound, OutboundState, StatusChange, UnixMs,
         consent::{Answer, ConsentChannel, ConsentEntry, ConsentSource, ConsentState},
         delivery::Recorded,
         event::InboundEntry,
@@ -14,7 +14,7 @@ use textledger::{
     twilio::{Address, Channel},
 };
 
-use super::suite::{Harness, being_sent, sid, status};
+use super::suite::{Harness, bare, being_sent, sid, status};
 
 /// Statuses in the order of the contract: a later one moves a message, one on the same line does not.
 const RANKS: [&[&str]; 7] = [
@@ -139,10 +139,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let person = 0..PEOPLE.len();
     let state = prop::sample::select(vec![ConsentState::OptedIn, ConsentState::OptedOut]);
     let became = prop::sample::select(vec![
-        OutboundState::Sending { since: 2, tries: 1 },
-        OutboundState::Unknown { since: 1, tries: 1, searches: 0 },
-        OutboundState::Canceled { at: 3 },
-        OutboundState::Accepted { at: 4, message_sid: sid("9") },
+        OutboundState::Sending { since: UnixMs::new(2), tries: 1 },
+        OutboundState::Unknown { since: UnixMs::new(1), tries: 1, searches: 0 },
+        OutboundState::Canceled { at: UnixMs::new(3) },
+        OutboundState::Accepted { at: UnixMs::new(4), message_sid: sid("9") },
     ]);
     let late = prop::bool::weighted(0.3);
     let step = prop_oneof![
@@ -177,14 +177,14 @@ pub async fn random_histories_of_consent_agree_with_the_model(harness: &dyn Harn
         let mut people = People::default();
         let mut first = Vec::new();
         for person in PEOPLE {
-            first.push(store.consent(&organization, person).await.unwrap());
+            first.push(store.consent(&organization, &bare(person)).await.unwrap());
         }
         for (at, step) in history.iter().enumerate() {
             take(&store, &organization, &mut people, &first, step).await;
             let entries = store.events(&organization, EventId::START, 1_000).await.unwrap().len();
             assert_eq!(entries, people.entries, "after step {at} of {history:?}");
             for (person, state) in PEOPLE.iter().zip(people.states) {
-                let known = store.consent(&organization, person).await.unwrap();
+                let known = store.consent(&organization, &bare(person)).await.unwrap();
                 assert_eq!(known.consent.sms.state, state, "{person} after step {at} of {history:?}");
             }
         }
@@ -199,7 +199,11 @@ async fn take(
     step: &Step,
 ) {
     let known = async |person: usize, late: bool| {
-        if late { first[person].clone() } else { store.consent(organization, PEOPLE[person]).await.unwrap() }
+        if late {
+            first[person].clone()
+        } else {
+            store.consent(organization, &bare(PEOPLE[person])).await.unwrap()
+        }
     };
     // Consent that was never asked for is the same whenever it is read; every change makes another version of it.
     let is_current =
@@ -212,12 +216,12 @@ async fn take(
             let entry = InboundEntry {
                 sid: sid(&format!("{person}{message}")),
                 channel: Channel::Sms,
-                from: PEOPLE[person].to_owned(),
-                to: "+15005550006".to_owned(),
+                from: bare(PEOPLE[person]),
+                to: bare("+15005550006"),
                 body_length: 1,
-                keyword: String::new(),
+                keyword: None,
                 media: 0,
-                at: 1,
+                at: UnixMs::new(1),
             };
             let expected = match (people.answers.get(&(person, message)), asks) {
                 (Some(answer), _) => InboundRecorded::Duplicate(*answer),
@@ -245,7 +249,7 @@ async fn take(
         Step::Send { person, number, late } => {
             let version = known(person, late).await.version;
             let new = being_sent(&outbound(store, person, number));
-            let gate = Gate { consent: version, cooldown: Duration::ZERO, now: 1 };
+            let gate = Gate { consent: version, cooldown: Duration::ZERO, now: UnixMs::new(1) };
             let created = store.create_outbound(organization, &new, Some(&gate)).await.unwrap();
             let free = !people.sends.contains_key(&(person, number));
             let expected = match (free, is_current(people, person, late)) {
@@ -279,14 +283,14 @@ async fn take(
 fn update(person: usize, basis: &KnownConsent, to: ConsentState, number: usize) -> ConsentUpdate {
     let mut consent = Consent::default();
     consent.sms.state = to;
-    consent.sms.at = Some(number as u64);
+    consent.sms.at = Some(UnixMs::new(number as u64));
     let entry = ConsentEntry {
-        phone: PEOPLE[person].to_owned(),
+        phone: bare(PEOPLE[person]),
         channel: ConsentChannel::Sms,
         state: to,
         source: ConsentSource::Keyword,
         sid: None,
-        at: 1,
+        at: UnixMs::new(1),
     };
     ConsentUpdate { expected: basis.version.clone(), consent, entry, evidence: None, actor: None }
 }
@@ -294,7 +298,7 @@ fn update(person: usize, basis: &KnownConsent, to: ConsentState, number: usize) 
 fn outbound(store: &Arc<dyn Store>, person: usize, number: u8) -> Outbound {
     let id = u128::from(number) << 8 | person as u128;
     Outbound {
-        id: MessageId::new(store.partition(PEOPLE[person]), id),
+        id: MessageId::new(store.partition(&bare(PEOPLE[person])), id),
         to: Address::new(Channel::Sms, PEOPLE[person]).unwrap(),
         from: None,
         messaging_service_sid: None,
@@ -306,6 +310,6 @@ fn outbound(store: &Arc<dyn Store>, person: usize, number: u8) -> Outbound {
         batch: None,
         status_callback: None,
         fallback: None,
-        created_at: 1,
+        created_at: UnixMs::new(1),
     }
 }

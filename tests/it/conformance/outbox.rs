@@ -5,7 +5,8 @@ use std::{collections::HashSet, time::Duration};
 use textledger::{
     clock::{Clock, SystemClock},
     domain::{
-        Flow, HistoryId, Hold, MessageId, MessageRef, Organization, Outbound, OutboundState, StatusChange,
+        Flow, HistoryId, Hold, MessageId, MessageRef, Organization, Outbound, OutboundState, Sender,
+        StatusChange, UnixMs,
         consent::{ConsentChannel, ConsentState},
         stats::{Counter, Counts, Unit},
     },
@@ -14,21 +15,21 @@ use textledger::{
 };
 use tokio::task::JoinSet;
 
-use super::suite::{AT, Harness, PERSON, being_sent, opt_out, organization, outbound, sid, status};
+use super::suite::{AT, Harness, PERSON, bare, being_sent, ms, opt_out, organization, outbound, sid, status};
 
 /// `outbound`, which waits until `until`.
-fn that_waits(outbound: Outbound, until: u64) -> NewOutbound {
+fn that_waits(outbound: Outbound, until: UnixMs) -> NewOutbound {
     let state = OutboundState::Waiting { until, reason: Hold::Turn, tries: 0 };
     NewOutbound { outbound, state, content: Some("sealed".to_owned()), due: until }
 }
 
-fn gate(consent: ConsentVersion, cooldown_s: u64, now: u64) -> Gate {
+fn gate(consent: ConsentVersion, cooldown_s: u64, now: UnixMs) -> Gate {
     Gate { consent, cooldown: Duration::from_secs(cooldown_s), now }
 }
 
 fn to(store: &dyn Store, person: &str, number: u128) -> Outbound {
     Outbound {
-        id: MessageId::new(store.partition(person), number),
+        id: MessageId::new(store.partition(&bare(person)), number),
         to: Address::parse(person).unwrap(),
         ..outbound(store, number)
     }
@@ -37,7 +38,7 @@ fn to(store: &dyn Store, person: &str, number: u128) -> Outbound {
 pub async fn a_gate_asks_for_consent(harness: &dyn Harness) {
     let store = harness.open().await;
     let first = being_sent(&outbound(store.as_ref(), 1));
-    let version = store.consent(&organization(), PERSON).await.unwrap().version;
+    let version = store.consent(&organization(), &bare(PERSON)).await.unwrap().version;
     let pass = gate(version.clone(), 0, AT);
     let created = store.create_outbound(&organization(), &first, Some(&pass)).await.unwrap();
     assert_eq!(created, Passed::Yes);
@@ -70,15 +71,15 @@ pub async fn a_cooldown_is_kept_per_person(harness: &dyn Harness) {
     let store = harness.open().await;
     // The time is kept by a clock that runs on, so it has to be the present one.
     let now = now_ms();
-    let create = async |person: &str, number: u128, at: u64| {
+    let create = async |person: &str, number: u128, at: UnixMs| {
         let new = being_sent(&to(store.as_ref(), person, number));
-        let version = store.consent(&organization(), person).await.unwrap().version;
+        let version = store.consent(&organization(), &bare(person)).await.unwrap().version;
         store.create_outbound(&organization(), &new, Some(&gate(version, 60, at))).await.unwrap()
     };
     assert_eq!(create(PERSON, 1, now).await, Passed::Yes);
-    assert_eq!(create(PERSON, 2, now + 1_000).await, Passed::CoolingDown { until: now + 60_000 });
-    assert_eq!(create("+14155550199", 3, now + 1_000).await, Passed::Yes);
-    assert_eq!(create(PERSON, 4, now + 60_000).await, Passed::Yes);
+    assert_eq!(create(PERSON, 2, now + ms(1_000)).await, Passed::CoolingDown { until: now + ms(60_000) });
+    assert_eq!(create("+14155550199", 3, now + ms(1_000)).await, Passed::Yes);
+    assert_eq!(create(PERSON, 4, now + ms(60_000)).await, Passed::Yes);
 }
 
 pub async fn what_became_of_a_send_only_gets_surer(harness: &dyn Harness) {
@@ -156,7 +157,7 @@ pub async fn a_message_that_waits_is_claimed_by_one_at_a_time(harness: &dyn Harn
     let flow = outbound(store.as_ref(), 0).flow();
     let waiting: Vec<NewOutbound> = (0..40_u64)
         .map(|number| {
-            that_waits(to(store.as_ref(), &format!("+141555502{number:02}"), number.into()), AT + number)
+            that_waits(to(store.as_ref(), &format!("+141555502{number:02}"), number.into()), AT + ms(number))
         })
         .collect();
     store.enqueue(&organization(), &waiting).await.unwrap();
@@ -165,21 +166,23 @@ pub async fn a_message_that_waits_is_claimed_by_one_at_a_time(harness: &dyn Harn
     let urgent = Outbound { category: Some("emergency".to_owned()), ..outbound(store.as_ref(), 99) };
     store.create_outbound(&organization(), &that_waits(urgent.clone(), AT), None).await.unwrap();
 
-    assert_eq!(store.due_flows(&organization(), AT - 1).await.unwrap(), []);
+    assert_eq!(store.due_flows(&organization(), AT - ms(1)).await.unwrap(), []);
     assert_eq!(store.due_flows(&organization(), AT).await.unwrap(), [urgent.flow(), flow.clone()]);
-    let claim = async |flow: Flow, now: u64, until: u64, limit: usize| {
+    let claim = async |flow: Flow, now: UnixMs, until: UnixMs, limit: usize| {
         store.claim_outbounds(&organization(), &flow, now, until, limit).await.unwrap()
     };
-    assert_eq!(claim(urgent.flow(), AT, AT + 1_000, 10).await, [urgent.id]);
-    assert_eq!(claim(flow.clone(), AT - 1, AT + 1_000, 10).await, []);
+    assert_eq!(claim(urgent.flow(), AT, AT + ms(1_000), 10).await, [urgent.id]);
+    assert_eq!(claim(flow.clone(), AT - ms(1), AT + ms(1_000), 10).await, []);
     let mut claims = JoinSet::new();
     for _ in 0..8 {
         let (store, flow) = (store.clone(), flow.clone());
         claims.spawn(async move {
             let mut ids: Vec<MessageId> = Vec::new();
             loop {
-                let claimed =
-                    store.claim_outbounds(&organization(), &flow, AT + 19, AT + 1_000, 3).await.unwrap();
+                let claimed = store
+                    .claim_outbounds(&organization(), &flow, AT + ms(19), AT + ms(1_000), 3)
+                    .await
+                    .unwrap();
                 if claimed.is_empty() {
                     return ids;
                 }
@@ -198,12 +201,12 @@ pub async fn a_message_that_waits_is_claimed_by_one_at_a_time(harness: &dyn Harn
     for new in [resolved, put_off] {
         store.dequeue(&organization(), &flow, &new.outbound.id).await.unwrap();
     }
-    let later = OutboundState::Waiting { until: AT + 5_000, reason: Hold::QuietHours, tries: 0 };
-    let step = Step { from: put_off.state.clone(), to: later, due: Some(AT + 5_000), gate: None };
+    let later = OutboundState::Waiting { until: AT + ms(5_000), reason: Hold::QuietHours, tries: 0 };
+    let step = Step { from: put_off.state.clone(), to: later, due: Some(AT + ms(5_000)), gate: None };
     store.step_outbound(&organization(), &put_off.outbound, &step).await.unwrap();
     let mut again = Vec::new();
     loop {
-        let claimed = claim(flow.clone(), AT + 1_000, AT + 9_000, 7).await;
+        let claimed = claim(flow.clone(), AT + ms(1_000), AT + ms(9_000), 7).await;
         if claimed.is_empty() {
             break;
         }
@@ -211,31 +214,33 @@ pub async fn a_message_that_waits_is_claimed_by_one_at_a_time(harness: &dyn Harn
     }
     assert_eq!(again.len(), 38);
     assert!(!again.contains(&resolved.outbound.id) && !again.contains(&put_off.outbound.id));
-    assert_eq!(claim(flow, AT + 5_000, AT + 9_000, 7).await, [put_off.outbound.id]);
+    assert_eq!(claim(flow, AT + ms(5_000), AT + ms(9_000), 7).await, [put_off.outbound.id]);
 }
 
 pub async fn a_sender_s_time_is_given_away_once(harness: &dyn Harness) {
     let store = harness.open().await;
-    let reserve = async |sender: &str, now: u64, cost_ms: u64| {
+    let reserve = async |sender: &str, now: UnixMs, cost_ms: u64| {
+        let sender: Sender = sender.parse().unwrap();
         let cost = Duration::from_millis(cost_ms);
-        store.reserve_pace(&organization(), sender, now, cost).await.unwrap()
+        store.reserve_pace(&organization(), &sender, now, cost).await.unwrap()
     };
     let now = now_ms();
     assert_eq!(reserve("+15005550006", now, 0).await, now);
     assert_eq!(reserve("+15005550006", now, 1_000).await, now);
-    assert_eq!(reserve("+15005550006", now, 500).await, now + 1_000);
-    assert_eq!(reserve("+15005550006", now + 100, 0).await, now + 1_500);
+    assert_eq!(reserve("+15005550006", now, 500).await, now + ms(1_000));
+    assert_eq!(reserve("+15005550006", now + ms(100), 0).await, now + ms(1_500));
     assert_eq!(reserve("whatsapp:+15005550006", now, 0).await, now);
-    assert_eq!(reserve("+15005550006", now + 9_000, 1).await, now + 9_000);
+    assert_eq!(reserve("+15005550006", now + ms(9_000), 1).await, now + ms(9_000));
     let mut given = JoinSet::new();
     for _ in 0..20 {
         let store = store.clone();
         let cost = Duration::from_millis(10);
-        given.spawn(async move { store.reserve_pace(&organization(), "MG1", now, cost).await.unwrap() });
+        let service: Sender = "MGaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa".parse().unwrap();
+        given.spawn(async move { store.reserve_pace(&organization(), &service, now, cost).await.unwrap() });
     }
     let mut given = given.join_all().await;
     given.sort_unstable();
-    assert_eq!(given, (0..20).map(|place| now + 10 * place).collect::<Vec<_>>());
+    assert_eq!(given, (0..20).map(|place| now + ms(10) * place).collect::<Vec<_>>());
 }
 
 pub async fn a_message_is_entered_in_the_history_once(harness: &dyn Harness) {
@@ -273,23 +278,23 @@ pub async fn a_message_is_entered_in_the_history_once(harness: &dyn Harness) {
     let mut before = HistoryId::END;
     let mut found = Vec::new();
     loop {
-        let page = store.history(&organization(), Some("+14155550200"), before, 1).await.unwrap();
+        let page = store.history(&organization(), Some(&bare("+14155550200")), before, 1).await.unwrap();
         let Some((last, name)) = page.last() else { break };
         (before, _) = (*last, found.push(name.clone()));
     }
     assert_eq!(found, [6, 4, 2, 0].map(|number: usize| names[number].clone()));
-    let theirs = store.history(&organization(), Some(PERSON), HistoryId::END, 9).await.unwrap();
+    let theirs = store.history(&organization(), Some(&bare(PERSON)), HistoryId::END, 9).await.unwrap();
     let theirs: HashSet<MessageRef> = theirs.into_iter().map(|(_, name)| name).collect();
     assert_eq!(theirs, names[7..].iter().cloned().collect());
-    assert_eq!(store.history(&organization(), None, HistoryId::at(0), 9).await.unwrap(), []);
+    assert_eq!(store.history(&organization(), None, HistoryId::at(UnixMs::EPOCH), 9).await.unwrap(), []);
 }
 
 pub async fn every_change_of_consent_is_listed(harness: &dyn Harness) {
     let store = harness.open().await;
-    let version = async || store.consent(&organization(), PERSON).await.unwrap().version;
+    let version = async || store.consent(&organization(), &bare(PERSON)).await.unwrap().version;
     for (number, evidence) in ["paper form", "phone call", "letter"].into_iter().enumerate() {
         let mut update = opt_out(version().await);
-        update.consent.sms.at = Some(AT + number as u64);
+        update.consent.sms.at = Some(AT + ms(number as u64));
         (update.evidence, update.actor) = (Some(evidence.to_owned()), Some("ada".to_owned()));
         assert!(store.change_consent(&organization(), update).await.unwrap());
     }
@@ -297,24 +302,26 @@ pub async fn every_change_of_consent_is_listed(harness: &dyn Harness) {
     review.entry.state = ConsentState::Review;
     assert!(store.change_consent(&organization(), review).await.unwrap());
     let listed = async |skip, limit| {
-        let changes = store.consent_changes(&organization(), PERSON, skip, limit).await.unwrap();
+        let changes = store.consent_changes(&organization(), &bare(PERSON), skip, limit).await.unwrap();
         changes.into_iter().map(|change| change.evidence.unwrap()).collect::<Vec<_>>()
     };
     assert_eq!(listed(0, 10).await, ["paper form", "phone call", "letter"]);
     assert_eq!(listed(1, 1).await, ["phone call"]);
     assert_eq!(listed(3, 1).await, Vec::<String>::new());
-    let change = store.consent_changes(&organization(), PERSON, 0, 1).await.unwrap().remove(0);
+    let change = store.consent_changes(&organization(), &bare(PERSON), 0, 1).await.unwrap().remove(0);
     assert_eq!((change.entry.channel, change.actor.as_deref()), (ConsentChannel::Sms, Some("ada")));
 
     for person in ["+14155550300", "+14155550200"] {
         let mut update = opt_out(ConsentVersion::default());
-        update.entry.phone = person.to_owned();
+        update.entry.phone = bare(person);
         assert!(store.change_consent(&organization(), update).await.unwrap());
     }
-    let persons = async |after: &str, limit| store.persons(&organization(), after, limit).await.unwrap();
-    assert_eq!(persons("", 10).await, [PERSON, "+14155550200", "+14155550300"]);
-    assert_eq!(persons(PERSON, 1).await, ["+14155550200"]);
-    assert_eq!(persons("+14155550300", 9).await, Vec::<String>::new());
+    let persons = async |after: Option<&str>, limit| {
+        store.persons(&organization(), after.map(bare).as_ref(), limit).await.unwrap()
+    };
+    assert_eq!(persons(None, 10).await, [PERSON, "+14155550200", "+14155550300"].map(bare));
+    assert_eq!(persons(Some(PERSON), 1).await, [bare("+14155550200")]);
+    assert_eq!(persons(Some("+14155550300"), 9).await, []);
 }
 
 pub async fn everything_is_counted(harness: &dyn Harness) {
@@ -334,8 +341,8 @@ pub async fn everything_is_counted(harness: &dyn Harness) {
     let status = |status: &str| Counter::Status { status: status.to_owned(), channel: "sms".to_owned() };
     for unit in Unit::ALL {
         let start = unit.start(at);
-        let counted = store.counts(&organization(), unit, start, start + unit.ms()).await.unwrap();
-        let [(counted_at, counts)] = <[(u64, Counts); 1]>::try_from(counted).unwrap();
+        let counted = store.counts(&organization(), unit, start, start + unit.length()).await.unwrap();
+        let [(counted_at, counts)] = <[(UnixMs, Counts); 1]>::try_from(counted).unwrap();
         let count = |counter| counts.get(&counter).copied().unwrap_or(0);
         assert_eq!(counted_at, start);
         assert_eq!((count(status("sent")), count(status("delivered")), count(status("queued"))), (2, 1, 0));
@@ -344,7 +351,10 @@ pub async fn everything_is_counted(harness: &dyn Harness) {
         let delivered = counts.keys().filter(|counter| matches!(counter, Counter::Delivered(_))).count();
         assert_eq!(delivered, 1);
     }
-    assert_eq!(store.counts(&organization(), Unit::Minute, 0, 60_000).await.unwrap(), []);
+    assert_eq!(
+        store.counts(&organization(), Unit::Minute, UnixMs::EPOCH, UnixMs::new(60_000)).await.unwrap(),
+        []
+    );
 }
 
 pub async fn a_document_is_changed_by_who_knows_it(harness: &dyn Harness) {
@@ -365,9 +375,9 @@ pub async fn a_document_is_changed_by_who_knows_it(harness: &dyn Harness) {
         assert!(change(name, None, Some(name), None).await);
     }
     assert!(change("cyd", Some("cyd"), None, None).await);
-    let listed = store.documents(&organization(), Kind::Preferences, "ada", 9).await.unwrap();
+    let listed = store.documents(&organization(), Kind::Preferences, Some("ada"), 9).await.unwrap();
     assert_eq!(listed, [("ben".to_owned(), String::new()), ("dot".to_owned(), "dot".to_owned())]);
-    let all = store.documents(&organization(), Kind::Preferences, "", 1).await.unwrap();
+    let all = store.documents(&organization(), Kind::Preferences, None, 1).await.unwrap();
     assert_eq!(all, [("ada".to_owned(), "2".to_owned())]);
     assert_eq!(store.document(&organization(), Kind::Batch, "ada").await.unwrap(), None);
     let elsewhere = Organization::installation();
@@ -421,7 +431,7 @@ pub async fn several_documents_change_together_or_not_at_all(harness: &dyn Harne
     ];
     assert!(store.change_documents(&changes).await.unwrap());
     assert_eq!(read(Kind::Account, "AC1").await, None);
-    let listed = store.documents(&installation, Kind::Settings, "", 9).await.unwrap();
+    let listed = store.documents(&installation, Kind::Settings, None, 9).await.unwrap();
     let expected = [("acme", "s1"), ("best", "b1")].map(|(name, text)| (name.to_owned(), text.to_owned()));
     assert_eq!(listed, expected);
     // Of equal changes at once one is made.
@@ -458,6 +468,6 @@ pub async fn counters_count_up_to_their_end(harness: &dyn Harness) {
     assert_eq!((counted, counts.len()), ((1..=10).collect(), 12));
 }
 
-fn now_ms() -> u64 {
+fn now_ms() -> UnixMs {
     SystemClock.now_ms()
 }

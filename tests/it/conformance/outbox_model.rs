@@ -8,12 +8,15 @@ use std::{
 
 use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use textledger::{
-    domain::{Flow, HistoryId, Hold, MessageId, Organization, Outbound, OutboundState, Refusal, outgoing},
+    domain::{
+        Flow, HistoryId, Hold, MessageId, Organization, Outbound, OutboundState, Refusal, Sender, UnixMs,
+        outgoing,
+    },
     store::{Gate, NewOutbound, Passed, Step, Store, StoredOutbound, outbox::OUTBOUNDS_MAX},
     twilio::{Address, Channel},
 };
 
-use super::suite::{Harness, sid};
+use super::suite::{Harness, bare, ms, sid};
 
 const PEOPLE: [&str; 3] = ["+14155550100", "+14155550101", "+14155550102"];
 
@@ -26,18 +29,18 @@ const SENDERS: [&str; 2] = ["+15005550006", "+15005550007"];
 const COOLDOWN: Duration = Duration::from_secs(3_600);
 
 /// Beyond every time of a history.
-const LATER: u64 = 1 << 50;
+const LATER: UnixMs = UnixMs::new(1 << 50);
 
 /// What is done with the messages; times are small numbers of milliseconds.
 #[derive(Debug, Clone)]
 enum Deed {
-    Create { message: Name, to: OutboundState, gate: Option<(bool, u64)> },
-    Enqueue { messages: Vec<Name>, due: u64 },
-    Step { message: Name, is_stale: bool, to: OutboundState, gate: Option<(bool, u64)> },
+    Create { message: Name, to: OutboundState, gate: Option<(bool, UnixMs)> },
+    Enqueue { messages: Vec<Name>, due: UnixMs },
+    Step { message: Name, is_stale: bool, to: OutboundState, gate: Option<(bool, UnixMs)> },
     Resolve { message: Name, to: OutboundState },
-    Claim { flow: usize, now: u64, until: u64 },
+    Claim { flow: usize, now: UnixMs, until: UnixMs },
     Dequeue { message: Name },
-    ReservePace { sender: usize, now: u64, cost_ms: u64 },
+    ReservePace { sender: usize, now: UnixMs, cost_ms: u64 },
 }
 
 /// A message: whose, and which of theirs.
@@ -47,36 +50,41 @@ fn name() -> impl Strategy<Value = Name> {
     (0..PEOPLE.len(), 0..NUMBERS)
 }
 
+/// A time, in so many milliseconds.
+fn time(range: std::ops::Range<u64>) -> impl Strategy<Value = UnixMs> {
+    range.prop_map(UnixMs::new)
+}
+
 fn state() -> impl Strategy<Value = OutboundState> {
     prop_oneof![
-        (0..40_u64, 0..3_u32).prop_map(|(until, tries)| OutboundState::Waiting {
+        (time(0..40), 0..3_u32).prop_map(|(until, tries)| OutboundState::Waiting {
             until,
             reason: Hold::Turn,
             tries
         }),
-        (0..40_u64, 1..3_u32).prop_map(|(since, tries)| OutboundState::Sending { since, tries }),
-        (0..40_u64, 0..2_u32).prop_map(|(since, searches)| OutboundState::Unknown {
+        (time(0..40), 1..3_u32).prop_map(|(since, tries)| OutboundState::Sending { since, tries }),
+        (time(0..40), 0..2_u32).prop_map(|(since, searches)| OutboundState::Unknown {
             since,
             tries: 1,
             searches
         }),
-        Just(OutboundState::Canceled { at: 1 }),
+        Just(OutboundState::Canceled { at: UnixMs::new(1) }),
         Just(OutboundState::Refused {
-            at: 2,
+            at: UnixMs::new(2),
             code: Refusal::DailyLimitReached,
             reason: "enough".to_owned(),
             twilio_code: None
         }),
-        Just(outgoing::rule::proven(sid("9"), 3)),
+        Just(outgoing::rule::proven(sid("9"), UnixMs::new(3))),
     ]
 }
 
 fn deeds() -> impl Strategy<Value = Vec<Deed>> {
-    let gate = || prop::option::of((any::<bool>(), 0..50_u64));
+    let gate = || prop::option::of((any::<bool>(), time(0..50)));
     let is_stale = prop::bool::weighted(0.2);
     let deed = prop_oneof![
         (name(), state(), gate()).prop_map(|(message, to, gate)| Deed::Create { message, to, gate }),
-        (prop::collection::vec(name(), 1..5), 0..40_u64)
+        (prop::collection::vec(name(), 1..5), time(0..40))
             .prop_map(|(messages, due)| Deed::Enqueue { messages, due }),
         (name(), is_stale, state(), gate()).prop_map(|(message, is_stale, to, gate)| Deed::Step {
             message,
@@ -85,9 +93,13 @@ fn deeds() -> impl Strategy<Value = Vec<Deed>> {
             gate
         }),
         (name(), state()).prop_map(|(message, to)| Deed::Resolve { message, to }),
-        (0..4_usize, 0..50_u64, 50..90_u64).prop_map(|(flow, now, until)| Deed::Claim { flow, now, until }),
+        (0..4_usize, time(0..50), time(50..90)).prop_map(|(flow, now, until)| Deed::Claim {
+            flow,
+            now,
+            until
+        }),
         name().prop_map(|message| Deed::Dequeue { message }),
-        (0..SENDERS.len(), 0..50_u64, 0..20_u64).prop_map(|(sender, now, cost_ms)| Deed::ReservePace {
+        (0..SENDERS.len(), time(0..50), 0..20_u64).prop_map(|(sender, now, cost_ms)| Deed::ReservePace {
             sender,
             now,
             cost_ms
@@ -101,11 +113,11 @@ fn deeds() -> impl Strategy<Value = Vec<Deed>> {
 struct Model {
     messages: BTreeMap<Name, StoredOutbound>,
     /// When somebody has to look at a message.
-    due: BTreeMap<Name, u64>,
+    due: BTreeMap<Name, UnixMs>,
     /// When each person was last sent to.
-    last: BTreeMap<usize, u64>,
+    last: BTreeMap<usize, UnixMs>,
     /// Until when each sender's time is given away.
-    pace: BTreeMap<usize, u64>,
+    pace: BTreeMap<usize, UnixMs>,
     /// In the order in which they were entered.
     history: Vec<Name>,
 }
@@ -116,10 +128,10 @@ impl Model {
     }
 
     /// What the gate says, and whether the person was sent to by it.
-    fn pass(&mut self, person: usize, gate: Option<(bool, u64)>) -> Passed {
+    fn pass(&mut self, person: usize, gate: Option<(bool, UnixMs)>) -> Passed {
         let Some((true, now)) = gate else { return Passed::Yes };
-        let until = self.last.get(&person).map_or(0, |last| last + COOLDOWN.as_millis() as u64);
-        if until > now {
+        let until = self.last.get(&person).map(|last| *last + COOLDOWN);
+        if let Some(until) = until.filter(|until| *until > now) {
             return Passed::CoolingDown { until };
         }
         self.last.insert(person, now);
@@ -140,9 +152,9 @@ impl Model {
     }
 
     /// The flows with something due at `now`, the urgent ones first.
-    fn due_flows(&self, now: u64) -> Vec<Flow> {
+    fn due_flows(&self, now: UnixMs) -> Vec<Flow> {
         let due = self.due.iter().filter(|(_, due)| **due <= now).map(|(message, _)| self.flow(message));
-        let flows: BTreeSet<(bool, String)> = due.map(|flow| (!flow.urgent, flow.sender)).collect();
+        let flows: BTreeSet<(bool, Option<Sender>)> = due.map(|flow| (!flow.urgent, flow.sender)).collect();
         flows.into_iter().map(|(patient, sender)| Flow { sender, urgent: !patient }).collect()
     }
 }
@@ -150,7 +162,7 @@ impl Model {
 fn outbound(store: &dyn Store, (person, number): Name) -> Outbound {
     let id = u128::from(number) << 8 | person as u128;
     Outbound {
-        id: MessageId::new(store.partition(PEOPLE[person]), id),
+        id: MessageId::new(store.partition(&bare(PEOPLE[person])), id),
         to: Address::new(Channel::Sms, PEOPLE[person]).unwrap(),
         from: Some(Address::parse(SENDERS[usize::from(number.is_multiple_of(3))]).unwrap()),
         messaging_service_sid: None,
@@ -162,15 +174,15 @@ fn outbound(store: &dyn Store, (person, number): Name) -> Outbound {
         batch: None,
         status_callback: None,
         fallback: None,
-        created_at: 1,
+        created_at: UnixMs::new(1),
     }
 }
 
 /// When somebody has to look at a message in `state`; `None` at its end.
-fn due_of(state: &OutboundState) -> Option<u64> {
+fn due_of(state: &OutboundState) -> Option<UnixMs> {
     match state {
         OutboundState::Waiting { until, .. } => Some(*until),
-        OutboundState::Sending { since, .. } | OutboundState::Unknown { since, .. } => Some(since + 30),
+        OutboundState::Sending { since, .. } | OutboundState::Unknown { since, .. } => Some(*since + ms(30)),
         _ => None,
     }
 }
@@ -197,8 +209,9 @@ async fn perform(
     deed: &Deed,
     place: &str,
 ) {
-    let version = async |person: usize| store.consent(organization, PEOPLE[person]).await.unwrap().version;
-    let gate_of = async |person: usize, gate: Option<(bool, u64)>| match gate {
+    let version =
+        async |person: usize| store.consent(organization, &bare(PEOPLE[person])).await.unwrap().version;
+    let gate_of = async |person: usize, gate: Option<(bool, UnixMs)>| match gate {
         Some((cools, now)) => {
             let cooldown = if cools { COOLDOWN } else { Duration::ZERO };
             Some(Gate { consent: version(person).await, cooldown, now })
@@ -209,7 +222,7 @@ async fn perform(
         Deed::Create { message, to, gate } => {
             let new = NewOutbound {
                 outbound: outbound(store.as_ref(), message),
-                due: due_of(&to).unwrap_or(1),
+                due: due_of(&to).unwrap_or(UnixMs::new(1)),
                 state: to,
                 content: Some("sealed".to_owned()),
             };
@@ -246,7 +259,7 @@ async fn perform(
         }
         Deed::Step { message, is_stale, to, gate } => {
             let known = model.messages.get(&message).map(|stored| stored.state.clone());
-            let stale = OutboundState::Sending { since: 999, tries: 9 };
+            let stale = OutboundState::Sending { since: UnixMs::new(999), tries: 9 };
             let from = known.clone().filter(|_| !is_stale).unwrap_or(stale);
             let step = Step {
                 from: from.clone(),
@@ -280,7 +293,7 @@ async fn perform(
             }
         }
         Deed::Claim { flow, now, until } => {
-            let sender = SENDERS[flow % 2].to_owned();
+            let sender = Some(SENDERS[flow % 2].parse().unwrap());
             let flow = Flow { sender, urgent: flow >= 2 };
             assert_eq!(store.due_flows(organization, now).await.unwrap(), model.due_flows(now), "{place}");
             let claimed =
@@ -301,11 +314,12 @@ async fn perform(
         }
         Deed::ReservePace { sender, now, cost_ms } => {
             let cost = Duration::from_millis(cost_ms);
-            let start = store.reserve_pace(organization, SENDERS[sender], now, cost).await.unwrap();
-            let given = model.pace.get(&sender).copied().unwrap_or(0);
+            let given_to = SENDERS[sender].parse().unwrap();
+            let start = store.reserve_pace(organization, &given_to, now, cost).await.unwrap();
+            let given = model.pace.get(&sender).copied().unwrap_or_default();
             assert_eq!(start, given.max(now), "{place}");
             if cost_ms > 0 {
-                model.pace.insert(sender, start + cost_ms);
+                model.pace.insert(sender, start + cost);
             }
         }
     }

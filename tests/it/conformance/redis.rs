@@ -126,7 +126,7 @@ async fn what_version_0_1_0_saved_for_the_installation_is_found_and_changed() {
         let listed = redis::cmd("ZADD").arg(key("docs:settings")).arg(0).arg(name).to_owned();
         listed.query_async::<()>(&mut connection).await.unwrap();
     }
-    let listed = store.documents(&installation, Kind::Settings, "", 50).await.unwrap();
+    let listed = store.documents(&installation, Kind::Settings, None, 50).await.unwrap();
     assert_eq!(listed.len(), names.len());
     assert!(listed.iter().all(|(_, text)| text == "old"), "{listed:?}");
     let changes: Vec<_> = names
@@ -139,7 +139,7 @@ async fn what_version_0_1_0_saved_for_the_installation_is_found_and_changed() {
         })
         .collect();
     assert!(store.change_documents(&changes).await.unwrap());
-    let listed = store.documents(&installation, Kind::Settings, "", 50).await.unwrap();
+    let listed = store.documents(&installation, Kind::Settings, None, 50).await.unwrap();
     assert_eq!(listed.len(), names.len() - 1);
     assert!(listed.iter().all(|(name, text)| text == "new" && name != "org-3"), "{listed:?}");
     assert_eq!(store.document(&installation, Kind::Settings, "org-3").await.unwrap(), None);

@@ -5,14 +5,14 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use textledger::{
     domain::{
-        Consent, Event, EventId, HistoryId, MessageId, Organization, Outbound, OutboundState, Source,
-        StatusChange, Stream, Task, TaskLine,
+        BatchId, Consent, Event, EventId, HistoryId, MessageId, Organization, Outbound, OutboundState,
+        Source, StatusChange, Stream, Task, TaskLine, UnixMs,
         consent::{Answer, ConsentChannel, ConsentEntry, ConsentSource, ConsentState},
         delivery::Recorded,
         event::InboundEntry,
     },
     store::{ConsentUpdate, ConsentVersion, InboundRecorded, Kind, NewOutbound, Store},
-    twilio::{Address, Channel, MessageSid, MessageStatus},
+    twilio::{Address, BareAddress, Channel, MessageSid, MessageStatus},
 };
 use tokio::task::JoinSet;
 
@@ -44,9 +44,19 @@ pub trait Harness: Sync {
 const HISTORIES: u32 = 24;
 
 /// When everything here happens.
-pub const AT: u64 = 1_764_000_000_000;
+pub const AT: UnixMs = UnixMs::new(1_764_000_000_000);
+
+/// So many milliseconds.
+pub const fn ms(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
 
 pub const PERSON: &str = "+14155550100";
+
+/// The address `text`, without a channel's prefix.
+pub fn bare(text: &str) -> BareAddress {
+    text.parse().unwrap()
+}
 
 /// The message SID that ends in `tail`, which is of hexadecimal digits.
 pub fn sid(tail: &str) -> MessageSid {
@@ -61,12 +71,12 @@ pub fn status(tail: &str, status: &str) -> StatusChange {
         status: MessageStatus::parse(status),
         error_code: None,
         channel: Channel::Sms,
-        to: PERSON.to_owned(),
-        from: "+15005550006".to_owned(),
+        to: Some(bare(PERSON)),
+        from: Some(bare("+15005550006")),
         batch: None,
         source: Source::Callback,
         at: AT,
-        ask_at: Some(AT + 900_000),
+        ask_at: Some(AT + ms(900_000)),
         raw: Vec::new(),
         relay: None,
     }
@@ -80,10 +90,10 @@ fn inbound(tail: &str) -> InboundEntry {
     InboundEntry {
         sid: sid(tail),
         channel: Channel::Sms,
-        from: PERSON.to_owned(),
-        to: "+15005550006".to_owned(),
+        from: bare(PERSON),
+        to: bare("+15005550006"),
         body_length: 4,
-        keyword: "STOP".to_owned(),
+        keyword: Some("STOP".to_owned()),
         media: 0,
         at: AT,
     }
@@ -93,7 +103,7 @@ pub fn opt_out(expected: ConsentVersion) -> ConsentUpdate {
     let mut consent = Consent::default();
     consent.sms.state = ConsentState::OptedOut;
     let entry = ConsentEntry {
-        phone: PERSON.to_owned(),
+        phone: bare(PERSON),
         channel: ConsentChannel::Sms,
         state: ConsentState::OptedOut,
         source: ConsentSource::Keyword,
@@ -105,7 +115,7 @@ pub fn opt_out(expected: ConsentVersion) -> ConsentUpdate {
 
 pub fn outbound(store: &dyn Store, number: u128) -> Outbound {
     Outbound {
-        id: MessageId::new(store.partition(PERSON), number),
+        id: MessageId::new(store.partition(&bare(PERSON)), number),
         to: Address::parse(PERSON).unwrap(),
         from: Some(Address::parse("+15005550006").unwrap()),
         messaging_service_sid: None,
@@ -127,7 +137,7 @@ pub fn being_sent(outbound: &Outbound) -> NewOutbound {
         outbound: outbound.clone(),
         state: OutboundState::Sending { since: AT, tries: 1 },
         content: Some("sealed".to_owned()),
-        due: AT + 30_000,
+        due: AT + ms(30_000),
     }
 }
 
@@ -174,7 +184,7 @@ pub async fn a_repetition_changes_nothing(harness: &dyn Harness) {
         all_events(store.as_ref(), &organization()).await,
     );
     for name in ["sent", "queued", "delivered", "delivered"] {
-        let repeated = StatusChange { at: AT + 1, source: Source::Poll, ..status("1", name) };
+        let repeated = StatusChange { at: AT + ms(1), source: Source::Poll, ..status("1", name) };
         let stored = store.record_status(&organization(), repeated).await.unwrap();
         assert_eq!(stored.recorded, Recorded::Duplicate);
     }
@@ -271,10 +281,10 @@ pub async fn unknown_parameters_are_kept(harness: &dyn Harness) {
 pub async fn what_is_strange_is_stored_as_it_is(harness: &dyn Harness) {
     let store = harness.open().await;
     let change = StatusChange {
-        to: "CO.\"8997\u{e9};@!{x}".to_owned(),
-        from: String::new(),
+        to: Some(bare("CO.\"8997\u{e9};@!{x}")),
+        from: None,
         channel: Channel::Whatsapp,
-        batch: Some("b;1".to_owned()),
+        batch: Some(BatchId::new(1)),
         error_code: Some(u32::MAX),
         ..status("ff", "SENT")
     };
@@ -301,13 +311,13 @@ pub async fn events_come_in_order_and_page_without_gaps(harness: &dyn Harness) {
         match number % 3 {
             0 => drop(store.record_status(&organization(), status(&tail, "sent")).await.unwrap()),
             1 => {
-                let entry = InboundEntry { from: format!("+1415555{number:04}"), ..inbound(&tail) };
+                let entry = InboundEntry { from: bare(&format!("+1415555{number:04}")), ..inbound(&tail) };
                 let stored = store.record_inbound(&organization(), entry, None, Answer::Nothing).await;
                 assert_eq!(stored.unwrap(), InboundRecorded::Stored);
             }
             _ => {
                 let mut update = opt_out(ConsentVersion::default());
-                update.entry.phone = format!("+1415555{number:04}");
+                update.entry.phone = bare(&format!("+1415555{number:04}"));
                 update.entry.sid = Some(sid(&tail));
                 assert!(store.change_consent(&organization(), update).await.unwrap());
             }
@@ -352,16 +362,16 @@ pub async fn organizations_are_apart(harness: &dyn Harness) {
     store.record_status(&organization(), status("1", "delivered")).await.unwrap();
     assert_eq!(store.last_event(&other).await.unwrap(), EventId::START);
     assert_eq!(store.record_status(&other, status("1", "sent")).await.unwrap().recorded, Recorded::Moved);
-    let expected = store.consent(&other, PERSON).await.unwrap().version;
+    let expected = store.consent(&other, &bare(PERSON)).await.unwrap().version;
     store.change_consent(&other, opt_out(expected)).await.unwrap();
-    assert_eq!(store.consent(&organization(), PERSON).await.unwrap().consent, Consent::default());
+    assert_eq!(store.consent(&organization(), &bare(PERSON)).await.unwrap().consent, Consent::default());
     assert_eq!(all_events(store.as_ref(), &organization()).await.len(), 1);
     assert_eq!(all_events(store.as_ref(), &other).await.len(), 2);
 }
 
 pub async fn an_inbound_message_is_stored_once_with_its_first_answer(harness: &dyn Harness) {
     let store = harness.open().await;
-    let version = store.consent(&organization(), PERSON).await.unwrap().version;
+    let version = store.consent(&organization(), &bare(PERSON)).await.unwrap().version;
     let stored = store
         .record_inbound(&organization(), inbound("1"), Some(opt_out(version)), Answer::OptedOut)
         .await
@@ -369,7 +379,7 @@ pub async fn an_inbound_message_is_stored_once_with_its_first_answer(harness: &d
     assert_eq!(stored, InboundRecorded::Stored);
     let again = store.record_inbound(&organization(), inbound("1"), None, Answer::Nothing).await.unwrap();
     assert_eq!(again, InboundRecorded::Duplicate(Answer::OptedOut));
-    let known = store.consent(&organization(), PERSON).await.unwrap();
+    let known = store.consent(&organization(), &bare(PERSON)).await.unwrap();
     assert_eq!(known.consent.sms.state, ConsentState::OptedOut);
     let events = all_events(store.as_ref(), &organization()).await;
     assert_eq!(events.iter().map(|(_, event)| event.kind()).collect::<Vec<_>>(), ["inbound", "consent"]);
@@ -378,7 +388,7 @@ pub async fn an_inbound_message_is_stored_once_with_its_first_answer(harness: &d
 
 pub async fn a_decision_on_old_consent_writes_nothing(harness: &dyn Harness) {
     let store = harness.open().await;
-    let old = store.consent(&organization(), PERSON).await.unwrap().version;
+    let old = store.consent(&organization(), &bare(PERSON)).await.unwrap().version;
     assert!(store.change_consent(&organization(), opt_out(old.clone())).await.unwrap());
     assert!(!store.change_consent(&organization(), opt_out(old.clone())).await.unwrap());
     let stale = store
@@ -387,7 +397,7 @@ pub async fn a_decision_on_old_consent_writes_nothing(harness: &dyn Harness) {
         .unwrap();
     assert_eq!(stale, InboundRecorded::ConsentChanged);
     assert_eq!(all_events(store.as_ref(), &organization()).await.len(), 1);
-    let now = store.consent(&organization(), PERSON).await.unwrap().version;
+    let now = store.consent(&organization(), &bare(PERSON)).await.unwrap().version;
     let stored = store
         .record_inbound(&organization(), inbound("1"), Some(opt_out(now)), Answer::OptedOut)
         .await
@@ -396,12 +406,12 @@ pub async fn a_decision_on_old_consent_writes_nothing(harness: &dyn Harness) {
 }
 
 /// Long before and long after everything is due.
-const SOON: u64 = AT + 899_999;
-const DUE: u64 = AT + 900_000;
-const LATER: u64 = AT + 1_900_000;
+const SOON: UnixMs = UnixMs::new(AT.get() + 899_999);
+const DUE: UnixMs = UnixMs::new(AT.get() + 900_000);
+const LATER: UnixMs = UnixMs::new(AT.get() + 1_900_000);
 
 /// The messages that are to be asked for at `now`, as they are claimed until `until`.
-async fn claimed_messages(store: &dyn Store, now: u64, until: u64) -> Vec<MessageSid> {
+async fn claimed_messages(store: &dyn Store, now: UnixMs, until: UnixMs) -> Vec<MessageSid> {
     let claimed = store.claim(&organization(), TaskLine::Twilio, now, until, 1_000).await.unwrap();
     let sid = |(task, _)| match task {
         Task::Ask { sid, .. } => sid,
@@ -436,9 +446,9 @@ pub async fn a_message_is_to_be_asked_for_until_it_is_at_its_end(harness: &dyn H
     assert_eq!(claimed, [sid("1"), sid("5")]);
     // Claimed or not, what comes to its end is done.
     record("1", "delivered").await;
-    assert_eq!(claimed_messages(store.as_ref(), LATER, LATER + 1).await, [sid("5")]);
+    assert_eq!(claimed_messages(store.as_ref(), LATER, LATER + ms(1)).await, [sid("5")]);
     record("1", "sent").await;
-    assert_eq!(claimed_messages(store.as_ref(), LATER + 1, LATER + 2).await, [sid("5")]);
+    assert_eq!(claimed_messages(store.as_ref(), LATER + ms(1), LATER + ms(2)).await, [sid("5")]);
 }
 
 pub async fn a_task_is_claimed_by_one_at_a_time(harness: &dyn Harness) {
@@ -470,7 +480,7 @@ pub async fn a_task_is_claimed_by_one_at_a_time(harness: &dyn Harness) {
     assert_eq!(claimed.len(), all.len());
     assert_eq!(claimed.into_iter().collect::<HashSet<_>>(), all);
     // Whoever claimed them has not come back: they are due again.
-    assert_eq!(claimed_messages(store.as_ref(), LATER, LATER + 1).await.len(), all.len());
+    assert_eq!(claimed_messages(store.as_ref(), LATER, LATER + ms(1)).await.len(), all.len());
 }
 
 pub async fn tasks_stand_in_lines_of_their_own(harness: &dyn Harness) {
@@ -478,14 +488,19 @@ pub async fn tasks_stand_in_lines_of_their_own(harness: &dyn Harness) {
     let organization = organization();
     let relays: HashSet<Task> =
         (0..20).map(|number| Task::Relay { name: format!("{number:032x}") }).collect();
-    store.schedule(&organization, &Task::List, 2_000).await.unwrap();
+    store.schedule(&organization, &Task::List, UnixMs::new(2_000)).await.unwrap();
     for relay in &relays {
-        store.schedule(&organization, relay, 1_000).await.unwrap();
+        store.schedule(&organization, relay, UnixMs::new(1_000)).await.unwrap();
     }
-    let claim = async |line, now| store.claim(&organization, line, now, 9_000, 100).await.unwrap();
+    let claim = async |line, now| {
+        store.claim(&organization, line, UnixMs::new(now), UnixMs::new(9_000), 100).await.unwrap()
+    };
     // However many are due in one line, nobody waits for them in the other.
-    let one = store.claim(&organization, TaskLine::Twilio, 2_000, 3_000, 1).await.unwrap();
-    assert_eq!(one, [(Task::List, 2_000)]);
+    let one = store
+        .claim(&organization, TaskLine::Twilio, UnixMs::new(2_000), UnixMs::new(3_000), 1)
+        .await
+        .unwrap();
+    assert_eq!(one, [(Task::List, UnixMs::new(2_000))]);
     let claimed: HashSet<Task> =
         claim(TaskLine::Callers, 1_000).await.into_iter().map(|(task, _)| task).collect();
     assert_eq!(claimed, relays);
@@ -494,29 +509,36 @@ pub async fn tasks_stand_in_lines_of_their_own(harness: &dyn Harness) {
         store.reschedule(&organization, relay, None).await.unwrap();
     }
     assert_eq!(claim(TaskLine::Callers, 9_000).await, []);
-    assert_eq!(claim(TaskLine::Twilio, 9_000).await, [(Task::List, 3_000)]);
+    assert_eq!(claim(TaskLine::Twilio, 9_000).await, [(Task::List, UnixMs::new(3_000))]);
 }
 
 pub async fn a_task_is_planned_once_and_anew_only_while_it_is_to_be_done(harness: &dyn Harness) {
     let store = harness.open().await;
     let (organization, other) = (organization(), Organization::parse("other").unwrap());
-    let claim =
-        async |now, until| store.claim(&organization, TaskLine::Twilio, now, until, 10).await.unwrap();
-    store.schedule(&organization, &Task::List, 1_000).await.unwrap();
-    store.schedule(&organization, &Task::List, 10).await.unwrap();
-    assert_eq!(store.claim(&other, TaskLine::Twilio, 5_000, 6_000, 10).await.unwrap(), []);
+    let claim = async |now, until| {
+        store.claim(&organization, TaskLine::Twilio, UnixMs::new(now), UnixMs::new(until), 10).await.unwrap()
+    };
+    store.schedule(&organization, &Task::List, UnixMs::new(1_000)).await.unwrap();
+    store.schedule(&organization, &Task::List, UnixMs::new(10)).await.unwrap();
+    assert_eq!(
+        store.claim(&other, TaskLine::Twilio, UnixMs::new(5_000), UnixMs::new(6_000), 10).await.unwrap(),
+        []
+    );
     assert_eq!(claim(999, 2_000).await, []);
-    assert_eq!(claim(1_000, 2_000).await, [(Task::List, 1_000)]);
+    assert_eq!(claim(1_000, 2_000).await, [(Task::List, UnixMs::new(1_000))]);
     assert_eq!(claim(1_999, 3_000).await, []);
-    store.reschedule(&organization, &Task::List, Some(1_500)).await.unwrap();
-    assert_eq!(claim(1_500, 2_000).await, [(Task::List, 1_500)]);
+    store.reschedule(&organization, &Task::List, Some(UnixMs::new(1_500))).await.unwrap();
+    assert_eq!(claim(1_500, 2_000).await, [(Task::List, UnixMs::new(1_500))]);
     store.reschedule(&organization, &Task::List, None).await.unwrap();
-    store.reschedule(&organization, &Task::List, Some(1_000)).await.unwrap();
+    store.reschedule(&organization, &Task::List, Some(UnixMs::new(1_000))).await.unwrap();
     assert_eq!(claim(9_000, 9_001).await, []);
-    store.schedule(&organization, &Task::List, 1).await.unwrap();
+    store.schedule(&organization, &Task::List, UnixMs::new(1)).await.unwrap();
     drop(store);
     let store = harness.open().await;
-    assert_eq!(store.claim(&organization, TaskLine::Twilio, 1, 2, 10).await.unwrap(), [(Task::List, 1)]);
+    assert_eq!(
+        store.claim(&organization, TaskLine::Twilio, UnixMs::new(1), UnixMs::new(2), 10).await.unwrap(),
+        [(Task::List, UnixMs::new(1))]
+    );
 }
 
 pub async fn waiting_ends_with_an_event_or_in_time(harness: &dyn Harness) {
@@ -564,11 +586,11 @@ pub async fn everything_is_there_after_opening_again(harness: &dyn Harness) {
     let look = async |store: Arc<dyn Store>| {
         (
             store.message(&organization(), &sid("1")).await.unwrap(),
-            store.consent(&organization(), PERSON).await.unwrap(),
+            store.consent(&organization(), &bare(PERSON)).await.unwrap(),
             store.outbound(&organization(), &sent.id).await.unwrap(),
             store.document(&organization(), settings.0, settings.1).await.unwrap(),
             store.history(&organization(), None, HistoryId::END, 10).await.unwrap(),
-            store.due_flows(&organization(), u64::MAX >> 12).await.unwrap(),
+            store.due_flows(&organization(), UnixMs::new(u64::MAX >> 12)).await.unwrap(),
             all_events(store.as_ref(), &organization()).await,
         )
     };

@@ -13,7 +13,8 @@ use textledger::{
     clock::{Clock, SystemClock},
     config::{Config, setting},
     domain::{
-        HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, Role, Task, TaskLine, UnixMs,
+        HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, Role, Sender, Task,
+        TaskLine, UnixMs,
     },
     startup,
     store::{NewOutbound, Store, outbox::OUTBOUNDS_MAX},
@@ -26,11 +27,14 @@ use super::{
 };
 
 /// Later than everything that is planned: the end of the year 9999.
-const FAR: UnixMs = 253_402_300_799_000;
+const FAR: UnixMs = UnixMs::new(253_402_300_799_000);
+
+/// Enough to tell two points in time apart.
+const LITTLE: Duration = Duration::from_millis(1);
 
 /// How far ahead a sender's time may be given away to messages that have left: the dispatcher takes a second's worth at
 /// once, and the last of these may begin at its end.
-const TURN_MS: UnixMs = 3_000;
+const TURN: Duration = Duration::from_secs(3);
 
 /// How a story is ended: by [`Ending::settled`], the service's stop, and [`Ending::reached`]. One that is not fails.
 pub struct Ending {
@@ -121,7 +125,7 @@ pub async fn in_store(store: &dyn Store, now: UnixMs) -> BTreeSet<String> {
     let organization = Organization::default();
     let (mut left, mut senders) = (BTreeSet::new(), BTreeSet::new());
     for line in [TaskLine::Twilio, TaskLine::Callers] {
-        let claimed = store.claim(&organization, line, FAR, FAR + 1, OUTBOUNDS_MAX).await.unwrap();
+        let claimed = store.claim(&organization, line, FAR, FAR + LITTLE, OUTBOUNDS_MAX).await.unwrap();
         // The listing is the net below everything else, and is always planned.
         let tasks = claimed.into_iter().map(|(task, _)| task).filter(|task| *task != Task::List);
         left.extend(tasks.map(|task| format!("the task {task}")));
@@ -139,7 +143,7 @@ pub async fn in_store(store: &dyn Store, now: UnixMs) -> BTreeSet<String> {
             })
             .collect();
         for stored in store.outbounds(&organization, &ids).await.unwrap().into_iter().flatten() {
-            senders.insert(stored.outbound.flow().sender);
+            senders.extend(stored.outbound.flow().sender);
             if !stored.state.is_resolved() {
                 left.insert(stored.outbound.id.to_string());
             } else if stored.content.is_some() {
@@ -150,7 +154,7 @@ pub async fn in_store(store: &dyn Store, now: UnixMs) -> BTreeSet<String> {
     for flow in store.due_flows(&organization, FAR).await.unwrap() {
         loop {
             let claimed =
-                store.claim_outbounds(&organization, &flow, FAR, FAR + 1, OUTBOUNDS_MAX).await.unwrap();
+                store.claim_outbounds(&organization, &flow, FAR, FAR + LITTLE, OUTBOUNDS_MAX).await.unwrap();
             if claimed.is_empty() {
                 break;
             }
@@ -159,13 +163,13 @@ pub async fn in_store(store: &dyn Store, now: UnixMs) -> BTreeSet<String> {
             let nameless = claimed.iter().zip(stored).filter(|(_, stored)| stored.is_none());
             left.extend(nameless.map(|(id, _)| format!("{id} in the queue, of which nothing is stored")));
         }
-        senders.insert(flow.sender);
+        senders.extend(flow.sender);
     }
     for sender in senders {
-        let soon = now + TURN_MS;
+        let soon = now + TURN;
         let free_at = store.reserve_pace(&organization, &sender, soon, Duration::ZERO).await.unwrap();
         if free_at > soon {
-            left.insert(format!("time of {sender} until {free_at}"));
+            left.insert(format!("time of {} until {free_at}", sender.to_twilio()));
         }
     }
     left
@@ -177,15 +181,17 @@ async fn what_is_left_in_a_store_is_found() {
     let place = format!("embedded:{}", folder.path().display());
     let clock = Arc::new(SystemClock);
     let store = startup::open_store(&config([("TEXTLEDGER_STORE", place.as_str())]), clock).await.unwrap();
-    let (organization, now) = (Organization::default(), 1_000);
+    let (organization, now) = (Organization::default(), UnixMs::new(1_000));
     store.schedule(&organization, &Task::List, now).await.unwrap();
     assert_eq!(in_store(&*store, now).await, named(&[]));
 
     let relay = Task::Relay { name: "0a1b".to_owned() };
-    store.schedule(&organization, &relay, FAR - 1).await.unwrap();
+    store.schedule(&organization, &relay, FAR - LITTLE).await.unwrap();
+    let to = Address::parse(PERSON).unwrap();
+    let sender = Sender::Address(Address::parse(OUR_NUMBER).unwrap());
     let outbound = Outbound {
-        id: MessageId::new(store.partition(PERSON), 1),
-        to: Address::parse(PERSON).unwrap(),
+        id: MessageId::new(store.partition(to.bare()), 1),
+        to,
         from: Some(Address::parse(OUR_NUMBER).unwrap()),
         messaging_service_sid: None,
         body_length: 5,
@@ -200,10 +206,10 @@ async fn what_is_left_in_a_store_is_found() {
     };
     let id = outbound.id;
     let state = OutboundState::Unknown { since: now, tries: 1, searches: 0 };
-    let lost = NewOutbound { outbound, state, content: Some("sealed".to_owned()), due: FAR - 1 };
+    let lost = NewOutbound { outbound, state, content: Some("sealed".to_owned()), due: FAR - LITTLE };
     store.create_outbound(&organization, &lost, None).await.unwrap();
-    store.reserve_pace(&organization, OUR_NUMBER, now, Duration::from_secs(60)).await.unwrap();
-    let time = format!("time of {OUR_NUMBER} until {}", now + 60_000);
+    store.reserve_pace(&organization, &sender, now, Duration::from_secs(60)).await.unwrap();
+    let time = format!("time of {} until {}", sender.to_twilio(), now + Duration::from_secs(60));
     assert_eq!(in_store(&*store, now).await, named(&["the task relay:0a1b", id.as_str(), &time]));
 }
 

@@ -49,5 +49,5 @@ pub async fn eventually_ok<T, E: Display>(
 
 /// The time, as the services know it too.
 pub fn now() -> jiff::Timestamp {
-    jiff::Timestamp::from_millisecond(SystemClock.now_ms() as i64).unwrap()
+    SystemClock.now_ms().to_timestamp().unwrap()
 }

@@ -8,7 +8,7 @@ use crate::{
     twilio::{Address, Channel},
 };
 
-const NOW: UnixMs = 1_800_000_000_000;
+const NOW: UnixMs = UnixMs::new(1_800_000_000_000);
 
 /// More steps than any life of a message takes that is not held back by others for ever: each try takes at most five.
 const STEPS_MAX: usize = 5 * (times::TRIES_MAX as usize + 1);
@@ -27,12 +27,12 @@ fn message(status_callback: Option<&str>, fallback: Option<Fallback>) -> Outboun
         batch: None,
         status_callback: status_callback.map(str::to_owned),
         fallback,
-        created_at: NOW - 1_000,
+        created_at: NOW - Duration::from_secs(1),
     }
 }
 
 fn second() -> Fallback {
-    Fallback::Second { first: MessageId::new(0, 2), after_ms: 60_000 }
+    Fallback::Second { first: MessageId::new(0, 2), after: Duration::from_secs(60) }
 }
 
 fn messages() -> Vec<Outbound> {
@@ -70,7 +70,7 @@ fn states() -> Vec<Option<OutboundState>> {
         for reason in holds {
             states.push(Some(OutboundState::Waiting { until: NOW, reason, tries }));
         }
-        for since in [NOW, NOW - 25_000, NOW - 60_000] {
+        for since in [NOW, NOW - Duration::from_secs(25), NOW - Duration::from_secs(60)] {
             states.push(Some(OutboundState::Sending { since, tries }));
             for searches in 0..3 {
                 states.push(Some(OutboundState::Unknown { since, tries, searches }));
@@ -85,15 +85,17 @@ fn all_circumstances() -> Vec<Circumstances> {
     let firsts = [
         None,
         Some(First::Pending),
-        Some(First::Accepted(NOW - 1_000)),
-        Some(First::Accepted(NOW - 120_000)),
+        Some(First::Accepted(NOW - Duration::from_secs(1))),
+        Some(First::Accepted(NOW - Duration::from_secs(120))),
         Some(First::Arrived),
         Some(First::Failed),
         Some(First::Canceled),
     ];
     for opted_out in [None, Some(OptedOut::ByPerson), Some(OptedOut::ByTwilio)] {
-        for quiet_until in [None, Some(NOW + 3_600_000)] {
-            for cooling_until in [None, Some(NOW + 1_000), Some(NOW + 2 * 86_400_000)] {
+        for quiet_until in [None, Some(NOW + Duration::from_secs(3_600))] {
+            for cooling_until in
+                [None, Some(NOW + Duration::from_secs(1)), Some(NOW + Duration::from_secs(2 * 86_400))]
+            {
                 for batch_is_canceled in [false, true] {
                     for first in firsts {
                         let cooldown = Duration::from_secs(60);
@@ -115,7 +117,7 @@ fn all_circumstances() -> Vec<Circumstances> {
 
 fn facts() -> Vec<Fact> {
     let mut facts = vec![
-        Fact::Queued { due: NOW + 5, reason: Hold::Turn },
+        Fact::Queued { due: NOW + Duration::from_millis(5), reason: Hold::Turn },
         Fact::BeyondDailyLimit,
         Fact::Answered(Answer::Accepted(sid())),
         Fact::Answered(Answer::Lost),
@@ -135,7 +137,7 @@ fn facts() -> Vec<Fact> {
         Fact::FirstFailed,
     ];
     for circumstances in all_circumstances() {
-        for send_at in [None, Some(NOW - 1), Some(NOW + 86_400_000)] {
+        for send_at in [None, Some(NOW - Duration::from_millis(1)), Some(NOW + Duration::from_secs(86_400))] {
             facts.push(Fact::Asked { send_at, circumstances: circumstances.clone() });
         }
         facts.push(Fact::Due(circumstances.clone()));
@@ -288,7 +290,7 @@ fn a_second_message_leaves_only_if_the_first_has_not_arrived_in_its_time() {
         if let (Some(Fallback::Second { .. }), Fact::Due(circumstances)) = (message.fallback, fact)
             && is_call(&made.to)
         {
-            let late = Some(First::Accepted(NOW - 120_000));
+            let late = Some(First::Accepted(NOW - Duration::from_secs(120)));
             let allowed = [None, Some(First::Failed), late];
             assert!(allowed.contains(&circumstances.first), "{from:?} {fact:?}");
         }
@@ -312,13 +314,13 @@ fn a_batch_that_never_comes_ends_its_messages() {
     let moment = Moment { now: NOW, jitter: 0.5, is_awaited: false };
     let state = OutboundState::Waiting { until: NOW, reason: Hold::Turn, tries: 0 };
     let of_age = |age: Duration| {
-        let created_at = NOW - age.as_millis() as UnixMs;
+        let created_at = NOW - age;
         let message = Outbound { created_at, ..message(None, None) };
         decide(&message, Some(&state), Fact::BatchMissing, &moment).unwrap()
     };
-    assert_eq!(of_age(Duration::ZERO).due, Some(NOW + 250));
-    assert_eq!(of_age(Duration::from_secs(4)).due, Some(NOW + 2_000));
-    assert_eq!(of_age(Duration::from_secs(86_400)).due, Some(NOW + 600_000));
+    assert_eq!(of_age(Duration::ZERO).due, Some(NOW + Duration::from_millis(250)));
+    assert_eq!(of_age(Duration::from_secs(4)).due, Some(NOW + Duration::from_secs(2)));
+    assert_eq!(of_age(Duration::from_secs(86_400)).due, Some(NOW + Duration::from_secs(600)));
     let ended = of_age(times::BATCH_MISSING_MAX).to;
     assert!(matches!(ended, OutboundState::Refused { code: Refusal::NotAccepted, .. }), "{ended:?}");
 }
@@ -421,7 +423,7 @@ impl Life {
 
     /// Lets `happening` happen, and whoever takes messages up do what is to be done.
     fn live(&mut self, happening: Happening) {
-        self.now += 1_000;
+        self.now += Duration::from_secs(1);
         match happening {
             Happening::Stop => self.opted_out = true,
             Happening::Start => self.opted_out = false,
@@ -469,7 +471,7 @@ impl Life {
                 self.apply(Fact::Due(Circumstances { opted_out, ..Circumstances::default() }));
             }
             OutboundState::Sending { since, .. } | OutboundState::Unknown { since, .. } => {
-                self.now = self.now.max(times::after(since, times::LOST_AFTER));
+                self.now = self.now.max(since + times::LOST_AFTER);
                 let search = match (happening, self.at_twilio) {
                     (Happening::SearchFails, _) => Search::Failed(Duration::from_secs(1)),
                     (_, true) => Search::Found(sid()),
