@@ -243,7 +243,8 @@ impl Scope<'_, Relays> {
         }
     }
 
-    /// The callback of a status, under the name by which the caller knows the message; `None` if nobody wants to be told.
+    /// The callback of a status, under the name by which the caller knows the message; `None` if nobody wants to be
+    /// told.
     async fn post_of_status(
         &self,
         outbound: &Outbound,

@@ -1,5 +1,5 @@
-//! How stored documents write a text that is not there: as an empty one. For `#[serde(with)]` on fields that were texts
-//! from the first version on.
+//! How stored documents write a text that is not there: as an empty one. For `#[serde(with)]` on fields that were
+//! texts from the first version on.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::IntoDeserializer};
 

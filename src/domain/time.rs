@@ -11,8 +11,8 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// A point in time: milliseconds since 1970-01-01 00:00 UTC, which is also how it is written. Nothing is before 1970, and
-/// parts of milliseconds are cut off.
+/// A point in time: milliseconds since 1970-01-01 00:00 UTC, which is also how it is written. Nothing is before 1970,
+/// and parts of milliseconds are cut off.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct UnixMs(u64);

@@ -104,8 +104,8 @@ pub trait Consents {
         limit: usize,
     ) -> Result<Vec<ConsentChange>, Error>;
 
-    /// Those whose consent has ever changed, in the order of their numbers' text, behind `after` or from the first, at most `limit` and
-    /// [`PAGE_MAX`] of them.
+    /// Those whose consent has ever changed, in the order of their numbers' text, behind `after` or from the first, at
+    /// most `limit` and [`PAGE_MAX`] of them.
     async fn persons(
         &self,
         organization: &Organization,

@@ -92,7 +92,8 @@ pub trait Documents {
     /// Returns whether every `before` was there; if not, nothing is written.
     async fn change_documents(&self, changes: &[DocumentChange<'_>]) -> Result<bool, Error>;
 
-    /// The documents of a kind that is listed, by name, behind `after` or from the first, at most `limit` and [`DOCUMENTS_MAX`] of them.
+    /// The documents of a kind that is listed, by name, behind `after` or from the first, at most `limit` and
+    /// [`DOCUMENTS_MAX`] of them.
     async fn documents(
         &self,
         organization: &Organization,

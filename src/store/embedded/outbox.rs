@@ -92,7 +92,8 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// Enters a message in the history, behind the newest one, and among those to `person` if it is known to whom it is.
+    /// Enters a message in the history, behind the newest one, and among those to `person` if it is known to whom it
+    /// is.
     pub(super) fn enter(
         &mut self,
         organization: &str,

@@ -168,8 +168,8 @@ impl RedisStore {
         read(self.connection()?.send(command).await.map_err(unavailable)?)
     }
 
-    /// The first `limit` members behind `after`, or from the beginning, of sorted sets, one in each partition, whose members are in the order of
-    /// their text.
+    /// The first `limit` members, behind `after` or from the beginning, of sorted sets, one in each partition, whose
+    /// members are in the order of their text.
     async fn names(
         &self,
         key: impl Fn(u16) -> String,

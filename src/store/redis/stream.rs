@@ -48,8 +48,8 @@ pub(super) fn start(after: EventId, stream: Stream, partition: u16) -> String {
     format!("{exclusive}{}-{}", after.ms, after.seq)
 }
 
-/// An entry's names and values in turn, in the contract's order, as XADD takes them; an empty text where there is nothing.
-/// Those of a delivery are put in order by `record_status.lua`, which alone knows the status before.
+/// An entry's names and values in turn, in the contract's order, as XADD takes them; an empty text where there is
+/// nothing. Those of a delivery are put in order by `record_status.lua`, which alone knows the status before.
 fn flat<const N: usize>(fields: [(&str, Option<String>); N]) -> Vec<String> {
     fields.into_iter().flat_map(|(name, value)| [name.to_owned(), value.unwrap_or_default()]).collect()
 }
