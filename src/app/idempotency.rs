@@ -161,7 +161,7 @@ impl Idempotency {
                 }
             };
             let begun = Stored { fingerprint: request.fingerprint.clone(), seed, since: now, answer: None };
-            let (before, text, kind) = (before.as_deref(), write(&begun), Kind::Request);
+            let (before, text, kind) = (before.as_deref(), store::encode(&begun), Kind::Request);
             if self
                 .core
                 .store
@@ -182,7 +182,7 @@ impl Idempotency {
             End::Broken => Some(Stored { since: UnixMs::EPOCH, ..read(&begun.text)? }),
             End::NothingDone => None,
         };
-        let after = after.as_ref().map(write);
+        let after = after.as_ref().map(store::encode);
         self.core
             .store
             .change_document(organization, kind, &name, Some(&begun.text), after.as_deref(), Some(KEPT))
@@ -191,10 +191,6 @@ impl Idempotency {
     }
 }
 
-fn write(stored: &Stored) -> String {
-    serde_json::to_string(stored).expect("a request has string keys")
-}
-
 fn read(text: &str) -> Result<Stored, store::Error> {
-    serde_json::from_str(text).map_err(|error| store::Error::Unreadable(format!("a request: {error}")))
+    store::decode("a request", text)
 }

@@ -157,7 +157,7 @@ impl Scope<'_, Relays> {
     }
 
     async fn plan_telling(&self, name: String, relay: &Relay, at: UnixMs) -> Result<(), store::Error> {
-        let (kind, text) = (Kind::Relay, encode(relay));
+        let (kind, text) = (Kind::Relay, store::encode(relay));
         let is_new = self
             .core
             .store
@@ -165,7 +165,7 @@ impl Scope<'_, Relays> {
             .await?;
         if !is_new {
             let known = self.core.store.document(self.organization, kind, &name).await?;
-            if known.as_deref().map(decode).transpose()?.is_none_or(|known| matches!(known, Relay::Told)) {
+            if known.as_deref().map(read).transpose()?.is_none_or(|known| matches!(known, Relay::Told)) {
                 return Ok(());
             }
             // An earlier try may have ended between the two steps.
@@ -196,8 +196,7 @@ impl Scope<'_, Relays> {
     pub async fn relay(&self, task: &Task) -> Result<(), store::Error> {
         let Task::Relay { name } = task else { return Ok(()) };
         let text = self.core.store.document(self.organization, Kind::Relay, name).await?;
-        let Some((text, relay)) = text.map(|text| decode(&text).map(|relay| (text, relay))).transpose()?
-        else {
+        let Some((text, relay)) = text.map(|text| read(&text).map(|relay| (text, relay))).transpose()? else {
             return self.core.store.reschedule(self.organization, task, None).await;
         };
         let (id, since) = match &relay {
@@ -278,7 +277,7 @@ impl Scope<'_, Relays> {
 
     async fn relay_done(&self, task: &Task, before: &str) -> Result<(), store::Error> {
         if let Task::Relay { name } = task {
-            let after = encode(&Relay::Told);
+            let after = store::encode(&Relay::Told);
             let (before, after) = (Some(before), Some(after.as_str()));
             self.core
                 .store
@@ -345,10 +344,7 @@ fn context(sid: &MessageSid) -> String {
     format!("relay/{sid}")
 }
 
-fn encode(relay: &Relay) -> String {
-    serde_json::to_string(relay).expect("a relay has string keys")
-}
-
-fn decode(text: &str) -> Result<Relay, store::Error> {
-    serde_json::from_str(text).map_err(|error| store::Error::Unreadable(format!("a relay: {error}")))
+/// Reads what is stored of a relay.
+fn read(text: &str) -> Result<Relay, store::Error> {
+    store::decode("a relay", text)
 }

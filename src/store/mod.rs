@@ -70,12 +70,12 @@ pub trait Store:
     async fn ping(&self) -> Result<(), Error>;
 }
 
-/// Writes a value down as the stores keep it.
-fn encode<T: serde::Serialize>(value: &T) -> String {
-    serde_json::to_string(value).expect("the domain's types have string keys and no failing serializer")
+/// Writes a value down as the stores keep it: what they make themselves, and the documents that services keep in them.
+pub fn encode<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("what is stored has string keys and no failing serializer")
 }
 
-/// Reads what [`encode`] wrote.
-fn decode<T: serde::de::DeserializeOwned>(what: &str, stored: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(stored).map_err(|error| Error::Unreadable(format!("{what}: {error}")))
+/// Reads what [`encode`] wrote; `what` it is stands in the error.
+pub fn decode<T: serde::de::DeserializeOwned>(what: &str, stored: impl AsRef<[u8]>) -> Result<T, Error> {
+    serde_json::from_slice(stored.as_ref()).map_err(|error| Error::Unreadable(format!("{what}: {error}")))
 }

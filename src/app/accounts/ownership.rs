@@ -64,8 +64,7 @@ impl Accounts {
                 others.push((candidate, stored.sealed));
             }
         }
-        let after = serde_json::to_string(&Owner::Owner { owner: organization.clone() })
-            .expect("a name can be written");
+        let after = store::encode(&Owner::Owner { owner: organization.clone() });
         Ok(Some(Takeover { account: directory::name(sid), before, after, others }))
     }
 
@@ -81,9 +80,8 @@ impl Accounts {
     ) -> Result<(Option<String>, Vec<Organization>), store::Error> {
         let (installation, name) = (Organization::installation(), directory::name(sid));
         let stored = self.core.store.document(&installation, Kind::Account, &name).await?;
-        let owner = stored.as_deref().map(serde_json::from_str).transpose();
-        let owner =
-            owner.map_err(|error| store::Error::Unreadable(format!("the owner of {sid}: {error}")))?;
+        let owner = stored.as_ref().map(|text| store::decode(&format!("the owner of {sid}"), text));
+        let owner = owner.transpose()?;
         let named = match owner {
             Some(Owner::Owner { owner }) => vec![owner],
             Some(Owner::Claimed { claimants }) => claimants,

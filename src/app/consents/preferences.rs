@@ -153,7 +153,7 @@ impl Scope<'_, Consents> {
                 }
             }
             stored.updated_at = Some(now);
-            let text = serde_json::to_string(&stored).expect("preferences have string keys");
+            let text = store::encode(&stored);
             let (kind, before) = (Kind::Preferences, before.as_deref());
             if !self
                 .core
@@ -182,8 +182,7 @@ impl Scope<'_, Consents> {
     async fn stored_preferences(&self, user: &str) -> Result<(Option<String>, Stored), store::Error> {
         let text = self.core.store.document(self.organization, Kind::Preferences, user).await?;
         let stored = match &text {
-            Some(text) => serde_json::from_str(text)
-                .map_err(|error| store::Error::Unreadable(format!("preferences: {error}")))?,
+            Some(text) => store::decode("preferences", text)?,
             None => Stored::default(),
         };
         Ok((text, stored))

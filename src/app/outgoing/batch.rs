@@ -56,14 +56,9 @@ impl Scope<'_, Steps> {
     }
 }
 
-/// A batch as text.
-pub(super) fn encode(batch: &Batch) -> String {
-    serde_json::to_string(batch).expect("a batch has string keys")
-}
-
 /// Reads what is stored about the batch `id`.
 pub(super) fn read<T: serde::de::DeserializeOwned>(id: &BatchId, text: &str) -> Result<T, store::Error> {
-    serde_json::from_str(text).map_err(|error| store::Error::Unreadable(format!("batch {id}: {error}")))
+    store::decode(&format!("batch {id}"), text)
 }
 
 /// What is held in memory of batches that leave: opened content, of the last [`CACHED_MAX`] of them.

@@ -165,7 +165,7 @@ impl Scope<'_, Outgoing> {
         let kept = KEPT + due(new.len() as u32).since(now);
         for (part, new) in new.chunks(STORED_AT_ONCE).enumerate() {
             let ids: Vec<MessageId> = new.iter().map(|new| new.outbound.id).collect();
-            let ids = serde_json::to_string(&ids).expect("ids are texts");
+            let ids = store::encode(&ids);
             self.put(Kind::Members, &part_name(&id, part), &ids, kept).await?;
         }
         let steps = self.steps.of(self.organization);
@@ -184,7 +184,7 @@ impl Scope<'_, Outgoing> {
             opted_out: opted_out.clone(),
             content: bulk.content.seal_for_batch(&id, &self.core.keys),
         };
-        self.put(Kind::Batch, id.as_str(), &batch::encode(&batch), kept).await?;
+        self.put(Kind::Batch, id.as_str(), &store::encode(&batch), kept).await?;
         self.wanted.notify_one();
         Ok(Accepted { id, accepted: new.len(), opted_out })
     }
@@ -308,7 +308,7 @@ impl Scope<'_, Outgoing> {
                     break;
                 }
                 // Known before the first is called off: one that is under way finds it, should it come back to wait.
-                let canceled = batch::encode(&Batch { canceled_at: Some(self.core.now_ms()), ..batch });
+                let canceled = store::encode(&Batch { canceled_at: Some(self.core.now_ms()), ..batch });
                 let (before, after) = (Some(text.as_str()), Some(canceled.as_str()));
                 if !self
                     .core
