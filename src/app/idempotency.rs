@@ -91,7 +91,7 @@ pub struct Answer {
 
 /// A request as it is stored.
 #[derive(Serialize, Deserialize)]
-struct Stored {
+struct StoredRequest {
     fingerprint: String,
     seed: Seed,
     /// When the work on it began.
@@ -152,7 +152,7 @@ impl Idempotency {
             let seed = match before.as_deref().map(read).transpose()? {
                 None => Seed(rand::rng().random()),
                 Some(stored) if stored.fingerprint != request.fingerprint => return Ok(Turn::OtherBody),
-                Some(Stored { answer: Some(answer), .. }) => return Ok(Turn::Answered(answer)),
+                Some(StoredRequest { answer: Some(answer), .. }) => return Ok(Turn::Answered(answer)),
                 Some(stored) if now.since(stored.since) > LOST_AFTER => stored.seed,
                 Some(_) if tokio::time::Instant::now() >= give_up => return Ok(Turn::InProgress),
                 Some(_) => {
@@ -160,7 +160,8 @@ impl Idempotency {
                     continue;
                 }
             };
-            let begun = Stored { fingerprint: request.fingerprint.clone(), seed, since: now, answer: None };
+            let begun =
+                StoredRequest { fingerprint: request.fingerprint.clone(), seed, since: now, answer: None };
             let (before, text, kind) = (before.as_deref(), store::encode(&begun), Kind::Request);
             if self
                 .core
@@ -178,8 +179,8 @@ impl Idempotency {
     pub async fn end(&self, request: &Request, begun: &Begun, end: End) -> Result<(), store::Error> {
         let (organization, name, kind) = (&request.organization, request.name(), Kind::Request);
         let after = match end {
-            End::Answered(answer) => Some(Stored { answer: Some(answer), ..read(&begun.text)? }),
-            End::Broken => Some(Stored { since: UnixMs::EPOCH, ..read(&begun.text)? }),
+            End::Answered(answer) => Some(StoredRequest { answer: Some(answer), ..read(&begun.text)? }),
+            End::Broken => Some(StoredRequest { since: UnixMs::EPOCH, ..read(&begun.text)? }),
             End::NothingDone => None,
         };
         let after = after.as_ref().map(store::encode);
@@ -191,6 +192,6 @@ impl Idempotency {
     }
 }
 
-fn read(text: &str) -> Result<Stored, store::Error> {
+fn read(text: &str) -> Result<StoredRequest, store::Error> {
     store::decode("a request", text)
 }

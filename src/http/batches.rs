@@ -14,7 +14,7 @@ use super::{
         operations::{self, ReadProblems},
         words,
     },
-    messages::{LIMIT_MAX, Page, Shown},
+    messages::{LIMIT_MAX, MessageView, MessagesPage},
     problem::Problem,
     time,
 };
@@ -31,7 +31,7 @@ const STATES: [&str; 6] = ["waiting", "held", "sending", "unknown", "refused", "
 
 /// A batch as the API shows it.
 #[derive(Debug, Serialize, ToSchema)]
-struct Batch {
+struct BatchView {
     #[schema(value_type = String, example = "b00000000000000000abc")]
     batch_id: BatchId,
     #[schema(value_type = words::BatchState)]
@@ -53,7 +53,7 @@ struct Batch {
     estimated_finish_at: Option<String>,
 }
 
-impl From<Progress> for Batch {
+impl From<Progress> for BatchView {
     fn from(progress: Progress) -> Self {
         let mut counts = progress.counts;
         for state in STATES {
@@ -79,7 +79,7 @@ impl From<Progress> for Batch {
 #[utoipa::path(
     get, path = "/api/sms/batches/{batch_id}", tags = [operations::TAG, operations::BATCHES], operation_id = "getBatch",
     params(BatchPath),
-    responses(ReadProblems, (status = 200, body = Batch, description = "how far it is")),
+    responses(ReadProblems, (status = 200, body = BatchView, description = "how far it is")),
 )]
 pub async fn progress(
     state: web::Data<State>,
@@ -88,7 +88,7 @@ pub async fn progress(
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Read)?;
     let progress = state.app.outgoing.of(&caller.organization).progress(&batch_of(&request)?).await?;
-    Ok(HttpResponse::Ok().json(Batch::from(progress.ok_or_else(not_found)?)))
+    Ok(HttpResponse::Ok().json(BatchView::from(progress.ok_or_else(not_found)?)))
 }
 
 /// Calls off what has not left of a batch.
@@ -97,7 +97,7 @@ pub async fn progress(
 #[utoipa::path(
     delete, path = "/api/sms/batches/{batch_id}", tags = [operations::TAG, operations::BATCHES], operation_id = "cancelBatch",
     params(BatchPath),
-    responses(ReadProblems, (status = 200, body = Batch, description = "what has become of it")),
+    responses(ReadProblems, (status = 200, body = BatchView, description = "what has become of it")),
 )]
 pub async fn cancel(
     state: web::Data<State>,
@@ -110,7 +110,7 @@ pub async fn cancel(
         state.app.outgoing.of(&caller.organization).cancel_batch(&id).await?.ok_or_else(not_found)?;
     let canceled = progress.counts.get("canceled").copied().unwrap_or(0);
     tracing::info!(organization = %caller.organization, batch = %id, canceled, user = caller.user, "batch canceled");
-    Ok(HttpResponse::Ok().json(Batch::from(progress)))
+    Ok(HttpResponse::Ok().json(BatchView::from(progress)))
 }
 
 /// Which batch is meant.
@@ -149,7 +149,7 @@ contract::parameters!(Query: BatchQuery);
 #[utoipa::path(
     get, path = "/api/sms/batches/{batch_id}/messages", tags = [operations::TAG, operations::BATCHES], operation_id = "listBatchMessages",
     params(BatchPath, BatchQuery),
-    responses(ReadProblems, (status = 200, body = Page, description = "messages, in the order of the request")),
+    responses(ReadProblems, (status = 200, body = MessagesPage, description = "messages, in the order of the request")),
 )]
 pub async fn list(
     state: web::Data<State>,
@@ -164,8 +164,8 @@ pub async fn list(
     let found = state.app.outgoing.of(&caller.organization).batch_messages(&id, skip, limit + 1).await?;
     let found = found.ok_or_else(not_found)?;
     let next_cursor = (found.len() > limit).then(|| (skip + limit).to_string());
-    let messages = found.iter().take(limit).map(Shown::from).collect();
-    Ok(HttpResponse::Ok().json(Page { messages, next_cursor }))
+    let messages = found.iter().take(limit).map(MessageView::from).collect();
+    Ok(HttpResponse::Ok().json(MessagesPage { messages, next_cursor }))
 }
 
 fn batch_of(request: &HttpRequest) -> Result<BatchId, Problem> {

@@ -52,21 +52,21 @@ const LIMIT_MAX: u32 = 499;
 /// A person's consent as the API shows it.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Consent)]
-struct Shown {
+struct ConsentView {
     phone_number: String,
-    channels: Channels,
+    channels: ChannelConsents,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ConsentChannels)]
-struct Channels {
-    sms: Channel,
-    whatsapp: Channel,
+struct ChannelConsents {
+    sms: ChannelConsentView,
+    whatsapp: ChannelConsentView,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ChannelConsent)]
-struct Channel {
+struct ChannelConsentView {
     #[schema(value_type = words::ConsentState)]
     state: ConsentState,
     /// Whether Twilio refuses to send until the person texts START.
@@ -79,16 +79,16 @@ struct Channel {
     message_sid: Option<MessageSid>,
 }
 
-impl Shown {
+impl ConsentView {
     fn of(phone_number: String, consent: Consent) -> Self {
-        let channel = |known: ChannelConsent| Channel {
+        let channel = |known: ChannelConsent| ChannelConsentView {
             state: known.state,
             twilio_block: known.twilio_block,
             source: known.source,
             at: known.at.map(time),
             message_sid: known.message_sid,
         };
-        let channels = Channels { sms: channel(consent.sms), whatsapp: channel(consent.whatsapp) };
+        let channels = ChannelConsents { sms: channel(consent.sms), whatsapp: channel(consent.whatsapp) };
         Self { phone_number, channels }
     }
 }
@@ -96,7 +96,7 @@ impl Shown {
 /// A change as the API shows it.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ConsentChange)]
-struct Change {
+struct ConsentChangeView {
     #[schema(format = DateTime)]
     at: String,
     #[schema(value_type = words::ConsentChannel)]
@@ -111,7 +111,7 @@ struct Change {
     actor: Option<String>,
 }
 
-impl From<ConsentChange> for Change {
+impl From<ConsentChange> for ConsentChangeView {
     fn from(ConsentChange { entry, evidence, actor }: ConsentChange) -> Self {
         Self {
             at: time(entry.at),
@@ -127,8 +127,8 @@ impl From<ConsentChange> for Change {
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ConsentHistory)]
-struct Changes {
-    changes: Vec<Change>,
+struct ConsentChanges {
+    changes: Vec<ConsentChangeView>,
     next_cursor: Option<String>,
 }
 
@@ -138,7 +138,7 @@ struct Changes {
 #[utoipa::path(
     get, path = "/api/sms/consent/{phone}", tags = [operations::TAG, operations::CONSENT], operation_id = "getConsent",
     params(PersonPath),
-    responses(ReadProblems, (status = 200, body = Shown, description = "what is known")),
+    responses(ReadProblems, (status = 200, body = ConsentView, description = "what is known")),
 )]
 pub async fn consent(
     state: web::Data<State>,
@@ -148,7 +148,7 @@ pub async fn consent(
     caller.require(Right::Read)?;
     let phone = person_of(&state, &request)?;
     let consent = state.app.consents.of(&caller.organization).consent(&phone).await?;
-    Ok(HttpResponse::Ok().json(Shown::of(phone.into(), consent)))
+    Ok(HttpResponse::Ok().json(ConsentView::of(phone.into(), consent)))
 }
 
 /// Whose consent is meant.
@@ -191,7 +191,7 @@ contract::parameters!(Query: ChangesQuery);
 #[utoipa::path(
     get, path = "/api/sms/consent/{phone}/history", tags = [operations::TAG, operations::CONSENT], operation_id = "getConsentHistory",
     params(PersonPath, ChangesQuery),
-    responses(ReadProblems, (status = 200, body = Changes, description = "the changes")),
+    responses(ReadProblems, (status = 200, body = ConsentChanges, description = "the changes")),
 )]
 pub async fn history(
     state: web::Data<State>,
@@ -207,8 +207,8 @@ pub async fn history(
         state.app.consents.of(&caller.organization).consent_changes(&phone, skip, limit + 1).await?;
     let next_cursor = (changes.len() > limit).then(|| (skip + limit).to_string());
     changes.truncate(limit);
-    let changes = changes.into_iter().map(Change::from).collect();
-    Ok(HttpResponse::Ok().json(Changes { changes, next_cursor }))
+    let changes = changes.into_iter().map(ConsentChangeView::from).collect();
+    Ok(HttpResponse::Ok().json(ConsentChanges { changes, next_cursor }))
 }
 
 /// A request to record a person's wish.
@@ -276,7 +276,7 @@ contract::request_body!(ConsentRequest);
 #[utoipa::path(
     post, path = "/api/sms/consent", tags = [operations::TAG, operations::CONSENT], operation_id = "recordConsent",
     request_body = ConsentRequest,
-    responses(WriteProblems, (status = 200, body = Shown, description = "what is known now")),
+    responses(WriteProblems, (status = 200, body = ConsentView, description = "what is known now")),
 )]
 pub async fn record(state: web::Data<State>, caller: Caller, body: Body) -> Result<HttpResponse, Problem> {
     caller.require(Right::Send)?;
@@ -291,7 +291,7 @@ pub async fn record(state: web::Data<State>, caller: Caller, body: Body) -> Resu
         phone = mask(&phone), channel = channel.as_str(), state = wish.as_str(), source = source.as_str(),
         "consent recorded"
     );
-    Ok(HttpResponse::Ok().json(Shown::of(phone.into(), consent)))
+    Ok(HttpResponse::Ok().json(ConsentView::of(phone.into(), consent)))
 }
 
 /// Everybody's consent as CSV.
@@ -310,13 +310,13 @@ pub async fn export(state: web::Data<State>, caller: Caller) -> Result<HttpRespo
     // The first page is read before anything is answered: a store that is away is a 503 and no broken file.
     let first = state.app.consents.of(&caller.organization).export_consent(None).await?;
     let begun = stream::once(async { Ok::<_, Broken>(Bytes::from(csv::header())) });
-    let pages = stream::try_unfold(Some(Page::Read(first)), move |page| {
+    let pages = stream::try_unfold(Some(ExportPage::Read(first)), move |page| {
         let (state, organization) = (state.clone(), caller.organization.clone());
         async move {
             let (lines, next) = match page {
                 None => return Ok(None),
-                Some(Page::Read(page)) => page,
-                Some(Page::After(after)) => {
+                Some(ExportPage::Read(page)) => page,
+                Some(ExportPage::After(after)) => {
                     let page = state.app.consents.of(&organization).export_consent(Some(&after)).await;
                     page.map_err(|error| {
                         tracing::error!(%error, "an export broke off");
@@ -324,7 +324,7 @@ pub async fn export(state: web::Data<State>, caller: Caller) -> Result<HttpRespo
                     })?
                 }
             };
-            Ok(Some((Bytes::from(csv::write(&lines)), next.map(Page::After))))
+            Ok(Some((Bytes::from(csv::write(&lines)), next.map(ExportPage::After))))
         }
     });
     Ok(HttpResponse::Ok()
@@ -334,7 +334,7 @@ pub async fn export(state: web::Data<State>, caller: Caller) -> Result<HttpRespo
 }
 
 /// A page of an export: read already, or to be read.
-enum Page {
+enum ExportPage {
     Read((Vec<Exported>, Option<BareAddress>)),
     After(BareAddress),
 }

@@ -60,7 +60,7 @@ struct EventsQuery {
     after: Option<EventId>,
     limit: u32,
     from: Option<EventsFrom>,
-    filter: Filter,
+    filter: EventFilter,
 }
 
 impl Declared for EventsQuery {
@@ -81,7 +81,7 @@ impl Declared for EventsQuery {
         let message_sid = fields.optional("message_sid", "Only events of this message.", kinds::any_text());
         let batch_id = fields.optional("batch_id", "Only events of this batch.", kinds::any_text());
         let to = fields.optional("to", "Only events of messages to this number.", kinds::person());
-        let filter = Filter { kind: kind?, message_sid: message_sid?, batch_id: batch_id?, to: to? };
+        let filter = EventFilter { kind: kind?, message_sid: message_sid?, batch_id: batch_id?, to: to? };
         Ok(Self { after: after?, limit: limit?, from: from?, filter })
     }
 }
@@ -89,7 +89,7 @@ impl Declared for EventsQuery {
 contract::parameters!(Query: EventsQuery);
 
 /// Which events are wanted.
-struct Filter {
+struct EventFilter {
     kind: Option<EventType>,
     message_sid: Option<String>,
     batch_id: Option<String>,
@@ -102,7 +102,7 @@ struct Filter {
 /// as it stands in a page, and which `Last-Event-ID` resumes.
 #[utoipa::path(
     get, path = "/api/sms/events", tags = [operations::TAG, operations::EVENTS], operation_id = "listEvents", params(EventsQuery),
-    responses(ReadProblems, (status = 200, body = Page, description = "events, oldest first")),
+    responses(ReadProblems, (status = 200, body = EventsPage, description = "events, oldest first")),
 )]
 pub async fn events(
     state: web::Data<State>,
@@ -137,7 +137,7 @@ async fn page(
     organization: &Organization,
     mut after: EventId,
     limit: usize,
-    filter: &Filter,
+    filter: &EventFilter,
 ) -> Result<HttpResponse, Problem> {
     let mut events = Vec::new();
     let mut looked_through = 0;
@@ -154,12 +154,12 @@ async fn page(
             }
             after = id;
             if filter.passes(&event) {
-                events.push(Shown::of(id, &event));
+                events.push(EventView::of(id, &event));
             }
         }
     }
     let next_cursor = more.then(|| after.to_string());
-    Ok(HttpResponse::Ok().json(Page { events, next_cursor }))
+    Ok(HttpResponse::Ok().json(EventsPage { events, next_cursor }))
 }
 
 /// Answers with a stream that first tells what came after `after`, then what comes.
@@ -167,7 +167,7 @@ async fn listen(
     state: web::Data<State>,
     organization: Organization,
     after: Option<EventId>,
-    filter: Filter,
+    filter: EventFilter,
 ) -> Result<HttpResponse, Problem> {
     let mut live = state.tailer.subscribe(&organization).await?;
     let start = match after {
@@ -212,7 +212,7 @@ async fn catch_up(
     state: &State,
     organization: &Organization,
     position: &mut EventId,
-    filter: &Filter,
+    filter: &EventFilter,
     socket: &mpsc::Sender<Bytes>,
 ) -> Option<()> {
     loop {
@@ -229,16 +229,16 @@ async fn catch_up(
     }
 }
 
-async fn tell(socket: &mpsc::Sender<Bytes>, filter: &Filter, id: EventId, event: &Event) -> Option<()> {
+async fn tell(socket: &mpsc::Sender<Bytes>, filter: &EventFilter, id: EventId, event: &Event) -> Option<()> {
     if !filter.passes(event) {
         return Some(());
     }
-    let data = serde_json::to_string(&Shown::of(id, event)).expect("an event has string keys");
+    let data = serde_json::to_string(&EventView::of(id, event)).expect("an event has string keys");
     let text = format!("event: {}\nid: {id}\ndata: {data}\n\n", event.kind());
     socket.send(Bytes::from(text)).await.ok()
 }
 
-impl Filter {
+impl EventFilter {
     fn passes(&self, event: &Event) -> bool {
         let (sid, batch, to) = match event {
             Event::Delivery(entry) => {
@@ -261,7 +261,7 @@ impl Filter {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 #[schema(as = Event)]
-enum Shown {
+enum EventView {
     /// A message's status changed.
     Delivery {
         event_id: String,
@@ -323,17 +323,17 @@ enum Shown {
 /// A page of events, oldest first.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Events)]
-struct Page {
-    events: Vec<Shown>,
+struct EventsPage {
+    events: Vec<EventView>,
     /// Null at the end.
     next_cursor: Option<String>,
 }
 
-impl Shown {
+impl EventView {
     fn of(id: EventId, event: &Event) -> Self {
         let event_id = id.to_string();
         match event {
-            Event::Delivery(entry) => Shown::Delivery {
+            Event::Delivery(entry) => EventView::Delivery {
                 event_id,
                 sid: entry.sid.clone(),
                 id: entry.id,
@@ -349,7 +349,7 @@ impl Shown {
                 at: time(entry.at),
                 raw: (!entry.raw.is_empty()).then(|| raw_json(&entry.raw)),
             },
-            Event::Inbound(entry) => Shown::Inbound {
+            Event::Inbound(entry) => EventView::Inbound {
                 event_id,
                 sid: entry.sid.clone(),
                 channel: entry.channel,
@@ -360,7 +360,7 @@ impl Shown {
                 media: entry.media,
                 at: time(entry.at),
             },
-            Event::Consent(entry) => Shown::Consent {
+            Event::Consent(entry) => EventView::Consent {
                 event_id,
                 phone: entry.phone.clone().into(),
                 channel: entry.channel,

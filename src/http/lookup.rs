@@ -53,7 +53,7 @@ contract::parameters!(Query: LookupQuery);
 /// A number as the API shows it.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Number)]
-struct Shown {
+struct NumberView {
     phone_number: String,
     national_format: Option<String>,
     country: Option<String>,
@@ -100,7 +100,7 @@ impl From<Line> for LineView {
 #[utoipa::path(
     get, path = "/api/sms/lookup/{phone}", tags = [operations::TAG, operations::NUMBERS], operation_id = "lookUp",
     params(NumberPath, LookupQuery),
-    responses(ReadProblems, TwilioProblems, (status = 200, body = Shown, description = "what it is")),
+    responses(ReadProblems, TwilioProblems, (status = 200, body = NumberView, description = "what it is")),
 )]
 pub async fn lookup(
     state: web::Data<State>,
@@ -121,7 +121,7 @@ pub async fn lookup(
         None
     };
     let kind = carrier.as_ref().and_then(|line| line.kind.clone()).or(kind);
-    Ok(HttpResponse::Ok().json(Shown {
+    Ok(HttpResponse::Ok().json(NumberView {
         phone_number: number.into(),
         national_format,
         country,

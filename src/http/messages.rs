@@ -18,7 +18,7 @@ use super::{
     time,
 };
 use crate::{
-    app::reads::messages::{Filter, Message},
+    app::reads::messages::{Message, MessageFilter},
     domain::{HistoryId, Hold, MessageId, Source},
     twilio::{
         self, Channel, MessageSid,
@@ -34,7 +34,7 @@ pub const LIMIT_MAX: u32 = 500;
 
 /// The query of `GET /api/sms/messages`.
 struct HistoryQuery {
-    filter: Filter,
+    filter: MessageFilter,
     limit: u32,
     cursor: Option<HistoryId>,
 }
@@ -52,7 +52,7 @@ impl Declared for HistoryQuery {
         let limit =
             fields.with_default("limit", "Messages in a page.", LIMIT_DEFAULT, kinds::number(1..=LIMIT_MAX));
         let cursor = fields.optional("cursor", "`next_cursor` of the page before.", kinds::cursor());
-        let filter = Filter {
+        let filter = MessageFilter {
             status: status?,
             to: to?,
             channel: channel?.map(Channel::from),
@@ -78,7 +78,7 @@ impl From<words::Channel> for Channel {
 /// Filters are combined. A page at a time: ask again with `next_cursor` as `cursor` until it is null.
 #[utoipa::path(
     get, path = "/api/sms/messages", tags = [operations::TAG, operations::MESSAGES], operation_id = "listMessages", params(HistoryQuery),
-    responses(ReadProblems, (status = 200, body = Page, description = "messages, newest first")),
+    responses(ReadProblems, (status = 200, body = MessagesPage, description = "messages, newest first")),
 )]
 pub async fn history(
     state: web::Data<State>,
@@ -89,8 +89,8 @@ pub async fn history(
     let HistoryQuery { filter, limit, cursor } = contract::query(&request, &state.context())?;
     let (messages, next) =
         state.app.reads.of(&caller.organization).history(&filter, cursor, limit as usize).await?;
-    let messages = messages.iter().map(Shown::from).collect();
-    Ok(HttpResponse::Ok().json(Page { messages, next_cursor: next.map(|next| next.to_string()) }))
+    let messages = messages.iter().map(MessageView::from).collect();
+    Ok(HttpResponse::Ok().json(MessagesPage { messages, next_cursor: next.map(|next| next.to_string()) }))
 }
 
 /// Which message is meant.
@@ -159,13 +159,13 @@ pub async fn message_status(
         error_code: entry.error_code,
     });
     let timeline = timeline.collect();
-    Ok(HttpResponse::Ok().json(MessageStatus { message: Shown::from(&message), timeline }))
+    Ok(HttpResponse::Ok().json(MessageStatus { message: MessageView::from(&message), timeline }))
 }
 
 /// A message as the API shows it.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Message)]
-pub(super) struct Shown {
+pub(super) struct MessageView {
     /// textledger's own id; null for a message sent elsewhere through the account.
     #[schema(value_type = Option<String>, example = "0000000000000abc")]
     id: Option<MessageId>,
@@ -220,7 +220,7 @@ struct MessageError {
 #[derive(Debug, Serialize, ToSchema)]
 struct MessageStatus {
     #[serde(flatten)]
-    message: Shown,
+    message: MessageView,
     /// Every status recorded, in order of arrival.
     timeline: Vec<TimelineEntry>,
 }
@@ -241,13 +241,13 @@ struct TimelineEntry {
 /// Messages, and where to go on.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Messages)]
-pub(super) struct Page {
-    pub(super) messages: Vec<Shown>,
+pub(super) struct MessagesPage {
+    pub(super) messages: Vec<MessageView>,
     /// Null at the end.
     pub(super) next_cursor: Option<String>,
 }
 
-impl From<&Message> for Shown {
+impl From<&Message> for MessageView {
     fn from(message: &Message) -> Self {
         let time_of = |status: &twilio::MessageStatus| message.timeline.time_of(status).map(time);
         let mut times = BTreeMap::new();

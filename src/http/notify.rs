@@ -106,13 +106,13 @@ contract::request_body!(NotifyRequest);
 /// What became of each user.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Notified)]
-struct Results {
-    results: Vec<OfUser>,
+struct NotifiedView {
+    results: Vec<NotifiedUser>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = NotifiedUser)]
-struct OfUser {
+struct NotifiedUser {
     user_id: String,
     queued: Vec<Queued>,
     skipped: Vec<NotSent>,
@@ -144,7 +144,7 @@ struct NotSent {
 #[utoipa::path(
     post, path = "/api/sms/notify", tags = [operations::TAG, operations::SENDING], operation_id = "notify", params(IdempotencyKey),
     request_body = NotifyRequest,
-    responses(SendProblems, (status = 202, body = Results, description = "what is queued for each user, and what not")),
+    responses(SendProblems, (status = 202, body = NotifiedView, description = "what is queued for each user, and what not")),
 )]
 pub async fn notify(
     state: web::Data<State>,
@@ -171,13 +171,13 @@ pub async fn notify(
         let notified = state.app.outgoing.of(&organization).notify(&notify).await?;
         let queued: usize = notified.iter().map(|user| user.queued.len()).sum();
         tracing::info!(%organization, users = notified.len(), queued, category = notify.category, "users notified");
-        let results = Results { results: notified.into_iter().map(OfUser::from).collect() };
+        let results = NotifiedView { results: notified.into_iter().map(NotifiedUser::from).collect() };
         Ok(Outcome::new(StatusCode::ACCEPTED, &results))
     })
     .await
 }
 
-impl From<Notified> for OfUser {
+impl From<Notified> for NotifiedUser {
     fn from(notified: Notified) -> Self {
         let queued =
             notified.queued.into_iter().map(|(channel, id, fallback)| Queued { channel, id, fallback });

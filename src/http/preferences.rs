@@ -18,7 +18,7 @@ use super::{
     time,
 };
 use crate::{
-    app::consents::preferences::{Change, ChangeError, Preferences},
+    app::consents::preferences::{ChangeError, Preferences, PreferencesChange},
     domain::consent::ConsentState,
     phone,
 };
@@ -26,12 +26,12 @@ use crate::{
 /// Preferences as the API shows them.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Preferences)]
-struct Shown {
+struct PreferencesView {
     user_id: String,
     phone_number: Option<String>,
     sms_enabled: bool,
     whatsapp_enabled: bool,
-    consent: Consents,
+    consent: PreferencesConsent,
     #[schema(format = DateTime)]
     updated_at: Option<String>,
 }
@@ -39,21 +39,21 @@ struct Shown {
 /// What is known of the number's consent: why a channel may be off although nobody turned it off here.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PreferencesConsent)]
-struct Consents {
+struct PreferencesConsent {
     #[schema(value_type = words::ConsentState)]
     sms: ConsentState,
     #[schema(value_type = words::ConsentState)]
     whatsapp: ConsentState,
 }
 
-impl From<Preferences> for Shown {
+impl From<Preferences> for PreferencesView {
     fn from(preferences: Preferences) -> Self {
         Self {
             user_id: preferences.user_id,
             phone_number: preferences.phone_number.map(Into::into),
             sms_enabled: preferences.sms_enabled,
             whatsapp_enabled: preferences.whatsapp_enabled,
-            consent: Consents {
+            consent: PreferencesConsent {
                 sms: preferences.consent.sms.state,
                 whatsapp: preferences.consent.whatsapp.state,
             },
@@ -112,7 +112,7 @@ contract::parameters!(Path: UserPath);
 /// The caller is the `sub` of the token.
 #[utoipa::path(
     get, path = "/api/sms/preferences", tags = [operations::TAG, operations::PREFERENCES], operation_id = "getOwnPreferences",
-    responses(ReadProblems, (status = 200, body = Shown, description = "the preferences")),
+    responses(ReadProblems, (status = 200, body = PreferencesView, description = "the preferences")),
 )]
 pub async fn own(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Problem> {
     show(&state, &caller, own_name(&caller)?).await
@@ -124,7 +124,7 @@ pub async fn own(state: web::Data<State>, caller: Caller) -> Result<HttpResponse
 #[utoipa::path(
     get, path = "/api/sms/preferences/{user_id}", tags = [operations::TAG, operations::PREFERENCES], operation_id = "getPreferences",
     params(UserPath),
-    responses(ReadProblems, (status = 200, body = Shown, description = "the preferences")),
+    responses(ReadProblems, (status = 200, body = PreferencesView, description = "the preferences")),
 )]
 pub async fn of_user(
     state: web::Data<State>,
@@ -142,7 +142,7 @@ pub async fn of_user(
 #[utoipa::path(
     put, path = "/api/sms/preferences", tags = [operations::TAG, operations::PREFERENCES], operation_id = "changeOwnPreferences",
     request_body = PreferencesRequest,
-    responses(WriteProblems, (status = 200, body = Shown, description = "the preferences")),
+    responses(WriteProblems, (status = 200, body = PreferencesView, description = "the preferences")),
 )]
 pub async fn change_own(
     state: web::Data<State>,
@@ -159,7 +159,7 @@ pub async fn change_own(
     put, path = "/api/sms/preferences/{user_id}", tags = [operations::TAG, operations::PREFERENCES], operation_id = "changePreferences",
     params(UserPath),
     request_body = PreferencesRequest,
-    responses(WriteProblems, (status = 200, body = Shown, description = "the preferences")),
+    responses(WriteProblems, (status = 200, body = PreferencesView, description = "the preferences")),
 )]
 pub async fn change_of_user(
     state: web::Data<State>,
@@ -174,7 +174,7 @@ pub async fn change_of_user(
 
 async fn show(state: &State, caller: &Caller, user: &str) -> Result<HttpResponse, Problem> {
     let preferences = state.app.consents.of(&caller.organization).preferences(user).await?;
-    Ok(HttpResponse::Ok().json(Shown::from(preferences)))
+    Ok(HttpResponse::Ok().json(PreferencesView::from(preferences)))
 }
 
 async fn change(state: &State, caller: &Caller, user: &str, body: Body) -> Result<HttpResponse, Problem> {
@@ -183,7 +183,7 @@ async fn change(state: &State, caller: &Caller, user: &str, body: Body) -> Resul
     let normalize =
         |typed: String| phone::normalize(&typed, context.region).map_err(Problem::invalid_phone_number);
     let phone_number = phone_number.map(|typed| typed.map(normalize).transpose()).transpose()?;
-    let change = Change { phone_number, sms_enabled, whatsapp_enabled };
+    let change = PreferencesChange { phone_number, sms_enabled, whatsapp_enabled };
     let changed =
         state.app.consents.of(&caller.organization).change_preferences(user, &change, &caller.user).await;
     let preferences = changed.map_err(|error| match error {
@@ -195,7 +195,7 @@ async fn change(state: &State, caller: &Caller, user: &str, body: Body) -> Resul
         user, sms_enabled = change.sms_enabled, whatsapp_enabled = change.whatsapp_enabled,
         number_changed = change.phone_number.is_some(), "preferences changed"
     );
-    Ok(HttpResponse::Ok().json(Shown::from(preferences)))
+    Ok(HttpResponse::Ok().json(PreferencesView::from(preferences)))
 }
 
 /// The caller's own name, which is whatever the token says.

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     app::accounts::{
-        change::{Change, Fault},
+        change::{Fault, SettingsChange},
         saved::Source,
     },
     domain::{AccountSettings, NamedSecret},
@@ -154,7 +154,7 @@ fn last_characters(token: &SecretString) -> Option<String> {
 ///
 /// What cannot be read of it is left out, so that what does not fit the settings that are there is told together with what
 /// is wrong in itself.
-pub struct SettingsRequest(Change);
+pub struct SettingsRequest(SettingsChange);
 
 impl Request for SettingsRequest {
     const NAME: &'static str = "SettingsRequest";
@@ -212,7 +212,7 @@ impl Declared for SettingsRequest {
         if shared_keys.iter().flatten().any(|SharedKeyRequest(key)| !ids.insert(&key.id)) {
             fields.fault("shared_keys", "must have different ids");
         }
-        Ok(Self(Change {
+        Ok(Self(SettingsChange {
             account_sid: account_sid.unwrap_or_default(),
             auth_token: auth_token.unwrap_or_default(),
             auth_token_secondary: auth_token_secondary.unwrap_or_default(),
@@ -259,11 +259,11 @@ fn api_key_sid(text: &str) -> Result<String, &'static str> {
 }
 
 /// The change that `body` asks for, with everything that is wrong with it.
-fn read_change(body: Body, context: &Context) -> Change {
+fn read_change(body: Body, context: &Context) -> SettingsChange {
     let (read, faults) = body.read_with_faults(context);
     let SettingsRequest(change) = read.expect("a change is read as far as it can be");
     let faults = faults.into_listed().into_iter().map(|FieldError { field, detail }| Fault { field, detail });
-    Change { faults: faults.collect(), ..change }
+    SettingsChange { faults: faults.collect(), ..change }
 }
 
 #[cfg(test)]

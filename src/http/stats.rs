@@ -73,7 +73,7 @@ contract::parameters!(Query: StatsQuery);
 /// The numbers as the API shows them.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Stats)]
-struct Shown {
+struct StatsView {
     #[schema(format = DateTime)]
     from: String,
     #[schema(format = DateTime)]
@@ -85,8 +85,8 @@ struct Shown {
     opt_outs: u64,
     opt_ins: u64,
     time_to_delivery_ms: TimeToDelivery,
-    series: Vec<Part>,
-    errors: Vec<CountedError>,
+    series: Vec<StatsPart>,
+    errors: Vec<StatsError>,
     channels: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
@@ -99,7 +99,7 @@ struct TimeToDelivery {
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = StatsPart)]
-struct Part {
+struct StatsPart {
     #[schema(format = DateTime)]
     at: String,
     counts: BTreeMap<String, u64>,
@@ -107,26 +107,26 @@ struct Part {
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = StatsError)]
-struct CountedError {
+struct StatsError {
     code: u32,
     count: u64,
     meaning: Option<&'static str>,
     mend: Option<&'static str>,
 }
 
-impl Shown {
+impl StatsView {
     fn of(stats: Stats, bucket: Duration) -> Self {
         let ms = |time: Duration| time.as_millis() as u64;
         let errors = stats.errors.into_iter().map(|(code, count)| {
             let described = ErrorCode::new(code).describe();
-            CountedError {
+            StatsError {
                 code,
                 count,
                 meaning: described.map(|described| described.meaning),
                 mend: described.map(|described| described.mend),
             }
         });
-        let series = stats.series.into_iter().map(|(at, counts)| Part { at: time(at), counts });
+        let series = stats.series.into_iter().map(|(at, counts)| StatsPart { at: time(at), counts });
         Self {
             from: time(stats.from),
             until: time(stats.until),
@@ -148,7 +148,7 @@ impl Shown {
 /// Counted by when each status was heard of, over a window that ends now.
 #[utoipa::path(
     get, path = "/api/sms/stats", tags = [operations::TAG, operations::EVENTS], operation_id = "getStats", params(StatsQuery),
-    responses(ReadProblems, (status = 200, body = Shown, description = "the numbers")),
+    responses(ReadProblems, (status = 200, body = StatsView, description = "the numbers")),
 )]
 pub async fn stats(
     state: web::Data<State>,
@@ -158,7 +158,7 @@ pub async fn stats(
     caller.require(Right::Read)?;
     let StatsQuery { window, bucket } = contract::query(&request, &state.context())?;
     let stats = state.app.reads.of(&caller.organization).stats(window, bucket).await?;
-    Ok(HttpResponse::Ok().json(Shown::of(stats, bucket)))
+    Ok(HttpResponse::Ok().json(StatsView::of(stats, bucket)))
 }
 
 /// How many of `part` make up `whole`, the last of them perhaps not whole.

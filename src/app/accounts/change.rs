@@ -10,7 +10,7 @@ use crate::{
 /// A change of an organization's settings. Of each field the outer `None` keeps what was; an inner one clears it.
 /// `Debug` shows no secret.
 #[derive(Debug, Clone, Default)]
-pub struct Change {
+pub struct SettingsChange {
     /// The account's SID.
     pub account_sid: Option<AccountSid>,
     /// Its auth token.
@@ -47,7 +47,7 @@ pub struct Fault {
 /// What is said of a secret that would be kept beside another account's SID.
 const OF_FORMER_ACCOUNT: &str = "belongs to the former account: give the new account's, or null";
 
-impl Change {
+impl SettingsChange {
     /// Whether it makes settings of nothing.
     pub(super) fn is_whole(&self) -> bool {
         self.account_sid.is_some() && self.auth_token.is_some()
@@ -176,8 +176,12 @@ mod tests {
         NamedSecret { id: id.to_owned(), secret: "s".into() }
     }
 
-    fn whole() -> Change {
-        Change { account_sid: Some(sid("a")), auth_token: Some("t".into()), ..Change::default() }
+    fn whole() -> SettingsChange {
+        SettingsChange {
+            account_sid: Some(sid("a")),
+            auth_token: Some("t".into()),
+            ..SettingsChange::default()
+        }
     }
 
     fn fields(result: Result<AccountSettings, Vec<Fault>>) -> Vec<String> {
@@ -187,9 +191,13 @@ mod tests {
     #[test]
     fn of_nothing_an_account_and_its_token_make_settings() {
         assert!(whole().apply(None).is_ok());
-        assert_eq!(fields(Change::default().apply(None)), ["account_sid", "auth_token"]);
+        assert_eq!(fields(SettingsChange::default().apply(None)), ["account_sid", "auth_token"]);
         let fault = Fault { field: "account_sid".into(), detail: "is none".into() };
-        let unread = Change { faults: vec![fault], require_shared_key: Some(true), ..Change::default() };
+        let unread = SettingsChange {
+            faults: vec![fault],
+            require_shared_key: Some(true),
+            ..SettingsChange::default()
+        };
         assert_eq!(fields(unread.apply(None)), ["account_sid", "auth_token", "require_shared_key"]);
     }
 
@@ -199,12 +207,14 @@ mod tests {
         before.auth_token_secondary = Some("u".into());
         before.phone_number = Some(Address::parse("+15005550006").unwrap());
         before.api_key = Some(key("SK1"));
-        assert!(Change::default().apply(Some(&before)).unwrap().changed_from(Some(&before)).is_empty());
-        let cleared = Change {
+        assert!(
+            SettingsChange::default().apply(Some(&before)).unwrap().changed_from(Some(&before)).is_empty()
+        );
+        let cleared = SettingsChange {
             auth_token_secondary: Some(None),
             phone_number: Some(None),
             api_key_sid: Some(None),
-            ..Change::default()
+            ..SettingsChange::default()
         };
         let after = cleared.apply(Some(&before)).unwrap();
         let changed = ["auth_token_secondary", "phone_number", "api_key_sid", "api_key_secret"];
@@ -217,10 +227,10 @@ mod tests {
         before.auth_token_secondary = Some("u".into());
         before.api_key = Some(key("SK1"));
         before.shared_keys = vec![key("k")];
-        let other = Change { account_sid: Some(sid("b")), ..Change::default() };
+        let other = SettingsChange { account_sid: Some(sid("b")), ..SettingsChange::default() };
         let wrong = ["auth_token", "auth_token_secondary", "shared_keys", "api_key_sid", "api_key_secret"];
         assert_eq!(fields(other.apply(Some(&before))), wrong);
-        let other = Change {
+        let other = SettingsChange {
             auth_token: Some("t".into()),
             auth_token_secondary: Some(None),
             shared_keys: Some(Vec::new()),
@@ -229,17 +239,17 @@ mod tests {
         };
         assert!(other.apply(Some(&before)).is_ok());
         // The same account in other letters is no other account.
-        let same = Change { account_sid: Some(sid("A")), ..Change::default() };
+        let same = SettingsChange { account_sid: Some(sid("A")), ..SettingsChange::default() };
         assert!(same.apply(Some(&before)).is_ok());
     }
 
     #[test]
     fn an_api_key_is_a_sid_and_its_secret() {
         let mut before = whole().apply(None).unwrap();
-        let with = |id: Option<Option<&str>>, secret: Option<&str>| Change {
+        let with = |id: Option<Option<&str>>, secret: Option<&str>| SettingsChange {
             api_key_sid: id.map(|id| id.map(str::to_owned)),
             api_key_secret: secret.map(Into::into),
-            ..Change::default()
+            ..SettingsChange::default()
         };
         assert_eq!(fields(with(Some(Some("SK1")), None).apply(Some(&before))), ["api_key_secret"]);
         assert_eq!(fields(with(None, Some("s")).apply(Some(&before))), ["api_key_sid"]);

@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, zeroize::Zeroizing};
 
 use super::{
     Accounts,
-    change::{Change, Fault},
+    change::{Fault, SettingsChange},
     effective::REVISION,
 };
 use crate::{
@@ -93,7 +93,7 @@ impl Scope<'_, Accounts> {
     }
 
     /// Changes the settings of the organization for `actor`, and uses them from now on.
-    pub async fn save(&self, actor: &str, change: &Change) -> Result<AccountSettings, SaveError> {
+    pub async fn save(&self, actor: &str, change: &SettingsChange) -> Result<AccountSettings, SaveError> {
         for _ in 0..DECISIONS_MAX {
             let stored = self.stored_settings(self.organization).await?;
             let before = match stored.settings {

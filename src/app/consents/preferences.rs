@@ -18,7 +18,7 @@ use crate::{
 
 /// A user's preferences as they are stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Stored {
+struct StoredPreferences {
     phone_number: Option<BareAddress>,
     sms: Toggle,
     whatsapp: Toggle,
@@ -51,7 +51,7 @@ pub struct Preferences {
 
 /// A change of preferences; what is `None` stays.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Change {
+pub struct PreferencesChange {
     /// Another number, in E.164, or none.
     pub phone_number: Option<Option<BareAddress>>,
     /// SMS on or off.
@@ -89,7 +89,7 @@ impl Toggle {
     }
 }
 
-impl Stored {
+impl StoredPreferences {
     fn preferences(self, user_id: &str, consent: Consent) -> Preferences {
         Preferences {
             user_id: user_id.to_owned(),
@@ -115,7 +115,7 @@ impl Scope<'_, Consents> {
     pub async fn change_preferences(
         &self,
         user: &str,
-        change: &Change,
+        change: &PreferencesChange,
         actor: &str,
     ) -> Result<Preferences, ChangeError> {
         for _ in 0..DECISIONS_MAX {
@@ -179,11 +179,14 @@ impl Scope<'_, Consents> {
     }
 
     /// The text that is stored, and what it says.
-    async fn stored_preferences(&self, user: &str) -> Result<(Option<String>, Stored), store::Error> {
+    async fn stored_preferences(
+        &self,
+        user: &str,
+    ) -> Result<(Option<String>, StoredPreferences), store::Error> {
         let text = self.core.store.document(self.organization, Kind::Preferences, user).await?;
         let stored = match &text {
             Some(text) => store::decode("preferences", text)?,
-            None => Stored::default(),
+            None => StoredPreferences::default(),
         };
         Ok((text, stored))
     }

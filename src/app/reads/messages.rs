@@ -63,7 +63,7 @@ impl Timeline {
 
 /// Which messages are wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Filter {
+pub struct MessageFilter {
     /// Those whose status is called so.
     pub status: Option<String>,
     /// Those to this person.
@@ -159,7 +159,7 @@ impl Scope<'_, Reads> {
     /// there may be more. What it costs does not depend on how many are stored.
     pub async fn history(
         &self,
-        filter: &Filter,
+        filter: &MessageFilter,
         before: Option<HistoryId>,
         limit: usize,
     ) -> Result<(Vec<Message>, Option<HistoryId>), store::Error> {
@@ -208,7 +208,7 @@ impl Scope<'_, Reads> {
 /// Messages of the history that are read in one go, at least, when few are wanted: a filter may let few of them pass.
 const HISTORY_READ_MIN: usize = 50;
 
-impl Filter {
+impl MessageFilter {
     fn passes(&self, message: &Message) -> bool {
         self.status.as_ref().is_none_or(|status| *status == message.status)
             && (self.to.is_none() || self.to == message.to)
