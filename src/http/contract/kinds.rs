@@ -412,3 +412,101 @@ impl<R: Request> Kind for Object<R> {
         names.refer(R::NAME, schema::object::<R>)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether `kind` takes `given` as JSON at noon of 2026-01-31.
+    fn takes<K: Kind>(kind: &K, given: Value) -> bool {
+        let now = UnixMs::new(1_769_860_800_000);
+        kind.read(given, &Context { now, ..Context::default() }).is_ok()
+    }
+
+    #[test]
+    fn a_text_is_counted_in_characters() {
+        let kind = text(1..=3);
+        assert!(takes(&kind, json!("äöü")));
+        for wrong in [json!(""), json!("abcd"), json!(1), json!(["a"])] {
+            assert!(!takes(&kind, wrong.clone()), "{wrong}");
+        }
+        assert_eq!(
+            kind.schema(&mut Names::default()),
+            json!({ "type": "string", "minLength": 1, "maxLength": 3 })
+        );
+    }
+
+    #[test]
+    fn a_number_is_read_from_text_where_everything_is_text() {
+        let kind = number(1..=500);
+        let context = Context::default();
+        assert!(takes(&kind, json!(500)) && !takes(&kind, json!(501)) && !takes(&kind, json!(0)));
+        assert!(!takes(&kind, json!("5")) && !takes(&kind, json!(1.5)));
+        assert!(kind.read_text("500".to_owned(), &context).is_ok_and(|number| number == 500));
+        assert!(kind.read_text("five".to_owned(), &context).is_err());
+        assert!(switch().read_text("true".to_owned(), &context).is_ok_and(|on| on));
+        assert!(!takes(&switch(), json!("true")));
+    }
+
+    #[test]
+    fn a_time_is_within_what_is_allowed_of_now() {
+        let day = Duration::from_secs(24 * 60 * 60);
+        let kind = time_within(Duration::from_secs(60), day);
+        for right in ["2026-01-31T11:59:00Z", "2026-01-31T13:00:00+01:00", "2026-02-01T12:00:00Z"] {
+            assert!(takes(&kind, json!(right)), "{right}");
+        }
+        for wrong in
+            ["2026-01-31T11:58:59Z", "2026-02-01T12:00:01Z", "2026-01-31", "1969-12-31T23:59:59Z", "now"]
+        {
+            assert!(!takes(&kind, json!(wrong)), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_length_of_time_has_a_unit_and_a_bound() {
+        let kind = span(Duration::from_secs(30 * 24 * 60 * 60), "1h");
+        for right in ["90s", "15m", "1h", "7d", "30d"] {
+            assert!(takes(&kind, json!(right)), "{right}");
+        }
+        for wrong in ["", "1", "-1h", "31d", "1x", "9999999999999999d"] {
+            assert!(!takes(&kind, json!(wrong)), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_list_says_which_entry_is_wrong_and_media_may_be_one() {
+        let kind = list(1..=2, number(0..=9));
+        assert!(takes(&kind, json!([1, 2])) && !takes(&kind, json!([])) && !takes(&kind, json!([1, 2, 3])));
+        let fault = kind.read(json!([1, 10]), &Context::default()).err().map(Fault::into_detail);
+        assert_eq!(fault.as_deref(), Some("the entry 1: must be a whole number from 0 to 9"));
+        let media = media_urls();
+        let url = "https://example.com/a.png";
+        assert!(takes(&media, json!(url)) && takes(&media, json!(vec![url; MEDIA_MAX])));
+        assert!(
+            !takes(&media, json!(vec![url; MEDIA_MAX + 1]))
+                && !takes(&media, json!("http://example.com/a.png"))
+        );
+    }
+
+    #[test]
+    fn a_cursor_that_counts_is_digits_alone() {
+        let kind = offset(5);
+        assert!(takes(&kind, json!("0")) && takes(&kind, json!("99999")));
+        for wrong in ["", "+1", "-1", "100000", " 1", "٣"] {
+            assert!(!takes(&kind, json!(wrong)), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_word_is_one_of_those_that_are_listed() {
+        use super::super::words::{FallbackChannel, Wish};
+        assert!(takes(&word::<Wish>(), json!("opted_in")) && !takes(&word::<Wish>(), json!("unknown")));
+        let detail =
+            |fault: Option<Fault>| fault.map(Fault::into_detail).expect("what is no word is a fault");
+        let context = Context::default();
+        let fault = word::<Wish>().read(json!("x"), &context).err();
+        assert_eq!(detail(fault), "must be opted_in or opted_out");
+        let fault = word::<FallbackChannel>().read(json!(1), &context).err();
+        assert_eq!(detail(fault), "can only be sms");
+    }
+}
