@@ -44,7 +44,8 @@ use crate::{
     worker::{self, dispatcher, reconciler, relayer, replayer, tailer::Tailer},
 };
 
-/// How long background tasks may take to end after the last request.
+/// How long background tasks may take to end after the last request: a call to Twilio, or to a caller's own URL, that is
+/// under way usually ends sooner.
 const TASKS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The setting with the secret that signs tokens.
@@ -121,8 +122,9 @@ impl Service {
         });
         spawn(&tracker, &stop, replayer::run(app.clone()));
         spawn(&tracker, &stop, reconciler::run(app.clone()));
-        spawn(&tracker, &stop, dispatcher::run(app.clone()));
-        spawn(&tracker, &stop, relayer::run(app.clone()));
+        // These two call others, and finish the calls that are under way.
+        tracker.spawn(dispatcher::run(app.clone(), stop.clone()));
+        tracker.spawn(relayer::run(app.clone(), stop.clone()));
         spawn(&tracker, &stop, worker::settings::run(app.clone()));
         spawn(&tracker, &stop, {
             let state = state.clone();

@@ -295,9 +295,10 @@ impl Scope<'_, Relays> {
             tracing::error!(organization = %self.organization, "a status callback could not be relayed for a day, and is given up");
             return self.relay_done(task, text).await;
         }
-        self.core.metrics.relay(RelayResult::Again);
         let again = now + retry_delay(tried_for);
-        self.core.store.reschedule(self.organization, task, Some(again)).await
+        self.core.store.reschedule(self.organization, task, Some(again)).await?;
+        self.core.metrics.relay(RelayResult::Again);
+        Ok(())
     }
 }
 

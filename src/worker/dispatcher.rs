@@ -7,6 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
+use tokio_util::sync::CancellationToken;
 
 use super::jobs::{Jobs, every};
 use crate::{
@@ -47,16 +48,19 @@ enum Done {
 
 struct Dispatcher {
     app: Arc<App>,
+    stop: CancellationToken,
     /// One at a time of each.
     jobs: Jobs<Job, Result<Done, store::Error>>,
 }
 
-/// Runs until it is dropped.
-pub async fn run(app: Arc<App>) {
+/// Runs until the service stops. Calls to Twilio that are under way then are finished: each one that was cut off would be a
+/// lost answer, which is looked for before the message is sent again.
+pub async fn run(app: Arc<App>, stop: CancellationToken) {
     let mut look = every(LOOK_INTERVAL);
-    let mut dispatcher = Dispatcher { app: app.clone(), jobs: Jobs::of("dispatcher") };
+    let mut dispatcher = Dispatcher { app: app.clone(), stop: stop.clone(), jobs: Jobs::of("dispatcher") };
     loop {
         tokio::select! {
+            () = stop.cancelled() => return dispatcher.jobs.finish().await,
             _ = look.tick() => dispatcher.look(),
             () = app.outgoing.wanted() => dispatcher.look(),
             (job, done) = dispatcher.jobs.next() => dispatcher.finish(job, done),
@@ -93,9 +97,9 @@ impl Dispatcher {
         if self.jobs.is_resting(&job) || self.jobs.running(&job) > 0 {
             return;
         }
-        let app = self.app.clone();
+        let (app, stop) = (self.app.clone(), self.stop.clone());
         self.jobs.begin(job, async move {
-            let turn = turn(&app, &organization, &flow).await?;
+            let turn = turn(&app, &stop, &organization, &flow).await?;
             Ok(Done::Turn(flow, turn))
         });
     }
@@ -119,8 +123,14 @@ impl Dispatcher {
     }
 }
 
-/// Takes messages of `flow` whose time has come, and hands them to Twilio, each when the sender's pace allows it.
-async fn turn(app: &App, organization: &Organization, flow: &Flow) -> Result<Turn, store::Error> {
+/// Takes messages of `flow` whose time has come, and hands them to Twilio, each when the sender's pace allows it. Those
+/// that are not handed over when the service stops stay in the queue.
+async fn turn(
+    app: &App,
+    stop: &CancellationToken,
+    organization: &Organization,
+    flow: &Flow,
+) -> Result<Turn, store::Error> {
     // How far its sender is ahead already: an urgent message does not wait for that.
     let free_at = app.outgoing.of(organization).reserve_pace(flow.sender.as_ref(), 0).await?;
     let ahead = free_at.since(app.now_ms());
@@ -139,7 +149,10 @@ async fn turn(app: &App, organization: &Organization, flow: &Flow) -> Result<Tur
         let takes = app.settings().limits.time_of(flow.sender.as_ref(), stored.outbound.segments);
         starts_at += takes;
         async move {
-            tokio::time::sleep(at.since(app.now_ms())).await;
+            let wait = tokio::time::sleep(at.since(app.now_ms()));
+            if stop.run_until_cancelled(wait).await.is_none() {
+                return Ok(Dispatched::Kept);
+            }
             app.outgoing.of(organization).dispatch(&stored).await
         }
     });

@@ -7,8 +7,8 @@ use tokio::{
     time::{Instant, Interval, MissedTickBehavior},
 };
 
-/// Jobs that run beside a loop, each under the key that says what it is for. Dropping them ends them: what they had claimed
-/// is claimed by others later.
+/// Jobs that run beside a loop, each under the key that says what it is for. Dropping them ends them where they are: what
+/// they had claimed is claimed by others later.
 pub(super) struct Jobs<K, T> {
     /// Whose jobs they are, for the log.
     worker: &'static str,
@@ -77,6 +77,11 @@ impl<K: Clone + Eq + Hash, T: Send + 'static> Jobs<K, T> {
                 Err(error) => tracing::error!(worker = self.worker, %error, "a worker's job failed"),
             }
         }
+    }
+
+    /// Lets those that are under way finish, and begins no others.
+    pub(super) async fn finish(mut self) {
+        while self.tasks.join_next().await.is_some() {}
     }
 }
 

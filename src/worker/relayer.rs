@@ -5,6 +5,8 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
+use tokio_util::sync::CancellationToken;
+
 use super::jobs::{Jobs, every};
 use crate::{
     app::App,
@@ -45,12 +47,14 @@ struct Relayer {
     backlog: HashSet<Organization>,
 }
 
-/// Runs until it is dropped.
-pub async fn run(app: Arc<App>) {
+/// Runs until the service stops. Calls that are under way then are finished, so that the receivers are not called again for
+/// what they have heard.
+pub async fn run(app: Arc<App>, stop: CancellationToken) {
     let mut look = every(LOOK_INTERVAL);
     let mut relayer = Relayer { app: app.clone(), jobs: Jobs::of("relayer"), backlog: HashSet::new() };
     loop {
         tokio::select! {
+            () = stop.cancelled() => return relayer.jobs.finish().await,
             _ = look.tick() => relayer.look(),
             () = app.relays.wanted() => relayer.look(),
             ((organization, _), done) = relayer.jobs.next() => relayer.finish(organization, done),

@@ -40,7 +40,8 @@ async fn world(on: On, settings: &[(&str, &str)]) -> World {
 /// The same for a story, which has to end by [`World::finish`].
 async fn story(on: On, settings: &[(&str, &str)]) -> World {
     let keys = api_keys();
-    World::story(on, &[&[("TEXTLEDGER_API_KEYS", keys.as_str())], settings].concat()).await
+    let ours = [("TEXTLEDGER_API_KEYS", keys.as_str()), ("TEXTLEDGER_RELAY_PRIVATE", "true")];
+    World::story(on, &[&ours, settings].concat()).await
 }
 
 /// A request to `rest` of the account's messages, as a library makes it.

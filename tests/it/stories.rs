@@ -10,7 +10,7 @@ use crate::{
     api::on_both_stores,
     support::{
         eventually,
-        service::{On, callback, token},
+        service::{On, answer, callback, token},
         twilio::World,
     },
 };
@@ -19,6 +19,7 @@ on_both_stores! {
     the_main_job_survives_a_crash_in_the_middle
     nothing_acknowledged_is_lost_when_the_service_is_killed
     a_graceful_stop_finishes_what_is_under_way
+    a_graceful_stop_finishes_calls_from_the_queue
 }
 
 async fn the_main_job_survives_a_crash_in_the_middle(on: On) {
@@ -107,5 +108,32 @@ async fn a_graceful_stop_finishes_what_is_under_way(on: On) {
     world.service.start_again();
     let (_, message) = world.service.message_status(world.twilio.messages()[0].sid.as_str()).await;
     assert_eq!(message["type"], "sms");
+    world.finish(&[]).await;
+}
+
+/// A call that was cut off would be a lost answer: its message would be `unknown` until it has been searched for, far longer
+/// than a test waits.
+async fn a_graceful_stop_finishes_calls_from_the_queue(on: On) {
+    // What Twilio tells while the service is away is asked for afterwards.
+    let settings = [("TEXTLEDGER_MPS", "100"), ("TEXTLEDGER_RECONCILE_AFTER", "1s,2s,3s,5s,10s,20s")];
+    let mut world = World::story(on, &settings).await;
+    world.fault(json!({ "latency_ms": 1500 })).await;
+    let people = ["+14155550100", "+14155550101", "+14155550102"];
+    let bulk = json!({ "phone_numbers": people, "message": "slow" });
+    let (status, accepted) = answer(world.service.post(Role::Sender, "/api/sms/send-bulk", &bulk)).await;
+    assert_eq!(status, 202, "{accepted}");
+    let batch = format!("/api/sms/batches/{}", accepted["batch_id"].as_str().unwrap());
+    let batch = batch.as_str();
+    let counts =
+        async |world: &World| answer(world.service.get(Role::Viewer, batch)).await.1["counts"].clone();
+    eventually("all are being sent", async || (counts(&world).await["sending"] == json!(3)).then_some(()))
+        .await;
+    assert_eq!(world.service.stop().await, Some(0));
+    world.service.start_again();
+    let at_once = counts(&world).await;
+    assert_eq!((&at_once["sending"], &at_once["unknown"]), (&json!(0), &json!(0)), "{at_once}");
+    for person in people {
+        assert_eq!(world.accepted_for(person), 1, "{person}");
+    }
     world.finish(&[]).await;
 }
