@@ -117,7 +117,7 @@ async fn a_graceful_stop_finishes_calls_from_the_queue(on: On) {
     // What Twilio tells while the service is away is asked for afterwards.
     let settings = [("TEXTLEDGER_MPS", "100"), ("TEXTLEDGER_RECONCILE_AFTER", "1s,2s,3s,5s,10s,20s")];
     let mut world = World::story(on, &settings).await;
-    world.fault(json!({ "latency_ms": 1500 })).await;
+    world.fault(json!({ "latency_ms": 3000 })).await;
     let people = ["+14155550100", "+14155550101", "+14155550102"];
     let bulk = json!({ "phone_numbers": people, "message": "slow" });
     let (status, accepted) = answer(world.service.post(Role::Sender, "/api/sms/send-bulk", &bulk)).await;
@@ -129,6 +129,7 @@ async fn a_graceful_stop_finishes_calls_from_the_queue(on: On) {
     eventually("all are being sent", async || (counts(&world).await["sending"] == json!(3)).then_some(()))
         .await;
     assert_eq!(world.service.stop().await, Some(0));
+    world.fault(json!({})).await;
     world.service.start_again();
     let at_once = counts(&world).await;
     assert_eq!((&at_once["sending"], &at_once["unknown"]), (&json!(0), &json!(0)), "{at_once}");
