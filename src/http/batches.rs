@@ -31,6 +31,7 @@ const STATES: [&str; 6] = ["waiting", "held", "sending", "unknown", "refused", "
 
 /// A batch as the API shows it.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Batch)]
 struct BatchView {
     #[schema(value_type = String, example = "b00000000000000000abc")]
     batch_id: BatchId,
