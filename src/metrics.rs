@@ -149,7 +149,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Everything at nought.
+    /// Everything at zero.
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("textledger");
         macro_rules! register {

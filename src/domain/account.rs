@@ -39,7 +39,7 @@ pub struct AccountSettings {
     pub messaging_service_sid: Option<MessagingServiceSid>,
 }
 
-/// A secret that Twilio calls by a name which is none.
+/// A secret with a public id: an API key or a shared key.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NamedSecret {
     /// The name.

@@ -33,7 +33,7 @@ impl RateLimit {
     /// At most `per_second` requests of each caller, and [`BURST_S`] times as many at once.
     pub fn new(per_second: u32) -> Self {
         let rate = NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN);
-        let burst = rate.saturating_mul(NonZeroU32::new(BURST_S).expect("not nought"));
+        let burst = rate.saturating_mul(NonZeroU32::new(BURST_S).expect("the burst is not zero"));
         Self(RateLimiter::keyed(Quota::per_second(rate).allow_burst(burst)))
     }
 

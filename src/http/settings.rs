@@ -109,7 +109,8 @@ pub async fn save(
         return show(state, caller).await;
     }
     let change = read_change(body, &state.context());
-    // A caller that hangs up must not leave a claim on an account behind that no settings go by.
+    // The change is one step in the store, but what follows it (other instances, the audit) must not be left out because the
+    // caller has hung up.
     let saving = {
         let state = state.clone();
         actix_web::rt::spawn(async move {

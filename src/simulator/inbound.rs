@@ -36,7 +36,7 @@ pub enum InvalidInbound {
     /// A field is needed.
     #[error("{0} is missing")]
     Missing(&'static str),
-    /// A field is an address, and its value is none.
+    /// A field must be an address, and its value is not one.
     #[error("{name} is no address: {reason}")]
     Address {
         /// The field.
@@ -47,7 +47,7 @@ pub enum InvalidInbound {
     /// A field is neither text nor a number nor a boolean.
     #[error("{0} must be text")]
     NotText(String),
-    /// The webhook's URL is none.
+    /// The webhook's URL is not valid.
     #[error("webhook_url must be an http or https URL")]
     WebhookUrl,
 }

@@ -107,7 +107,7 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
-    /// The webhook's URL is none.
+    /// The webhook's URL is not valid.
     #[error("the simulator's webhook URL must be an http or https URL")]
     WebhookUrl,
 }

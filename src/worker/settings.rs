@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::app::App;
 
-/// How often it is asked whether settings have changed, and so how long another instance may go by the former ones.
+/// How often it is asked whether settings have changed, and so how long another instance may use the former ones.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Runs until it is dropped.

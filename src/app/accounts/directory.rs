@@ -45,8 +45,8 @@ impl Account {
     }
 }
 
-/// All accounts, found by organization or by SID. They can be replaced while requests are served: a request goes by
-/// the accounts of the moment at which it asked.
+/// All accounts, found by organization or by SID. They can be replaced while requests are served: a request uses
+/// the accounts that were there when it asked.
 #[derive(Default)]
 pub struct Directory(ArcSwap<Vec<Arc<Account>>>);
 
@@ -60,7 +60,7 @@ impl Directory {
         let accounts = accounts.into_iter().map(|(organization, settings)| {
             let former = before.get(&name(&settings.account_sid)).copied();
             match former {
-                // One that is as it was is not even made anew: every settings change of anybody comes by here.
+                // One that is as it was is not even made anew: this runs for every change of settings, whoever made it.
                 Some(former)
                     if former.organization == organization && Arc::ptr_eq(&former.settings, &settings) =>
                 {

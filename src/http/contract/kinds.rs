@@ -92,8 +92,8 @@ pub fn visible_ascii(length: RangeInclusive<usize>) -> impl Kind<Value = String>
     })
 }
 
-/// A phone number as people type it, to be read into E.164 when everything else is known to be good: one that is none has
-/// a code of its own.
+/// A phone number as people type it. It is read into E.164 only when every other field is known to be good, because an
+/// invalid phone number is answered with its own error code.
 pub fn typed_phone_number() -> impl Kind<Value = String> {
     text_read(json!({ "type": "string", "examples": ["+14155552671"] }), |text, _| {
         if text.trim().is_empty() { Err("must not be empty".into()) } else { Ok(text) }

@@ -52,7 +52,7 @@ pub(super) struct Keys {
     partitions: u16,
 }
 
-/// Bits of a recipient's digest that are not used for its history's key: partitions go by those.
+/// Bits of a recipient's digest that are not used for its history's key: they choose the partition.
 const HISTORY_BUCKET_SHIFT: u32 = 4;
 
 /// Where the documents of the installation are kept.
