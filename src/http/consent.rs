@@ -17,7 +17,7 @@ use super::{
     State,
     auth::{Caller, Right},
     contract::{
-        self, Body, Declared, Fields, Read, Request, kinds,
+        self, Body, Declared, Fields, PhonePath, Read, Request, kinds,
         operations::{self, ReadProblems, WriteProblems},
         too_large, words,
     },
@@ -137,7 +137,7 @@ struct ConsentChanges {
 /// `opted_out` and `twilio_block` each keep messages from being sent.
 #[utoipa::path(
     get, path = "/api/sms/consent/{phone}", tags = [operations::TAG, operations::CONSENT], operation_id = "getConsent",
-    params(PersonPath),
+    params(PhonePath),
     responses(ReadProblems, (status = 200, body = ConsentView, description = "what is known")),
 )]
 pub async fn consent(
@@ -149,22 +149,6 @@ pub async fn consent(
     let phone = person_of(&state, &request)?;
     let consent = state.app.consents.of(&caller.organization).consent(&phone).await?;
     Ok(HttpResponse::Ok().json(ConsentView::of(phone.into(), consent)))
-}
-
-/// Whose consent is meant.
-struct PersonPath {
-    phone: String,
-}
-
-impl Declared for PersonPath {
-    fn declare(fields: &mut impl Fields) -> Read<Self> {
-        let phone = fields.required(
-            "phone",
-            "A number in E.164, or of the default region.",
-            kinds::typed_phone_number(),
-        );
-        Ok(Self { phone: phone? })
-    }
 }
 
 /// The query of `GET /api/sms/consent/{phone}/history`.
@@ -182,7 +166,6 @@ impl Declared for ChangesQuery {
     }
 }
 
-contract::parameters!(Path: PersonPath);
 contract::parameters!(Query: ChangesQuery);
 
 /// Every change of a person's consent, oldest first.
@@ -190,7 +173,7 @@ contract::parameters!(Query: ChangesQuery);
 /// Changes are never rewritten. A page at a time: ask again with `next_cursor` as `cursor` until it is null.
 #[utoipa::path(
     get, path = "/api/sms/consent/{phone}/history", tags = [operations::TAG, operations::CONSENT], operation_id = "getConsentHistory",
-    params(PersonPath, ChangesQuery),
+    params(PhonePath, ChangesQuery),
     responses(ReadProblems, (status = 200, body = ConsentChanges, description = "the changes")),
 )]
 pub async fn history(
@@ -409,7 +392,7 @@ pub async fn import(
 
 /// The person that the path names.
 fn person_of(state: &State, request: &HttpRequest) -> Result<BareAddress, Problem> {
-    let path: PersonPath = contract::path(request)?;
+    let path: PhonePath = contract::path(request)?;
     number(state, &path.phone)
 }
 

@@ -8,7 +8,7 @@ use super::{
     State,
     auth::{Caller, Right},
     contract::{
-        self, Declared, Fields, Read, kinds,
+        self, Declared, Fields, PhonePath, Read, kinds,
         operations::{self, ReadProblems, TwilioProblems},
     },
     problem::Problem,
@@ -17,22 +17,6 @@ use crate::{
     phone::{self, Described},
     twilio::resource::Line,
 };
-
-/// Which number is meant.
-struct NumberPath {
-    phone: String,
-}
-
-impl Declared for NumberPath {
-    fn declare(fields: &mut impl Fields) -> Read<Self> {
-        let phone = fields.required(
-            "phone",
-            "A number in E.164, or of the default region.",
-            kinds::typed_phone_number(),
-        );
-        Ok(Self { phone: phone? })
-    }
-}
 
 /// The query of `GET /api/sms/lookup/{phone}`.
 struct LookupQuery {
@@ -47,7 +31,6 @@ impl Declared for LookupQuery {
     }
 }
 
-contract::parameters!(Path: NumberPath);
 contract::parameters!(Query: LookupQuery);
 
 /// A number as the API shows it.
@@ -99,7 +82,7 @@ impl From<Line> for LineView {
 /// Without `carrier` nobody is asked, and nothing is billed.
 #[utoipa::path(
     get, path = "/api/sms/lookup/{phone}", tags = [operations::TAG, operations::NUMBERS], operation_id = "lookUp",
-    params(NumberPath, LookupQuery),
+    params(PhonePath, LookupQuery),
     responses(ReadProblems, TwilioProblems, (status = 200, body = NumberView, description = "what it is")),
 )]
 pub async fn lookup(
@@ -109,7 +92,7 @@ pub async fn lookup(
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Read)?;
     let context = state.context();
-    let path: NumberPath = contract::path(&request)?;
+    let path: PhonePath = contract::path(&request)?;
     let query: LookupQuery = contract::query(&request, &context)?;
     let number = phone::normalize(&path.phone, context.region).map_err(Problem::invalid_phone_number)?;
     let Described { country, calling_code, national_format, kind, is_valid } = phone::describe(&number);

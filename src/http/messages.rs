@@ -63,16 +63,6 @@ impl Declared for HistoryQuery {
     }
 }
 
-impl From<words::Channel> for Channel {
-    fn from(word: words::Channel) -> Self {
-        match word {
-            words::Channel::Sms => Channel::Sms,
-            words::Channel::Whatsapp => Channel::Whatsapp,
-            words::Channel::Rcs => Channel::Rcs,
-        }
-    }
-}
-
 /// The history, newest first.
 ///
 /// Filters are combined. A page at a time: ask again with `next_cursor` as `cursor` until it is null.

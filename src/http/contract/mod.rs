@@ -11,6 +11,7 @@ mod given;
 pub mod kinds;
 pub mod names;
 pub mod operations;
+mod phone_path;
 pub mod schema;
 pub mod words;
 
@@ -19,6 +20,7 @@ pub use self::{
     body::{Body, too_large},
     fields::{Declared, Fields, Read, Request, value},
     given::{header, path, query},
+    phone_path::PhonePath,
 };
 use crate::{domain::UnixMs, phone, twilio::Channel};
 

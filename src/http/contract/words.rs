@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::twilio;
+
 /// Words of which a field has one.
 pub trait Words: Copy + PartialEq + 'static {
     /// What they are called in the document.
@@ -177,5 +179,15 @@ words! {
     EventsFrom {
         /// At the oldest that is kept.
         Start = "start",
+    }
+}
+
+impl From<Channel> for twilio::Channel {
+    fn from(word: Channel) -> Self {
+        match word {
+            Channel::Sms => twilio::Channel::Sms,
+            Channel::Whatsapp => twilio::Channel::Whatsapp,
+            Channel::Rcs => twilio::Channel::Rcs,
+        }
     }
 }
