@@ -95,6 +95,6 @@ async fn send(
             .arg(&to[1..])
             .arg(format!("s sms {status}"));
     }
-    pipeline.query_async::<Vec<Vec<String>>>(connection).await?;
+    pipeline.query_async::<Vec<String>>(connection).await?;
     Ok(())
 }

@@ -99,8 +99,8 @@ impl Deliveries for RedisStore {
             ("recipient", to.map_or("", history_name)),
         ];
         arguments.extend(counters.iter().map(|counter| ("counters", counter.as_str())));
-        let words: Vec<String> = read(self.write(&scripts::RECORD_STATUS, &keys, &arguments).await?)?;
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let answer: String = read(self.write(&scripts::RECORD_STATUS, &keys, &arguments).await?)?;
+        let words: Vec<&str> = answer.split(' ').collect();
         let recorded = match words.first() {
             Some(&"moved") => Recorded::Moved,
             Some(&"late") => Recorded::Late,

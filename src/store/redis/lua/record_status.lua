@@ -36,7 +36,7 @@
 --   recipient    the recipient, as the history of recipients names it
 --   counters…    the counters of a message that moves to this status
 --
--- Returns words. The first is what became of the status:
+-- Returns words with a space between them. The first is what became of the status:
 --   moved                the message moved to it
 --   late                 it is recorded, the message stays
 --   duplicate            it was recorded before, and no entry is written
@@ -46,29 +46,28 @@
 local messages, deliveries, raw, tasks, history, minute_counts, hour_counts, recipients = unpack(KEYS)
 local sid, id, rank, word, token, unknown, status, channel, to, from, error_code, batch, source, at, ask_at, is_final,
   minute_ends, hour_ends, latency, recipient = unpack(ARGV)
-local counters = { unpack(ARGV, 21) }
 
 local record = redis.call('HGET', messages, sid)
-local reached_rank, reached, known_id, seen = string.match(record or '0;;;', '^(%d+);([^;]*);([^;]*);(.*)$')
+local reached_rank, reached, known_id, seen = '0', '', '', ''
+if record then
+  reached_rank, reached, known_id, seen = string.match(record, '^(%d+);([^;]*);([^;]*);(.*)$')
+end
 local learned = known_id == '' and id ~= ''
 if learned then
   known_id = id
 end
-local function write()
-  redis.call('HSET', messages, sid, reached_rank .. ';' .. reached .. ';' .. known_id .. ';' .. seen)
-end
 
-if string.find(';' .. seen, ';' .. token .. '@', 1, true) then
+if record and string.find(';' .. seen, ';' .. token .. '@', 1, true) then
   if learned then
-    write()
+    redis.call('HSET', messages, sid, reached_rank .. ';' .. reached .. ';' .. known_id .. ';' .. seen)
   end
-  return { 'duplicate', known_id ~= '' and known_id == id and 'learned_id' or nil }
+  return known_id ~= '' and known_id == id and 'duplicate learned_id' or 'duplicate'
 end
 
 local moves = tonumber(rank) > tonumber(reached_rank)
-local result = { moves and 'moved' or 'late' }
+local result = moves and 'moved' or 'late'
 if learned then
-  table.insert(result, 'learned_id')
+  result = result .. ' learned_id'
 end
 
 local entry = redis.call('XADD', deliveries, '*',
@@ -86,8 +85,8 @@ end
 if moves then
   reached_rank, reached = rank, word
 end
-seen = seen .. token .. '@' .. place .. ';'
-write()
+redis.call('HSET', messages, sid,
+  reached_rank .. ';' .. reached .. ';' .. known_id .. ';' .. seen .. token .. '@' .. place .. ';')
 
 if record and moves and is_final == '1' then
   redis.call('ZREM', tasks, ask)
@@ -103,10 +102,11 @@ if not record and known_id == '' then
     local entered = string.format('%011x%05x', tonumber(entered_ms), tonumber(entered_seq))
     redis.call('ZADD', recipients, 0, recipient .. ':' .. entered .. ':' .. sid)
   else
-    table.insert(result, 'recipient_elsewhere')
+    result = result .. ' recipient_elsewhere'
   end
 end
 if moves then
+  local counters = { unpack(ARGV, 21) }
   if latency ~= '' and first then
     local step = math.floor(4 * math.log(math.max(since_first, 1)) / math.log(2))
     table.insert(counters, latency .. ' ' .. string.format('%d', step))
