@@ -48,19 +48,30 @@ pub enum InvalidPhoneNumber {
 /// The longest text that is read as a phone number, in bytes.
 const TYPED_BYTES_MAX: usize = 64;
 
+/// Country codes of which numbers begin with a zero abroad too: Italy, San Marino and the Vatican; Ivory Coast, Gabon
+/// and the Congo. Everywhere else a zero in brackets is there for callers within the country.
+const ZERO_STAYS: [&str; 6] = ["39", "378", "379", "225", "241", "242"];
+
+/// The most digits of a country's code.
+const COUNTRY_CODE_DIGITS_MAX: usize = 3;
+
 /// Reads a phone number into E.164.
 ///
 /// What starts with `+` is taken as it is once spaces, dots, dashes and brackets are gone: Twilio has the last word.
-/// What does not is a number of `region`.
+/// What does not is a number of `region`. A zero in brackets behind the country's code is dropped, and so is what cannot
+/// be seen: numbers are copied out of web pages and address books, and both come along.
 pub fn normalize(typed: &str, region: Option<Region>) -> Result<BareAddress, InvalidPhoneNumber> {
-    let typed = typed.trim();
     // `whatsapp:+1…` is an address, and no number to guess a region for.
-    if typed.len() > TYPED_BYTES_MAX || typed.is_empty() || typed.contains(':') {
+    if typed.len() > TYPED_BYTES_MAX || typed.contains(':') {
+        return Err(InvalidPhoneNumber::NotE164);
+    }
+    let visible = typed.replace(is_invisible, "");
+    let typed = visible.trim();
+    if typed.is_empty() {
         return Err(InvalidPhoneNumber::NotE164);
     }
     if typed.starts_with('+') {
-        let separators: &[char] = &[' ', '.', '-', '(', ')', '[', ']', '\u{a0}'];
-        let number = typed.replace(separators, "");
+        let number = without_trunk_zero(typed).replace(separates_digits, "");
         return e164(number).ok_or(InvalidPhoneNumber::NotE164);
     }
     let region = region.ok_or(InvalidPhoneNumber::NoRegion)?;
@@ -71,6 +82,33 @@ pub fn normalize(typed: &str, region: Option<Region>) -> Result<BareAddress, Inv
         return Err(not_of_region);
     }
     e164(number.format().mode(phonenumber::Mode::E164).to_string()).ok_or(not_of_region)
+}
+
+/// `+44 (0)20 7946 0958` without the zero; the same text if there is none that has to go.
+fn without_trunk_zero(typed: &str) -> String {
+    let kept = || typed.to_owned();
+    let Some((before, behind)) = typed.split_once(['(', '[']) else { return kept() };
+    let code = before.replace(|character| character == '+' || separates_digits(character), "");
+    let is_code = (1..=COUNTRY_CODE_DIGITS_MAX).contains(&code.len());
+    match behind.trim_start().strip_prefix('0') {
+        Some(behind) if is_code && !ZERO_STAYS.contains(&code.as_str()) => format!("{before}({behind}"),
+        _ => kept(),
+    }
+}
+
+/// Whether people write `character` between the digits of a number.
+fn separates_digits(character: char) -> bool {
+    matches!(character, '.' | '-' | '(' | ')' | '[' | ']' | '\u{2010}'..='\u{2015}' | '\u{2212}')
+        || (character.is_whitespace() && !character.is_control())
+}
+
+/// Whether `character` takes no place in a text: marks of direction, joiners, the soft hyphen, the byte order mark.
+fn is_invisible(character: char) -> bool {
+    matches!(
+        character,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+    )
 }
 
 fn e164(number: String) -> Option<BareAddress> {
@@ -163,6 +201,40 @@ mod tests {
         for typed in ["+", "+0123456789", "+1415555267x", "+12345", "+1234567890123456", "+1/415/5552671"] {
             assert_eq!(normalize(typed, None), Err(InvalidPhoneNumber::NotE164), "{typed}");
         }
+    }
+
+    #[test]
+    fn a_zero_in_brackets_is_dialled_within_the_country_only() {
+        for (typed, number) in [
+            ("+44 (0)20 7946 0958", "+442079460958"),
+            ("+44(0)2079460958", "+442079460958"),
+            ("+44 [0] 20 7946 0958", "+442079460958"),
+            ("+44 (020) 7946 0958", "+442079460958"),
+            ("+ 44 ( 0 ) 20 7946 0958", "+442079460958"),
+            ("+353 (0)1 123 4567", "+35311234567"),
+            ("+39 (0)6 698 1234", "+3906 698 1234"),
+            ("+39 (06) 698 1234", "+3906 698 1234"),
+            ("+378 (0549) 886377", "+3780549886377"),
+            ("+1 415 (055) 5267", "+14150555267"),
+            ("+4420 (0) 79460958", "+4420079460958"),
+        ] {
+            assert_eq!(normalize(typed, None).as_deref(), Ok(number.replace(' ', "").as_str()), "{typed}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_not_part_of_a_number() {
+        for typed in [
+            "\u{202a}+14155552671\u{202c}",
+            "\u{feff}+1\u{200b}415\u{ad}5552671",
+            "\u{200e}+1\u{2011}415\u{2013}555\u{202f}2671\u{2069}",
+        ] {
+            assert_eq!(normalize(typed, None).as_deref(), Ok("+14155552671"), "{typed:?}");
+        }
+        let us = "US".parse().ok();
+        assert_eq!(normalize("\u{202d}(415) 555-2671\u{202c}", us).as_deref(), Ok("+14155552671"));
+        assert_eq!(normalize("\u{200b}", us), Err(InvalidPhoneNumber::NotE164));
+        assert!(normalize("+1415\n5552671", None).is_err());
     }
 
     #[test]
