@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::Core;
 use crate::{
-    domain::{BatchId, MessageId, Organization, UnixMs},
+    domain::{BatchId, MessageId, Organization, Person, UnixMs},
     store::{self, Kind, Store},
     twilio::Address,
 };
@@ -104,7 +104,7 @@ impl Seed {
     pub fn message_id(self, store: &dyn Store, to: &Address, what: &str) -> MessageId {
         let digest = Sha256::digest(format!("{:032x} {what} {}", self.0, to.to_twilio()));
         let random = u128::from_be_bytes(digest[..16].try_into().expect("a digest has 32 bytes"));
-        MessageId::new(store.partition(to.bare()), random)
+        MessageId::new(store.partition(&Person::of(to.bare())), random)
     }
 
     /// The id of the request's batch.

@@ -20,7 +20,7 @@ pub use self::{
     standing::Standing,
     state::{Hold, OutboundState},
 };
-use super::{BatchId, MessageId, UnixMs, time::duration_ms};
+use super::{BatchId, MessageId, Person, UnixMs, time::duration_ms};
 use crate::twilio::{Address, MessagingServiceSid, address::InvalidAddress};
 
 /// A message that was asked for. Its text is not kept here, only its length: what Twilio is to be given waits, sealed,
@@ -84,6 +84,11 @@ impl Outbound {
     /// Whether it goes before all others, and is held back by nothing but consent.
     pub fn is_emergency(&self) -> bool {
         self.category.as_deref() == Some(EMERGENCY)
+    }
+
+    /// Whom it is to.
+    pub fn recipient(&self) -> Person {
+        Person::of(self.to.bare())
     }
 
     /// The messages that it waits in line with.

@@ -30,7 +30,7 @@ use crate::{
         record::{Exported, Record},
     },
     domain::{
-        Consent,
+        Consent, Person,
         consent::{ChannelConsent, ConsentChange, ConsentChannel, ConsentSource, ConsentState},
     },
     phone,
@@ -318,8 +318,8 @@ pub async fn export(state: web::Data<State>, caller: Caller) -> Result<HttpRespo
 
 /// A page of an export: read already, or to be read.
 enum ExportPage {
-    Read((Vec<Exported>, Option<BareAddress>)),
-    After(BareAddress),
+    Read((Vec<Exported>, Option<Person>)),
+    After(Person),
 }
 
 /// What ends a file that breaks off: the connection, so that nobody takes it for whole.

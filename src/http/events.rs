@@ -30,11 +30,11 @@ use super::{
 };
 use crate::{
     domain::{
-        BatchId, Event, EventId, MessageId, Organization, Source,
+        BatchId, Event, EventId, MessageId, Organization, Person, Source,
         consent::{ConsentChannel, ConsentSource, ConsentState},
     },
     store,
-    twilio::{BareAddress, Channel, MessageSid},
+    twilio::{Channel, MessageSid},
 };
 
 /// Events in a page, unless the caller asks for fewer or more.
@@ -93,7 +93,7 @@ struct EventFilter {
     kind: Option<EventType>,
     message_sid: Option<String>,
     batch_id: Option<String>,
-    to: Option<BareAddress>,
+    to: Option<Person>,
 }
 
 /// What happened: status changes, received messages, opt-outs.
@@ -242,9 +242,9 @@ impl EventFilter {
     fn passes(&self, event: &Event) -> bool {
         let (sid, batch, to) = match event {
             Event::Delivery(entry) => {
-                (Some(entry.sid.as_str()), entry.batch.as_ref().map(BatchId::as_str), entry.to.as_deref())
+                (Some(entry.sid.as_str()), entry.batch.as_ref().map(BatchId::as_str), entry.to.as_ref())
             }
-            Event::Inbound(entry) => (Some(entry.sid.as_str()), None, Some(entry.to.as_str())),
+            Event::Inbound(entry) => (Some(entry.sid.as_str()), None, Some(&entry.to)),
             Event::Consent(entry) => (entry.sid.as_ref().map(|sid| sid.as_str()), None, None),
         };
         let is = |wanted: &Option<String>, has: Option<&str>| {
@@ -253,7 +253,7 @@ impl EventFilter {
         self.kind.is_none_or(|kind| kind.as_str() == event.kind())
             && is(&self.message_sid, sid)
             && is(&self.batch_id, batch)
-            && self.to.as_deref().is_none_or(|wanted| to == Some(wanted))
+            && self.to.as_ref().is_none_or(|wanted| to.map(Person::of).as_ref() == Some(wanted))
     }
 }
 

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::{Error, decode};
 use crate::{
     domain::{
-        Consent, Organization,
+        Consent, Organization, Person,
         consent::{Answer, ConsentChange, ConsentEntry, ConsentState},
         event::InboundEntry,
     },
@@ -81,15 +81,11 @@ pub trait Consents {
     async fn consents(
         &self,
         organization: &Organization,
-        persons: &[&BareAddress],
+        persons: &[&Person],
     ) -> Result<Vec<KnownConsent>, Error>;
 
     /// What is known of `person`.
-    async fn consent(
-        &self,
-        organization: &Organization,
-        person: &BareAddress,
-    ) -> Result<KnownConsent, Error> {
+    async fn consent(&self, organization: &Organization, person: &Person) -> Result<KnownConsent, Error> {
         let known = self.consents(organization, &[person]).await?.pop();
         known.ok_or_else(|| Error::Unreadable("no consent was answered".to_owned()))
     }
@@ -99,7 +95,7 @@ pub trait Consents {
     async fn consent_changes(
         &self,
         organization: &Organization,
-        person: &BareAddress,
+        person: &Person,
         skip: usize,
         limit: usize,
     ) -> Result<Vec<ConsentChange>, Error>;
@@ -109,14 +105,20 @@ pub trait Consents {
     async fn persons(
         &self,
         organization: &Organization,
-        after: Option<&BareAddress>,
+        after: Option<&Person>,
         limit: usize,
-    ) -> Result<Vec<BareAddress>, Error>;
+    ) -> Result<Vec<Person>, Error>;
 
     /// Changes a person's consent and adds the stream's entry, if the version is still `update.expected`; returns
     /// whether it was.
     async fn change_consent(&self, organization: &Organization, update: ConsentUpdate)
     -> Result<bool, Error>;
+}
+
+/// Reads the name that a store has for a person.
+pub(super) fn read_person(name: &str) -> Result<Person, Error> {
+    let address = name.parse::<BareAddress>();
+    address.map(Person::from).map_err(|error| Error::Unreadable(format!("a person: {error}")))
 }
 
 impl ConsentVersion {

@@ -40,7 +40,7 @@ pub use self::{
     tasks::Tasks,
 };
 
-use crate::twilio::BareAddress;
+use crate::domain::Person;
 
 /// The most persons or changes that one call of [`Consents::persons`], [`Consents::consents`],
 /// [`Consents::consent_changes`] or [`Deliveries::deliveries`] handles.
@@ -64,7 +64,7 @@ pub trait Store:
     Deliveries + Consents + Events + Outbox + Tasks + Documents + Counts + Send + Sync + 'static
 {
     /// The partition that `person`'s data is in: the first part of a new message's id.
-    fn partition(&self, person: &BareAddress) -> u16;
+    fn partition(&self, person: &Person) -> u16;
 
     /// Whether the store can be written to just now.
     async fn ping(&self) -> Result<(), Error>;

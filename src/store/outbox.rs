@@ -9,9 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{ConsentVersion, Error};
-use crate::{
-    domain::{Flow, HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, UnixMs},
-    twilio::BareAddress,
+use crate::domain::{
+    Flow, HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, Person, UnixMs,
 };
 
 /// The most messages that one call of [`Outbox::enqueue`], [`Outbox::outbounds`] or [`Outbox::history`] handles.
@@ -152,7 +151,7 @@ pub trait Outbox {
     async fn history(
         &self,
         organization: &Organization,
-        person: Option<&BareAddress>,
+        person: Option<&Person>,
         before: HistoryId,
         limit: usize,
     ) -> Result<Vec<(HistoryId, MessageRef)>, Error>;

@@ -56,8 +56,7 @@ impl fmt::Display for Channel {
 }
 
 /// An address without its channel's prefix: a phone number, a short code, a sender's name, or a WhatsApp user's id.
-/// A person's is the same on every channel, so it is what consent, limits and history know a person by. It reads as
-/// its text; `Debug` masks the middle of it.
+/// It reads as its text; `Debug` masks the middle of it.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct BareAddress(String);

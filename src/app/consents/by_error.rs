@@ -3,7 +3,7 @@
 use super::Consents;
 use crate::{
     app::{DECISIONS_MAX, Scope, contended},
-    domain::consent::ConsentSource,
+    domain::{Person, consent::ConsentSource},
     store::{self, ConsentUpdate},
     twilio::{Address, MessageSid},
 };
@@ -16,8 +16,9 @@ impl Scope<'_, Consents> {
         source: ConsentSource,
         sid: Option<&MessageSid>,
     ) -> Result<(), store::Error> {
+        let person = Person::of(recipient.bare());
         for _ in 0..DECISIONS_MAX {
-            let known = self.core.store.consent(self.organization, recipient.bare()).await?;
+            let known = self.core.store.consent(self.organization, &person).await?;
             let change = known.consent.opted_out_by_error(
                 recipient.bare(),
                 recipient.channel(),

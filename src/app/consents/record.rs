@@ -10,7 +10,7 @@ use super::Consents;
 use crate::{
     app::{DECISIONS_MAX, Scope, contended},
     domain::{
-        Consent, UnixMs,
+        Consent, Person, UnixMs,
         consent::{ChannelConsent, ConsentChange, ConsentChannel, ConsentSource, ConsentState},
     },
     store::{self, ConsentUpdate, PAGE_MAX},
@@ -70,7 +70,7 @@ impl std::ops::Add for Imported {
 impl Scope<'_, Consents> {
     /// What is known of `phone`.
     pub async fn consent(&self, phone: &BareAddress) -> Result<Consent, store::Error> {
-        Ok(self.core.store.consent(self.organization, phone).await?.consent)
+        Ok(self.core.store.consent(self.organization, &Person::of(phone)).await?.consent)
     }
 
     /// The changes of `phone`'s consent, oldest first, without the first `skip`, at most `limit` of them.
@@ -80,7 +80,7 @@ impl Scope<'_, Consents> {
         skip: usize,
         limit: usize,
     ) -> Result<Vec<ConsentChange>, store::Error> {
-        self.core.store.consent_changes(self.organization, phone, skip, limit).await
+        self.core.store.consent_changes(self.organization, &Person::of(phone), skip, limit).await
     }
 
     /// Records a wish, whatever was known before. What waits for a person who opts out is refused.
@@ -93,9 +93,9 @@ impl Scope<'_, Consents> {
     /// says nothing new, changes nothing; so a file can be imported twice. One without a time does not undo what the
     /// person said.
     pub async fn import_consent(&self, records: Vec<Record>, actor: &str) -> Result<Imported, store::Error> {
-        let mut persons: BTreeMap<BareAddress, Vec<Record>> = BTreeMap::new();
+        let mut persons: BTreeMap<Person, Vec<Record>> = BTreeMap::new();
         for record in records {
-            persons.entry(record.phone.clone()).or_default().push(record);
+            persons.entry(Person::of(&record.phone)).or_default().push(record);
         }
         futures_util::stream::iter(persons.into_values())
             .map(|records| async move {
@@ -120,8 +120,9 @@ impl Scope<'_, Consents> {
         actor: &str,
         is_wanted: impl Fn(&Consent) -> bool,
     ) -> Result<(Consent, bool), store::Error> {
+        let person = Person::of(&record.phone);
         for _ in 0..DECISIONS_MAX {
-            let known = self.core.store.consent(self.organization, &record.phone).await?;
+            let known = self.core.store.consent(self.organization, &person).await?;
             if !is_wanted(&known.consent) {
                 return Ok((known.consent, false));
             }
@@ -146,13 +147,13 @@ impl Scope<'_, Consents> {
     /// A page of everybody's consent behind `after`, or the first one, and where the next one begins.
     pub async fn export_consent(
         &self,
-        after: Option<&BareAddress>,
-    ) -> Result<(Vec<Exported>, Option<BareAddress>), store::Error> {
+        after: Option<&Person>,
+    ) -> Result<(Vec<Exported>, Option<Person>), store::Error> {
         let persons = self.core.store.persons(self.organization, after, PAGE_MAX).await?;
-        let numbers: Vec<&BareAddress> = persons.iter().collect();
-        let known = self.core.store.consents(self.organization, &numbers).await?;
+        let all: Vec<&Person> = persons.iter().collect();
+        let known = self.core.store.consents(self.organization, &all).await?;
         let mut lines = Vec::new();
-        for (phone, known) in persons.iter().zip(known) {
+        for (person, known) in persons.iter().zip(known) {
             let channels = [
                 (ConsentChannel::Sms, known.consent.sms),
                 (ConsentChannel::Whatsapp, known.consent.whatsapp),
@@ -160,7 +161,8 @@ impl Scope<'_, Consents> {
             if channels.iter().all(|(_, known)| known.state == ConsentState::Unknown) {
                 continue;
             }
-            let changes = self.core.store.consent_changes(self.organization, phone, 0, PAGE_MAX).await?;
+            let changes = self.core.store.consent_changes(self.organization, person, 0, PAGE_MAX).await?;
+            let phone = changes.last().map_or(person.address(), |change| &change.entry.phone);
             for (channel, known) in channels {
                 if known.state == ConsentState::Unknown {
                     continue;

@@ -8,7 +8,7 @@ use super::Incoming;
 use crate::{
     app::{DECISIONS_MAX, Scope, contended},
     domain::{
-        Consent, UnixMs,
+        Consent, Person, UnixMs,
         consent::{Answer, ConsentEntry, Decision, Reply},
         event::InboundEntry,
     },
@@ -96,8 +96,9 @@ impl Scope<'_, Incoming> {
     /// Records a message received and what it does to the sender's consent. Both are stored when this returns; a
     /// repetition gets the first answer again.
     pub async fn record_inbound(&self, receipt: &Receipt) -> Result<Received, store::Error> {
+        let person = Person::of(&receipt.entry.from);
         for _ in 0..DECISIONS_MAX {
-            let known = self.core.store.consent(self.organization, &receipt.entry.from).await?;
+            let known = self.core.store.consent(self.organization, &person).await?;
             let decision = if receipt.is_outdated_by(&known.consent) {
                 Decision { consent: known.consent, entry: None, answer: Answer::Nothing }
             } else {

@@ -124,7 +124,7 @@ impl Scope<'_, Steps> {
                     circumstances.first = self.first_of_pair(outbound).await?;
                     circumstances.batch_is_canceled = self.is_batch_canceled(outbound).await?;
                 }
-                let known = self.core.store.consent(self.organization, outbound.to.bare()).await?;
+                let known = self.core.store.consent(self.organization, &outbound.recipient()).await?;
                 circumstances = self.may_leave(outbound, &known.consent, moment.now, circumstances);
                 version = Some(known.version);
             }
@@ -164,7 +164,7 @@ impl Scope<'_, Steps> {
         let mut cooling_until = None;
         for _ in 0..DECISIONS_MAX {
             let moment = self.moment(true);
-            let known = self.core.store.consent(self.organization, outbound.to.bare()).await?;
+            let known = self.core.store.consent(self.organization, &outbound.recipient()).await?;
             let circumstances = Circumstances { cooling_until, ..Circumstances::default() };
             let circumstances = self.may_leave(outbound, &known.consent, moment.now, circumstances);
             let fact = Fact::Asked { send_at, circumstances: circumstances.clone() };

@@ -24,9 +24,9 @@ use super::{
 };
 use crate::{
     app::{Scope, reads::messages::Message},
-    domain::{BatchId, Hold, MessageId, Outbound, OutboundState, UnixMs, outgoing::Fact},
+    domain::{BatchId, Hold, MessageId, Outbound, OutboundState, Person, UnixMs, outgoing::Fact},
     store::{self, Kind, NewOutbound, StoredOutbound, outbox::OUTBOUNDS_MAX},
-    twilio::{Address, BareAddress, Channel, MessagingServiceSid},
+    twilio::{Address, Channel, MessagingServiceSid},
 };
 
 /// The most recipients of one batch.
@@ -194,7 +194,7 @@ impl Scope<'_, Outgoing> {
     fn member_id(&self, id: &BatchId, to: &Address) -> MessageId {
         let digest = Sha256::digest(format!("{id} {}", to.to_twilio()));
         let random = u128::from_be_bytes(digest[..16].try_into().expect("a digest has 32 bytes"));
-        MessageId::new(self.core.store.partition(to.bare()), random)
+        MessageId::new(self.core.store.partition(&Person::of(to.bare())), random)
     }
 
     /// Parts the recipients by consent: those who may be sent to, and those who must not.
@@ -205,7 +205,8 @@ impl Scope<'_, Outgoing> {
     ) -> Result<(Vec<Address>, Vec<Address>), store::Error> {
         let (mut may, mut must_not) = (Vec::with_capacity(recipients.len()), Vec::new());
         for some in recipients.chunks(store::PAGE_MAX) {
-            let persons: Vec<&BareAddress> = some.iter().map(Address::bare).collect();
+            let persons: Vec<Person> = some.iter().map(|to| Person::of(to.bare())).collect();
+            let persons: Vec<&Person> = persons.iter().collect();
             let known = self.core.store.consents(self.organization, &persons).await?;
             for (recipient, known) in some.iter().zip(known) {
                 match known.consent.refusal(channel) {
@@ -404,10 +405,10 @@ struct Place {
     left_at: Option<UnixMs>,
 }
 
-/// The same recipients, each once.
+/// The same recipients, each person once: of two spellings the first.
 pub fn each_once(recipients: Vec<Address>) -> Vec<Address> {
     let mut seen = HashSet::with_capacity(recipients.len());
-    recipients.into_iter().filter(|recipient| seen.insert(recipient.clone())).collect()
+    recipients.into_iter().filter(|recipient| seen.insert(Person::of(recipient.bare()))).collect()
 }
 
 fn parts(batch: &Batch) -> usize {

@@ -32,7 +32,7 @@ use super::{
     scope::scoped,
 };
 use crate::{
-    domain::MessageId,
+    domain::{MessageId, Person},
     twilio::{Address, client::Client},
 };
 
@@ -60,6 +60,6 @@ impl Outgoing {
 
     /// A new id of a message to `recipient`.
     fn new_id(&self, recipient: &Address) -> MessageId {
-        MessageId::new(self.core.store.partition(recipient.bare()), rand::random())
+        MessageId::new(self.core.store.partition(&Person::of(recipient.bare())), rand::random())
     }
 }

@@ -4,7 +4,7 @@ use super::advance::{Occasion, Steps};
 use crate::{
     app::Scope,
     domain::{
-        HistoryId, MessageId, MessageRef,
+        HistoryId, MessageId, MessageRef, Person,
         consent::{ConsentChannel, ConsentEntry, ConsentState},
         outgoing::Fact,
     },
@@ -26,10 +26,11 @@ impl Scope<'_, Steps> {
     }
 
     async fn refuse_waiting(&self, entry: &ConsentEntry) -> Result<(), store::Error> {
+        let person = Person::of(&entry.phone);
         let recent = self
             .core
             .store
-            .history(self.organization, Some(&entry.phone), HistoryId::END, WAITING_LOOKED_THROUGH_MAX)
+            .history(self.organization, Some(&person), HistoryId::END, WAITING_LOOKED_THROUGH_MAX)
             .await?;
         let ids: Vec<MessageId> = recent
             .into_iter()

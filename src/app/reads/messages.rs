@@ -6,7 +6,7 @@ use super::Reads;
 use crate::{
     app::Scope,
     domain::{
-        HistoryId, Hold, MessageId, MessageRef, Outbound, OutboundState, Refusal, UnixMs,
+        HistoryId, Hold, MessageId, MessageRef, Outbound, OutboundState, Person, Refusal, UnixMs,
         delivery::{self, DeliveryEntry},
     },
     store::{self, StoredOutbound, outbox::OUTBOUNDS_MAX},
@@ -67,7 +67,7 @@ pub struct MessageFilter {
     /// Those whose status is called so.
     pub status: Option<String>,
     /// Those to this person.
-    pub to: Option<BareAddress>,
+    pub to: Option<Person>,
     /// Those on this channel.
     pub channel: Option<Channel>,
     /// Those entered at this time or later.
@@ -209,9 +209,9 @@ impl Scope<'_, Reads> {
 const HISTORY_READ_MIN: usize = 50;
 
 impl MessageFilter {
+    /// Whether `message` is wanted, of those to the person that is.
     fn passes(&self, message: &Message) -> bool {
         self.status.as_ref().is_none_or(|status| *status == message.status)
-            && (self.to.is_none() || self.to == message.to)
             && self.channel.is_none_or(|channel| channel == message.channel)
     }
 }

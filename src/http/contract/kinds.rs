@@ -9,10 +9,10 @@ use super::{
     Context, Request, faults::Fault, fields::Kind, given::Given, names::Names, schema, words::Words,
 };
 use crate::{
-    domain::UnixMs,
+    domain::{Person, UnixMs},
     phone,
     public_host::check_media_url,
-    twilio::{Address, BareAddress, Channel, address::InvalidAddress, limits::MEDIA_MAX},
+    twilio::{Address, Channel, address::InvalidAddress, limits::MEDIA_MAX},
 };
 
 /// The longest secret that is taken, in bytes; Twilio's own have 32 characters.
@@ -100,8 +100,8 @@ pub fn typed_phone_number() -> impl Kind<Value = String> {
     })
 }
 
-/// A person to look for: a phone number in E.164, else the address as it was given.
-pub fn person() -> impl Kind<Value = BareAddress> {
+/// A person to look for, by any address: a phone number as people type it, a short code, a WhatsApp user id.
+pub fn person() -> impl Kind<Value = Person> {
     text_read(json!({ "type": "string", "examples": ["+14155552671"] }), |text, context| {
         let bare = text.strip_prefix("whatsapp:").unwrap_or(&text);
         // A form-encoded query turns a `+` that is not escaped into a blank.
@@ -109,6 +109,7 @@ pub fn person() -> impl Kind<Value = BareAddress> {
         let bare = plus.as_deref().unwrap_or(bare);
         phone::normalize(bare, context.region)
             .or_else(|_| bare.parse())
+            .map(|address| Person::of(&address))
             .map_err(|error: InvalidAddress| error.to_string().into())
     })
 }

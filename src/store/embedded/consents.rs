@@ -12,26 +12,25 @@ use super::{
 };
 use crate::{
     domain::{
-        Event, Organization,
+        Event, Organization, Person,
         consent::{Answer, ConsentChange},
         event::InboundEntry,
         stats::Counter,
     },
     store::{
-        ConsentUpdate, ConsentVersion, Consents, Error, InboundRecorded, KnownConsent, PAGE_MAX, decode,
-        encode,
+        ConsentUpdate, ConsentVersion, Consents, Error, InboundRecorded, KnownConsent, PAGE_MAX,
+        consents::read_person, decode, encode,
     },
-    twilio::BareAddress,
 };
 
 impl Tables<'_> {
-    pub(super) fn consent(&self, organization: &str, person: &BareAddress) -> Result<KnownConsent, Error> {
+    pub(super) fn consent(&self, organization: &str, person: &Person) -> Result<KnownConsent, Error> {
         let stored = self.consents.get((organization, person.as_str())).map_err(unavailable)?;
         ConsentVersion::decode(stored.map(|stored| stored.value().to_owned()))
     }
 
     fn change_consent(&mut self, organization: &str, update: ConsentUpdate) -> Result<bool, Error> {
-        let person = update.entry.phone.clone();
+        let person = Person::of(&update.entry.phone);
         if self.consent(organization, &person)?.version != update.expected {
             return Ok(false);
         }
@@ -68,7 +67,7 @@ impl Tables<'_> {
             return Ok(InboundRecorded::Duplicate(decode("an inbound message", stored.value())?));
         }
         if let Some(update) = &consent
-            && self.consent(organization, &update.entry.phone)?.version != update.expected
+            && self.consent(organization, &Person::of(&update.entry.phone))?.version != update.expected
         {
             return Ok(InboundRecorded::ConsentChanged);
         }
@@ -97,13 +96,13 @@ impl Consents for EmbeddedStore {
     async fn consents(
         &self,
         organization: &Organization,
-        persons: &[&BareAddress],
+        persons: &[&Person],
     ) -> Result<Vec<KnownConsent>, Error> {
         let organization = organization.clone();
-        let persons: Vec<BareAddress> = persons.iter().take(PAGE_MAX).map(|&person| person.clone()).collect();
+        let persons: Vec<Person> = persons.iter().take(PAGE_MAX).map(|&person| person.clone()).collect();
         self.read(move |transaction| {
             let consents = transaction.open_table(CONSENTS).map_err(unavailable)?;
-            let known = |person: &BareAddress| {
+            let known = |person: &Person| {
                 let stored = consents.get((organization.as_str(), person.as_str())).map_err(unavailable)?;
                 ConsentVersion::decode(stored.map(|stored| stored.value().to_owned()))
             };
@@ -115,7 +114,7 @@ impl Consents for EmbeddedStore {
     async fn consent_changes(
         &self,
         organization: &Organization,
-        person: &BareAddress,
+        person: &Person,
         skip: usize,
         limit: usize,
     ) -> Result<Vec<ConsentChange>, Error> {
@@ -133,9 +132,9 @@ impl Consents for EmbeddedStore {
     async fn persons(
         &self,
         organization: &Organization,
-        after: Option<&BareAddress>,
+        after: Option<&Person>,
         limit: usize,
-    ) -> Result<Vec<BareAddress>, Error> {
+    ) -> Result<Vec<Person>, Error> {
         let (organization, after) = (organization.clone(), after.cloned());
         self.read(move |transaction| {
             let consents = transaction.open_table(CONSENTS).map_err(unavailable)?;
@@ -152,8 +151,7 @@ impl Consents for EmbeddedStore {
                 if of != organization {
                     break;
                 }
-                persons
-                    .push(person.parse().map_err(|error| Error::Unreadable(format!("a person: {error}")))?);
+                persons.push(read_person(person)?);
             }
             Ok(persons)
         })

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     domain::{
-        Delivery, Event, MessageRef, Organization, StatusChange, Stream, Task,
+        Delivery, Event, MessageRef, Organization, Person, StatusChange, Stream, Task,
         delivery::{self, Recorded},
         stats::{self, Counter, Latency},
     },
@@ -38,7 +38,8 @@ impl Tables<'_> {
         }
         if let Some(entry) = delivery.record(change, place) {
             if delivery.seen.len() == 1 && delivery.id.is_none() {
-                self.enter(organization, entry.to.as_ref(), &MessageRef::Sid(sid.clone()))?;
+                let recipient = entry.to.as_ref().map(Person::of);
+                self.enter(organization, recipient.as_ref(), &MessageRef::Sid(sid.clone()))?;
             }
             if recorded == Recorded::Moved {
                 self.add_counts(organization, at, &counted)?;

@@ -35,7 +35,10 @@ use self::{
     writer::{Job, write_loop},
 };
 use super::{Error, Store};
-use crate::{clock::Clock, domain::UnixMs, twilio::BareAddress};
+use crate::{
+    clock::Clock,
+    domain::{Person, UnixMs},
+};
 
 /// The database's file, in the store's folder.
 pub const FILE_NAME: &str = "textledger.redb";
@@ -157,7 +160,7 @@ pub enum OpenError {
 
 #[async_trait]
 impl Store for EmbeddedStore {
-    fn partition(&self, _person: &BareAddress) -> u16 {
+    fn partition(&self, _person: &Person) -> u16 {
         0
     }
 

@@ -10,11 +10,10 @@ use super::{
     unavailable,
 };
 use crate::{
-    domain::{Flow, HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, UnixMs},
+    domain::{Flow, HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, Person, UnixMs},
     store::{
         Error, Gate, NewOutbound, Outbox, Passed, Step, StoredOutbound, decode, encode, outbox::OUTBOUNDS_MAX,
     },
-    twilio::BareAddress,
 };
 
 /// A message as its row holds it.
@@ -27,7 +26,7 @@ struct Row {
 }
 
 /// The name in [`super::tables::PACE`] of the time at which a person was last sent to.
-fn last_sent(person: &BareAddress) -> String {
+fn last_sent(person: &Person) -> String {
     format!("person {}", person.as_str())
 }
 
@@ -49,7 +48,7 @@ impl Tables<'_> {
     }
 
     /// What `gate` says to a message to `person`. One that passes has been sent to at that moment.
-    fn pass(&mut self, organization: &str, person: &BareAddress, gate: &Gate) -> Result<Passed, Error> {
+    fn pass(&mut self, organization: &str, person: &Person, gate: &Gate) -> Result<Passed, Error> {
         if self.consent(organization, person)?.version != gate.consent {
             return Ok(Passed::ConsentChanged);
         }
@@ -97,7 +96,7 @@ impl Tables<'_> {
     pub(super) fn enter(
         &mut self,
         organization: &str,
-        person: Option<&BareAddress>,
+        person: Option<&Person>,
         message: &MessageRef,
     ) -> Result<(), Error> {
         let newest = self.history.range((organization, 0, 0)..=(organization, u64::MAX, u64::MAX));
@@ -117,7 +116,7 @@ impl Tables<'_> {
 
     fn create(&mut self, organization: &str, new: NewOutbound) -> Result<(), Error> {
         let NewOutbound { outbound, state, content, due } = new;
-        self.enter(organization, Some(outbound.to.bare()), &MessageRef::Id(outbound.id))?;
+        self.enter(organization, Some(&outbound.recipient()), &MessageRef::Id(outbound.id))?;
         if !state.is_resolved() {
             self.queue(organization, &outbound.flow(), &outbound.id, Some(due))?;
         }
@@ -140,7 +139,7 @@ impl Outbox for EmbeddedStore {
                 return Ok(Passed::StateChanged);
             }
             if let Some(gate) = &gate {
-                let passed = tables.pass(organization, new.outbound.to.bare(), gate)?;
+                let passed = tables.pass(organization, &new.outbound.recipient(), gate)?;
                 if passed != Passed::Yes {
                     return Ok(passed);
                 }
@@ -178,7 +177,7 @@ impl Outbox for EmbeddedStore {
                 return Ok(Passed::StateChanged);
             }
             if let Some(gate) = &step.gate {
-                let passed = tables.pass(organization, row.outbound.to.bare(), gate)?;
+                let passed = tables.pass(organization, &row.outbound.recipient(), gate)?;
                 if passed != Passed::Yes {
                     return Ok(passed);
                 }
@@ -295,7 +294,7 @@ impl Outbox for EmbeddedStore {
     async fn history(
         &self,
         organization: &Organization,
-        person: Option<&BareAddress>,
+        person: Option<&Person>,
         before: HistoryId,
         limit: usize,
     ) -> Result<Vec<(HistoryId, MessageRef)>, Error> {

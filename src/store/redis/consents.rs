@@ -6,16 +6,15 @@ use futures_util::future::try_join_all;
 use super::{RedisStore, counts::counts_end, read, scripts, stream, unlisted};
 use crate::{
     domain::{
-        Organization, Stream, UnixMs,
+        Organization, Person, Stream, UnixMs,
         consent::{Answer, ConsentChange},
         event::InboundEntry,
         stats::{Counter, Unit},
     },
     store::{
-        ConsentUpdate, ConsentVersion, Consents, Error, InboundRecorded, KnownConsent, PAGE_MAX, decode,
-        encode,
+        ConsentUpdate, ConsentVersion, Consents, Error, InboundRecorded, KnownConsent, PAGE_MAX,
+        consents::read_person, decode, encode,
     },
-    twilio::BareAddress,
 };
 
 impl RedisStore {
@@ -23,10 +22,10 @@ impl RedisStore {
     fn consent_keys(
         &self,
         organization: &Organization,
-        person: &BareAddress,
+        person: &Person,
         at: UnixMs,
     ) -> [(&'static str, String); 6] {
-        let partition = self.keys.partition(person);
+        let partition = self.keys.partition(person.as_str());
         [
             ("consent", self.keys.of_person(organization, "consent", person)),
             ("consents", self.keys.stream(organization, partition, Stream::Consents)),
@@ -44,7 +43,7 @@ fn consent_arguments(update: Option<&ConsentUpdate>) -> [(&'static str, String);
     [
         ("decided_on", text(|update| update.expected.0.clone())),
         ("after", text(|update| Some(encode(&update.consent)))),
-        ("person", text(|update| Some(update.entry.phone.clone().into()))),
+        ("person", text(|update| Some(Person::of(&update.entry.phone).as_str().to_owned()))),
         ("change", text(|update| update.change().map(|change| encode(&change)))),
         ("counter", text(|update| Counter::of_consent(&update.entry).map(|counter| counter.name()))),
         ("minute_ends", text(|update| Some(counts_end(Unit::Minute, update.entry.at)))),
@@ -66,11 +65,14 @@ impl Consents for RedisStore {
         consent: Option<ConsentUpdate>,
         answer: Answer,
     ) -> Result<InboundRecorded, Error> {
-        let person = entry.from.clone();
+        let person = Person::of(&entry.from);
         let at = consent.as_ref().map_or(entry.at, |update| update.entry.at);
         let mut keys = vec![
             ("received", self.keys.received(organization, &person, &entry.sid)),
-            ("inbound", self.keys.stream(organization, self.keys.partition(&person), Stream::Inbound)),
+            (
+                "inbound",
+                self.keys.stream(organization, self.keys.partition(person.as_str()), Stream::Inbound),
+            ),
         ];
         keys.extend(self.consent_keys(organization, &person, at));
         let inbound_entry = entry_arguments("inbound_entry", stream::inbound_fields(&entry));
@@ -97,7 +99,7 @@ impl Consents for RedisStore {
     async fn consents(
         &self,
         organization: &Organization,
-        persons: &[&BareAddress],
+        persons: &[&Person],
     ) -> Result<Vec<KnownConsent>, Error> {
         let consents = persons.iter().take(PAGE_MAX).map(|person| async move {
             let mut command = redis::cmd("GET");
@@ -110,7 +112,7 @@ impl Consents for RedisStore {
     async fn consent_changes(
         &self,
         organization: &Organization,
-        person: &BareAddress,
+        person: &Person,
         skip: usize,
         limit: usize,
     ) -> Result<Vec<ConsentChange>, Error> {
@@ -127,14 +129,12 @@ impl Consents for RedisStore {
     async fn persons(
         &self,
         organization: &Organization,
-        after: Option<&BareAddress>,
+        after: Option<&Person>,
         limit: usize,
-    ) -> Result<Vec<BareAddress>, Error> {
+    ) -> Result<Vec<Person>, Error> {
         let keys = |partition| self.keys.persons(organization, partition);
-        let names = self.names(keys, after.map(BareAddress::as_str), limit.min(PAGE_MAX)).await?;
-        let person =
-            |name: String| name.try_into().map_err(|error| Error::Unreadable(format!("a person: {error}")));
-        names.into_iter().map(person).collect()
+        let names = self.names(keys, after.map(Person::as_str), limit.min(PAGE_MAX)).await?;
+        names.iter().map(|name| read_person(name)).collect()
     }
 
     async fn change_consent(
@@ -142,7 +142,8 @@ impl Consents for RedisStore {
         organization: &Organization,
         update: ConsentUpdate,
     ) -> Result<bool, Error> {
-        let keys = self.consent_keys(organization, &update.entry.phone, update.entry.at);
+        let person = Person::of(&update.entry.phone);
+        let keys = self.consent_keys(organization, &person, update.entry.at);
         let mut arguments = consent_arguments(Some(&update)).to_vec();
         arguments.extend(entry_arguments("entry", stream::consent_fields(&update.entry)));
         read(self.write(&scripts::CHANGE_CONSENT, &keys, &arguments).await?)

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     domain::{
-        BatchId, Delivery, Event, EventId, HistoryId, MessageId, Organization, StatusChange, Stream,
+        BatchId, Delivery, Event, EventId, HistoryId, MessageId, Organization, Person, StatusChange, Stream,
         TaskLine,
         delivery::{self, Recorded},
         stats::{self, Counter, Unit},
@@ -26,7 +26,7 @@ impl RedisStore {
     async fn enter_for_person(
         &self,
         organization: &Organization,
-        person: &BareAddress,
+        person: &Person,
         change: &StatusChange,
     ) -> Result<(), Error> {
         // The place is not that in the whole history: the digits of the SID stand for the sequence.
@@ -60,9 +60,10 @@ impl Deliveries for RedisStore {
             ("minute_counts", self.counts_key(organization, partition, Unit::Minute, change.at)),
             ("hour_counts", self.counts_key(organization, partition, Unit::Hour, change.at)),
         ];
-        let to = change.to.as_ref();
-        if let Some(to) = to.filter(|to| self.keys.partition(to) == partition) {
-            keys.push(("recipients", self.keys.history_of(organization, to)));
+        let recipient = change.to.as_ref().map(Person::of);
+        let recipient = recipient.as_ref();
+        if let Some(person) = recipient.filter(|person| self.keys.partition(person.as_str()) == partition) {
+            keys.push(("recipients", self.keys.history_of(organization, person)));
         }
         let unknown = serde_urlencoded::to_string(&change.raw)
             .map_err(|error| Error::Unreadable(format!("unknown parameters: {error}")))?;
@@ -85,7 +86,7 @@ impl Deliveries for RedisStore {
             ("unknown", &unknown),
             ("status", change.status.as_str()),
             ("channel", change.channel.as_str()),
-            ("to", to.map_or("", BareAddress::as_str)),
+            ("to", change.to.as_ref().map_or("", BareAddress::as_str)),
             ("from", change.from.as_ref().map_or("", BareAddress::as_str)),
             ("error_code", &error_code),
             ("batch", change.batch.as_ref().map_or("", BatchId::as_str)),
@@ -96,7 +97,7 @@ impl Deliveries for RedisStore {
             ("minute_ends", &minute_ends),
             ("hour_ends", &hour_ends),
             ("latency", latency),
-            ("recipient", to.map_or("", history_name)),
+            ("recipient", recipient.map_or("", history_name)),
         ];
         arguments.extend(counters.iter().map(|counter| ("counters", counter.as_str())));
         let answer: String = read(self.write(&scripts::RECORD_STATUS, &keys, &arguments).await?)?;
@@ -107,8 +108,8 @@ impl Deliveries for RedisStore {
             Some(&"duplicate") => Recorded::Duplicate,
             _ => return Err(unlisted(&words)),
         };
-        if let Some(to) = to.filter(|_| words.contains(&"recipient_elsewhere")) {
-            self.enter_for_person(organization, to, &change).await?;
+        if let Some(person) = recipient.filter(|_| words.contains(&"recipient_elsewhere")) {
+            self.enter_for_person(organization, person, &change).await?;
         }
         Ok(StatusRecorded { recorded, learned_id: words.contains(&"learned_id") })
     }

@@ -31,18 +31,18 @@
 //!
 //! What stands between braces is the hash tag: all keys that one script touches share a slot of a cluster. A message's
 //! keys are in the partition of its SID, so is the task to ask for it; everything about a person, with the messages asked
-//! for and their queue, in that of the person's number; documents and counters in that of their name. What belongs to
-//! the installation is kept for an organization called `*`, which no other can be called; its documents are in the first
-//! partition.
+//! for and their queue, in that of the person's address, which is one whatever spelling was used; documents and counters
+//! in that of their name. What belongs to the installation is kept for an organization called `*`, which no other can be
+//! called; its documents are in the first partition.
 //!
 //! Messages share hashes: `<xyz>` is the last three digits of the SID. A message then costs a field of some 70 bytes
 //! instead of a key of some 200, and Redis keeps hashes of up to 512 such fields as packed lists. Recipients share their
 //! histories for the same reason, by a digest of the number.
 
 use crate::{
-    domain::{Flow, MessageId, Organization, Sender, Stream, Task, TaskLine, UnixMs, stats::Unit},
+    domain::{Flow, MessageId, Organization, Person, Sender, Stream, Task, TaskLine, UnixMs, stats::Unit},
     store::Kind,
-    twilio::{BareAddress, MessageSid},
+    twilio::MessageSid,
 };
 
 /// The keys of one store.
@@ -114,13 +114,8 @@ impl Keys {
         self.key(organization, partition, &format!("msg:{}", sid[sid.len() - 3..].to_ascii_lowercase()))
     }
 
-    pub(super) fn received(
-        &self,
-        organization: &Organization,
-        person: &BareAddress,
-        sid: &MessageSid,
-    ) -> String {
-        self.key(organization, self.partition(person), &format!("received:{sid}"))
+    pub(super) fn received(&self, organization: &Organization, person: &Person, sid: &MessageSid) -> String {
+        self.key(organization, self.partition(person.as_str()), &format!("received:{sid}"))
     }
 
     /// `None` for an id that names a partition which this store does not have.
@@ -130,14 +125,15 @@ impl Keys {
     }
 
     /// Which messages `person` was sent. Many recipients share a key: one for each would take more than what is in it.
-    pub(super) fn history_of(&self, organization: &Organization, person: &BareAddress) -> String {
-        let bucket = crc16::State::<crc16::XMODEM>::calculate(person.as_bytes()) >> HISTORY_BUCKET_SHIFT;
-        self.key(organization, self.partition(person), &format!("history:{bucket:03x}"))
+    pub(super) fn history_of(&self, organization: &Organization, person: &Person) -> String {
+        let bucket =
+            crc16::State::<crc16::XMODEM>::calculate(person.as_str().as_bytes()) >> HISTORY_BUCKET_SHIFT;
+        self.key(organization, self.partition(person.as_str()), &format!("history:{bucket:03x}"))
     }
 
     /// A key of `person`: `kind` is `consent`, `changes` or `last`.
-    pub(super) fn of_person(&self, organization: &Organization, kind: &str, person: &BareAddress) -> String {
-        self.key(organization, self.partition(person), &format!("{kind}:{}", person.as_str()))
+    pub(super) fn of_person(&self, organization: &Organization, kind: &str, person: &Person) -> String {
+        self.key(organization, self.partition(person.as_str()), &format!("{kind}:{}", person.as_str()))
     }
 
     pub(super) fn persons(&self, organization: &Organization, partition: Partition) -> String {

@@ -37,7 +37,7 @@ use self::{
     scripts::Script,
 };
 use super::{Error, Store};
-use crate::{domain::message_id::PARTITIONS_MAX, twilio::BareAddress};
+use crate::domain::{Person, message_id::PARTITIONS_MAX};
 
 /// How long replicas may take to hold a write.
 const REPLICAS_TIME_MAX: Duration = Duration::from_secs(1);
@@ -193,8 +193,8 @@ impl RedisStore {
 
 #[async_trait]
 impl Store for RedisStore {
-    fn partition(&self, person: &BareAddress) -> u16 {
-        self.keys.partition(person)
+    fn partition(&self, person: &Person) -> u16 {
+        self.keys.partition(person.as_str())
     }
 
     async fn ping(&self) -> Result<(), Error> {

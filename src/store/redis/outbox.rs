@@ -7,11 +7,10 @@ use redis::Value;
 
 use super::{RedisStore, read, scripts, stream, unlisted};
 use crate::{
-    domain::{Flow, HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, UnixMs},
+    domain::{Flow, HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, Person, UnixMs},
     store::{
         Error, Gate, NewOutbound, Outbox, Passed, Step, StoredOutbound, decode, encode, outbox::OUTBOUNDS_MAX,
     },
-    twilio::BareAddress,
 };
 
 /// The lowest rank of a state in which nothing is left to be done.
@@ -40,15 +39,15 @@ impl RedisStore {
         let Some(key) = self.keys.outbound(organization, &outbound.id) else {
             return Ok(Passed::StateChanged);
         };
-        let (partition, person, flow) = (outbound.id.partition(), outbound.to.bare(), outbound.flow());
+        let (partition, person, flow) = (outbound.id.partition(), outbound.recipient(), outbound.flow());
         let keys = [
             ("message", key),
             ("queue", self.keys.queue(organization, partition, &flow)),
-            ("consent", self.keys.of_person(organization, "consent", person)),
-            ("last", self.keys.of_person(organization, "last", person)),
+            ("consent", self.keys.of_person(organization, "consent", &person)),
+            ("last", self.keys.of_person(organization, "last", &person)),
             ("flows", self.keys.flows(organization, partition)),
             ("history", self.keys.history(organization, partition)),
-            ("recipients", self.keys.history_of(organization, person)),
+            ("recipients", self.keys.history_of(organization, &person)),
         ];
         let (decided_on, now, cooldown) = match gate {
             Some(gate) => (
@@ -71,7 +70,7 @@ impl RedisStore {
             ("outbound", new.outbound),
             ("content", new.content),
             ("flow", flow.to_string()),
-            ("recipient", history_name(person).to_owned()),
+            ("recipient", history_name(&person).to_owned()),
         ];
         let words: Vec<String> = read(self.write(&scripts::STEP_OUTBOUND, &keys, &arguments).await?)?;
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -89,8 +88,8 @@ impl RedisStore {
 }
 
 /// A recipient in the history of recipients, where each byte is there once for every message.
-pub(super) fn history_name(person: &BareAddress) -> &str {
-    person.strip_prefix('+').unwrap_or(person.as_str())
+pub(super) fn history_name(person: &Person) -> &str {
+    person.as_str().strip_prefix('+').unwrap_or(person.as_str())
 }
 
 /// A place among a recipient's messages: texts are ordered as the places are.
@@ -240,7 +239,7 @@ impl Outbox for RedisStore {
     async fn history(
         &self,
         organization: &Organization,
-        person: Option<&BareAddress>,
+        person: Option<&Person>,
         before: HistoryId,
         limit: usize,
     ) -> Result<Vec<(HistoryId, MessageRef)>, Error> {
@@ -259,7 +258,7 @@ impl Outbox for RedisStore {
             command.arg(self.keys.history_of(organization, person));
             command.arg(end).arg(format!("[{name}:")).arg("LIMIT").arg(0).arg(limit);
             let members: Vec<String> = self.get(&command).await?;
-            let partition = self.keys.partition(person);
+            let partition = self.keys.partition(person.as_str());
             let entries = members.iter().map(|member| {
                 entry_of_person(member, name, partition)
                     .ok_or_else(|| Error::Unreadable(format!("a place in a history: {member:?}")))

@@ -7,6 +7,7 @@ mod event_streams;
 mod events;
 mod keys;
 mod people;
+mod persons;
 mod sending;
 mod settings;
 mod webhooks;

@@ -24,6 +24,7 @@ macro_rules! conformance {
             a_decision_on_old_consent_writes_nothing
             a_gate_asks_for_consent
             a_cooldown_is_kept_per_person
+            all_spellings_of_a_person_are_one
             what_became_of_a_send_only_gets_surer
             a_resolved_message_loses_its_content
             of_equal_steps_at_once_one_is_taken

@@ -14,7 +14,7 @@ use textledger::{
     twilio::{Address, Channel},
 };
 
-use super::suite::{Harness, bare, being_sent, sid, status};
+use super::suite::{Harness, bare, being_sent, sid, status, whose};
 
 /// Statuses in the order of the contract: a later one moves a message, one on the same line does not.
 const RANKS: [&[&str]; 7] = [
@@ -133,7 +133,12 @@ enum Step {
     Resolve { person: usize, number: u8, state: OutboundState },
 }
 
-const PEOPLE: [&str; 3] = ["+14155550100", "+14155550101", "CO.8997"];
+const PEOPLE: [&str; 3] = ["+5511987654321", "+14155550101", "CO.8997"];
+
+/// The address of `person` at the occasion of that number: whoever has two spellings uses them in turn.
+fn address(person: usize, occasion: u8) -> &'static str {
+    if person == 0 && occasion % 2 == 1 { "+551187654321" } else { PEOPLE[person] }
+}
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let person = 0..PEOPLE.len();
@@ -177,14 +182,14 @@ pub async fn random_histories_of_consent_agree_with_the_model(harness: &dyn Harn
         let mut people = People::default();
         let mut first = Vec::new();
         for person in PEOPLE {
-            first.push(store.consent(&organization, &bare(person)).await.unwrap());
+            first.push(store.consent(&organization, &whose(person)).await.unwrap());
         }
         for (at, step) in history.iter().enumerate() {
             take(&store, &organization, &mut people, &first, step).await;
             let entries = store.events(&organization, EventId::START, 1_000).await.unwrap().len();
             assert_eq!(entries, people.entries, "after step {at} of {history:?}");
             for (person, state) in PEOPLE.iter().zip(people.states) {
-                let known = store.consent(&organization, &bare(person)).await.unwrap();
+                let known = store.consent(&organization, &whose(person)).await.unwrap();
                 assert_eq!(known.consent.sms.state, state, "{person} after step {at} of {history:?}");
             }
         }
@@ -202,7 +207,7 @@ async fn take(
         if late {
             first[person].clone()
         } else {
-            store.consent(organization, &bare(PEOPLE[person])).await.unwrap()
+            store.consent(organization, &whose(PEOPLE[person])).await.unwrap()
         }
     };
     // Consent that was never asked for is the same whenever it is read; every change makes another version of it.
@@ -216,7 +221,7 @@ async fn take(
             let entry = InboundEntry {
                 sid: sid(&format!("{person}{message}")),
                 channel: Channel::Sms,
-                from: bare(PEOPLE[person]),
+                from: bare(address(person, message)),
                 to: bare("+15005550006"),
                 body_length: 1,
                 keyword: None,
@@ -285,7 +290,7 @@ fn update(person: usize, basis: &KnownConsent, to: ConsentState, number: usize) 
     consent.sms.state = to;
     consent.sms.at = Some(UnixMs::new(number as u64));
     let entry = ConsentEntry {
-        phone: bare(PEOPLE[person]),
+        phone: bare(address(person, number as u8)),
         channel: ConsentChannel::Sms,
         state: to,
         source: ConsentSource::Keyword,
@@ -298,8 +303,8 @@ fn update(person: usize, basis: &KnownConsent, to: ConsentState, number: usize) 
 fn outbound(store: &Arc<dyn Store>, person: usize, number: u8) -> Outbound {
     let id = u128::from(number) << 8 | person as u128;
     Outbound {
-        id: MessageId::new(store.partition(&bare(PEOPLE[person])), id),
-        to: Address::new(Channel::Sms, PEOPLE[person]).unwrap(),
+        id: MessageId::new(store.partition(&whose(PEOPLE[person])), id),
+        to: Address::new(Channel::Sms, address(person, number)).unwrap(),
         from: None,
         messaging_service_sid: None,
         body_length: 1,

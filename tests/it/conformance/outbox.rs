@@ -15,7 +15,9 @@ use textledger::{
 };
 use tokio::task::JoinSet;
 
-use super::suite::{AT, Harness, PERSON, bare, being_sent, ms, opt_out, organization, outbound, sid, status};
+use super::suite::{
+    AT, Harness, PERSON, bare, being_sent, ms, opt_out, organization, outbound, sid, status, whose,
+};
 
 /// `outbound`, which waits until `until`.
 fn that_waits(outbound: Outbound, until: UnixMs) -> NewOutbound {
@@ -29,7 +31,7 @@ fn gate(consent: ConsentVersion, cooldown_s: u64, now: UnixMs) -> Gate {
 
 fn to(store: &dyn Store, person: &str, number: u128) -> Outbound {
     Outbound {
-        id: MessageId::new(store.partition(&bare(person)), number),
+        id: MessageId::new(store.partition(&whose(person)), number),
         to: Address::parse(person).unwrap(),
         ..outbound(store, number)
     }
@@ -38,7 +40,7 @@ fn to(store: &dyn Store, person: &str, number: u128) -> Outbound {
 pub async fn a_gate_asks_for_consent(harness: &dyn Harness) {
     let store = harness.open().await;
     let first = being_sent(&outbound(store.as_ref(), 1));
-    let version = store.consent(&organization(), &bare(PERSON)).await.unwrap().version;
+    let version = store.consent(&organization(), &whose(PERSON)).await.unwrap().version;
     let pass = gate(version.clone(), 0, AT);
     let created = store.create_outbound(&organization(), &first, Some(&pass)).await.unwrap();
     assert_eq!(created, Passed::Yes);
@@ -73,13 +75,44 @@ pub async fn a_cooldown_is_kept_per_person(harness: &dyn Harness) {
     let now = now_ms();
     let create = async |person: &str, number: u128, at: UnixMs| {
         let new = being_sent(&to(store.as_ref(), person, number));
-        let version = store.consent(&organization(), &bare(person)).await.unwrap().version;
+        let version = store.consent(&organization(), &whose(person)).await.unwrap().version;
         store.create_outbound(&organization(), &new, Some(&gate(version, 60, at))).await.unwrap()
     };
     assert_eq!(create(PERSON, 1, now).await, Passed::Yes);
     assert_eq!(create(PERSON, 2, now + ms(1_000)).await, Passed::CoolingDown { until: now + ms(60_000) });
     assert_eq!(create("+14155550199", 3, now + ms(1_000)).await, Passed::Yes);
     assert_eq!(create(PERSON, 4, now + ms(60_000)).await, Passed::Yes);
+}
+
+pub async fn all_spellings_of_a_person_are_one(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let now = now_ms();
+    let (dialled, by_whatsapp) = ("+5511987654321", "+551187654321");
+    let create = async |address: &str, number: u128, cooldown_s, at: UnixMs| {
+        let new = being_sent(&to(store.as_ref(), address, number));
+        let version = store.consent(&organization(), &whose(address)).await.unwrap().version;
+        store.create_outbound(&organization(), &new, Some(&gate(version, cooldown_s, at))).await.unwrap()
+    };
+    let old = store.consent(&organization(), &whose(dialled)).await.unwrap().version;
+    assert_eq!(create(dialled, 1, 60, now).await, Passed::Yes);
+    let until = now + ms(60_000);
+    assert_eq!(create(by_whatsapp, 2, 60, now + ms(1)).await, Passed::CoolingDown { until });
+    assert_eq!(create(by_whatsapp, 3, 0, now + ms(1)).await, Passed::Yes);
+    let entered = store.history(&organization(), Some(&whose(dialled)), HistoryId::END, 9).await.unwrap();
+    assert_eq!(entered.len(), 2);
+
+    let mut update = opt_out(old.clone());
+    update.entry.phone = bare(by_whatsapp);
+    assert!(store.change_consent(&organization(), update).await.unwrap());
+    let known = store.consent(&organization(), &whose(dialled)).await.unwrap();
+    assert_eq!(known.consent.sms.state, ConsentState::OptedOut);
+    let stale = being_sent(&to(store.as_ref(), dialled, 4));
+    let stale = store.create_outbound(&organization(), &stale, Some(&gate(old, 0, now))).await.unwrap();
+    assert_eq!(stale, Passed::ConsentChanged);
+    // What is told of the change names the address as it was given.
+    let changes = store.consent_changes(&organization(), &whose(dialled), 0, 9).await.unwrap();
+    assert_eq!(changes[0].entry.phone, bare(by_whatsapp));
+    assert_eq!(store.persons(&organization(), None, 9).await.unwrap(), [whose(dialled)]);
 }
 
 pub async fn what_became_of_a_send_only_gets_surer(harness: &dyn Harness) {
@@ -278,12 +311,12 @@ pub async fn a_message_is_entered_in_the_history_once(harness: &dyn Harness) {
     let mut before = HistoryId::END;
     let mut found = Vec::new();
     loop {
-        let page = store.history(&organization(), Some(&bare("+14155550200")), before, 1).await.unwrap();
+        let page = store.history(&organization(), Some(&whose("+14155550200")), before, 1).await.unwrap();
         let Some((last, name)) = page.last() else { break };
         (before, _) = (*last, found.push(name.clone()));
     }
     assert_eq!(found, [6, 4, 2, 0].map(|number: usize| names[number].clone()));
-    let theirs = store.history(&organization(), Some(&bare(PERSON)), HistoryId::END, 9).await.unwrap();
+    let theirs = store.history(&organization(), Some(&whose(PERSON)), HistoryId::END, 9).await.unwrap();
     let theirs: HashSet<MessageRef> = theirs.into_iter().map(|(_, name)| name).collect();
     assert_eq!(theirs, names[7..].iter().cloned().collect());
     assert_eq!(store.history(&organization(), None, HistoryId::at(UnixMs::EPOCH), 9).await.unwrap(), []);
@@ -291,7 +324,7 @@ pub async fn a_message_is_entered_in_the_history_once(harness: &dyn Harness) {
 
 pub async fn every_change_of_consent_is_listed(harness: &dyn Harness) {
     let store = harness.open().await;
-    let version = async || store.consent(&organization(), &bare(PERSON)).await.unwrap().version;
+    let version = async || store.consent(&organization(), &whose(PERSON)).await.unwrap().version;
     for (number, evidence) in ["paper form", "phone call", "letter"].into_iter().enumerate() {
         let mut update = opt_out(version().await);
         update.consent.sms.at = Some(AT + ms(number as u64));
@@ -302,13 +335,13 @@ pub async fn every_change_of_consent_is_listed(harness: &dyn Harness) {
     review.entry.state = ConsentState::Review;
     assert!(store.change_consent(&organization(), review).await.unwrap());
     let listed = async |skip, limit| {
-        let changes = store.consent_changes(&organization(), &bare(PERSON), skip, limit).await.unwrap();
+        let changes = store.consent_changes(&organization(), &whose(PERSON), skip, limit).await.unwrap();
         changes.into_iter().map(|change| change.evidence.unwrap()).collect::<Vec<_>>()
     };
     assert_eq!(listed(0, 10).await, ["paper form", "phone call", "letter"]);
     assert_eq!(listed(1, 1).await, ["phone call"]);
     assert_eq!(listed(3, 1).await, Vec::<String>::new());
-    let change = store.consent_changes(&organization(), &bare(PERSON), 0, 1).await.unwrap().remove(0);
+    let change = store.consent_changes(&organization(), &whose(PERSON), 0, 1).await.unwrap().remove(0);
     assert_eq!((change.entry.channel, change.actor.as_deref()), (ConsentChannel::Sms, Some("ada")));
 
     for person in ["+14155550300", "+14155550200"] {
@@ -317,10 +350,10 @@ pub async fn every_change_of_consent_is_listed(harness: &dyn Harness) {
         assert!(store.change_consent(&organization(), update).await.unwrap());
     }
     let persons = async |after: Option<&str>, limit| {
-        store.persons(&organization(), after.map(bare).as_ref(), limit).await.unwrap()
+        store.persons(&organization(), after.map(whose).as_ref(), limit).await.unwrap()
     };
-    assert_eq!(persons(None, 10).await, [PERSON, "+14155550200", "+14155550300"].map(bare));
-    assert_eq!(persons(Some(PERSON), 1).await, [bare("+14155550200")]);
+    assert_eq!(persons(None, 10).await, [PERSON, "+14155550200", "+14155550300"].map(whose));
+    assert_eq!(persons(Some(PERSON), 1).await, [whose("+14155550200")]);
     assert_eq!(persons(Some("+14155550300"), 9).await, []);
 }
 

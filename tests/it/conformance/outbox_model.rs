@@ -16,7 +16,7 @@ use textledger::{
     twilio::{Address, Channel},
 };
 
-use super::suite::{Harness, bare, ms, sid};
+use super::suite::{Harness, ms, sid, whose};
 
 const PEOPLE: [&str; 3] = ["+14155550100", "+14155550101", "+14155550102"];
 
@@ -162,7 +162,7 @@ impl Model {
 fn outbound(store: &dyn Store, (person, number): Name) -> Outbound {
     let id = u128::from(number) << 8 | person as u128;
     Outbound {
-        id: MessageId::new(store.partition(&bare(PEOPLE[person])), id),
+        id: MessageId::new(store.partition(&whose(PEOPLE[person])), id),
         to: Address::new(Channel::Sms, PEOPLE[person]).unwrap(),
         from: Some(Address::parse(SENDERS[usize::from(number.is_multiple_of(3))]).unwrap()),
         messaging_service_sid: None,
@@ -210,7 +210,7 @@ async fn perform(
     place: &str,
 ) {
     let version =
-        async |person: usize| store.consent(organization, &bare(PEOPLE[person])).await.unwrap().version;
+        async |person: usize| store.consent(organization, &whose(PEOPLE[person])).await.unwrap().version;
     let gate_of = async |person: usize, gate: Option<(bool, UnixMs)>| match gate {
         Some((cools, now)) => {
             let cooldown = if cools { COOLDOWN } else { Duration::ZERO };

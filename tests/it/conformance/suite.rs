@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use textledger::{
     domain::{
         BatchId, Consent, Event, EventId, HistoryId, MessageId, Organization, Outbound, OutboundState,
-        Source, StatusChange, Stream, Task, TaskLine, UnixMs,
+        Person, Source, StatusChange, Stream, Task, TaskLine, UnixMs,
         consent::{Answer, ConsentChannel, ConsentEntry, ConsentSource, ConsentState},
         delivery::Recorded,
         event::InboundEntry,
@@ -22,8 +22,9 @@ pub use super::model::{
 pub use super::outbox::{
     a_cooldown_is_kept_per_person, a_document_is_changed_by_who_knows_it, a_gate_asks_for_consent,
     a_message_is_entered_in_the_history_once, a_message_that_waits_is_claimed_by_one_at_a_time,
-    a_resolved_message_loses_its_content, a_sender_s_time_is_given_away_once, counters_count_up_to_their_end,
-    every_change_of_consent_is_listed, everything_is_counted, of_equal_steps_at_once_one_is_taken,
+    a_resolved_message_loses_its_content, a_sender_s_time_is_given_away_once,
+    all_spellings_of_a_person_are_one, counters_count_up_to_their_end, every_change_of_consent_is_listed,
+    everything_is_counted, of_equal_steps_at_once_one_is_taken,
     several_documents_change_together_or_not_at_all, what_became_of_a_send_only_gets_surer,
 };
 pub use super::outbox_model::random_histories_of_the_outbox_agree_with_the_model;
@@ -56,6 +57,11 @@ pub const PERSON: &str = "+14155550100";
 /// The address `text`, without a channel's prefix.
 pub fn bare(text: &str) -> BareAddress {
     text.parse().unwrap()
+}
+
+/// Who the address `text` belongs to.
+pub fn whose(text: &str) -> Person {
+    Person::of(&bare(text))
 }
 
 /// The message SID that ends in `tail`, which is of hexadecimal digits.
@@ -115,7 +121,7 @@ pub fn opt_out(expected: ConsentVersion) -> ConsentUpdate {
 
 pub fn outbound(store: &dyn Store, number: u128) -> Outbound {
     Outbound {
-        id: MessageId::new(store.partition(&bare(PERSON)), number),
+        id: MessageId::new(store.partition(&whose(PERSON)), number),
         to: Address::parse(PERSON).unwrap(),
         from: Some(Address::parse("+15005550006").unwrap()),
         messaging_service_sid: None,
@@ -362,16 +368,16 @@ pub async fn organizations_are_apart(harness: &dyn Harness) {
     store.record_status(&organization(), status("1", "delivered")).await.unwrap();
     assert_eq!(store.last_event(&other).await.unwrap(), EventId::START);
     assert_eq!(store.record_status(&other, status("1", "sent")).await.unwrap().recorded, Recorded::Moved);
-    let expected = store.consent(&other, &bare(PERSON)).await.unwrap().version;
+    let expected = store.consent(&other, &whose(PERSON)).await.unwrap().version;
     store.change_consent(&other, opt_out(expected)).await.unwrap();
-    assert_eq!(store.consent(&organization(), &bare(PERSON)).await.unwrap().consent, Consent::default());
+    assert_eq!(store.consent(&organization(), &whose(PERSON)).await.unwrap().consent, Consent::default());
     assert_eq!(all_events(store.as_ref(), &organization()).await.len(), 1);
     assert_eq!(all_events(store.as_ref(), &other).await.len(), 2);
 }
 
 pub async fn an_inbound_message_is_stored_once_with_its_first_answer(harness: &dyn Harness) {
     let store = harness.open().await;
-    let version = store.consent(&organization(), &bare(PERSON)).await.unwrap().version;
+    let version = store.consent(&organization(), &whose(PERSON)).await.unwrap().version;
     let stored = store
         .record_inbound(&organization(), inbound("1"), Some(opt_out(version)), Answer::OptedOut)
         .await
@@ -379,7 +385,7 @@ pub async fn an_inbound_message_is_stored_once_with_its_first_answer(harness: &d
     assert_eq!(stored, InboundRecorded::Stored);
     let again = store.record_inbound(&organization(), inbound("1"), None, Answer::Nothing).await.unwrap();
     assert_eq!(again, InboundRecorded::Duplicate(Answer::OptedOut));
-    let known = store.consent(&organization(), &bare(PERSON)).await.unwrap();
+    let known = store.consent(&organization(), &whose(PERSON)).await.unwrap();
     assert_eq!(known.consent.sms.state, ConsentState::OptedOut);
     let events = all_events(store.as_ref(), &organization()).await;
     assert_eq!(events.iter().map(|(_, event)| event.kind()).collect::<Vec<_>>(), ["inbound", "consent"]);
@@ -388,7 +394,7 @@ pub async fn an_inbound_message_is_stored_once_with_its_first_answer(harness: &d
 
 pub async fn a_decision_on_old_consent_writes_nothing(harness: &dyn Harness) {
     let store = harness.open().await;
-    let old = store.consent(&organization(), &bare(PERSON)).await.unwrap().version;
+    let old = store.consent(&organization(), &whose(PERSON)).await.unwrap().version;
     assert!(store.change_consent(&organization(), opt_out(old.clone())).await.unwrap());
     assert!(!store.change_consent(&organization(), opt_out(old.clone())).await.unwrap());
     let stale = store
@@ -397,7 +403,7 @@ pub async fn a_decision_on_old_consent_writes_nothing(harness: &dyn Harness) {
         .unwrap();
     assert_eq!(stale, InboundRecorded::ConsentChanged);
     assert_eq!(all_events(store.as_ref(), &organization()).await.len(), 1);
-    let now = store.consent(&organization(), &bare(PERSON)).await.unwrap().version;
+    let now = store.consent(&organization(), &whose(PERSON)).await.unwrap().version;
     let stored = store
         .record_inbound(&organization(), inbound("1"), Some(opt_out(now)), Answer::OptedOut)
         .await
@@ -586,7 +592,7 @@ pub async fn everything_is_there_after_opening_again(harness: &dyn Harness) {
     let look = async |store: Arc<dyn Store>| {
         (
             store.message(&organization(), &sid("1")).await.unwrap(),
-            store.consent(&organization(), &bare(PERSON)).await.unwrap(),
+            store.consent(&organization(), &whose(PERSON)).await.unwrap(),
             store.outbound(&organization(), &sent.id).await.unwrap(),
             store.document(&organization(), settings.0, settings.1).await.unwrap(),
             store.history(&organization(), None, HistoryId::END, 10).await.unwrap(),

@@ -13,7 +13,7 @@ use textledger::{
     clock::{Clock, SystemClock},
     config::{Config, setting},
     domain::{
-        HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, Role, Sender, Task,
+        HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, Person, Role, Sender, Task,
         TaskLine, UnixMs,
     },
     startup,
@@ -190,7 +190,7 @@ async fn what_is_left_in_a_store_is_found() {
     let to = Address::parse(PERSON).unwrap();
     let sender = Sender::Address(Address::parse(OUR_NUMBER).unwrap());
     let outbound = Outbound {
-        id: MessageId::new(store.partition(to.bare()), 1),
+        id: MessageId::new(store.partition(&Person::of(to.bare())), 1),
         to,
         from: Some(Address::parse(OUR_NUMBER).unwrap()),
         messaging_service_sid: None,
