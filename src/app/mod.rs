@@ -166,6 +166,7 @@ impl App {
             relays: relays.clone(),
             steps,
             statuses: statuses.clone(),
+            consents: consents.clone(),
             reads: reads.clone(),
             intake,
         });

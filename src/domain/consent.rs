@@ -4,6 +4,8 @@
 //! only START, UNSTOP and YES lift Twilio's, so a person who says JOIN afterwards has consented and can still not
 //! be reached. SMS, MMS and RCS are one channel here, WhatsApp another.
 
+mod merge;
+
 use serde::{Deserialize, Serialize};
 
 use super::UnixMs;

@@ -27,6 +27,11 @@ impl Person {
         &self.0
     }
 
+    /// Whether the person is known by a number, and not only by a short code or an id.
+    pub fn has_number(&self) -> bool {
+        is_e164(&self.0)
+    }
+
     /// The text of [`Person::address`]: the person's name in a store.
     pub fn as_str(&self) -> &str {
         self.0.as_str()

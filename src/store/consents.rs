@@ -1,6 +1,7 @@
 //! Who may be sent to: consent as it is known, its changes, and the messages received that change it.
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use super::{Error, decode};
 use crate::{
@@ -21,9 +22,46 @@ pub struct KnownConsent {
     pub version: ConsentVersion,
 }
 
-/// Names a state of one person's consent. Opaque: it is the stored text itself, `None` if nothing is stored.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ConsentVersion(pub(super) Option<String>);
+/// Names a state of one person's consent: whose, and what is stored of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsentVersion {
+    person: Person,
+    /// The stored text itself, `None` if nothing is stored.
+    pub(super) stored: Option<String>,
+}
+
+impl ConsentVersion {
+    /// That of a person of whom nothing is stored.
+    pub fn of_nothing(person: Person) -> Self {
+        Self { person, stored: None }
+    }
+
+    /// Under whose name it is stored: the person that was asked for, or the one that this is another name of.
+    pub fn person(&self) -> &Person {
+        &self.person
+    }
+}
+
+/// What a store keeps under the name of a person.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum KeptConsent {
+    /// It is another name of this person, under whose own everything is kept.
+    Elsewhere {
+        /// The person.
+        same_as: Person,
+    },
+    /// What is known.
+    Here(Consent),
+}
+
+/// What was found under a name.
+pub(super) enum FoundConsent {
+    /// What is known of the person.
+    Known(KnownConsent),
+    /// It is another name of this person.
+    Elsewhere(Person),
+}
 
 /// A change of a person's consent, decided on `expected`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,17 +105,18 @@ pub enum InboundRecorded {
 #[async_trait]
 pub trait Consents {
     /// Records a message received, the change of consent that it causes and the answer it gets, in one step.
-    /// With no change of consent there is no version to compare.
+    /// With no change of consent there is no version to compare. `person` is who wrote, as consent was read
+    /// ([`ConsentVersion::person`]).
     async fn record_inbound(
         &self,
         organization: &Organization,
         entry: InboundEntry,
+        person: &Person,
         consent: Option<ConsentUpdate>,
         answer: Answer,
     ) -> Result<InboundRecorded, Error>;
 
-    /// What is known of `persons`, in their order, at most [`PAGE_MAX`] of
-    /// them.
+    /// What is known of `persons`, in their order, at most [`PAGE_MAX`] of them.
     async fn consents(
         &self,
         organization: &Organization,
@@ -121,13 +160,26 @@ pub(super) fn read_person(name: &str) -> Result<Person, Error> {
     address.map(Person::from).map_err(|error| Error::Unreadable(format!("a person: {error}")))
 }
 
-impl ConsentVersion {
-    /// What a store keeps under this version: the consent itself, written down.
-    pub(super) fn decode(stored: Option<String>) -> Result<KnownConsent, Error> {
+impl FoundConsent {
+    /// Reads what is stored under the name of `person`.
+    pub(super) fn read(person: Person, stored: Option<String>) -> Result<Self, Error> {
         let consent = match &stored {
-            Some(text) => decode("consent", text.as_bytes())?,
             None => Consent::default(),
+            Some(text) => match decode("consent", text.as_bytes())? {
+                KeptConsent::Here(consent) => consent,
+                KeptConsent::Elsewhere { same_as } => return Ok(FoundConsent::Elsewhere(same_as)),
+            },
         };
-        Ok(KnownConsent { consent, version: ConsentVersion(stored) })
+        Ok(FoundConsent::Known(KnownConsent { consent, version: ConsentVersion { person, stored } }))
+    }
+
+    /// What is known, where no other name can lead to: a name that another leads to leads nowhere itself.
+    pub(super) fn known(self) -> Result<KnownConsent, Error> {
+        match self {
+            FoundConsent::Known(known) => Ok(known),
+            FoundConsent::Elsewhere(person) => {
+                Err(Error::Unreadable(format!("{person:?} has a name too many")))
+            }
+        }
     }
 }

@@ -29,6 +29,8 @@ pub enum Kind {
     Members,
     /// A status that is to be told to the caller's own URL.
     Relay,
+    /// That what earlier versions kept has been brought into the form of this one.
+    Upgrade,
 }
 
 impl Kind {
@@ -43,6 +45,7 @@ impl Kind {
             Kind::Batch => "batch",
             Kind::Members => "members",
             Kind::Relay => "relay",
+            Kind::Upgrade => "upgrade",
         }
     }
 

@@ -25,6 +25,7 @@ pub mod documents;
 pub mod embedded;
 pub mod events;
 pub mod outbox;
+pub mod persons;
 pub mod redis;
 pub mod tasks;
 
@@ -37,6 +38,7 @@ pub use self::{
     documents::{DocumentChange, Documents, Kind},
     events::{EVENTS_PAGE_MAX, Events},
     outbox::{Gate, NewOutbound, Outbox, Passed, Step, StoredOutbound},
+    persons::Persons,
     tasks::Tasks,
 };
 
@@ -61,7 +63,7 @@ pub enum Error {
 /// See the [module](self) for the promises.
 #[async_trait]
 pub trait Store:
-    Deliveries + Consents + Events + Outbox + Tasks + Documents + Counts + Send + Sync + 'static
+    Deliveries + Consents + Persons + Events + Outbox + Tasks + Documents + Counts + Send + Sync + 'static
 {
     /// The partition that `person`'s data is in: the first part of a new message's id.
     fn partition(&self, person: &Person) -> u16;

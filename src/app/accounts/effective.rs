@@ -3,7 +3,7 @@
 //! A document counts the changes of all settings. It is read often, and the settings when it has changed.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -119,6 +119,13 @@ impl Accounts {
         *saved = Saved { read: Some((revision, now)), entries, contested };
         self.apply(&saved);
         Ok(())
+    }
+
+    /// Every organization that has an account, saved or configured.
+    pub(in crate::app) async fn organizations(&self) -> Result<BTreeSet<Organization>, store::Error> {
+        let saved = self.all_sealed().await?.into_iter().map(|(organization, _)| organization);
+        let configured = self.effective.configured.load();
+        Ok(configured.iter().map(|(organization, _)| organization.clone()).chain(saved).collect())
     }
 
     /// By which keys the saved settings can be opened.

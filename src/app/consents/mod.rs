@@ -4,6 +4,7 @@ mod by_error;
 pub mod csv;
 pub mod preferences;
 pub mod record;
+mod spellings;
 
 use std::sync::Arc;
 

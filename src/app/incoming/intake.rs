@@ -180,9 +180,13 @@ impl Incoming {
         }
     }
 
-    /// Looks whether the store is there; if so, it is used again.
+    /// Looks whether the store is there; if so, it is used again, once what an earlier version left there is in the form of
+    /// this one.
     pub async fn find_store(&self) -> Result<(), store::Error> {
         self.core.store.ping().await?;
+        for organization in self.accounts.organizations().await? {
+            self.consents.of(&organization).unite_spellings().await?;
+        }
         self.intake.away.store(false, Ordering::Release);
         Ok(())
     }

@@ -99,6 +99,7 @@ impl Scope<'_, Incoming> {
         let person = Person::of(&receipt.entry.from);
         for _ in 0..DECISIONS_MAX {
             let known = self.core.store.consent(self.organization, &person).await?;
+            let person = known.version.person().clone();
             let decision = if receipt.is_outdated_by(&known.consent) {
                 Decision { consent: known.consent, entry: None, answer: Answer::Nothing }
             } else {
@@ -112,7 +113,8 @@ impl Scope<'_, Incoming> {
                 actor: None,
             });
             let entry = receipt.entry.clone();
-            match self.core.store.record_inbound(self.organization, entry, update, decision.answer).await? {
+            let answer = decision.answer;
+            match self.core.store.record_inbound(self.organization, entry, &person, update, answer).await? {
                 InboundRecorded::Stored => {
                     if let Some(entry) = &decision.entry {
                         self.steps.of(self.organization).refuse_waiting_after(entry).await;

@@ -18,19 +18,20 @@ use crate::{
         stats::Counter,
     },
     store::{
-        ConsentUpdate, ConsentVersion, Consents, Error, InboundRecorded, KnownConsent, PAGE_MAX,
-        consents::read_person, decode, encode,
+        ConsentUpdate, Consents, Error, InboundRecorded, KnownConsent, PAGE_MAX,
+        consents::{FoundConsent, read_person},
+        decode, encode,
     },
 };
 
 impl Tables<'_> {
+    /// What is known of `person`, under whichever name.
     pub(super) fn consent(&self, organization: &str, person: &Person) -> Result<KnownConsent, Error> {
-        let stored = self.consents.get((organization, person.as_str())).map_err(unavailable)?;
-        ConsentVersion::decode(stored.map(|stored| stored.value().to_owned()))
+        known_consent(&self.consents, organization, person)
     }
 
     fn change_consent(&mut self, organization: &str, update: ConsentUpdate) -> Result<bool, Error> {
-        let person = Person::of(&update.entry.phone);
+        let person = update.expected.person().clone();
         if self.consent(organization, &person)?.version != update.expected {
             return Ok(false);
         }
@@ -67,7 +68,7 @@ impl Tables<'_> {
             return Ok(InboundRecorded::Duplicate(decode("an inbound message", stored.value())?));
         }
         if let Some(update) = &consent
-            && self.consent(organization, &Person::of(&update.entry.phone))?.version != update.expected
+            && self.consent(organization, update.expected.person())?.version != update.expected
         {
             return Ok(InboundRecorded::ConsentChanged);
         }
@@ -80,12 +81,29 @@ impl Tables<'_> {
     }
 }
 
+/// What is known of `person`, under whichever name.
+pub(super) fn known_consent(
+    consents: &impl ReadableTable<(&'static str, &'static str), &'static str>,
+    organization: &str,
+    person: &Person,
+) -> Result<KnownConsent, Error> {
+    let found = |person: &Person| {
+        let stored = consents.get((organization, person.as_str())).map_err(unavailable)?;
+        FoundConsent::read(person.clone(), stored.map(|stored| stored.value().to_owned()))
+    };
+    match found(person)? {
+        FoundConsent::Known(known) => Ok(known),
+        FoundConsent::Elsewhere(person) => found(&person)?.known(),
+    }
+}
+
 #[async_trait]
 impl Consents for EmbeddedStore {
     async fn record_inbound(
         &self,
         organization: &Organization,
         entry: InboundEntry,
+        _person: &Person,
         consent: Option<ConsentUpdate>,
         answer: Answer,
     ) -> Result<InboundRecorded, Error> {
@@ -102,10 +120,7 @@ impl Consents for EmbeddedStore {
         let persons: Vec<Person> = persons.iter().take(PAGE_MAX).map(|&person| person.clone()).collect();
         self.read(move |transaction| {
             let consents = transaction.open_table(CONSENTS).map_err(unavailable)?;
-            let known = |person: &Person| {
-                let stored = consents.get((organization.as_str(), person.as_str())).map_err(unavailable)?;
-                ConsentVersion::decode(stored.map(|stored| stored.value().to_owned()))
-            };
+            let known = |person: &Person| known_consent(&consents, organization.as_str(), person);
             persons.iter().map(known).collect()
         })
         .await
@@ -120,8 +135,11 @@ impl Consents for EmbeddedStore {
     ) -> Result<Vec<ConsentChange>, Error> {
         let (organization, person) = (organization.clone(), person.clone());
         self.read(move |transaction| {
+            let consents = transaction.open_table(CONSENTS).map_err(unavailable)?;
             let changes = transaction.open_table(CHANGES).map_err(unavailable)?;
-            let (organization, person) = (organization.as_str(), person.as_str());
+            let organization = organization.as_str();
+            let known = known_consent(&consents, organization, &person)?;
+            let person = known.version.person().as_str();
             let range = (organization, person, skip as u64)..=(organization, person, u64::MAX);
             let rows = changes.range(range).map_err(unavailable)?.take(limit.min(PAGE_MAX));
             rows.map(|row| decode("a change of consent", row.map_err(unavailable)?.1.value())).collect()
@@ -145,13 +163,18 @@ impl Consents for EmbeddedStore {
             };
             let rows = consents.range::<(&str, &str)>((first, Bound::Unbounded)).map_err(unavailable)?;
             let mut persons = Vec::new();
-            for row in rows.take(limit.min(PAGE_MAX)) {
-                let (key, _) = row.map_err(unavailable)?;
-                let (of, person) = key.value();
-                if of != organization {
+            for row in rows {
+                let (key, stored) = row.map_err(unavailable)?;
+                let (of, name) = key.value();
+                if of != organization || persons.len() == limit.min(PAGE_MAX) {
                     break;
                 }
-                persons.push(read_person(person)?);
+                let person = read_person(name)?;
+                if let FoundConsent::Known(_) =
+                    FoundConsent::read(person.clone(), Some(stored.value().to_owned()))?
+                {
+                    persons.push(person);
+                }
             }
             Ok(persons)
         })

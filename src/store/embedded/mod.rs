@@ -14,6 +14,7 @@ mod deliveries;
 mod documents;
 mod events;
 mod outbox;
+mod persons;
 mod tables;
 mod tasks;
 mod writer;

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     EmbeddedStore,
-    tables::{HISTORY, HISTORY_OF, OUTBOUND, QUEUE, Tables},
+    consents::known_consent,
+    tables::{CONSENTS, HISTORY, HISTORY_OF, OUTBOUND, QUEUE, Tables},
     unavailable,
 };
 use crate::{
@@ -26,8 +27,8 @@ struct Row {
 }
 
 /// The name in [`super::tables::PACE`] of the time at which a person was last sent to.
-fn last_sent(person: &Person) -> String {
-    format!("person {}", person.as_str())
+pub(super) fn last_sent(name: &str) -> String {
+    format!("person {name}")
 }
 
 impl Tables<'_> {
@@ -47,15 +48,16 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// What `gate` says to a message to `person`. One that passes has been sent to at that moment.
-    fn pass(&mut self, organization: &str, person: &Person, gate: &Gate) -> Result<Passed, Error> {
+    /// What `gate` says to a message. Who passes has been sent to at that moment.
+    fn pass(&mut self, organization: &str, gate: &Gate) -> Result<Passed, Error> {
+        let person = gate.consent.person();
         if self.consent(organization, person)?.version != gate.consent {
             return Ok(Passed::ConsentChanged);
         }
         if gate.cooldown.is_zero() {
             return Ok(Passed::Yes);
         }
-        let name = last_sent(person);
+        let name = last_sent(person.as_str());
         let key = (organization, name.as_str());
         let last = self.pace.get(key).map_err(unavailable)?.map(|last| UnixMs::new(last.value()));
         if let Some(until) = last.map(|last| last + gate.cooldown).filter(|until| *until > gate.now) {
@@ -107,8 +109,9 @@ impl Tables<'_> {
         let name = message.to_string();
         self.history.insert((organization, ms, seq), name.as_str()).map_err(unavailable)?;
         if let Some(person) = person {
+            let known = self.consent(organization, person)?;
             self.history_of
-                .insert((organization, person.as_str(), ms, seq), name.as_str())
+                .insert((organization, known.version.person().as_str(), ms, seq), name.as_str())
                 .map_err(unavailable)?;
         }
         Ok(())
@@ -139,7 +142,7 @@ impl Outbox for EmbeddedStore {
                 return Ok(Passed::StateChanged);
             }
             if let Some(gate) = &gate {
-                let passed = tables.pass(organization, &new.outbound.recipient(), gate)?;
+                let passed = tables.pass(organization, gate)?;
                 if passed != Passed::Yes {
                     return Ok(passed);
                 }
@@ -177,7 +180,7 @@ impl Outbox for EmbeddedStore {
                 return Ok(Passed::StateChanged);
             }
             if let Some(gate) = &step.gate {
-                let passed = tables.pass(organization, &row.outbound.recipient(), gate)?;
+                let passed = tables.pass(organization, gate)?;
                 if passed != Passed::Yes {
                     return Ok(passed);
                 }
@@ -320,8 +323,10 @@ impl Outbox for EmbeddedStore {
                     rows.collect()
                 }
                 Some(person) => {
+                    let consents = transaction.open_table(CONSENTS).map_err(unavailable)?;
                     let table = transaction.open_table(HISTORY_OF).map_err(unavailable)?;
-                    let person = person.as_str();
+                    let known = known_consent(&consents, of, person)?;
+                    let person = known.version.person().as_str();
                     let range = (of, person, 0, 0)..(of, person, before.ms.get(), end);
                     let rows = table.range(range).map_err(unavailable)?;
                     let rows = rows.rev().take(limit).map(|row| {

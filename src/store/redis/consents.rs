@@ -12,8 +12,9 @@ use crate::{
         stats::{Counter, Unit},
     },
     store::{
-        ConsentUpdate, ConsentVersion, Consents, Error, InboundRecorded, KnownConsent, PAGE_MAX,
-        consents::read_person, decode, encode,
+        ConsentUpdate, Consents, Error, InboundRecorded, KnownConsent, PAGE_MAX,
+        consents::{FoundConsent, read_person},
+        decode, encode,
     },
 };
 
@@ -37,13 +38,59 @@ impl RedisStore {
     }
 }
 
+impl RedisStore {
+    /// What is kept under the name of `person`.
+    pub(super) async fn found_consent(
+        &self,
+        organization: &Organization,
+        person: &Person,
+    ) -> Result<FoundConsent, Error> {
+        let mut command = redis::cmd("GET");
+        command.arg(self.keys.of_person(organization, "consent", person));
+        FoundConsent::read(person.clone(), self.get(&command).await?)
+    }
+
+    /// The person of whom `person` is another name, or `person`. Whoever is known by a number has no other name, and
+    /// the server is not asked.
+    pub(super) async fn resolve(
+        &self,
+        organization: &Organization,
+        person: &Person,
+    ) -> Result<Person, Error> {
+        if person.has_number() {
+            return Ok(person.clone());
+        }
+        match self.found_consent(organization, person).await? {
+            FoundConsent::Known(_) => Ok(person.clone()),
+            FoundConsent::Elsewhere(person) => Ok(person),
+        }
+    }
+
+    /// What was answered to a message that came before its writer was known by the name of `person`.
+    async fn answered_before(
+        &self,
+        organization: &Organization,
+        entry: &InboundEntry,
+        person: &Person,
+    ) -> Result<Option<Answer>, Error> {
+        let named = Person::of(&entry.from);
+        if named == *person {
+            return Ok(None);
+        }
+        let mut command = redis::cmd("GET");
+        command.arg(self.keys.received(organization, &named, &entry.sid));
+        let answer: Option<String> = self.get(&command).await?;
+        answer.map(|answer| decode("an inbound message", answer)).transpose()
+    }
+}
+
 /// The arguments of a change of consent, without the entry's fields and values; empty texts for none.
 fn consent_arguments(update: Option<&ConsentUpdate>) -> [(&'static str, String); 7] {
     let text = |of: fn(&ConsentUpdate) -> Option<String>| update.and_then(of).unwrap_or_default();
     [
-        ("decided_on", text(|update| update.expected.0.clone())),
+        ("decided_on", text(|update| update.expected.stored.clone())),
         ("after", text(|update| Some(encode(&update.consent)))),
-        ("person", text(|update| Some(Person::of(&update.entry.phone).as_str().to_owned()))),
+        ("person", text(|update| Some(update.expected.person().as_str().to_owned()))),
         ("change", text(|update| update.change().map(|change| encode(&change)))),
         ("counter", text(|update| Counter::of_consent(&update.entry).map(|counter| counter.name()))),
         ("minute_ends", text(|update| Some(counts_end(Unit::Minute, update.entry.at)))),
@@ -62,19 +109,22 @@ impl Consents for RedisStore {
         &self,
         organization: &Organization,
         entry: InboundEntry,
+        person: &Person,
         consent: Option<ConsentUpdate>,
         answer: Answer,
     ) -> Result<InboundRecorded, Error> {
-        let person = Person::of(&entry.from);
+        if let Some(answer) = self.answered_before(organization, &entry, person).await? {
+            return Ok(InboundRecorded::Duplicate(answer));
+        }
         let at = consent.as_ref().map_or(entry.at, |update| update.entry.at);
         let mut keys = vec![
-            ("received", self.keys.received(organization, &person, &entry.sid)),
+            ("received", self.keys.received(organization, person, &entry.sid)),
             (
                 "inbound",
                 self.keys.stream(organization, self.keys.partition(person.as_str()), Stream::Inbound),
             ),
         ];
-        keys.extend(self.consent_keys(organization, &person, at));
+        keys.extend(self.consent_keys(organization, person, at));
         let inbound_entry = entry_arguments("inbound_entry", stream::inbound_fields(&entry));
         let mut arguments =
             vec![("answer", encode(&answer)), ("changes_consent", u8::from(consent.is_some()).to_string())];
@@ -102,9 +152,10 @@ impl Consents for RedisStore {
         persons: &[&Person],
     ) -> Result<Vec<KnownConsent>, Error> {
         let consents = persons.iter().take(PAGE_MAX).map(|person| async move {
-            let mut command = redis::cmd("GET");
-            command.arg(self.keys.of_person(organization, "consent", person));
-            ConsentVersion::decode(self.get(&command).await?)
+            match self.found_consent(organization, person).await? {
+                FoundConsent::Known(known) => Ok(known),
+                FoundConsent::Elsewhere(person) => self.found_consent(organization, &person).await?.known(),
+            }
         });
         try_join_all(consents).await
     }
@@ -120,8 +171,9 @@ impl Consents for RedisStore {
         if limit == 0 {
             return Ok(Vec::new());
         }
+        let person = self.resolve(organization, person).await?;
         let mut command = redis::cmd("LRANGE");
-        command.arg(self.keys.of_person(organization, "changes", person)).arg(skip).arg(skip + limit - 1);
+        command.arg(self.keys.of_person(organization, "changes", &person)).arg(skip).arg(skip + limit - 1);
         let stored: Vec<String> = self.get(&command).await?;
         stored.iter().map(|change| decode("a change of consent", change.as_bytes())).collect()
     }
@@ -142,8 +194,7 @@ impl Consents for RedisStore {
         organization: &Organization,
         update: ConsentUpdate,
     ) -> Result<bool, Error> {
-        let person = Person::of(&update.entry.phone);
-        let keys = self.consent_keys(organization, &person, update.entry.at);
+        let keys = self.consent_keys(organization, update.expected.person(), update.entry.at);
         let mut arguments = consent_arguments(Some(&update)).to_vec();
         arguments.extend(entry_arguments("entry", stream::consent_fields(&update.entry)));
         read(self.write(&scripts::CHANGE_CONSENT, &keys, &arguments).await?)

@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     domain::{
-        BatchId, Delivery, Event, EventId, HistoryId, MessageId, Organization, Person, StatusChange, Stream,
-        TaskLine,
+        BatchId, Delivery, Event, EventId, HistoryId, MessageId, MessageRef, Organization, Person,
+        StatusChange, Stream, TaskLine, UnixMs,
         delivery::{self, Recorded},
         stats::{self, Counter, Unit},
     },
@@ -22,19 +22,20 @@ use crate::{
 };
 
 impl RedisStore {
-    /// Enters a message that was sent elsewhere among its recipient's, whose partition is another than the message's.
-    async fn enter_for_person(
+    /// Enters a message among its recipient's, whose partition is another than the message's.
+    pub(super) async fn enter_for_person(
         &self,
         organization: &Organization,
         person: &Person,
-        change: &StatusChange,
+        message: &MessageRef,
+        at: UnixMs,
     ) -> Result<(), Error> {
-        // The place is not that in the whole history: the digits of the SID stand for the sequence.
-        let sid = change.sid.as_str();
-        let place = HistoryId { ms: change.at, seq: u64::from(crc(sid)), partition: 0 };
+        // The place is not that in the whole history: the message's name stands for the sequence.
+        let message = message.to_string();
+        let place = HistoryId { ms: at, seq: u64::from(crc(&message)), partition: 0 };
         let mut command = redis::cmd("ZADD");
         command.arg(self.keys.history_of(organization, person)).arg(0);
-        command.arg(format!("{}:{}{sid}", history_name(person), place_text(place)));
+        command.arg(format!("{}:{}{message}", history_name(person.as_str()), place_text(place)));
         self.get::<Value>(&command).await.map(drop)
     }
 }
@@ -60,7 +61,10 @@ impl Deliveries for RedisStore {
             ("minute_counts", self.counts_key(organization, partition, Unit::Minute, change.at)),
             ("hour_counts", self.counts_key(organization, partition, Unit::Hour, change.at)),
         ];
-        let recipient = change.to.as_ref().map(Person::of);
+        let recipient = match &change.to {
+            Some(to) => Some(self.resolve(organization, &Person::of(to)).await?),
+            None => None,
+        };
         let recipient = recipient.as_ref();
         if let Some(person) = recipient.filter(|person| self.keys.partition(person.as_str()) == partition) {
             keys.push(("recipients", self.keys.history_of(organization, person)));
@@ -97,7 +101,7 @@ impl Deliveries for RedisStore {
             ("minute_ends", &minute_ends),
             ("hour_ends", &hour_ends),
             ("latency", latency),
-            ("recipient", recipient.map_or("", history_name)),
+            ("recipient", recipient.map_or("", |person| history_name(person.as_str()))),
         ];
         arguments.extend(counters.iter().map(|counter| ("counters", counter.as_str())));
         let answer: String = read(self.write(&scripts::RECORD_STATUS, &keys, &arguments).await?)?;
@@ -109,7 +113,7 @@ impl Deliveries for RedisStore {
             _ => return Err(unlisted(&words)),
         };
         if let Some(person) = recipient.filter(|_| words.contains(&"recipient_elsewhere")) {
-            self.enter_for_person(organization, person, &change).await?;
+            self.enter_for_person(organization, person, &MessageRef::Sid(change.sid), change.at).await?;
         }
         Ok(StatusRecorded { recorded, learned_id: words.contains(&"learned_id") })
     }

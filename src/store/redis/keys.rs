@@ -9,14 +9,14 @@
 //! | `tl:{default:0}:consents` | stream | an entry per opt-out or opt-in | `record_inbound`, `change_consent` | dashboards, `events` |
 //! | `tl:{default:0}:raw` | hash | deliveries entry -> its unknown parameters, form-encoded | `record_status` | `events`, `message` |
 //! | `tl:{default:0}:msg:<xyz>` | hash | message SID -> where it stands ([`super::record`]) | `record_status` | the same, `message` |
-//! | `tl:{default:0}:consent:<person>` | string | consent, JSON | `record_inbound`, `change_consent` | the same, `step_outbound` |
-//! | `tl:{default:0}:changes:<person>` | list | every change of consent, JSON | `record_inbound`, `change_consent` | `consent_changes` |
-//! | `tl:{default:0}:persons` | sorted set | everybody whose consent ever changed | `record_inbound`, `change_consent` | `persons` |
+//! | `tl:{default:0}:consent:<person>` | string | consent, JSON | `record_inbound`, `change_consent`, `replace_person` | the same, `step_outbound`, `pass_gate` |
+//! | `tl:{default:0}:changes:<person>` | list | every change of consent, JSON | `record_inbound`, `change_consent`, `replace_person` | `consent_changes` |
+//! | `tl:{default:0}:persons` | sorted set | everybody whose consent ever changed | `record_inbound`, `change_consent`, `replace_person` | `persons` |
 //! | `tl:{default:0}:received:<sid>` | string | an inbound message's answer, JSON | `record_inbound` | the same |
 //! | `tl:{default:0}:out:<id>` | hash | `outbound`, `state` (JSON), `rank`, and until it is resolved `content` (sealed) | `step_outbound`, `resolve_outbound` | the same, `outbounds` |
 //! | `tl:{default:0}:queue:<flow>` | sorted set | message id -> when to look at it | `step_outbound`, `claim`, `dequeue` | `claim`, `due_flows` |
 //! | `tl:{default:0}:flows` | set | every flow in which a message is queued | `step_outbound`, `dequeue` | `due_flows` |
-//! | `tl:{default:0}:last:<person>` | string | when the person was last sent to, for as long as that matters | `step_outbound` | the same |
+//! | `tl:{default:0}:last:<person>` | string | when the person was last sent to, for as long as that matters | `step_outbound`, `pass_gate` | the same |
 //! | `tl:{default:0}:pace:<sender>` | string | until when its time to send is given away | `reserve_pace` | the same |
 //! | `tl:{default:0}:history` | stream | an entry per message, by id or SID | `step_outbound`, `record_status` | `history` |
 //! | `tl:{default:0}:history:<xyz>` | sorted set | the same by recipient, in the order of the text | `step_outbound`, `record_status` | `history` |
@@ -38,6 +38,8 @@
 //! Messages share hashes: `<xyz>` is the last three digits of the SID. A message then costs a field of some 70 bytes
 //! instead of a key of some 200, and Redis keeps hashes of up to 512 such fields as packed lists. Recipients share their
 //! histories for the same reason, by a digest of the number.
+
+use std::collections::BTreeSet;
 
 use crate::{
     domain::{Flow, MessageId, Organization, Person, Sender, Stream, Task, TaskLine, UnixMs, stats::Unit},
@@ -126,14 +128,46 @@ impl Keys {
 
     /// Which messages `person` was sent. Many recipients share a key: one for each would take more than what is in it.
     pub(super) fn history_of(&self, organization: &Organization, person: &Person) -> String {
-        let bucket =
-            crc16::State::<crc16::XMODEM>::calculate(person.as_str().as_bytes()) >> HISTORY_BUCKET_SHIFT;
-        self.key(organization, self.partition(person.as_str()), &format!("history:{bucket:03x}"))
+        self.history_under(organization, person.as_str())
+    }
+
+    /// The same under a name that may be a former one.
+    pub(super) fn history_under(&self, organization: &Organization, name: &str) -> String {
+        let bucket = crc16::State::<crc16::XMODEM>::calculate(name.as_bytes()) >> HISTORY_BUCKET_SHIFT;
+        self.history_bucket(organization, self.partition(name), bucket)
+    }
+
+    /// All the keys that recipients share in a partition.
+    pub(super) fn histories(&self, organization: &Organization, partition: Partition) -> BTreeSet<String> {
+        // A digest chooses both the partition and the key.
+        let digests = (partition..=u16::MAX).step_by(usize::from(self.partitions));
+        let buckets = digests.map(|digest| digest >> HISTORY_BUCKET_SHIFT);
+        buckets.map(|bucket| self.history_bucket(organization, partition, bucket)).collect()
+    }
+
+    fn history_bucket(&self, organization: &Organization, partition: Partition, bucket: u16) -> String {
+        self.key(organization, partition, &format!("history:{bucket:03x}"))
     }
 
     /// A key of `person`: `kind` is `consent`, `changes` or `last`.
     pub(super) fn of_person(&self, organization: &Organization, kind: &str, person: &Person) -> String {
-        self.key(organization, self.partition(person.as_str()), &format!("{kind}:{}", person.as_str()))
+        self.under(organization, kind, person.as_str())
+    }
+
+    /// The same under a name that may be a former one.
+    pub(super) fn under(&self, organization: &Organization, kind: &str, name: &str) -> String {
+        self.under_in(organization, self.partition(name), kind, name)
+    }
+
+    /// The same in another partition, where nothing is kept under it: for a script that names the key and does not use it.
+    pub(super) fn under_in(
+        &self,
+        organization: &Organization,
+        partition: Partition,
+        kind: &str,
+        name: &str,
+    ) -> String {
+        self.key(organization, partition, &format!("{kind}:{name}"))
     }
 
     pub(super) fn persons(&self, organization: &Organization, partition: Partition) -> String {

@@ -1,7 +1,7 @@
 //! The store in Redis 7 or later, one server or a cluster.
 //!
 //! Streams are Redis streams with the contract's keys and fields, one entry per change, so that a dashboard may read
-//! them with nothing but a Redis client. Every change is one script: it compares what it was given with what is
+//! them with nothing but a Redis client. Every change is one script, but for those in [`persons`]: it compares what it was given with what is
 //! stored, writes, and appends to the stream, in one atomic step and one round trip. The rules stay in
 //! [`domain`](crate::domain): a script compares two numbers or two texts, and knows no status and no keyword.
 //!
@@ -15,6 +15,7 @@ mod documents;
 mod events;
 mod keys;
 mod outbox;
+mod persons;
 mod record;
 mod scripts;
 mod stream;

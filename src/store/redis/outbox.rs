@@ -39,24 +39,35 @@ impl RedisStore {
         let Some(key) = self.keys.outbound(organization, &outbound.id) else {
             return Ok(Passed::StateChanged);
         };
-        let (partition, person, flow) = (outbound.id.partition(), outbound.recipient(), outbound.flow());
-        let keys = [
+        let (partition, flow) = (outbound.id.partition(), outbound.flow());
+        let person = match (gate, from) {
+            (Some(gate), _) => gate.consent.person().clone(),
+            (None, None) => self.resolve(organization, &outbound.recipient()).await?,
+            (None, Some(_)) => outbound.recipient(),
+        };
+        // A script reaches one partition. The recipient's is another if the message is to a user id whose number is
+        // known, or has waited since a version that went by spellings.
+        let is_here = self.keys.partition(person.as_str()) == partition;
+        if let Some(gate) = gate.filter(|_| !is_here) {
+            let passed = self.pass_elsewhere(organization, gate).await?;
+            if passed != Passed::Yes {
+                return Ok(passed);
+            }
+        }
+        let gate = gate.filter(|_| is_here);
+        let of_person = |kind: &str| self.keys.under_in(organization, partition, kind, person.as_str());
+        let mut keys = vec![
             ("message", key),
             ("queue", self.keys.queue(organization, partition, &flow)),
-            ("consent", self.keys.of_person(organization, "consent", &person)),
-            ("last", self.keys.of_person(organization, "last", &person)),
+            ("consent", of_person("consent")),
+            ("last", of_person("last")),
             ("flows", self.keys.flows(organization, partition)),
             ("history", self.keys.history(organization, partition)),
-            ("recipients", self.keys.history_of(organization, &person)),
         ];
-        let (decided_on, now, cooldown) = match gate {
-            Some(gate) => (
-                gate.consent.0.clone().unwrap_or_default(),
-                gate.now.to_string(),
-                gate.cooldown.as_millis().to_string(),
-            ),
-            None => Default::default(),
-        };
+        if is_here {
+            keys.push(("recipients", self.keys.history_of(organization, &person)));
+        }
+        let [decided_on, now, cooldown] = gate.map(gate_arguments).unwrap_or_default();
         let arguments = [
             ("before", from.map(encode).unwrap_or_default()),
             ("after", encode(to)),
@@ -70,26 +81,60 @@ impl RedisStore {
             ("outbound", new.outbound),
             ("content", new.content),
             ("flow", flow.to_string()),
-            ("recipient", history_name(&person).to_owned()),
+            ("recipient", history_name(person.as_str()).to_owned()),
         ];
         let words: Vec<String> = read(self.write(&scripts::STEP_OUTBOUND, &keys, &arguments).await?)?;
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         match words[..] {
-            ["stored"] => Ok(Passed::Yes),
+            ["stored"] => {
+                if from.is_none() && !is_here {
+                    let message = MessageRef::Id(outbound.id);
+                    self.enter_for_person(organization, &person, &message, outbound.created_at).await?;
+                }
+                Ok(Passed::Yes)
+            }
             ["state_changed"] => Ok(Passed::StateChanged),
             ["consent_changed"] => Ok(Passed::ConsentChanged),
-            ["cooling_down", until] => {
-                let until = until.parse().map_err(|_| unlisted(&words))?;
-                Ok(Passed::CoolingDown { until })
-            }
+            ["cooling_down", until] => cooling_down(until),
+            _ => Err(unlisted(&words)),
+        }
+    }
+
+    /// Asks a gate in the partition of the recipient. What passes there begins to leave at that moment, although it is
+    /// stored a moment later: a STOP in between finds it on its way.
+    async fn pass_elsewhere(&self, organization: &Organization, gate: &Gate) -> Result<Passed, Error> {
+        let person = gate.consent.person();
+        let keys = [
+            ("consent", self.keys.of_person(organization, "consent", person)),
+            ("last", self.keys.of_person(organization, "last", person)),
+        ];
+        let [decided_on, now, cooldown] = gate_arguments(gate);
+        let arguments = [("decided_on", decided_on), ("now", now), ("cooldown", cooldown)];
+        let words: Vec<String> = read(self.write(&scripts::PASS_GATE, &keys, &arguments).await?)?;
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        match words[..] {
+            ["passed"] => Ok(Passed::Yes),
+            ["consent_changed"] => Ok(Passed::ConsentChanged),
+            ["cooling_down", until] => cooling_down(until),
             _ => Err(unlisted(&words)),
         }
     }
 }
 
+/// The arguments `decided_on`, `now` and `cooldown` of both scripts that ask a gate.
+fn gate_arguments(gate: &Gate) -> [String; 3] {
+    let decided_on = gate.consent.stored.clone().unwrap_or_default();
+    [decided_on, gate.now.to_string(), gate.cooldown.as_millis().to_string()]
+}
+
+fn cooling_down(until: &str) -> Result<Passed, Error> {
+    let until = until.parse().map_err(|_| unlisted(&["cooling_down", until]))?;
+    Ok(Passed::CoolingDown { until })
+}
+
 /// A recipient in the history of recipients, where each byte is there once for every message.
-pub(super) fn history_name(person: &Person) -> &str {
-    person.as_str().strip_prefix('+').unwrap_or(person.as_str())
+pub(super) fn history_name(person: &str) -> &str {
+    person.strip_prefix('+').unwrap_or(person)
 }
 
 /// A place among a recipient's messages: texts are ordered as the places are.
@@ -248,14 +293,15 @@ impl Outbox for RedisStore {
             return Ok(Vec::new());
         }
         if let Some(person) = person {
-            let name = history_name(person);
+            let person = self.resolve(organization, person).await?;
+            let name = history_name(person.as_str());
             let end = match before {
                 // What comes behind a colon.
                 HistoryId::END => format!("({name};"),
                 before => format!("({name}:{}", place_text(before)),
             };
             let mut command = redis::cmd("ZREVRANGEBYLEX");
-            command.arg(self.keys.history_of(organization, person));
+            command.arg(self.keys.history_of(organization, &person));
             command.arg(end).arg(format!("[{name}:")).arg("LIMIT").arg(0).arg(limit);
             let members: Vec<String> = self.get(&command).await?;
             let partition = self.keys.partition(person.as_str());

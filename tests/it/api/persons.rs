@@ -1,11 +1,16 @@
 //! One person is one, however the address is spelled.
 
 use serde_json::{Value, json};
-use textledger::domain::Role;
+use textledger::domain::{
+    Consent, Role, UnixMs,
+    consent::{ConsentChange, ConsentChannel, ConsentEntry, ConsentSource, ConsentState},
+};
 
 use super::on_both_stores;
 use crate::support::{
     eventually,
+    former::Former,
+    redis_server::RedisServer,
     service::{On, TestService, answer},
     twilio::World,
 };
@@ -14,6 +19,7 @@ on_both_stores! {
     a_stop_from_the_number_that_whatsapp_uses_holds_for_the_number_that_is_dialled
     a_number_is_read_as_it_is_copied
     addresses_are_sent_to_and_shown_as_they_were_given
+    a_stop_that_an_earlier_version_kept_under_a_spelling_is_obeyed
 }
 
 /// The status of a send by WhatsApp, and the code by which it was refused.
@@ -86,4 +92,40 @@ async fn addresses_are_sent_to_and_shown_as_they_were_given(on: On) {
     assert_eq!(events["events"][0]["phone"], "+551187654321", "{events}");
     let export = service.get(Role::Admin, "/api/sms/consent/export").send().await.unwrap();
     assert!(export.text().await.unwrap().contains("\n+551187654321,whatsapp,opted_out,keyword,"));
+}
+
+async fn a_stop_that_an_earlier_version_kept_under_a_spelling_is_obeyed(on: On) {
+    let entry = ConsentEntry {
+        phone: "+551187654321".parse().unwrap(),
+        channel: ConsentChannel::Whatsapp,
+        state: ConsentState::OptedOut,
+        source: ConsentSource::Keyword,
+        sid: None,
+        at: UnixMs::new(1_764_000_000_000),
+    };
+    let ConsentEntry { phone, channel, state, source, at, .. } = &entry;
+    let (consent, _) = Consent::default().recorded(phone, *channel, *state, *source, *at);
+    let changes = vec![ConsentChange { entry, evidence: None, actor: None }];
+    let (spelling, consent) = ("+551187654321", Some(consent));
+    let former = Former { spelling, consent, changes, history: Vec::new(), last: None };
+    let (folder, prefix) = (tempfile::tempdir().unwrap(), RedisServer::fresh_prefix());
+    let file = format!("embedded:{}", folder.path().display());
+    let setting = match on {
+        On::Embedded => {
+            former.write_to_file(folder.path());
+            ("TEXTLEDGER_STORE", file.as_str())
+        }
+        On::Redis => {
+            former.write_to_redis(&RedisServer::shared().url(), &prefix, 1);
+            ("TEXTLEDGER_KEY_PREFIX", prefix.as_str())
+        }
+    };
+    let mut world = World::start_with(on, &[setting]).await;
+    assert_eq!(send_whatsapp(&world.service, "+5511987654321").await, refused());
+    let moved = "persons whom an earlier version knew by another spelling";
+    assert_eq!(world.service.log().matches(moved).count(), 1);
+    world.service.stop().await;
+    world.service.start_again();
+    assert_eq!(send_whatsapp(&world.service, "+5511987654321").await, refused());
+    assert_eq!(world.service.log().matches(moved).count(), 1);
 }

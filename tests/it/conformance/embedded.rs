@@ -13,6 +13,7 @@ use textledger::{
 };
 
 use super::suite::{Harness, status};
+use crate::support::former::Former;
 
 struct Embedded(tempfile::TempDir);
 
@@ -20,6 +21,10 @@ struct Embedded(tempfile::TempDir);
 impl Harness for Embedded {
     async fn open(&self) -> Arc<dyn Store> {
         Arc::new(EmbeddedStore::open(self.0.path(), Arc::new(SystemClock)).unwrap())
+    }
+
+    fn write(&self, former: &Former) {
+        former.write_to_file(self.0.path());
     }
 }
 

@@ -4,6 +4,7 @@ mod embedded;
 mod model;
 mod outbox;
 mod outbox_model;
+mod persons;
 mod redis;
 mod suite;
 
@@ -25,6 +26,7 @@ macro_rules! conformance {
             a_gate_asks_for_consent
             a_cooldown_is_kept_per_person
             all_spellings_of_a_person_are_one
+            what_was_kept_under_a_spelling_moves_to_the_person
             what_became_of_a_send_only_gets_surer
             a_resolved_message_loses_its_content
             of_equal_steps_at_once_one_is_taken

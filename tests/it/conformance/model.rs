@@ -233,7 +233,10 @@ async fn take(
                 (None, Some(_)) if !is_current(people, person, late) => InboundRecorded::ConsentChanged,
                 (None, _) => InboundRecorded::Stored,
             };
-            let stored = store.record_inbound(organization, entry, update, answer).await.unwrap();
+            let stored = store
+                .record_inbound(organization, entry, &whose(PEOPLE[person]), update, answer)
+                .await
+                .unwrap();
             assert_eq!(stored, expected, "{step:?}");
             if stored == InboundRecorded::Stored {
                 people.answers.insert((person, message), answer);

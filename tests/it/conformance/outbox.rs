@@ -345,7 +345,7 @@ pub async fn every_change_of_consent_is_listed(harness: &dyn Harness) {
     assert_eq!((change.entry.channel, change.actor.as_deref()), (ConsentChannel::Sms, Some("ada")));
 
     for person in ["+14155550300", "+14155550200"] {
-        let mut update = opt_out(ConsentVersion::default());
+        let mut update = opt_out(ConsentVersion::of_nothing(whose(person)));
         update.entry.phone = bare(person);
         assert!(store.change_consent(&organization(), update).await.unwrap());
     }
@@ -368,7 +368,7 @@ pub async fn everything_is_counted(harness: &dyn Harness) {
     }
     let failed = StatusChange { error_code: Some(30_003), ..told("2", "undelivered") };
     store.record_status(&organization(), failed).await.unwrap();
-    let mut update = opt_out(ConsentVersion::default());
+    let mut update = opt_out(ConsentVersion::of_nothing(whose(PERSON)));
     update.entry.at = at;
     store.change_consent(&organization(), update).await.unwrap();
     let status = |status: &str| Counter::Status { status: status.to_owned(), channel: "sms".to_owned() };

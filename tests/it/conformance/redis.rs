@@ -15,7 +15,10 @@ use textledger::{
 };
 
 use super::suite::{Harness, sid, status};
-use crate::support::redis_server::{RedisCluster, RedisServer};
+use crate::support::{
+    former::Former,
+    redis_server::{RedisCluster, RedisServer},
+};
 
 struct Redis {
     url: String,
@@ -27,6 +30,10 @@ struct Redis {
 impl Harness for Redis {
     async fn open(&self) -> Arc<dyn Store> {
         Arc::new(RedisStore::open(&self.url, &self.prefix, self.partitions).await.unwrap())
+    }
+
+    fn write(&self, former: &Former) {
+        former.write_to_redis(&self.url, &self.prefix, self.partitions);
     }
 
     fn histories(&self) -> u32 {

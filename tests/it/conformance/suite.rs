@@ -16,6 +16,8 @@ use textledger::{
 };
 use tokio::task::JoinSet;
 
+use crate::support::former::Former;
+
 pub use super::model::{
     random_histories_of_consent_agree_with_the_model, random_histories_of_statuses_agree_with_the_model,
 };
@@ -28,12 +30,16 @@ pub use super::outbox::{
     several_documents_change_together_or_not_at_all, what_became_of_a_send_only_gets_surer,
 };
 pub use super::outbox_model::random_histories_of_the_outbox_agree_with_the_model;
+pub use super::persons::what_was_kept_under_a_spelling_moves_to_the_person;
 
 /// Makes the store under test, and makes it again on the same data.
 #[async_trait]
 pub trait Harness: Sync {
     /// Opens the store.
     async fn open(&self) -> Arc<dyn Store>;
+
+    /// Writes what version 0.1.0 kept of a person; nobody has the store open.
+    fn write(&self, former: &Former);
 
     /// How many random histories are run beside the model.
     fn histories(&self) -> u32 {
@@ -318,11 +324,14 @@ pub async fn events_come_in_order_and_page_without_gaps(harness: &dyn Harness) {
             0 => drop(store.record_status(&organization(), status(&tail, "sent")).await.unwrap()),
             1 => {
                 let entry = InboundEntry { from: bare(&format!("+1415555{number:04}")), ..inbound(&tail) };
-                let stored = store.record_inbound(&organization(), entry, None, Answer::Nothing).await;
+                let stored = {
+                    let person = Person::of(&entry.from);
+                    store.record_inbound(&organization(), entry, &person, None, Answer::Nothing).await
+                };
                 assert_eq!(stored.unwrap(), InboundRecorded::Stored);
             }
             _ => {
-                let mut update = opt_out(ConsentVersion::default());
+                let mut update = opt_out(ConsentVersion::of_nothing(whose(&format!("+1415555{number:04}"))));
                 update.entry.phone = bare(&format!("+1415555{number:04}"));
                 update.entry.sid = Some(sid(&tail));
                 assert!(store.change_consent(&organization(), update).await.unwrap());
@@ -379,11 +388,20 @@ pub async fn an_inbound_message_is_stored_once_with_its_first_answer(harness: &d
     let store = harness.open().await;
     let version = store.consent(&organization(), &whose(PERSON)).await.unwrap().version;
     let stored = store
-        .record_inbound(&organization(), inbound("1"), Some(opt_out(version)), Answer::OptedOut)
+        .record_inbound(
+            &organization(),
+            inbound("1"),
+            &whose(PERSON),
+            Some(opt_out(version)),
+            Answer::OptedOut,
+        )
         .await
         .unwrap();
     assert_eq!(stored, InboundRecorded::Stored);
-    let again = store.record_inbound(&organization(), inbound("1"), None, Answer::Nothing).await.unwrap();
+    let again = store
+        .record_inbound(&organization(), inbound("1"), &whose(PERSON), None, Answer::Nothing)
+        .await
+        .unwrap();
     assert_eq!(again, InboundRecorded::Duplicate(Answer::OptedOut));
     let known = store.consent(&organization(), &whose(PERSON)).await.unwrap();
     assert_eq!(known.consent.sms.state, ConsentState::OptedOut);
@@ -398,14 +416,14 @@ pub async fn a_decision_on_old_consent_writes_nothing(harness: &dyn Harness) {
     assert!(store.change_consent(&organization(), opt_out(old.clone())).await.unwrap());
     assert!(!store.change_consent(&organization(), opt_out(old.clone())).await.unwrap());
     let stale = store
-        .record_inbound(&organization(), inbound("1"), Some(opt_out(old)), Answer::OptedOut)
+        .record_inbound(&organization(), inbound("1"), &whose(PERSON), Some(opt_out(old)), Answer::OptedOut)
         .await
         .unwrap();
     assert_eq!(stale, InboundRecorded::ConsentChanged);
     assert_eq!(all_events(store.as_ref(), &organization()).await.len(), 1);
     let now = store.consent(&organization(), &whose(PERSON)).await.unwrap().version;
     let stored = store
-        .record_inbound(&organization(), inbound("1"), Some(opt_out(now)), Answer::OptedOut)
+        .record_inbound(&organization(), inbound("1"), &whose(PERSON), Some(opt_out(now)), Answer::OptedOut)
         .await
         .unwrap();
     assert_eq!(stored, InboundRecorded::Stored);
@@ -587,8 +605,11 @@ pub async fn everything_is_there_after_opening_again(harness: &dyn Harness) {
     let settings = (Kind::Settings, "default");
     store.change_document(&organization(), settings.0, settings.1, None, Some("{}"), None).await.unwrap();
     store.record_status(&organization(), status("1", "sent")).await.unwrap();
-    let update = opt_out(ConsentVersion::default());
-    store.record_inbound(&organization(), inbound("2"), Some(update), Answer::OptedOut).await.unwrap();
+    let update = opt_out(ConsentVersion::of_nothing(whose(PERSON)));
+    store
+        .record_inbound(&organization(), inbound("2"), &whose(PERSON), Some(update), Answer::OptedOut)
+        .await
+        .unwrap();
     let look = async |store: Arc<dyn Store>| {
         (
             store.message(&organization(), &sid("1")).await.unwrap(),

@@ -1,13 +1,14 @@
 -- Stores a new message, or takes one from one state to another; with a gate, if it passes that.
 --
 -- KEYS
---   message     hash        <prefix>:{<organization>:<partition>}:out:<id>
---   queue       sorted set  <prefix>:{<organization>:<partition>}:queue:<flow>      message id -> when to look at it
---   consent     string      <prefix>:{<organization>:<partition>}:consent:<person>
---   last        string      <prefix>:{<organization>:<partition>}:last:<person>     when the person was last sent to
---   flows       set         <prefix>:{<organization>:<partition>}:flows             every flow in which a message is queued
---   history     stream      <prefix>:{<organization>:<partition>}:history
---   recipients  sorted set  <prefix>:{<organization>:<partition>}:history:<xyz>     recipient, place and message
+--   message      hash        <prefix>:{<organization>:<partition>}:out:<id>
+--   queue        sorted set  <prefix>:{<organization>:<partition>}:queue:<flow>      message id -> when to look at it
+--   consent      string      <prefix>:{<organization>:<partition>}:consent:<person>
+--   last         string      <prefix>:{<organization>:<partition>}:last:<person>     when the person was last sent to
+--   flows        set         <prefix>:{<organization>:<partition>}:flows             every flow in which a message is queued
+--   history      stream      <prefix>:{<organization>:<partition>}:history
+--   recipients?  sorted set  <prefix>:{<organization>:<partition>}:history:<xyz>    recipient, place and message; left out
+--                                                                                   if the recipient's partition is another
 --
 -- ARGV
 --   before       the state that it is decided on, empty for a new message
@@ -17,7 +18,7 @@
 --   id           the message's id
 --   due          when to look at it next, milliseconds since 1970; empty for never
 --   decided_on   the recipient's consent that it was decided on, empty if none was stored
---   now          milliseconds since 1970; empty if there is no gate
+--   now          milliseconds since 1970; empty if there is no gate, or it has been passed (pass_gate.lua)
 --   cooldown     the least time between two messages to the recipient, milliseconds
 --   outbound     of a new message: what was asked for
 --   content      of a new message: what Twilio is to be given, sealed; empty if its batch holds that
@@ -57,8 +58,10 @@ if before == '' then
     redis.call('HSET', message, 'content', content)
   end
   local ms, seq = string.match(redis.call('XADD', history, '*', 'm', id), '^(%d+)%-(%d+)$')
-  local place = string.format('%011x%05x', tonumber(ms), tonumber(seq))
-  redis.call('ZADD', recipients, 0, recipient .. ':' .. place .. ':' .. id)
+  if recipients then
+    local place = string.format('%011x%05x', tonumber(ms), tonumber(seq))
+    redis.call('ZADD', recipients, 0, recipient .. ':' .. place .. ':' .. id)
+  end
 elseif is_resolved == '1' then
   redis.call('HDEL', message, 'content')
 end

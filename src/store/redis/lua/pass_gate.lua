@@ -1,0 +1,31 @@
+-- Asks whether a message may begin to leave whose recipient is kept in another partition than the message. One that may
+-- has begun: it is stored by another script.
+--
+-- KEYS
+--   consent  string  <prefix>:{<organization>:<partition>}:consent:<person>
+--   last     string  <prefix>:{<organization>:<partition>}:last:<person>     when the person was last sent to
+--
+-- ARGV
+--   decided_on  the recipient's consent that it was decided on, empty if none was stored
+--   now         milliseconds since 1970
+--   cooldown    the least time between two messages to the recipient, milliseconds
+--
+-- Returns a word. Only with the first is anything written.
+--   passed
+--   consent_changed  another consent than `decided_on` is stored
+--   cooling_down     the recipient is not to be sent to yet; until when follows, milliseconds since 1970
+local consent, last = unpack(KEYS)
+local decided_on, now, cooldown = unpack(ARGV)
+
+if (redis.call('GET', consent) or '') ~= decided_on then
+  return { 'consent_changed' }
+end
+if cooldown ~= '0' then
+  local sent = redis.call('GET', last)
+  local cooled_at = sent and tonumber(sent) + tonumber(cooldown)
+  if cooled_at and cooled_at > tonumber(now) then
+    return { 'cooling_down', cooled_at }
+  end
+  redis.call('SET', last, now, 'PX', cooldown)
+end
+return { 'passed' }

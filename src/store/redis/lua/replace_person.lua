@@ -1,0 +1,37 @@
+-- Puts what is kept under the name of a person in the place of what was, if nothing has changed since that was read.
+--
+-- KEYS
+--   consent  string      <prefix>:{<organization>:<partition>}:consent:<person>
+--   changes  list        <prefix>:{<organization>:<partition>}:changes:<person>    every change, oldest first
+--   persons  sorted set  <prefix>:{<organization>:<partition>}:persons             everybody whose consent ever changed
+--
+-- ARGV
+--   decided_on  the consent that was read, empty if none was stored
+--   listed      how many changes were listed
+--   after       the consent afterwards, empty for none
+--   person      the name
+--   is_person   1 if it is a person's own name, 0 if it is another name of one, or nobody's any more
+--   changes…    every change afterwards
+--
+-- Returns 1: replaced. 0: something else is stored, nothing written.
+local consent, changes, persons = unpack(KEYS)
+local decided_on, listed, after, person, is_person = unpack(ARGV)
+
+if (redis.call('GET', consent) or '') ~= decided_on or redis.call('LLEN', changes) ~= tonumber(listed) then
+  return 0
+end
+if after == '' then
+  redis.call('DEL', consent)
+else
+  redis.call('SET', consent, after)
+end
+if is_person == '1' then
+  redis.call('ZADD', persons, 0, person)
+else
+  redis.call('ZREM', persons, person)
+end
+redis.call('DEL', changes)
+for place = 6, #ARGV do
+  redis.call('RPUSH', changes, ARGV[place])
+end
+return 1
