@@ -134,6 +134,10 @@ sources! {
     Preferences = "preferences",
     /// A link that the person followed.
     Link = "link",
+    /// A reply that waited for review, which nobody decided in time.
+    ReviewExpired = "review_expired",
+    /// Twilio said that the number has another owner now, who has agreed to nothing.
+    ReassignedNumber = "reassigned_number",
 }
 
 impl ConsentSource {
@@ -149,7 +153,7 @@ impl ConsentSource {
 }
 
 impl ConsentSource {
-    /// Whether it is the person's own word, which nobody else takes back.
+    /// Whether it is the person's own word, which nobody else takes back: [`super::rights`].
     pub fn is_the_persons(self) -> bool {
         match self {
             ConsentSource::Keyword
@@ -158,7 +162,9 @@ impl ConsentSource {
             | ConsentSource::Twilio21610
             | ConsentSource::Twilio63014
             | ConsentSource::Twilio63033
-            | ConsentSource::Link => true,
+            | ConsentSource::Link
+            | ConsentSource::ReviewExpired
+            | ConsentSource::ReassignedNumber => true,
             ConsentSource::Api | ConsentSource::Import | ConsentSource::Preferences => false,
         }
     }
