@@ -18,8 +18,11 @@ use super::{
     time,
 };
 use crate::{
-    app::consents::preferences::{ChangeError, Preferences, PreferencesChange},
-    domain::consent::ConsentState,
+    app::consents::{
+        preferences::{ChangeError, Preferences, PreferencesChange},
+        record::Author,
+    },
+    domain::{Actor, consent::ConsentState},
     phone,
 };
 
@@ -184,8 +187,9 @@ async fn change(state: &State, caller: &Caller, user: &str, body: Body) -> Resul
         |typed: String| phone::normalize(&typed, context.region).map_err(Problem::invalid_phone_number);
     let phone_number = phone_number.map(|typed| typed.map(normalize).transpose()).transpose()?;
     let change = PreferencesChange { phone_number, sms_enabled, whatsapp_enabled };
-    let changed =
-        state.app.consents.of(&caller.organization).change_preferences(user, &change, &caller.user).await;
+    let author = Author { actor: Actor::of_preferences(caller.role), name: &caller.user };
+    let consents = state.app.consents.of(&caller.organization);
+    let changed = consents.change_preferences(user, &change, author).await;
     let preferences = changed.map_err(|error| match error {
         ChangeError::OptedOut { by, channel } => opted_out(by, channel),
         ChangeError::Store(error) => error.into(),

@@ -18,6 +18,7 @@ use crate::{
             change::Fault,
             saved::{ReadError, SaveError, Unopened},
         },
+        consents::record::RecordError,
         outgoing::send::SendError,
     },
     domain::{Refusal, Role, consent::OptedOut},
@@ -75,6 +76,8 @@ codes! {
     AccountInUse = "account_in_use", 409, "The account belongs to another organization";
     /// The person does not want messages.
     RecipientOptedOut = "recipient_opted_out", 409, "The recipient has opted out";
+    /// The person has said no, and the caller may not take that back.
+    OptedOutByPerson = "opted_out_by_person", 409, "The person has opted out in their own words";
     /// The first request with this `Idempotency-Key` is not done yet.
     IdempotencyInProgress = "idempotency_in_progress", 409, "An equal request is being done";
     /// The body is too long.
@@ -291,6 +294,21 @@ pub fn opted_out(by: OptedOut, channel: Channel) -> Problem {
         }
     };
     Problem::new(Code::RecipientOptedOut, detail, mend)
+}
+
+impl From<RecordError> for Problem {
+    fn from(error: RecordError) -> Self {
+        let detail = error.to_string();
+        match error {
+            RecordError::OptedOutByPerson(_) => Self::new(
+                Code::OptedOutByPerson,
+                detail,
+                "have the person write START or JOIN to the sender; or have an administrator record the opt-in with \
+                 evidence, which says how the person agreed since",
+            ),
+            RecordError::Store(error) => error.into(),
+        }
+    }
 }
 
 impl From<Unopened> for Problem {

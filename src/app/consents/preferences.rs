@@ -5,12 +5,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Consents, record::Record};
+use super::{
+    Consents,
+    record::{Author, Outcome, Record},
+};
 use crate::{
     app::{DECISIONS_MAX, Scope, contended},
     domain::{
-        Consent, UnixMs,
+        Actor, Consent, UnixMs,
         consent::{ChannelConsent, ConsentChannel, ConsentSource, ConsentState, OptedOut},
+        rights::{self, Verdict},
     },
     store::{self, Kind},
     twilio::{BareAddress, Channel},
@@ -116,7 +120,7 @@ impl Scope<'_, Consents> {
         &self,
         user: &str,
         change: &PreferencesChange,
-        actor: &str,
+        author: Author<'_>,
     ) -> Result<Preferences, ChangeError> {
         for _ in 0..DECISIONS_MAX {
             let (before, mut stored) = self.stored_preferences(user).await?;
@@ -132,7 +136,7 @@ impl Scope<'_, Consents> {
             for (wanted, toggle, channel, consent_channel) in wishes {
                 let Some(enabled) = wanted else { continue };
                 let known = consent.on(channel);
-                if enabled && let Some(by) = refused_for_good(known) {
+                if enabled && let Some(by) = refused_for_good(known, author.actor) {
                     return Err(ChangeError::OptedOut { by, channel });
                 }
                 *toggle = Toggle { enabled, at: Some(now) };
@@ -165,12 +169,11 @@ impl Scope<'_, Consents> {
             }
             for (channel, record) in records {
                 // The person may have said STOP since: that stays.
-                let allowed = |consent: &Consent| {
-                    record.state == ConsentState::OptedOut || refused_for_good(consent.on(channel)).is_none()
-                };
-                let (known, _) = self.apply_record(&record, actor, allowed).await?;
-                if let Some(by) = refused_for_good(known.on(channel)).filter(|_| !allowed(&known)) {
-                    return Err(ChangeError::OptedOut { by, channel });
+                match self.apply_record(&record, author, |_| true).await? {
+                    Outcome::Changed(_) | Outcome::Unchanged(_) => {}
+                    Outcome::Kept(_) => {
+                        return Err(ChangeError::OptedOut { by: OptedOut::ByPerson, channel });
+                    }
                 }
             }
             return Ok(self.preferences(user).await?);
@@ -199,15 +202,12 @@ impl Scope<'_, Consents> {
     }
 }
 
-/// Why turning the channel on would not help, if it would not.
-fn refused_for_good(known: &ChannelConsent) -> Option<OptedOut> {
-    match (known.state, known.source) {
-        // What administrators recorded or imported was most often the person's word too; they can take it back.
-        (ConsentState::OptedOut, source) if source != Some(ConsentSource::Preferences) => {
-            Some(OptedOut::ByPerson)
-        }
-        _ if known.twilio_block => Some(OptedOut::ByTwilio),
-        _ => None,
+/// Why turning the channel on is refused to `actor`, or would not help.
+fn refused_for_good(known: &ChannelConsent, actor: Actor) -> Option<OptedOut> {
+    match rights::judge(known, actor, ConsentState::OptedIn) {
+        Verdict::OptedOutByPerson => Some(OptedOut::ByPerson),
+        Verdict::Allowed | Verdict::SaidByPerson if known.twilio_block => Some(OptedOut::ByTwilio),
+        Verdict::Allowed | Verdict::SaidByPerson => None,
     }
 }
 

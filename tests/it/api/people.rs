@@ -14,6 +14,7 @@ use crate::support::{
 on_both_stores! {
     consent_is_recorded_told_and_never_rewritten
     consent_moves_as_csv_and_back
+    a_colleague_does_not_take_back_what_a_person_said
     an_import_tells_bad_lines_and_does_not_undo_a_stop
     a_stop_and_a_start_change_preferences
     turning_a_channel_off_is_an_opt_out
@@ -122,6 +123,60 @@ async fn consent_is_recorded_told_and_never_rewritten(on: On) {
     assert!(service.log().contains("consent.recorded") && !service.log().contains(&person(1)));
 }
 
+async fn a_colleague_does_not_take_back_what_a_person_said(on: On) {
+    let world = World::start(on).await;
+    let service = &world.service;
+    world.write(&format!("whatsapp:{}", person(1)), "STOP").await;
+    let record = async |role: Role, state: &str, channel: &str, evidence: Option<&str>| {
+        let body = json!({
+            "phone_number": person(1), "channel": channel, "state": state, "evidence": evidence,
+        });
+        let (status, body) = answer(service.post(role, "/api/sms/consent", &body)).await;
+        (status, body["code"].as_str().unwrap_or_default().to_owned(), body)
+    };
+    for (role, channel, evidence) in [
+        (Role::Sender, "whatsapp", None),
+        (Role::Sender, "whatsapp", Some("said so")),
+        (Role::Sender, "all", Some("said so")),
+        (Role::Admin, "whatsapp", None),
+        (Role::Admin, "all", Some(" ")),
+    ] {
+        let (status, code, problem) = record(role, "opted_in", channel, evidence).await;
+        assert_eq!((status, code.as_str()), (409, "opted_out_by_person"), "{role:?} {channel}: {problem}");
+        assert!(problem["mend"].as_str().unwrap().contains("evidence"), "{problem}");
+    }
+    // Another record of the same wish must not make it one that others may take back.
+    let (status, _, known) = record(Role::Sender, "opted_out", "all", None).await;
+    assert_eq!((status, &known["channels"]["sms"]["source"]), (200, &json!("api")));
+    assert_eq!(known["channels"]["whatsapp"]["source"], "keyword");
+    assert_eq!(record(Role::Sender, "opted_in", "whatsapp", None).await.0, 409);
+    assert_eq!(record(Role::Sender, "opted_in", "sms", None).await.0, 200);
+    let (status, problem) = answer(service.post(
+        Role::Sender,
+        "/api/sms/whatsapp/send",
+        &json!({ "to_number": person(1), "message": "hello" }),
+    ))
+    .await;
+    assert_eq!((status, &problem["code"]), (409, &json!("recipient_opted_out")));
+    let (status, _, known) = record(Role::Admin, "opted_in", "whatsapp", Some("form of today")).await;
+    assert_eq!((status, &known["channels"]["whatsapp"]["state"]), (200, &json!("opted_in")));
+    let path = format!("/api/sms/consent/%2B{}/history", &person(1)[1..]);
+    let history = get(service, Role::Viewer, &path).await;
+    let told: Vec<_> = history["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|change| ["channel", "state", "source"].map(|name| change[name].as_str().unwrap()))
+        .collect();
+    let expected = [
+        ["whatsapp", "opted_out", "keyword"],
+        ["sms", "opted_out", "api"],
+        ["sms", "opted_in", "api"],
+        ["whatsapp", "opted_in", "api"],
+    ];
+    assert_eq!(told, expected);
+}
+
 async fn consent_moves_as_csv_and_back(on: On) {
     let from = World::start(on).await;
     for number in 0..6 {
@@ -155,22 +210,33 @@ async fn consent_moves_as_csv_and_back(on: On) {
 async fn an_import_tells_bad_lines_and_does_not_undo_a_stop(on: On) {
     let world = World::start(on).await;
     world.write(&person(1), "STOP").await;
+    world.write(&person(4), "please stop texting me").await;
     let file = format!(
-        "phone_number,channel,state,at\n{},sms,opted_in,\n{},sms,opted_in,2020-01-01T00:00:00Z\nnobody,sms,opted_in,\n{},fax,opted_in,\n{},all,opted_out,\n",
-        person(1),
-        person(1),
-        person(2),
-        person(3)
+        "phone_number,channel,state,source,at\r\n\
+         {one},sms,opted_in,,\r\n\
+         {one},sms,opted_in,keyword,2020-01-01T00:00:00Z\r\n\
+         nobody,sms,opted_in,,\r\n\
+         \r\n\
+         {two},fax,opted_in,,\r\n\
+         {three},all,opted_out,,\r\n\
+         {four},all,opted_in,import,2020-01-01T00:00:00Z\r\n\
+         {one},sms,opted_out,,\r\n",
+        one = person(1),
+        two = person(2),
+        three = person(3),
+        four = person(4)
     );
     let (status, done) = import(&world.service, &file).await;
-    assert_eq!(
-        (status, &done["imported"], &done["unchanged"], &done["rejected"]),
-        (200, &json!(1), &json!(2), &json!(2))
-    );
-    let lines: Vec<_> = done["errors"].as_array().unwrap().iter().map(|error| &error["line"]).collect();
-    assert_eq!(lines, [4, 5]);
-    assert_eq!(consent(&world.service, 1).await["sms"]["state"], "opted_out");
-    assert_eq!(world.service.send(&person(3), "hello").await.1["code"], "recipient_opted_out");
+    let counts = ["imported", "unchanged", "rejected", "kept"].map(|name| done[name].as_u64().unwrap());
+    assert_eq!((status, counts), (200, [1, 1, 2, 3]), "{done}");
+    let lines_of = |list: &str| -> Vec<u64> {
+        done[list].as_array().unwrap().iter().map(|line| line["line"].as_u64().unwrap()).collect()
+    };
+    assert_eq!((lines_of("errors"), lines_of("kept_opt_out")), (vec![4, 6], vec![2, 3, 8]));
+    assert_eq!(consent(&world.service, 1).await["sms"]["source"], "keyword");
+    for number in [1, 3, 4] {
+        assert_eq!(world.service.send(&person(number), "hello").await.1["code"], "recipient_opted_out");
+    }
     for (file, status) in [("", 422), ("a,b\n", 422)] {
         assert_eq!(import(&world.service, file).await.0, status);
     }
