@@ -106,6 +106,7 @@ pub fn routes(config: &mut web::ServiceConfig, prefix: &str) {
         .service(api("/api/sms/batches/{batch_id}/messages", [get(batches::list)]))
         .service(api("/api/sms/notify", [post(notify::notify)]))
         .service(api("/api/sms/preferences", [get(preferences::own), put(preferences::change_own)]))
+        .service(api("/api/sms/preferences/confirm", [post(preferences::confirm)]))
         .service(api(
             "/api/sms/preferences/{user_id}",
             [get(preferences::of_user), put(preferences::change_of_user)],

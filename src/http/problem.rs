@@ -18,8 +18,11 @@ use crate::{
             change::Fault,
             saved::{ReadError, SaveError, Unopened},
         },
-        consents::record::RecordError,
-        outgoing::send::SendError,
+        consents::{preferences::ChangeError, record::RecordError},
+        outgoing::{
+            number_code::{CodeError, ConfirmError, SENT_PERIOD},
+            send::SendError,
+        },
     },
     domain::{Refusal, Role, consent::OptedOut},
     phone::InvalidPhoneNumber,
@@ -78,6 +81,8 @@ codes! {
     RecipientOptedOut = "recipient_opted_out", 409, "The recipient has opted out";
     /// The person has said no, and the caller may not take that back.
     OptedOutByPerson = "opted_out_by_person", 409, "The person has opted out in their own words";
+    /// Another user has the number.
+    PhoneNumberTaken = "phone_number_taken", 409, "The number belongs to another user";
     /// The first request with this `Idempotency-Key` is not done yet.
     IdempotencyInProgress = "idempotency_in_progress", 409, "An equal request is being done";
     /// The body is too long.
@@ -90,6 +95,8 @@ codes! {
     IdempotencyKeyReused = "idempotency_key_reused", 422, "The idempotency key was used for another request";
     /// No phone number.
     InvalidPhoneNumber = "invalid_phone_number", 422, "This is not a phone number";
+    /// A code that is wrong, or that nobody waits for.
+    NumberNotConfirmed = "number_not_confirmed", 422, "The number is not confirmed";
     /// 21608.
     UnverifiedNumber = "unverified_number", 422, "Twilio knows this number as unverified";
     /// 21408.
@@ -278,6 +285,10 @@ impl From<store::Error> for Problem {
     }
 }
 
+/// How a number is confirmed.
+const CONFIRM_NUMBER: &str = "send the code that the number was sent to POST /api/sms/preferences/confirm; PUT \
+                              /api/sms/preferences with phone_number sends a new one";
+
 /// What to do about a person who has opted out.
 const OPT_IN_AGAIN: &str = "do not send; the recipient can opt in again by writing START to the sender";
 
@@ -307,6 +318,49 @@ impl From<RecordError> for Problem {
                  evidence, which says how the person agreed since",
             ),
             RecordError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ChangeError> for Problem {
+    fn from(error: ChangeError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ChangeError::OptedOut { by, channel } => opted_out(by, channel),
+            ChangeError::NumberTaken => Self::new(
+                Code::PhoneNumberTaken,
+                detail,
+                "give another number, or have an administrator take it out of the other user's preferences",
+            ),
+            ChangeError::NumberUnconfirmed => Self::new(Code::NumberNotConfirmed, detail, CONFIRM_NUMBER),
+            ChangeError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<CodeError> for Problem {
+    fn from(error: CodeError) -> Self {
+        let detail = error.to_string();
+        match error {
+            CodeError::TooMany => {
+                let mend = "use the last code, or ask for another one an hour later";
+                Self::new(Code::RateLimited, detail, mend).retry_in(SENT_PERIOD)
+            }
+            CodeError::Send(error) => error.into(),
+            CodeError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ConfirmError> for Problem {
+    fn from(error: ConfirmError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ConfirmError::NotExpected | ConfirmError::Wrong { .. } => {
+                Self::new(Code::NumberNotConfirmed, detail, CONFIRM_NUMBER)
+            }
+            ConfirmError::Refused(error) => error.into(),
+            ConfirmError::Store(error) => error.into(),
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::{
         consent::{ChannelConsent, ConsentChannel, ConsentSource, ConsentState, OptedOut},
         rights::{self, Verdict},
     },
-    store::{self, Kind},
+    store::{self, DocumentChange, Kind},
     twilio::{BareAddress, Channel},
 };
 
@@ -75,6 +75,12 @@ pub enum ChangeError {
         /// On which channel.
         channel: Channel,
     },
+    /// Another user has the number.
+    #[error("the number belongs to another user")]
+    NumberTaken,
+    /// Nobody vouches that the number is the user's own.
+    #[error("the number is not confirmed as the user's own")]
+    NumberUnconfirmed,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -115,17 +121,25 @@ impl Scope<'_, Consents> {
     }
 
     /// Changes the preferences of `user`. Turning a channel off is an opt-out of its number; turning it on takes such an
-    /// opt-out back, and no other.
+    /// opt-out back, and no other. A number belongs to one user; one who changes their own preferences gets a number only
+    /// if it is `vouched_for`.
     pub async fn change_preferences(
         &self,
         user: &str,
         change: &PreferencesChange,
         author: Author<'_>,
+        vouched_for: Option<&BareAddress>,
     ) -> Result<Preferences, ChangeError> {
         for _ in 0..DECISIONS_MAX {
             let (before, mut stored) = self.stored_preferences(user).await?;
+            let mut owners = Vec::new();
             if let Some(phone_number) = &change.phone_number {
-                stored.phone_number.clone_from(phone_number);
+                let former = std::mem::replace(&mut stored.phone_number, phone_number.clone());
+                owners = self.owner_changes(user, former.as_ref(), phone_number.as_ref()).await?;
+                let is_vouched_for = former == *phone_number || vouched_for == phone_number.as_ref();
+                if phone_number.is_some() && author.actor == Actor::User && !is_vouched_for {
+                    return Err(ChangeError::NumberUnconfirmed);
+                }
             }
             let consent = self.consent_of(stored.phone_number.as_ref()).await?;
             let (now, mut records) = (self.core.now_ms(), Vec::new());
@@ -158,13 +172,15 @@ impl Scope<'_, Consents> {
             }
             stored.updated_at = Some(now);
             let text = store::encode(&stored);
-            let (kind, before) = (Kind::Preferences, before.as_deref());
-            if !self
-                .core
-                .store
-                .change_document(self.organization, kind, user, before, Some(&text), None)
-                .await?
-            {
+            let preferences = DocumentChange {
+                kind: Kind::Preferences,
+                name: user,
+                before: before.as_deref(),
+                after: Some(&text),
+            };
+            let changes: Vec<_> =
+                [preferences].into_iter().chain(owners.iter().map(OwnerChange::document)).collect();
+            if !self.core.store.change_documents(self.organization, &changes).await? {
                 continue;
             }
             for (channel, record) in records {
@@ -179,6 +195,38 @@ impl Scope<'_, Consents> {
             return Ok(self.preferences(user).await?);
         }
         Err(contended().into())
+    }
+
+    /// What changes of the owners of numbers when `user` gives up `former` and takes `number`.
+    async fn owner_changes(
+        &self,
+        user: &str,
+        former: Option<&BareAddress>,
+        number: Option<&BareAddress>,
+    ) -> Result<Vec<OwnerChange>, ChangeError> {
+        let mut changes = Vec::new();
+        if let Some(number) = number {
+            match self.owner(number).await? {
+                Some(owner) if owner != user => return Err(ChangeError::NumberTaken),
+                Some(_) => {}
+                None => changes.push(OwnerChange {
+                    number: number.clone(),
+                    before: None,
+                    after: Some(user.to_owned()),
+                }),
+            }
+        }
+        if let Some(former) = former.filter(|former| Some(*former) != number)
+            && let Some(owner) = self.owner(former).await?.filter(|owner| owner == user)
+        {
+            changes.push(OwnerChange { number: former.clone(), before: Some(owner), after: None });
+        }
+        Ok(changes)
+    }
+
+    /// The user in whose preferences `number` stands.
+    async fn owner(&self, number: &BareAddress) -> Result<Option<String>, store::Error> {
+        self.core.store.document(self.organization, Kind::NumberOwner, number.as_str()).await
     }
 
     /// The text that is stored, and what it says.
@@ -198,6 +246,24 @@ impl Scope<'_, Consents> {
         match phone {
             Some(phone) => self.consent(phone).await,
             None => Ok(Consent::default()),
+        }
+    }
+}
+
+/// Whose a number was, and whose it is then.
+struct OwnerChange {
+    number: BareAddress,
+    before: Option<String>,
+    after: Option<String>,
+}
+
+impl OwnerChange {
+    fn document(&self) -> DocumentChange<'_> {
+        DocumentChange {
+            kind: Kind::NumberOwner,
+            name: self.number.as_str(),
+            before: self.before.as_deref(),
+            after: self.after.as_deref(),
         }
     }
 }

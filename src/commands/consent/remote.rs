@@ -71,7 +71,7 @@ impl Remote {
         config: &Config,
     ) -> anyhow::Result<Self> {
         let exp = SystemClock.now_ms().as_secs() + TOKEN_LIFE_S;
-        let claims = Claims { sub: actor.to_owned(), role: Role::Admin, org: organization, exp };
+        let claims = Claims::new(actor, Role::Admin, organization, exp);
         let token = auth::mint(&jwt_secret(config)?, &claims);
         let client = Client::builder().redirect(Policy::none()).connect_timeout(CONNECT_TIME_MAX);
         let http = client.read_timeout(SILENCE_MAX).build()?;

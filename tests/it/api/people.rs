@@ -7,7 +7,7 @@ use textledger::domain::Role;
 use super::on_both_stores;
 use crate::support::{
     eventually,
-    service::{On, TestService, answer, token},
+    service::{On, TestService, answer, token, token_of},
     twilio::World,
 };
 
@@ -18,6 +18,10 @@ on_both_stores! {
     an_import_tells_bad_lines_and_does_not_undo_a_stop
     a_stop_and_a_start_change_preferences
     turning_a_channel_off_is_an_opt_out
+    a_number_is_confirmed_by_the_code_that_it_was_sent
+    a_code_that_is_held_back_is_good_once_it_has_left
+    a_code_is_not_guessed_and_nobody_is_pestered_with_codes
+    a_number_belongs_to_one_user
     users_are_told_where_they_want_it
     a_fallback_that_is_held_asks_again_before_it_leaves
     a_fallback_follows_only_a_message_that_does_not_arrive
@@ -39,6 +43,21 @@ async fn get(service: &TestService, role: Role, path: &str) -> Value {
 
 async fn put(service: &TestService, role: Role, path: &str, body: &Value) -> (u16, Value) {
     answer(service.anonymous(Method::PUT, path).bearer_auth(token(role)).json(body)).await
+}
+
+/// A change of the own preferences of whose `token` it is.
+async fn put_own(service: &TestService, token: &str, body: &Value) -> (u16, Value) {
+    answer(service.anonymous(Method::PUT, "/api/sms/preferences").bearer_auth(token).json(body)).await
+}
+
+async fn confirm(service: &TestService, token: &str, code: &str) -> (u16, Value) {
+    let request = service.anonymous(Method::POST, "/api/sms/preferences/confirm").bearer_auth(token);
+    answer(request.json(&json!({ "code": code }))).await
+}
+
+/// The code in the last message to `phone`.
+fn code_for(world: &World, phone: &str) -> String {
+    world.bodies_for(phone).last().unwrap()[..6].to_owned()
 }
 
 async fn consent(service: &TestService, number: usize) -> Value {
@@ -251,13 +270,8 @@ async fn a_stop_and_a_start_change_preferences(on: On) {
     let default = get(service, Role::User, own).await;
     assert_eq!((&default["user_id"], &default["phone_number"]), (&json!("tester"), &Value::Null));
     assert_eq!((&default["sms_enabled"], &default["whatsapp_enabled"]), (&json!(true), &json!(false)));
-    let (status, changed) = put(
-        service,
-        Role::User,
-        own,
-        &json!({ "phone_number": "+1 415 555 0001", "whatsapp_enabled": true }),
-    )
-    .await;
+    let request = json!({ "phone_number": "+1 415 555 0001", "whatsapp_enabled": true });
+    let (status, changed) = put_own(service, &token_of("tester", Some(&person(1))), &request).await;
     assert_eq!(
         (status, &changed["phone_number"], &changed["whatsapp_enabled"]),
         (200, &json!(person(1)), &json!(true))
@@ -288,7 +302,8 @@ async fn turning_a_channel_off_is_an_opt_out(on: On) {
     let world = World::start(on).await;
     let service = &world.service;
     let own = "/api/sms/preferences";
-    put(service, Role::User, own, &json!({ "phone_number": person(1) })).await;
+    let token = token_of("tester", Some(&person(1)));
+    put_own(service, &token, &json!({ "phone_number": person(1) })).await;
     put(service, Role::User, own, &json!({ "sms_enabled": false })).await;
     let known = consent(service, 1).await;
     assert_eq!(
@@ -308,6 +323,120 @@ async fn turning_a_channel_off_is_an_opt_out(on: On) {
     let (status, problem) = put(service, Role::User, own, &json!({ "sms_enabled": true })).await;
     assert_eq!((status, &problem["code"]), (409, &json!("recipient_opted_out")));
     assert_eq!(consent(service, 1).await["sms"]["state"], "opted_out");
+}
+
+async fn a_number_is_confirmed_by_the_code_that_it_was_sent(on: On) {
+    let world = World::start(on).await;
+    let service = &world.service;
+    let (ada, path) = (token_of("ada", Some("+14155559999")), "/api/sms/preferences/ada");
+    let change = json!({ "phone_number": person(1), "sms_enabled": false });
+    let (status, asked) = put_own(service, &ada, &change).await;
+    assert_eq!(
+        (status, &asked["confirmation"], &asked["phone_number"]),
+        (202, &json!("sent"), &json!(person(1)))
+    );
+    assert!(asked["expires_at"].is_string() && asked["held_until"].is_null(), "{asked}");
+    // A stranger who types somebody's number changes nothing for them.
+    assert_eq!(get(service, Role::Admin, path).await["phone_number"], Value::Null);
+    assert_eq!(consent(service, 1).await["sms"]["state"], "unknown");
+    let code = code_for(&world, &person(1));
+    assert_eq!(confirm(service, &token_of("ben", None), &code).await.1["code"], "number_not_confirmed");
+    let (status, changed) = confirm(service, &ada, &code).await;
+    assert_eq!(
+        (status, &changed["phone_number"], &changed["sms_enabled"]),
+        (200, &json!(person(1)), &json!(false))
+    );
+    let known = consent(service, 1).await;
+    assert_eq!(
+        (&known["sms"]["state"], &known["sms"]["source"]),
+        (&json!("opted_out"), &json!("preferences"))
+    );
+    assert_eq!(confirm(service, &ada, &code).await.0, 422, "a code is good once");
+    // The number that is the user's already, and none, need no code.
+    assert_eq!(put_own(service, &ada, &json!({ "phone_number": person(1) })).await.0, 200);
+    assert_eq!(put_own(service, &ada, &json!({ "phone_number": null })).await.0, 200);
+    // Whoever has opted out is sent no code either.
+    world.write(&person(2), "STOP").await;
+    let (status, problem) = put_own(service, &ada, &json!({ "phone_number": person(2) })).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("recipient_opted_out")));
+    assert!(!service.log().contains(&code));
+}
+
+async fn a_code_that_is_held_back_is_good_once_it_has_left(on: On) {
+    let world = World::start_with(on, &[FAST, ("TEXTLEDGER_RECIPIENT_COOLDOWN", "3s")]).await;
+    let service = &world.service;
+    assert_eq!(service.send(&person(1), "hello").await.0, 201);
+    let ada = token_of("ada", None);
+    let (status, asked) = put_own(service, &ada, &json!({ "phone_number": person(1) })).await;
+    assert_eq!((status, &asked["confirmation"]), (202, &json!("held")));
+    assert!(asked["held_until"].as_str() < asked["expires_at"].as_str(), "{asked}");
+    eventually("the code arrives", async || (world.accepted_for(&person(1)) == 2).then_some(())).await;
+    assert_eq!(confirm(service, &ada, &code_for(&world, &person(1))).await.0, 200);
+}
+
+async fn a_code_is_not_guessed_and_nobody_is_pestered_with_codes(on: On) {
+    let world = World::start(on).await;
+    let service = &world.service;
+    let (ada, ben) = (token_of("ada", None), token_of("ben", None));
+    let ask = async |token: &str, number: usize| {
+        put_own(service, token, &json!({ "phone_number": person(number) })).await
+    };
+    assert_eq!(ask(&ada, 1).await.0, 202);
+    let first = code_for(&world, &person(1));
+    assert_eq!(ask(&ada, 1).await.0, 202);
+    let second = code_for(&world, &person(1));
+    let wrong = |code: &str| if code == "000000" { "000001" } else { "000000" };
+    if first != second {
+        let (status, problem) = confirm(service, &ada, &first).await;
+        assert_eq!((status, &problem["code"]), (422, &json!("number_not_confirmed")));
+    } else {
+        confirm(service, &ada, wrong(&first)).await;
+    }
+    // All at once is no way to try more often.
+    let guesses = (0..8).map(|_| confirm(service, &ada, wrong(&second)));
+    for (status, problem) in futures_util::future::join_all(guesses).await {
+        assert_eq!((status, &problem["code"]), (422, &json!("number_not_confirmed")));
+    }
+    assert_eq!(confirm(service, &ada, &second).await.0, 422, "five tries, and the sixth is the right one");
+    assert_eq!(ask(&ada, 1).await.0, 202);
+    let (status, problem) = ask(&ada, 2).await;
+    assert_eq!((status, &problem["code"]), (429, &json!("rate_limited")));
+    assert_eq!(ask(&ben, 1).await.0, 429, "three codes an hour to one number, whoever asks");
+    assert_eq!(world.accepted_for(&person(1)), 3);
+    assert_eq!(confirm(service, &ada, "12").await.1["code"], "validation_failed");
+    let third = code_for(&world, &person(1));
+    assert_eq!(confirm(service, &ada, &third).await.0, 200);
+}
+
+async fn a_number_belongs_to_one_user(on: On) {
+    let world = World::start(on).await;
+    let service = &world.service;
+    let number = json!({ "phone_number": person(1) });
+    assert_eq!(put_own(service, &token_of("ada", Some(&person(1))), &number).await.0, 200);
+    let (status, problem) = put_own(service, &token_of("ben", Some(&person(1))), &number).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("phone_number_taken")));
+    let (status, problem) = put(service, Role::Admin, "/api/sms/preferences/ben", &number).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("phone_number_taken")));
+    // Between the question and the answer the number may become another's.
+    let other = json!({ "phone_number": person(2) });
+    let ben = token_of("ben", None);
+    assert_eq!(put_own(service, &ben, &other).await.0, 202);
+    prefer(service, "cyd", other).await;
+    let (status, problem) = confirm(service, &ben, &code_for(&world, &person(2))).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("phone_number_taken")));
+    // Who takes another number, or none, leaves the former one to others.
+    prefer(service, "ada", json!({ "phone_number": person(3) })).await;
+    prefer(service, "ben", number).await;
+    prefer(service, "ben", json!({ "phone_number": null })).await;
+    prefer(service, "cyd", json!({ "phone_number": person(1) })).await;
+    // Of many at once, one gets it.
+    let claims = (0..6).map(async |user| {
+        let path = format!("/api/sms/preferences/user-{user}");
+        put(service, Role::Admin, &path, &json!({ "phone_number": person(4) })).await.0
+    });
+    let mut statuses = futures_util::future::join_all(claims).await;
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 409, 409, 409, 409, 409]);
 }
 
 async fn prefer(service: &TestService, user: &str, preferences: Value) {

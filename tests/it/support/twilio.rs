@@ -100,8 +100,13 @@ impl World {
 
     /// How many messages to `to` Twilio has accepted.
     pub fn accepted_for(&self, to: &str) -> usize {
+        self.bodies_for(to).len()
+    }
+
+    /// The texts of these, in the order in which Twilio took them.
+    pub fn bodies_for(&self, to: &str) -> Vec<String> {
         let is_to =
             |message: &&Message| message.direction == Direction::OutboundApi && message.to.to_twilio() == to;
-        self.twilio.messages().iter().filter(is_to).count()
+        self.twilio.messages().iter().filter(is_to).map(|message| message.body.clone()).collect()
     }
 }
