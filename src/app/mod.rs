@@ -165,6 +165,7 @@ impl App {
             twilio: twilio.clone(),
             relays: relays.clone(),
             steps,
+            consents: consents.clone(),
             statuses: statuses.clone(),
             reads: reads.clone(),
             intake,

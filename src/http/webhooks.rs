@@ -1,4 +1,4 @@
-//! What Twilio posts: status callbacks, incoming messages, and events of both.
+//! What Twilio posts: status callbacks, incoming messages, and events of both and of numbers with another owner.
 
 use actix_web::{HttpResponse, http::StatusCode, web};
 use futures_util::StreamExt;
@@ -9,13 +9,17 @@ use super::{
     signed_form::{CallbackTags, Signed},
 };
 use crate::{
-    app::incoming::{
-        intake::{Accepted, IntakeError},
-        reply::{Receipt, Received},
+    app::{
+        consents::reassigned::Reassignment,
+        incoming::{
+            intake::{Accepted, IntakeError},
+            reply::{Receipt, Received},
+        },
     },
     domain::{Organization, Source, StatusChange, UnixMs, consent::Answer, delivery::Recorded},
     metrics::{Route, WebhookResult},
     twilio::{
+        MessageSid,
         address::mask,
         twiml::{self, Reply},
         webhook::{EventContent, IncomingMessage, StatusCallback, StreamEvent},
@@ -57,11 +61,15 @@ pub async fn inbound(state: web::Data<State>, signed: Signed<IncomingMessage>) -
 /// else; what was stored of it by then is not stored twice.
 pub async fn events(state: web::Data<State>, signed: SignedEvents) -> HttpResponse {
     let SignedEvents { organization, batch } = signed;
-    // Replies in their order, then the statuses, which have none.
-    let (replies, others): (Vec<StreamEvent>, Vec<StreamEvent>) =
-        batch.events.into_iter().partition(|event| matches!(event.content, EventContent::Incoming(_)));
+    // What changes consent in its order, then the statuses, which have none.
+    let changes_consent = |event: &StreamEvent| match &event.content {
+        EventContent::Incoming(_) | EventContent::Reassigned { .. } => true,
+        EventContent::Status { .. } | EventContent::Other | EventContent::Unreadable(_) => false,
+    };
+    let (ordered, others): (Vec<StreamEvent>, Vec<StreamEvent>) =
+        batch.events.into_iter().partition(changes_consent);
     let mut all_taken = true;
-    for event in replies {
+    for event in ordered {
         all_taken &= take_event(&state, &organization, event).await.is_ok();
     }
     let mut taken = futures_util::stream::iter(others)
@@ -80,6 +88,9 @@ async fn take_event(
     event: StreamEvent,
 ) -> Result<(), NotTakenLogged> {
     let metrics = state.app.metrics();
+    let now = state.app.now_ms();
+    // Later than we hear of it, it cannot have happened.
+    let at = event.timestamp.and_then(UnixMs::from_timestamp).map_or(now, |at| at.min(now));
     match event.content {
         EventContent::Status { status, status_callback_url } => {
             let query = status_callback_url.as_deref().and_then(|url| url.split(['?', '#']).nth(1));
@@ -90,12 +101,12 @@ async fn take_event(
             take_status(state, Route::Events, organization, change).await
         }
         EventContent::Incoming(message) => {
-            let now = state.app.now_ms();
-            let sent = event.timestamp.and_then(UnixMs::from_timestamp);
-            // Later than we hear of it, it cannot have been sent.
-            let receipt =
-                state.app.incoming.receipt(&message, sent.map_or(now, |sent| sent.min(now))).heard_late();
+            let receipt = state.app.incoming.receipt(&message, at).heard_late();
             take_reply(state, Route::Events, organization, receipt).await.map(drop)
+        }
+        EventContent::Reassigned { number } => {
+            let told = Reassignment { phone: number.bare().clone(), at, event_id: event.id };
+            take_reassignment(state, organization, told).await
         }
         EventContent::Other => {
             metrics.unknown_event();
@@ -126,7 +137,7 @@ async fn take_status(
         Ok(Accepted::Stored(Recorded::Late)) => WebhookResult::Late,
         Ok(Accepted::Stored(Recorded::Duplicate)) => WebhookResult::Duplicate,
         Ok(Accepted::Spooled) => WebhookResult::Spooled,
-        Err(error) => return Err(not_taken(state, route, sid.as_str(), &error)),
+        Err(error) => return Err(not_taken(state, route, Some(&sid), &error)),
     };
     state.app.metrics().webhook(route, result);
     tracing::debug!(
@@ -154,7 +165,7 @@ async fn take_reply(
         Ok(Accepted::Spooled) => {
             (Received { answer: unseen, consent: None, duplicate: false }, WebhookResult::Spooled)
         }
-        Err(error) => return Err(not_taken(state, route, entry.sid.as_str(), &error)),
+        Err(error) => return Err(not_taken(state, route, Some(&entry.sid), &error)),
     };
     state.app.metrics().webhook(route, result);
     let consent = received.consent.as_ref();
@@ -166,9 +177,32 @@ async fn take_reply(
     Ok(received.answer)
 }
 
+async fn take_reassignment(
+    state: &State,
+    organization: &Organization,
+    told: Reassignment,
+) -> Result<(), NotTakenLogged> {
+    let (phone, event_id) = (mask(&told.phone), told.event_id.clone());
+    let result = match state.app.incoming.of(organization).take_reassignment(told).await {
+        Ok(Accepted::Stored(true)) => WebhookResult::Accepted,
+        Ok(Accepted::Stored(false)) => WebhookResult::Duplicate,
+        Ok(Accepted::Spooled) => WebhookResult::Spooled,
+        Err(error) => return Err(not_taken(state, Route::Events, None, &error)),
+    };
+    state.app.metrics().webhook(Route::Events, result);
+    tracing::info!(%organization, phone, event_id, result = result.as_str(), "a number has another owner");
+    Ok(())
+}
+
 /// Nothing was acknowledged: 503, which Twilio is asked to retry (`rp=5xx`).
-fn not_taken(state: &State, route: Route, message_sid: &str, error: &IntakeError) -> NotTakenLogged {
+fn not_taken(
+    state: &State,
+    route: Route,
+    message_sid: Option<&MessageSid>,
+    error: &IntakeError,
+) -> NotTakenLogged {
     state.app.metrics().webhook(route, WebhookResult::Overloaded);
+    let message_sid = message_sid.map(MessageSid::as_str);
     match error {
         // Many at once: a line each would make it worse. The metric counts them.
         IntakeError::Overloaded(_) => tracing::debug!(message_sid, %error, "webhook turned away"),

@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use self::{intake::Intake, status::Statuses};
 use super::{
-    Core, accounts::Accounts, outgoing::advance::Steps, reads::Reads, relays::Relays, scope::scoped,
+    Core, accounts::Accounts, consents::Consents, outgoing::advance::Steps, reads::Reads, relays::Relays,
+    scope::scoped,
 };
 use crate::{spool::Size, twilio::client::Client};
 
@@ -22,6 +23,7 @@ pub struct Incoming {
     pub(super) twilio: Client,
     pub(super) relays: Arc<Relays>,
     pub(super) steps: Arc<Steps>,
+    pub(super) consents: Arc<Consents>,
     pub(super) statuses: Arc<Statuses>,
     pub(super) reads: Arc<Reads>,
     pub(super) intake: Arc<Intake>,
