@@ -184,6 +184,8 @@ pub fn assemble(
             public_url: public_url.to_owned(),
             callback_overrides: config.callback_overrides.clone(),
             opt_out_scope: config.opt_out_scope,
+            required_opt_in: config.required_opt_in,
+            keyword_handlers: config.keyword_handlers.clone(),
             keywords: config.keywords.clone(),
             default_region: config.default_region,
             reconcile_after: config.reconcile_after.clone(),

@@ -14,7 +14,7 @@ use super::{
         operations::{self, ReadProblems, WriteProblems},
         words,
     },
-    problem::{Problem, opted_out},
+    problem::{Problem, no_consent},
     time,
 };
 use crate::{
@@ -187,7 +187,7 @@ async fn change(state: &State, caller: &Caller, user: &str, body: Body) -> Resul
     let changed =
         state.app.consents.of(&caller.organization).change_preferences(user, &change, &caller.user).await;
     let preferences = changed.map_err(|error| match error {
-        ChangeError::OptedOut { by, channel } => opted_out(by, channel),
+        ChangeError::NoConsent { reason, channel } => no_consent(reason, channel, None),
         ChangeError::Store(error) => error.into(),
     })?;
     tracing::info!(

@@ -10,7 +10,7 @@ use crate::{
     app::{DECISIONS_MAX, Scope, contended},
     domain::{
         Consent, UnixMs,
-        consent::{ChannelConsent, ConsentChannel, ConsentSource, ConsentState, OptedOut},
+        consent::{ChannelConsent, ConsentChannel, ConsentSource, ConsentState, NoConsent},
     },
     store::{self, Kind},
     twilio::{BareAddress, Channel},
@@ -65,9 +65,9 @@ pub struct PreferencesChange {
 pub enum ChangeError {
     /// The person has opted out of the channel from their phone, and only they can take that back.
     #[error("the recipient has opted out")]
-    OptedOut {
-        /// Who refuses.
-        by: OptedOut,
+    NoConsent {
+        /// Why.
+        reason: NoConsent,
         /// On which channel.
         channel: Channel,
     },
@@ -132,8 +132,8 @@ impl Scope<'_, Consents> {
             for (wanted, toggle, channel, consent_channel) in wishes {
                 let Some(enabled) = wanted else { continue };
                 let known = consent.on(channel);
-                if enabled && let Some(by) = refused_for_good(known) {
-                    return Err(ChangeError::OptedOut { by, channel });
+                if enabled && let Some(reason) = refused_for_good(known) {
+                    return Err(ChangeError::NoConsent { reason, channel });
                 }
                 *toggle = Toggle { enabled, at: Some(now) };
                 let is_opted_out = known.state == ConsentState::OptedOut;
@@ -169,8 +169,8 @@ impl Scope<'_, Consents> {
                     record.state == ConsentState::OptedOut || refused_for_good(consent.on(channel)).is_none()
                 };
                 let (known, _) = self.apply_record(&record, actor, allowed).await?;
-                if let Some(by) = refused_for_good(known.on(channel)).filter(|_| !allowed(&known)) {
-                    return Err(ChangeError::OptedOut { by, channel });
+                if let Some(reason) = refused_for_good(known.on(channel)).filter(|_| !allowed(&known)) {
+                    return Err(ChangeError::NoConsent { reason, channel });
                 }
             }
             return Ok(self.preferences(user).await?);
@@ -200,13 +200,13 @@ impl Scope<'_, Consents> {
 }
 
 /// Why turning the channel on would not help, if it would not.
-fn refused_for_good(known: &ChannelConsent) -> Option<OptedOut> {
+fn refused_for_good(known: &ChannelConsent) -> Option<NoConsent> {
     match (known.state, known.source) {
         // What administrators recorded or imported was most often the person's word too; they can take it back.
         (ConsentState::OptedOut, source) if source != Some(ConsentSource::Preferences) => {
-            Some(OptedOut::ByPerson)
+            Some(NoConsent::OptedOut)
         }
-        _ if known.twilio_block => Some(OptedOut::ByTwilio),
+        _ if !known.blocks.is_empty() => Some(NoConsent::BlockedByTwilio),
         _ => None,
     }
 }
