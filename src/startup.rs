@@ -105,6 +105,7 @@ impl Service {
             app: app.clone(),
             public_url: PublicUrl::new(&public_url),
             refusals: Refusals::default(),
+            misdirected: Default::default(),
             authenticator,
             rate_limit: RateLimit::new(config.api_rate),
             replies: config.replies.clone(),

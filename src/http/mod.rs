@@ -13,6 +13,7 @@ mod health;
 mod idempotency;
 mod lookup;
 mod messages;
+mod misdirected;
 mod notify;
 mod payload_kind;
 mod preferences;
@@ -50,6 +51,7 @@ pub use self::signed_form::FORM_BYTES_MAX;
 use self::{
     auth::{Authenticator, Caller},
     contract::Context,
+    misdirected::Told,
     problem::Problem,
     public_url::PublicUrl,
     rate_limit::RateLimit,
@@ -69,6 +71,8 @@ pub struct State {
     pub public_url: PublicUrl,
     /// Where refused signatures are explained.
     pub refusals: Refusals,
+    /// Which wrong URLs were told lately.
+    pub misdirected: Told,
     /// Who may call.
     pub authenticator: Authenticator,
     /// How often.
@@ -130,7 +134,8 @@ pub fn routes(config: &mut web::ServiceConfig, prefix: &str) {
         config
             .service(page(&webhook("status"), [get(webhooks::status), post(webhooks::status)]))
             .service(page(&webhook("inbound"), [get(webhooks::inbound), post(webhooks::inbound)]))
-            .service(page(&webhook("events"), [post(webhooks::events)]));
+            .service(page(&webhook("events"), [post(webhooks::events)]))
+            .service(web::resource(format!("{prefix}/webhooks/{{path:.*}}")).to(misdirected::unknown_path));
     }
     config.configure(dropin::routes);
     config.default_service(web::to(no_such_path));

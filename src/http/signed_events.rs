@@ -46,7 +46,8 @@ impl FromRequest for SignedEvents {
     }
 }
 
-fn kind_of(essence: &str) -> Option<PayloadKind> {
+/// What a request of this media type carries, if it is JSON.
+pub fn kind_of(essence: &str) -> Option<PayloadKind> {
     let is_json =
         essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"));
     is_json.then_some(PayloadKind::Body)
