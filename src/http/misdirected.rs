@@ -18,10 +18,8 @@ use super::{
     payload_kind::PayloadKind,
     problem::Problem,
     refusals::{RefusalView, shown_host},
-    signed_events,
-    signed_form::FORM_BYTES_MAX,
     time,
-    verification::{FORM, Unverified},
+    verification::{FORM, FORM_BYTES_MAX, Unverified},
 };
 use crate::{app::accounts::Account, metrics::Misdirection};
 
@@ -117,7 +115,7 @@ pub async fn unknown_path(
 ) -> HttpResponse {
     let kind_of = |essence: &str| match essence {
         FORM => Some(PayloadKind::Form),
-        other => signed_events::kind_of(other),
+        other => PayloadKind::of_json(other),
     };
     let payload = std::future::ready(Ok(payload));
     if let Ok(unverified) = Unverified::read(request.clone(), payload, FORM_BYTES_MAX, kind_of, FORM).await

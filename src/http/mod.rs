@@ -47,7 +47,7 @@ use actix_web::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use self::signed_form::FORM_BYTES_MAX;
+pub use self::verification::FORM_BYTES_MAX;
 use self::{
     auth::{Authenticator, Caller},
     contract::Context,

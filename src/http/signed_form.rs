@@ -11,7 +11,7 @@ use futures_util::future::LocalBoxFuture;
 use super::{
     misdirected,
     payload_kind::PayloadKind,
-    verification::{self, FORM, Rejection, Unverified},
+    verification::{self, FORM, FORM_BYTES_MAX, Rejection, Unverified},
 };
 use crate::{
     domain::{BatchId, MessageId, Organization},
@@ -21,9 +21,6 @@ use crate::{
         webhook::{MessagingWebhook, WebhookKind},
     },
 };
-
-/// The longest form that Twilio may post, in bytes; its own are a few thousand.
-pub const FORM_BYTES_MAX: usize = 64 * 1024;
 
 /// A verified webhook of messaging.
 pub struct Signed {

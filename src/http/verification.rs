@@ -23,6 +23,9 @@ use crate::{
     },
 };
 
+/// The longest form that Twilio may post, in bytes; its own are a few thousand.
+pub const FORM_BYTES_MAX: usize = 64 * 1024;
+
 /// How long a body may take to arrive. Twilio gives up sooner.
 pub const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 
