@@ -118,6 +118,10 @@ impl Scope<'_, Incoming> {
                 let reply = receipt.reply(&self.core.settings.keyword_handlers);
                 known.consent.decide(&reply, self.core.settings.opt_out_scope)
             };
+            let answer = match decision.answer {
+                Answer::Help => self.help_answer(&receipt.entry.from, &receipt.entry.sid).await?,
+                answer => answer,
+            };
             let update = decision.entry.clone().map(|entry| ConsentUpdate {
                 expected: known.version,
                 consent: decision.consent,
@@ -126,16 +130,12 @@ impl Scope<'_, Incoming> {
                 actor: None,
             });
             let entry = receipt.entry.clone();
-            match self.core.store.record_inbound(self.organization, entry, update, decision.answer).await? {
+            match self.core.store.record_inbound(self.organization, entry, update, answer).await? {
                 InboundRecorded::Stored => {
                     if let Some(entry) = &decision.entry {
                         self.steps.of(self.organization).refuse_waiting_after(entry).await;
                     }
-                    return Ok(Received {
-                        answer: decision.answer,
-                        consent: decision.entry,
-                        duplicate: false,
-                    });
+                    return Ok(Received { answer, consent: decision.entry, duplicate: false });
                 }
                 InboundRecorded::Duplicate(answer) => {
                     return Ok(Received { answer, consent: None, duplicate: true });

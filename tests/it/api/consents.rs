@@ -16,6 +16,7 @@ on_both_stores! {
     an_account_that_is_set_up_otherwise_is_told_in_a_setting
     whatsapps_stop_of_marketing_refuses_marketing
     an_opt_in_is_needed_where_the_setting_says_so
+    a_program_that_asks_for_help_all_the_time_is_answered_three_times
 }
 
 const PERSON: &str = "+14155550123";
@@ -155,4 +156,17 @@ async fn an_opt_in_is_needed_where_the_setting_says_so(on: On) {
             );
         }
     }
+}
+
+async fn a_program_that_asks_for_help_all_the_time_is_answered_three_times(on: On) {
+    let world = World::start(on).await;
+    let mut answers = 0;
+    for _ in 0..30 {
+        let (status, said) = world.write(&format!("whatsapp:{PERSON}"), "HELP").await;
+        assert_eq!(status, 200);
+        answers += usize::from(said.contains("<Message>"));
+    }
+    assert_eq!(answers, 3);
+    let (_, said) = world.write("whatsapp:+14155550124", "HELP").await;
+    assert!(said.contains("<Message>"), "another person is answered: {said}");
 }
