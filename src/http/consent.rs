@@ -69,8 +69,10 @@ struct ChannelConsents {
 struct ChannelConsentView {
     #[schema(value_type = words::ConsentState)]
     state: ConsentState,
-    /// Whether Twilio refuses to send until the person texts START.
+    /// Whether Twilio refuses to send from one of our senders, or from all of them, until the person texts START to it.
     twilio_block: bool,
+    /// The blocked senders and messaging services; none where Twilio did not say which.
+    twilio_blocked_senders: Vec<String>,
     #[schema(value_type = Option<String>, example = "keyword")]
     source: Option<ConsentSource>,
     #[schema(format = DateTime)]
@@ -83,7 +85,8 @@ impl ConsentView {
     fn of(phone_number: String, consent: Consent) -> Self {
         let channel = |known: ChannelConsent| ChannelConsentView {
             state: known.state,
-            twilio_block: known.twilio_block,
+            twilio_block: !known.blocks.is_empty(),
+            twilio_blocked_senders: known.blocks.names().map(str::to_owned).collect(),
             source: known.source,
             at: known.at.map(time),
             message_sid: known.message_sid,

@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use super::{
     State,
     signed_events::SignedEvents,
-    signed_form::{CallbackTags, Signed},
+    signed_form::{AtInbound, AtStatus, CallbackTags, Signed},
 };
 use crate::{
     app::{
@@ -16,45 +16,63 @@ use crate::{
             reply::{Receipt, Received},
         },
     },
-    domain::{Organization, Source, StatusChange, UnixMs, consent::Answer, delivery::Recorded},
+    domain::{Organization, Replies, Source, StatusChange, UnixMs, consent::Answer, delivery::Recorded},
     metrics::{Route, WebhookResult},
     twilio::{
         MessageSid,
         address::mask,
         twiml::{self, Reply},
-        webhook::{EventContent, IncomingMessage, StatusCallback, StreamEvent},
+        webhook::{EventContent, MessagingWebhook, StreamEvent},
     },
 };
 
 /// Statuses of one batch of events that are stored at the same time.
 const EVENTS_AT_ONCE: usize = 16;
 
-/// `POST /webhooks/twilio/status` (GET too): 204 once the change is safe, also for a repetition.
-pub async fn status(state: web::Data<State>, signed: Signed<StatusCallback>) -> HttpResponse {
-    let Signed { organization, ours, content: callback, relayed } = signed;
-    let change = state.app.statuses.status_change(callback, ours.id, ours.batch, relayed, Source::Callback);
-    match take_status(&state, Route::Status, &organization, change).await {
-        Ok(()) => HttpResponse::new(StatusCode::NO_CONTENT),
-        Err(NotTakenLogged) => HttpResponse::new(StatusCode::SERVICE_UNAVAILABLE),
+/// `POST /webhooks/twilio/status` (GET too).
+pub async fn status(state: web::Data<State>, signed: AtStatus) -> HttpResponse {
+    take(&state, Route::Status, signed.0).await
+}
+
+/// `POST /webhooks/twilio/inbound` (GET too).
+pub async fn inbound(state: web::Data<State>, signed: AtInbound) -> HttpResponse {
+    take(&state, Route::Inbound, signed.0).await
+}
+
+/// Takes what was posted to `route` as what it is. A status: 204 once the change is safe, also for a repetition. A message:
+/// TwiML once message and consent are safe.
+async fn take(state: &State, route: Route, signed: Signed) -> HttpResponse {
+    let Signed { organization, ours, webhook, relayed } = signed;
+    match webhook {
+        MessagingWebhook::Status(callback) => {
+            let statuses = &state.app.statuses;
+            let change = statuses.status_change(*callback, ours.id, ours.batch, relayed, Source::Callback);
+            match take_status(state, route, &organization, change).await {
+                Ok(()) => HttpResponse::new(StatusCode::NO_CONTENT),
+                Err(NotTakenLogged) => HttpResponse::new(StatusCode::SERVICE_UNAVAILABLE),
+            }
+        }
+        MessagingWebhook::Incoming(message) => {
+            let receipt = state.app.incoming.receipt(&message, state.app.now_ms());
+            match take_reply(state, route, &organization, receipt).await {
+                Ok(answer) => {
+                    let xml = spoken(&state.replies, answer).to_xml();
+                    HttpResponse::Ok().content_type(twiml::CONTENT_TYPE).body(xml)
+                }
+                Err(NotTakenLogged) => HttpResponse::new(StatusCode::SERVICE_UNAVAILABLE),
+            }
+        }
     }
 }
 
-/// `POST /webhooks/twilio/inbound` (GET too): TwiML once message and consent are safe.
-pub async fn inbound(state: web::Data<State>, signed: Signed<IncomingMessage>) -> HttpResponse {
-    let Signed { organization, content: message, .. } = signed;
-    let receipt = state.app.incoming.receipt(&message, state.app.now_ms());
-    let answer = match take_reply(&state, Route::Inbound, &organization, receipt).await {
-        Ok(answer) => answer,
-        Err(NotTakenLogged) => return HttpResponse::new(StatusCode::SERVICE_UNAVAILABLE),
-    };
-    let replies = &state.replies;
-    let reply = match answer {
+/// What is said to a person as `answer`.
+fn spoken(replies: &Replies, answer: Answer) -> Reply {
+    match answer {
         Answer::Nothing => Reply::Silence,
         Answer::OptedOut => Reply::Message(replies.opted_out.clone()),
         Answer::OptedIn => Reply::Message(replies.opted_in.clone()),
         Answer::Help => Reply::Message(replies.help.clone()),
-    };
-    HttpResponse::Ok().content_type(twiml::CONTENT_TYPE).body(reply.to_xml())
+    }
 }
 
 /// `POST /webhooks/twilio/events`: 204 once all events are safe. Twilio posts the whole batch again after anything

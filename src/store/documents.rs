@@ -33,6 +33,8 @@ pub enum Kind {
     Members,
     /// A status that is to be told to the caller's own URL.
     Relay,
+    /// When the person of that name was last told how to get help.
+    HelpAnswers,
 }
 
 impl Kind {
@@ -49,6 +51,7 @@ impl Kind {
             Kind::Batch => "batch",
             Kind::Members => "members",
             Kind::Relay => "relay",
+            Kind::HelpAnswers => "help_answers",
         }
     }
 

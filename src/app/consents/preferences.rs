@@ -13,7 +13,7 @@ use crate::{
     app::{DECISIONS_MAX, Scope, contended},
     domain::{
         Actor, Consent, UnixMs,
-        consent::{ChannelConsent, ConsentChannel, ConsentSource, ConsentState, OptedOut},
+        consent::{ChannelConsent, ConsentChannel, ConsentSource, ConsentState, NoConsent},
         rights::{self, Verdict},
     },
     store::{self, DocumentChange, Kind},
@@ -69,9 +69,9 @@ pub struct PreferencesChange {
 pub enum ChangeError {
     /// The person has opted out of the channel from their phone, and only they can take that back.
     #[error("the recipient has opted out")]
-    OptedOut {
-        /// Who refuses.
-        by: OptedOut,
+    NoConsent {
+        /// Why.
+        reason: NoConsent,
         /// On which channel.
         channel: Channel,
     },
@@ -150,8 +150,8 @@ impl Scope<'_, Consents> {
             for (wanted, toggle, channel, consent_channel) in wishes {
                 let Some(enabled) = wanted else { continue };
                 let known = consent.on(channel);
-                if enabled && let Some(by) = refused_for_good(known, author.actor) {
-                    return Err(ChangeError::OptedOut { by, channel });
+                if enabled && let Some(reason) = refused_for_good(known, author.actor) {
+                    return Err(ChangeError::NoConsent { reason, channel });
                 }
                 *toggle = Toggle { enabled, at: Some(now) };
                 let is_opted_out = known.state == ConsentState::OptedOut;
@@ -188,7 +188,7 @@ impl Scope<'_, Consents> {
                 match self.apply_record(&record, author, |_| true).await? {
                     Outcome::Changed(_) | Outcome::Unchanged(_) => {}
                     Outcome::Kept(_) => {
-                        return Err(ChangeError::OptedOut { by: OptedOut::ByPerson, channel });
+                        return Err(ChangeError::NoConsent { reason: NoConsent::OptedOut, channel });
                     }
                 }
             }
@@ -269,10 +269,10 @@ impl OwnerChange {
 }
 
 /// Why turning the channel on is refused to `actor`, or would not help.
-fn refused_for_good(known: &ChannelConsent, actor: Actor) -> Option<OptedOut> {
+fn refused_for_good(known: &ChannelConsent, actor: Actor) -> Option<NoConsent> {
     match rights::judge(known, actor, ConsentState::OptedIn) {
-        Verdict::OptedOutByPerson => Some(OptedOut::ByPerson),
-        Verdict::Allowed | Verdict::SaidByPerson if known.twilio_block => Some(OptedOut::ByTwilio),
+        Verdict::OptedOutByPerson => Some(NoConsent::OptedOut),
+        Verdict::Allowed | Verdict::SaidByPerson if !known.blocks.is_empty() => Some(NoConsent::BlockedByTwilio),
         Verdict::Allowed | Verdict::SaidByPerson => None,
     }
 }

@@ -2,6 +2,7 @@
 //! did not tell it.
 
 pub mod admission;
+pub mod help;
 pub mod intake;
 pub mod reconcile;
 pub mod reply;
