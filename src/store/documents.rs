@@ -65,7 +65,12 @@ impl Kind {
     pub fn is_kept_together(self) -> bool {
         match self {
             Kind::Settings | Kind::Account | Kind::Revision | Kind::Preferences | Kind::NumberOwner => true,
-            Kind::Confirmation | Kind::Request | Kind::Batch | Kind::Members | Kind::Relay => false,
+            Kind::Confirmation
+            | Kind::Request
+            | Kind::Batch
+            | Kind::Members
+            | Kind::Relay
+            | Kind::HelpAnswers => false,
         }
     }
 }

@@ -272,7 +272,9 @@ impl OwnerChange {
 fn refused_for_good(known: &ChannelConsent, actor: Actor) -> Option<NoConsent> {
     match rights::judge(known, actor, ConsentState::OptedIn) {
         Verdict::OptedOutByPerson => Some(NoConsent::OptedOut),
-        Verdict::Allowed | Verdict::SaidByPerson if !known.blocks.is_empty() => Some(NoConsent::BlockedByTwilio),
+        Verdict::Allowed | Verdict::SaidByPerson if !known.blocks.is_empty() => {
+            Some(NoConsent::BlockedByTwilio)
+        }
         Verdict::Allowed | Verdict::SaidByPerson => None,
     }
 }
