@@ -26,7 +26,7 @@ pub use self::{
 use crate::{
     domain::{
         ApiKey, Replies, Role,
-        consent::OptOutScope,
+        consent::{InvalidKeywordHandlers, KeywordHandlers, OptOutScope, RequiredOptIn},
         message_id::PARTITIONS_MAX,
         pace::{InvalidPace, Pace},
         quiet_hours::{InvalidQuietHours, QuietHours},
@@ -80,6 +80,10 @@ pub struct Config {
     pub callback_overrides: String,
     /// How far one STOP reaches.
     pub opt_out_scope: OptOutScope,
+    /// Which messages need that the person has opted in.
+    pub required_opt_in: RequiredOptIn,
+    /// Who acts on the keywords that our senders receive.
+    pub keyword_handlers: KeywordHandlers,
     /// The words that a reply is read by.
     pub keywords: Keywords,
     /// What is said to people.
@@ -177,6 +181,9 @@ impl Reader {
                 .trim_start_matches('#')
                 .to_owned(),
             opt_out_scope: self.opt_out_scope(),
+            required_opt_in: self.required_opt_in(),
+            keyword_handlers: self
+                .parsed_or_default("TEXTLEDGER_TWILIO_OPT_OUT", &InvalidKeywordHandlers.to_string()),
             keywords: self.keywords(),
             replies: self.replies(),
             log: self.text_or_default("TEXTLEDGER_LOG"),
@@ -336,6 +343,15 @@ impl Reader {
         self.read_or_default("TEXTLEDGER_OPT_OUT_SCOPE", "channel or all", |text| match text {
             "channel" => Some(OptOutScope::Channel),
             "all" => Some(OptOutScope::All),
+            _ => None,
+        })
+    }
+
+    fn required_opt_in(&mut self) -> RequiredOptIn {
+        self.read_or_default("TEXTLEDGER_REQUIRE_OPT_IN", "none, marketing or all", |text| match text {
+            "none" => Some(RequiredOptIn::None),
+            "marketing" => Some(RequiredOptIn::Marketing),
+            "all" => Some(RequiredOptIn::All),
             _ => None,
         })
     }

@@ -43,6 +43,17 @@ pub enum WebhookResult {
     Overloaded,
 }
 
+/// How a webhook was misdirected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Misdirection {
+    /// An incoming message, at the URL of status callbacks.
+    IncomingMessage,
+    /// A status callback, at the URL of incoming messages.
+    StatusCallback,
+    /// Anything signed, at a path below `/webhooks/` where nothing is taken.
+    UnknownPath,
+}
+
 /// Why a poll at Twilio was made, or what came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PollResult {
@@ -92,6 +103,9 @@ label_values! {
         Accepted = "accepted", Duplicate = "duplicate", Late = "late", Refused = "refused", Invalid = "invalid",
         Spooled = "spooled", Overloaded = "overloaded",
     }
+    Misdirection {
+        IncomingMessage = "incoming_message", StatusCallback = "status_callback", UnknownPath = "unknown_path",
+    }
     RelayResult { Told = "told", Again = "again", Refused = "refused", GivenUp = "given_up" }
     PollResult { Learned = "learned", Known = "known", Gone = "gone", Failed = "failed" }
 }
@@ -100,6 +114,11 @@ label_values! {
 struct WebhookLabels {
     route: Route,
     result: WebhookResult,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MisdirectionLabels {
+    mistake: Misdirection,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -127,6 +146,7 @@ struct RelayLabels {
 pub struct Metrics {
     registry: Registry,
     webhook_requests: Family<WebhookLabels, Counter>,
+    misdirected_webhooks: Family<MisdirectionLabels, Counter>,
     signatures: Family<KeyLabels, Counter>,
     statuses: Family<SourceLabels, Counter>,
     polls: Family<PollLabels, Counter>,
@@ -161,6 +181,7 @@ impl Metrics {
         }
         register! {
             webhook_requests: "Webhook requests of Twilio's by what became of them; events of Event Streams one by one",
+            misdirected_webhooks: "Signed webhook requests that came to a wrong URL, by what was mistaken",
             signatures: "Webhook requests by the key that signed them",
             statuses: "Statuses that moved a message, by who told them; poll means that no callback did",
             polls: "Messages asked for at Twilio since no final status had come, by what came of it",
@@ -180,6 +201,11 @@ impl Metrics {
     /// Counts a webhook request.
     pub fn webhook(&self, route: Route, result: WebhookResult) {
         self.webhook_requests.get_or_create(&WebhookLabels { route, result }).inc();
+    }
+
+    /// Counts a webhook request that came to a wrong URL.
+    pub fn misdirected(&self, mistake: Misdirection) {
+        self.misdirected_webhooks.get_or_create(&MisdirectionLabels { mistake }).inc();
     }
 
     /// Counts a use of the key called `key` of the account `account_sid`.

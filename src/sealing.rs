@@ -1,4 +1,4 @@
-//! Encryption at rest, of credentials and of texts that wait to be sent.
+//! Encryption at rest, of credentials and of texts that wait to be sent; and fingerprints of what is only to be compared.
 //!
 //! AES-256-GCM-SIV (RFC 8452) from AWS's audited library: a nonce that comes up twice, one in 2^96 drawn at random, does
 //! not give the key away. What is sealed names its key, so that keys can be rotated, and is bound to a context, so that a
@@ -6,7 +6,10 @@
 
 use std::{fmt, sync::Arc};
 
-use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, Nonce, RandomizedNonceKey};
+use aws_lc_rs::{
+    aead::{AES_256_GCM_SIV, Aad, Nonce, RandomizedNonceKey},
+    hmac,
+};
 use base64::{
     Engine,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
@@ -30,6 +33,7 @@ pub struct MasterKeys(Arc<[Key]>);
 struct Key {
     id: String,
     key: RandomizedNonceKey,
+    fingerprints: hmac::Key,
 }
 
 /// A text that is no list of keys.
@@ -93,6 +97,23 @@ impl MasterKeys {
         Ok(SecretBox::new(plain.expose_secret()[..length].into()))
     }
 
+    /// A fingerprint of `plain` in `context`: who has it and not the keys cannot try out which text it is of.
+    pub fn fingerprint(&self, context: &str, plain: &[u8]) -> String {
+        let key = &self.0[0];
+        let tag = hmac::sign(&key.fingerprints, &fingerprinted(context, plain));
+        format!("{VERSION}.{}.{}", key.id, URL_SAFE_NO_PAD.encode(tag))
+    }
+
+    /// Whether `fingerprint` is that of `plain` in `context`, by any of the keys.
+    pub fn is_fingerprint(&self, fingerprint: &str, context: &str, plain: &[u8]) -> bool {
+        let Some((id, tag)) = parts(fingerprint) else { return false };
+        let (Some(key), Ok(tag)) = (self.0.iter().find(|key| key.id == id), URL_SAFE_NO_PAD.decode(tag))
+        else {
+            return false;
+        };
+        hmac::verify(&key.fingerprints, &fingerprinted(context, plain), &tag).is_ok()
+    }
+
     /// Whether `sealed` was sealed with the key that seals now.
     pub fn is_current(&self, sealed: &str) -> bool {
         parts(sealed).is_some_and(|(id, _)| id == self.0[0].id)
@@ -101,6 +122,11 @@ impl MasterKeys {
 
 fn expose_mut(secret: &mut SecretSlice<u8>) -> &mut [u8] {
     secrecy::ExposeSecretMut::expose_secret_mut(secret)
+}
+
+/// Context and text, with a border that no context can move.
+fn fingerprinted(context: &str, plain: &[u8]) -> Vec<u8> {
+    [&(context.len() as u64).to_be_bytes(), context.as_bytes(), plain].concat()
 }
 
 /// The key's id, and what is sealed with it.
@@ -120,8 +146,15 @@ impl Key {
         Some(Self {
             id: hex::encode(&digest[..4]),
             key: RandomizedNonceKey::new(&AES_256_GCM_SIV, bytes).ok()?,
+            fingerprints: fingerprint_key(bytes),
         })
     }
+}
+
+/// The key of fingerprints that follows from a master key, so that no key serves two purposes.
+fn fingerprint_key(master: &[u8]) -> hmac::Key {
+    let master = hmac::Key::new(hmac::HMAC_SHA256, master);
+    hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&master, b"textledger fingerprints").as_ref())
 }
 
 #[cfg(test)]
@@ -162,6 +195,22 @@ mod tests {
             assert!(open(&keys, "settings/default", wrong).is_err(), "{wrong}");
         }
         assert_ne!(sealed, keys.seal("settings/default", b"token"));
+    }
+
+    #[test]
+    fn a_fingerprint_is_of_one_text_in_one_place_under_one_key() {
+        let made = keys(OLD).fingerprint("code/ada", b"123456");
+        let rotated = keys(&format!("{NEW},{OLD}"));
+        assert!(rotated.is_fingerprint(&made, "code/ada", b"123456"));
+        assert!(rotated.is_fingerprint(&rotated.fingerprint("code/ada", b"123456"), "code/ada", b"123456"));
+        for (context, plain) in [("code/ada", "123457"), ("code/ad", "a123456"), ("code/ada1", "23456")] {
+            assert!(!rotated.is_fingerprint(&made, context, plain.as_bytes()), "{context} {plain}");
+        }
+        assert!(!keys(NEW).is_fingerprint(&made, "code/ada", b"123456"));
+        for wrong in ["", "v1", "v1..", &made[..made.len() - 1]] {
+            assert!(!rotated.is_fingerprint(wrong, "code/ada", b"123456"), "{wrong}");
+        }
+        assert!(!made.contains("123456"));
     }
 
     #[test]

@@ -131,12 +131,7 @@ impl Service {
 
     /// A token that may send.
     pub fn token(&self) -> String {
-        let claims = Claims {
-            sub: "bench".to_owned(),
-            role: Role::Sender,
-            org: Default::default(),
-            exp: 4_000_000_000,
-        };
+        let claims = Claims::new("bench", Role::Sender, Default::default(), 4_000_000_000);
         auth::mint(&JWT_SECRET.into(), &claims)
     }
 

@@ -28,7 +28,11 @@ use self::{
 };
 use crate::{
     clock::Clock,
-    domain::{AccountSettings, Organization, UnixMs, consent::OptOutScope, task::next_ask},
+    domain::{
+        AccountSettings, Organization, UnixMs,
+        consent::{KeywordHandlers, OptOutScope, RequiredOptIn},
+        task::next_ask,
+    },
     metrics::Metrics,
     phone,
     sealing::MasterKeys,
@@ -49,6 +53,10 @@ pub struct Settings {
     pub callback_overrides: String,
     /// How far one STOP reaches.
     pub opt_out_scope: OptOutScope,
+    /// Which messages need that the person has opted in.
+    pub required_opt_in: RequiredOptIn,
+    /// Who acts on the keywords that our senders receive.
+    pub keyword_handlers: KeywordHandlers,
     /// The words that a reply is read by.
     pub keywords: Keywords,
     /// The country of numbers without a `+`.
@@ -165,6 +173,7 @@ impl App {
             twilio: twilio.clone(),
             relays: relays.clone(),
             steps,
+            consents: consents.clone(),
             statuses: statuses.clone(),
             consents: consents.clone(),
             reads: reads.clone(),

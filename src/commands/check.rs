@@ -387,7 +387,7 @@ async fn explanation(
     let secret = startup::jwt_secret(config).ok()?;
     let exp = SystemClock.now_ms().as_secs() + TOKEN_LIFE_S;
     let organization: Organization = account.organization.clone();
-    let claims = Claims { sub: "check".to_owned(), role: Role::Admin, org: organization, exp };
+    let claims = Claims::new("check", Role::Admin, organization, exp);
     let token = auth::mint(&secret, &claims);
     // Beside the service if it is on this machine, else the way that everybody goes.
     let local = match config.listen.ip() {

@@ -1,5 +1,6 @@
 //! `textledger consent import` and `textledger consent export`.
 
+mod actor;
 mod remote;
 
 use std::{
@@ -17,7 +18,10 @@ use super::{Misuse, block_on, configure, say};
 use crate::{
     app::{
         App,
-        consents::{csv, record::Imported},
+        consents::{
+            csv,
+            record::{FileRecord, Imported},
+        },
     },
     clock::{Clock, SystemClock},
     config::{Config, Store},
@@ -25,14 +29,12 @@ use crate::{
     startup,
 };
 
-/// How many lines are imported at a time: few enough for a service to answer within seconds.
-const LINES_AT_ONCE: usize = 5_000;
+/// How many lines are imported at a time: few enough for a service to answer within seconds, and to tell each that it
+/// left out.
+const LINES_AT_ONCE: usize = csv::KEPT_MAX;
 
 /// After how many further lines the progress of an export is told.
 const PROGRESS_LINES: usize = 50_000;
-
-/// By which name the history knows this command.
-const ACTOR: &str = "cli";
 
 /// Consent as a CSV file with the columns phone_number, channel (sms, whatsapp or all), state (opted_in or opted_out),
 /// source, at (RFC 3339) and evidence, named on line 1; the first three are needed.
@@ -51,7 +53,8 @@ enum Which {
 }
 
 /// Lines that cannot be read are told by number and left out; the exit code is 1 then. Lines that are older than what
-/// is known, or known already, change nothing, so that a file may be imported again once it is mended.
+/// is known, or known already, change nothing, so that a file may be imported again once it is mended. Nor do lines that
+/// would opt somebody in who has opted out in their own words; they are told by number.
 #[derive(Args)]
 #[command(after_help = "Examples:
   textledger consent import opt-outs.csv
@@ -59,6 +62,9 @@ enum Which {
 struct Import {
     /// The file.
     file: PathBuf,
+    /// Who imports it, as the history tells it; without it, the user whom the operating system knows.
+    #[arg(long, value_name = "NAME", value_parser = actor::parse)]
+    actor: Option<String>,
     #[command(flatten)]
     through: Through,
 }
@@ -110,12 +116,16 @@ impl Import {
         let config = configure(config)?;
         let read = csv::read(&text, config.default_region, SystemClock.now_ms())
             .map_err(|error| Misuse(format!("{name}: {error}")))?;
-        let Imported { applied, unchanged } = block_on(async {
-            let place = self.through.open(&config).await?;
-            import(&place, read.records).await
+        let actor = self.actor.unwrap_or_else(actor::of_process);
+        let Imported { applied, unchanged, kept } = block_on(async {
+            let place = self.through.open(&config, &actor).await?;
+            import(&place, read.records, &actor).await
         })?;
-        say(format_args!("{applied} imported, {unchanged} unchanged, {} with errors", read.faulty))?;
-        for fault in &read.faults {
+        let (left_out, kept_count) = (read.faulty, kept.len());
+        say(format_args!(
+            "{applied} imported, {unchanged} unchanged, {left_out} with errors, {kept_count} kept opted out"
+        ))?;
+        for fault in read.faults.iter().chain(&kept) {
             eprintln!("textledger: {name}: line {}: {}", fault.line, fault.detail);
         }
         match read.faulty {
@@ -129,7 +139,7 @@ impl Import {
     }
 }
 
-async fn import(place: &Place, mut records: Vec<csv::Record>) -> anyhow::Result<Imported> {
+async fn import(place: &Place, mut records: Vec<FileRecord>, actor: &str) -> anyhow::Result<Imported> {
     let (all, mut done) = (records.len(), 0);
     let mut sum = Imported::default();
     while !records.is_empty() {
@@ -137,9 +147,9 @@ async fn import(place: &Place, mut records: Vec<csv::Record>) -> anyhow::Result<
         let lines = records.len();
         let imported = match place {
             Place::Here(app, organization) => {
-                app.consents.of(organization).import_consent(records, ACTOR).await.map_err(Into::into)
+                app.consents.of(organization).import_consent(records, actor).await.map_err(Into::into)
             }
-            Place::There(service) => service.import(csv::write_records(&records)).await,
+            Place::There(service) => service.import(&records).await,
         };
         let imported = imported.with_context(|| {
             format!("{done} of {all} lines are done; importing the file again does the rest")
@@ -224,9 +234,10 @@ impl<W: Write> Told<'_, W> {
 }
 
 impl Through {
-    async fn open(self, config: &Config) -> anyhow::Result<Place> {
+    /// Opens the store, or finds the service that `actor` then asks.
+    async fn open(self, config: &Config, actor: &str) -> anyhow::Result<Place> {
         if let Some(url) = self.url {
-            return Ok(Place::There(Remote::new(&url, self.org, config)?));
+            return Ok(Place::There(Remote::new(&url, self.org, actor, config)?));
         }
         match startup::open_app(config).await {
             Ok(app) => Ok(Place::Here(Box::new(app), self.org)),
@@ -243,7 +254,7 @@ impl Through {
             Store::Embedded(folder) if self.url.is_none() && !folder.exists() => {
                 Err(anyhow!("there is no store in {}: check TEXTLEDGER_STORE", folder.display()))
             }
-            _ => self.open(config).await,
+            _ => self.open(config, &actor::of_process()).await,
         }
     }
 }

@@ -83,12 +83,8 @@ impl Demo {
             ("TWILIO_API_BASE_URL", simulator.base_url()),
         ]);
         let config = Config::read(environment, "")?;
-        let claims = Claims {
-            sub: "demo".to_owned(),
-            role: Role::Admin,
-            org: Organization::default(),
-            exp: SystemClock.now_ms().as_secs() + TOKEN_LIFE_S,
-        };
+        let exp = SystemClock.now_ms().as_secs() + TOKEN_LIFE_S;
+        let claims = Claims::new("demo", Role::Admin, Organization::default(), exp);
         let token = auth::mint(&startup::jwt_secret(&config)?, &claims);
         let service = Service::start(config, Arc::new(SystemClock)).await?;
         let service_url = format!("http://{}", service.address);

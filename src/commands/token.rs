@@ -43,7 +43,7 @@ impl Token {
         }
         let secret = jwt_secret(&config)?;
         let exp = SystemClock.now_ms().as_secs() + self.ttl.as_secs();
-        let claims = Claims { sub: self.user.clone(), role: self.role, org: self.org.clone(), exp };
+        let claims = Claims::new(&self.user, self.role, self.org.clone(), exp);
         say(auth::mint(&secret, &claims))
     }
 }

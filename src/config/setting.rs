@@ -228,6 +228,18 @@ pub const GROUPS: [(&str, &[Setting]); 7] = [
                 "channel: STOP on SMS leaves WhatsApp alone. all: one STOP silences every channel. STOPALL always means \
                  all.",
             ),
+            Setting::new(
+                "TEXTLEDGER_TWILIO_OPT_OUT",
+                Value("default"),
+                "Who acts on STOP, START and HELP, if it is not as Twilio does by default: a list of senders such as \
+                 12345=twilio,+15005550006=ours.",
+            ),
+            Setting::new(
+                "TEXTLEDGER_REQUIRE_OPT_IN",
+                Value("none"),
+                "none: a person may be sent to until they opt out. marketing: messages of the category marketing only to \
+                 who has opted in. all: everything but the category emergency.",
+            ),
             Setting::unset(
                 "TEXTLEDGER_OPT_OUT_WORDS",
                 "BASTA,ARRET",

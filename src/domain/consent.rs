@@ -1,16 +1,23 @@
 //! Who may be sent to, on which channel.
 //!
-//! Two facts per person and channel, kept apart: *our consent*, and *Twilio's own block*. STOP over SMS sets both;
-//! only START, UNSTOP and YES lift Twilio's, so a person who says JOIN afterwards has consented and can still not
-//! be reached. SMS, MMS and RCS are one channel here, WhatsApp another.
+//! Two facts per person and channel, kept apart: *our consent*, and *Twilio's own blocks*, each of one of our senders.
+//! STOP over SMS sets both; only START, UNSTOP and YES lift Twilio's, so a person who says JOIN afterwards has consented
+//! and can still not be reached from that sender. SMS, MMS and RCS are one channel here, WhatsApp another.
+
+mod blocks;
+mod keyword_handling;
 
 mod merge;
 
 use serde::{Deserialize, Serialize};
 
-use super::UnixMs;
+pub use self::{
+    blocks::{Block, Blocks},
+    keyword_handling::{InvalidKeywordHandlers, KeywordHandlers, KeywordHandling},
+};
+use super::{UnixMs, category};
 use crate::twilio::{
-    BareAddress, Channel, MessageSid,
+    BareAddress, Channel, MessageSid, MessagingServiceSid,
     keyword::{Keyword, KeywordKind, Reading},
     webhook::OptOutType,
 };
@@ -136,6 +143,10 @@ sources! {
     Preferences = "preferences",
     /// A link that the person followed.
     Link = "link",
+    /// A reply that waited for review, which nobody decided in time.
+    ReviewExpired = "review_expired",
+    /// Twilio said that the number has another owner now, who has agreed to nothing.
+    ReassignedNumber = "reassigned_number",
 }
 
 impl ConsentSource {
@@ -148,10 +159,16 @@ impl ConsentSource {
             _ => None,
         }
     }
+
+    /// Whether Twilio said by it that it refuses everything from the sender, whatever the person agrees to here. After
+    /// 63033 WhatsApp refuses marketing, and nothing else.
+    fn is_block(self) -> bool {
+        matches!(self, ConsentSource::Twilio21610 | ConsentSource::Twilio63014)
+    }
 }
 
 impl ConsentSource {
-    /// Whether it is the person's own word, which nobody else takes back.
+    /// Whether it is the person's own word, which nobody else takes back: [`super::rights`].
     pub fn is_the_persons(self) -> bool {
         match self {
             ConsentSource::Keyword
@@ -160,7 +177,9 @@ impl ConsentSource {
             | ConsentSource::Twilio21610
             | ConsentSource::Twilio63014
             | ConsentSource::Twilio63033
-            | ConsentSource::Link => true,
+            | ConsentSource::Link
+            | ConsentSource::ReviewExpired
+            | ConsentSource::ReassignedNumber => true,
             ConsentSource::Api | ConsentSource::Import | ConsentSource::Preferences => false,
         }
     }
@@ -182,8 +201,9 @@ pub enum OptOutScope {
 pub struct ChannelConsent {
     /// The person's wish.
     pub state: ConsentState,
-    /// Whether Twilio refuses to send, as far as we know.
-    pub twilio_block: bool,
+    /// From which of our senders Twilio refuses to send, as far as we know.
+    #[serde(rename = "twilio_block")]
+    pub blocks: Blocks,
     /// What caused the latest change.
     pub source: Option<ConsentSource>,
     /// When that was.
@@ -192,13 +212,50 @@ pub struct ChannelConsent {
     pub message_sid: Option<MessageSid>,
 }
 
+/// How a message would go out: on which channel, from whom, and what it is about.
+#[derive(Debug, Clone, Copy)]
+pub struct Route<'a> {
+    /// The channel.
+    pub channel: Channel,
+    /// The sender, if one is named.
+    pub from: Option<&'a BareAddress>,
+    /// The messaging service that chooses the sender, if one is named.
+    pub service: Option<&'a MessagingServiceSid>,
+    /// What it is about, in the caller's words.
+    pub category: Option<&'a str>,
+}
+
+/// Which messages need that the person has opted in, and not only that they have not opted out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RequiredOptIn {
+    /// None.
+    #[default]
+    None,
+    /// Those of the category `marketing`.
+    Marketing,
+    /// All but those of the category `emergency`.
+    All,
+}
+
+impl RequiredOptIn {
+    fn covers(self, category: Option<&str>) -> bool {
+        match self {
+            RequiredOptIn::None => false,
+            RequiredOptIn::Marketing => category == Some(category::MARKETING),
+            RequiredOptIn::All => category != Some(category::EMERGENCY),
+        }
+    }
+}
+
 /// Why a person must not be sent to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OptedOut {
-    /// By their wish.
-    ByPerson,
-    /// They agree, but Twilio still blocks: they must text START.
-    ByTwilio,
+pub enum NoConsent {
+    /// They have opted out.
+    OptedOut,
+    /// They agree, but Twilio still blocks the sender: they must text START to it.
+    BlockedByTwilio,
+    /// They have not opted in, and the message needs that.
+    NotOptedIn,
 }
 
 /// Everything known of one person's consent in one organization.
@@ -264,6 +321,12 @@ pub struct Reply<'a> {
     pub reading: &'a Reading,
     /// What Twilio's Advanced Opt-Out made of it; wins over our reading.
     pub opt_out_type: Option<OptOutType>,
+    /// Which of our senders it was sent to.
+    pub sender: &'a BareAddress,
+    /// The messaging service that the sender is in.
+    pub service: Option<&'a MessagingServiceSid>,
+    /// Who acts on the keywords that the sender receives.
+    pub handling: KeywordHandling,
     /// The message.
     pub sid: &'a MessageSid,
     /// When it arrived.
@@ -286,10 +349,18 @@ struct Wish {
     state: ConsentState,
     channel: ConsentChannel,
     source: ConsentSource,
-    /// What Twilio does to its own block on the channel of the reply.
-    twilio_block: Option<bool>,
+    /// What becomes of Twilio's block of the sender that the reply went to.
+    block: BlockChange,
     /// Twilio confirms it to the person.
     twilio_answers: bool,
+}
+
+/// What becomes of Twilio's block of a sender.
+#[derive(Clone, Copy)]
+enum BlockChange {
+    Set,
+    Lifted,
+    Unchanged,
 }
 
 impl Consent {
@@ -301,13 +372,27 @@ impl Consent {
         }
     }
 
-    /// Why a message on `channel` must not leave, if it must not.
-    pub fn refusal(&self, channel: Channel) -> Option<OptedOut> {
-        let consent = self.on(channel);
-        match (consent.state, consent.twilio_block) {
-            (ConsentState::OptedOut, _) => Some(OptedOut::ByPerson),
-            (_, true) => Some(OptedOut::ByTwilio),
-            _ => None,
+    fn on_mut(&mut self, channel: Channel) -> &mut ChannelConsent {
+        match ConsentChannel::from(channel) {
+            ConsentChannel::Whatsapp => &mut self.whatsapp,
+            ConsentChannel::Sms | ConsentChannel::All => &mut self.sms,
+        }
+    }
+
+    /// Why a message by `route` must not leave, if it must not.
+    pub fn refusal(&self, route: &Route<'_>, required: RequiredOptIn) -> Option<NoConsent> {
+        let known = self.on(route.channel);
+        let is_marketing_alone = known.source == Some(ConsentSource::Twilio63033);
+        let is_opted_out = known.state == ConsentState::OptedOut
+            && !(is_marketing_alone && category::is_transactional(route.category));
+        if is_opted_out {
+            Some(NoConsent::OptedOut)
+        } else if known.blocks.refuse(route) {
+            Some(NoConsent::BlockedByTwilio)
+        } else if required.covers(route.category) && known.state != ConsentState::OptedIn {
+            Some(NoConsent::NotOptedIn)
+        } else {
+            None
         }
     }
 
@@ -319,14 +404,14 @@ impl Consent {
                 state: ConsentState::OptedOut,
                 channel: scope.reach(reply.channel),
                 source: ConsentSource::OptOutType,
-                twilio_block: Some(true),
+                block: BlockChange::Set,
                 twilio_answers: true,
             },
             (Some(OptOutType::Start), _) => Wish {
                 state: ConsentState::OptedIn,
                 channel: scope.reach(reply.channel),
                 source: ConsentSource::OptOutType,
-                twilio_block: Some(false),
+                block: BlockChange::Lifted,
                 twilio_answers: true,
             },
             (Some(OptOutType::Help), _) | (None, Reading::Ordinary) => return nothing,
@@ -334,14 +419,14 @@ impl Consent {
                 state: ConsentState::OptedOut,
                 channel: scope.reach(reply.channel),
                 source: ConsentSource::Phrase,
-                twilio_block: None,
+                block: BlockChange::Unchanged,
                 twilio_answers: false,
             },
             (None, Reading::Review) => {
                 let entry = reply.entry(reply.channel.into(), ConsentState::Review, ConsentSource::Phrase);
                 return Decision { entry: Some(entry), ..nothing };
             }
-            (None, Reading::Keyword(keyword)) => match self.wish_of(keyword, reply.channel, scope) {
+            (None, Reading::Keyword(keyword)) => match self.wish_of(keyword, reply, scope) {
                 Ok(wish) => wish,
                 Err(answer) => return Decision { answer, ..nothing },
             },
@@ -350,39 +435,42 @@ impl Consent {
     }
 
     /// What a keyword asks for, or what to answer when it asks for no change.
-    fn wish_of(&self, keyword: &Keyword, channel: Channel, scope: OptOutScope) -> Result<Wish, Answer> {
-        let on_sms = ConsentChannel::from(channel) == ConsentChannel::Sms;
-        let twilio_acts = on_sms && keyword.twilio_acts;
+    fn wish_of(&self, keyword: &Keyword, reply: &Reply<'_>, scope: OptOutScope) -> Result<Wish, Answer> {
+        let twilio_acts = reply.handling.covers(keyword);
         match keyword.kind {
             KeywordKind::OptOut { all } => Ok(Wish {
                 state: ConsentState::OptedOut,
-                channel: if all { ConsentChannel::All } else { scope.reach(channel) },
+                channel: if all { ConsentChannel::All } else { scope.reach(reply.channel) },
                 source: ConsentSource::Keyword,
-                twilio_block: twilio_acts.then_some(true),
+                block: if twilio_acts { BlockChange::Set } else { BlockChange::Unchanged },
                 twilio_answers: twilio_acts,
             }),
             KeywordKind::OptIn { only_if_opted_out } => {
-                if only_if_opted_out && self.refusal(channel).is_none() {
+                let is_out = || self.refusal(&reply.route(), RequiredOptIn::None).is_some();
+                if only_if_opted_out && !(twilio_acts && is_out()) {
                     return Err(Answer::Nothing);
                 }
-                // A person whose START reaches us over WhatsApp has not blocked us there.
-                let lifts = keyword.twilio_acts;
+                // Over a sender whose keywords Twilio leaves to us, a block is known only from an error. Whoever writes
+                // over WhatsApp has not blocked us there; elsewhere Twilio's own words lift what Twilio turns out to keep.
+                let is_lifted = match reply.handling {
+                    KeywordHandling::Twilio | KeywordHandling::TollFree => twilio_acts,
+                    KeywordHandling::Ours => reply.channel == Channel::Whatsapp || keyword.twilio_acts,
+                };
                 Ok(Wish {
                     state: ConsentState::OptedIn,
-                    channel: scope.reach(channel),
+                    channel: scope.reach(reply.channel),
                     source: ConsentSource::Keyword,
-                    twilio_block: lifts.then_some(false),
+                    block: if is_lifted { BlockChange::Lifted } else { BlockChange::Unchanged },
                     twilio_answers: twilio_acts,
                 })
             }
-            KeywordKind::Help => Err(if on_sms { Answer::Nothing } else { Answer::Help }),
+            KeywordKind::Help => Err(if twilio_acts { Answer::Nothing } else { Answer::Help }),
         }
     }
 
     fn grant(&self, reply: &Reply<'_>, wish: Wish) -> Decision {
         let before = self.on(reply.channel).state;
         let mut consent = self.clone();
-        let own = ConsentChannel::from(reply.channel);
         for (channel, known) in
             [(ConsentChannel::Sms, &mut consent.sms), (ConsentChannel::Whatsapp, &mut consent.whatsapp)]
         {
@@ -392,21 +480,24 @@ impl Consent {
                 known.at = Some(reply.at);
                 known.message_sid = Some(reply.sid.clone());
             }
-            if channel == own {
-                known.twilio_block = wish.twilio_block.unwrap_or(known.twilio_block);
-            }
         }
-        let reachable = !consent.on(reply.channel).twilio_block;
+        let blocks = &mut consent.on_mut(reply.channel).blocks;
+        match wish.block {
+            BlockChange::Set => blocks.add(reply.block()),
+            BlockChange::Lifted => blocks.lift(&reply.block()),
+            BlockChange::Unchanged => {}
+        }
+        let is_reachable = !blocks.refuse(&reply.route());
         let answer = match wish.state {
-            _ if wish.twilio_answers || before == wish.state || !reachable => Answer::Nothing,
+            _ if wish.twilio_answers || before == wish.state || !is_reachable => Answer::Nothing,
             ConsentState::OptedOut => Answer::OptedOut,
             _ => Answer::OptedIn,
         };
         Decision { consent, entry: Some(reply.entry(wish.channel, wish.state, wish.source)), answer }
     }
 
-    /// What somebody else's record of a person's wish does: Twilio's own block stays as it is, since nobody but the
-    /// person can lift it. A wish that is known already is recorded again, with its new source.
+    /// What somebody else's record of a person's wish does: Twilio's own blocks stay as they are, since nobody but the
+    /// person can lift them. A wish that is known already is recorded again, with its new source.
     pub fn recorded(
         &self,
         phone: &BareAddress,
@@ -420,48 +511,42 @@ impl Consent {
             [(ConsentChannel::Sms, &mut consent.sms), (ConsentChannel::Whatsapp, &mut consent.whatsapp)]
         {
             if channel == ConsentChannel::All || channel == own {
-                let twilio_block = known.twilio_block;
-                *known = ChannelConsent {
-                    state,
-                    twilio_block,
-                    source: Some(source),
-                    at: Some(at),
-                    message_sid: None,
-                };
+                let blocks = std::mem::take(&mut known.blocks);
+                *known =
+                    ChannelConsent { state, blocks, source: Some(source), at: Some(at), message_sid: None };
             }
         }
         (consent, ConsentEntry { phone: phone.clone(), channel, state, source, sid: None, at })
     }
 
-    /// What an error of Twilio's that means "opted out" does: the opt-out and the block, unless both are known.
+    /// What an error of Twilio's that means "opted out" does to a message from `block`'s sender or service: the opt-out,
+    /// and the block if the error is about one; nothing if all of it is known.
     pub fn opted_out_by_error(
         &self,
         phone: &BareAddress,
         channel: Channel,
         source: ConsentSource,
+        block: Block,
         sid: Option<&MessageSid>,
         at: UnixMs,
     ) -> Option<(Consent, ConsentEntry)> {
         let known = self.on(channel);
-        if known.state == ConsentState::OptedOut && known.twilio_block {
+        let is_news = source.is_block() && !known.blocks.hold(&block);
+        if known.state == ConsentState::OptedOut && !is_news {
             return None;
         }
-        let after = ChannelConsent {
-            state: ConsentState::OptedOut,
-            twilio_block: true,
-            source: Some(source),
-            at: Some(at),
-            message_sid: sid.cloned(),
-        };
         let mut consent = self.clone();
-        let family = ConsentChannel::from(channel);
-        match family {
-            ConsentChannel::Whatsapp => consent.whatsapp = after,
-            ConsentChannel::Sms | ConsentChannel::All => consent.sms = after,
+        let after = consent.on_mut(channel);
+        if source.is_block() {
+            after.blocks.add(block);
         }
+        after.state = ConsentState::OptedOut;
+        after.source = Some(source);
+        after.at = Some(at);
+        after.message_sid = sid.cloned();
         let entry = ConsentEntry {
             phone: phone.clone(),
-            channel: family,
+            channel: channel.into(),
             state: ConsentState::OptedOut,
             source,
             sid: sid.cloned(),
@@ -481,6 +566,16 @@ impl OptOutScope {
 }
 
 impl Reply<'_> {
+    /// How an answer to it goes out.
+    fn route(&self) -> Route<'_> {
+        Route { channel: self.channel, from: Some(self.sender), service: self.service, category: None }
+    }
+
+    /// The block that it sets or lifts at Twilio.
+    fn block(&self) -> Block {
+        Block { sender: Some(self.sender.clone()), service: self.service.cloned() }
+    }
+
     fn entry(&self, channel: ConsentChannel, state: ConsentState, source: ConsentSource) -> ConsentEntry {
         ConsentEntry {
             phone: self.phone.clone(),
@@ -500,6 +595,8 @@ mod tests {
 
     /// What a story's person writes, where, and what must follow.
     struct Step {
+        /// Which of our senders it goes to, as Twilio writes it.
+        sender: &'static str,
         channel: Channel,
         text: &'static str,
         opt_out_type: Option<OptOutType>,
@@ -515,9 +612,13 @@ mod tests {
         let mut consent = Consent::default();
         for (number, step) in steps.iter().enumerate() {
             let reading = Keywords::default().read(step.text);
+            let sender = step.sender.parse().unwrap();
             let reply = Reply {
                 phone: &"+14155550100".parse().unwrap(),
                 channel: step.channel,
+                sender: &sender,
+                service: None,
+                handling: KeywordHandlers::default().of(step.channel, &sender, None),
                 reading: &reading,
                 opt_out_type: step.opt_out_type,
                 sid: &sid,
@@ -529,7 +630,7 @@ mod tests {
             assert_eq!(decision.answer, step.answer, "step {number}: {}", step.text);
             consent = decision.consent;
             let known = consent.on(step.channel);
-            assert_eq!((known.state, known.twilio_block), step.after, "step {number}: {}", step.text);
+            assert_eq!((known.state, !known.blocks.is_empty()), step.after, "step {number}: {}", step.text);
         }
         consent
     }
@@ -540,6 +641,7 @@ mod tests {
 
     fn sms(text: &'static str) -> Step {
         Step {
+            sender: LONG_CODE,
             channel: Channel::Sms,
             text,
             opt_out_type: None,
@@ -547,6 +649,26 @@ mod tests {
             after: (Unknown, false),
             entry: None,
         }
+    }
+
+    const LONG_CODE: &str = "+15005550006";
+    const OTHER_LONG_CODE: &str = "+15005550007";
+    const SHORT_CODE: &str = "12345";
+    const TOLL_FREE: &str = "+18005550199";
+
+    fn refusal(consent: &Consent, channel: Channel, from: &str) -> Option<NoConsent> {
+        refusal_of(consent, channel, from, None, RequiredOptIn::None)
+    }
+
+    fn refusal_of(
+        consent: &Consent,
+        channel: Channel,
+        from: &str,
+        category: Option<&str>,
+        required: RequiredOptIn,
+    ) -> Option<NoConsent> {
+        let from = from.parse().unwrap();
+        consent.refusal(&Route { channel, from: Some(&from), service: None, category }, required)
     }
 
     fn whatsapp(text: &'static str) -> Step {
@@ -562,9 +684,10 @@ mod tests {
                 Step { after: (OptedIn, true), entry: Some((OnSms, OptedIn, ByKeyword)), ..sms("join crew") },
             ],
         );
-        assert_eq!(consent.refusal(Channel::Sms), Some(super::OptedOut::ByTwilio));
-        assert_eq!(consent.refusal(Channel::Rcs), Some(super::OptedOut::ByTwilio));
-        assert_eq!(consent.refusal(Channel::Whatsapp), None);
+        assert_eq!(refusal(&consent, Channel::Sms, LONG_CODE), Some(NoConsent::BlockedByTwilio));
+        assert_eq!(refusal(&consent, Channel::Rcs, LONG_CODE), Some(NoConsent::BlockedByTwilio));
+        assert_eq!(refusal(&consent, Channel::Sms, OTHER_LONG_CODE), None);
+        assert_eq!(refusal(&consent, Channel::Whatsapp, LONG_CODE), None);
         tell(
             OptOutScope::Channel,
             &[
@@ -635,8 +758,8 @@ mod tests {
             OptOutScope::Channel,
             &[Step { after: (OptedOut, true), entry: Some((All, OptedOut, ByKeyword)), ..sms("STOPALL") }],
         );
-        assert_eq!(consent.refusal(Channel::Whatsapp), Some(super::OptedOut::ByPerson));
-        assert!(!consent.whatsapp.twilio_block);
+        assert_eq!(refusal(&consent, Channel::Whatsapp, LONG_CODE), Some(NoConsent::OptedOut));
+        assert!(consent.whatsapp.blocks.is_empty());
         let consent = tell(
             OptOutScope::All,
             &[Step {
@@ -646,7 +769,7 @@ mod tests {
                 ..whatsapp("stop")
             }],
         );
-        assert_eq!(consent.refusal(Channel::Sms), Some(super::OptedOut::ByPerson));
+        assert_eq!(refusal(&consent, Channel::Sms, LONG_CODE), Some(NoConsent::OptedOut));
     }
 
     #[test]
@@ -672,23 +795,138 @@ mod tests {
     }
 
     #[test]
-    fn an_error_that_means_opted_out_is_recorded_once() {
-        let consent = Consent::default();
-        let at = |consent: &Consent| {
-            consent.opted_out_by_error(
-                &"+14155550100".parse().unwrap(),
-                Channel::Rcs,
-                ConsentSource::Twilio21610,
-                None,
-                UnixMs::new(1),
-            )
-        };
-        let (after, entry) = at(&consent).unwrap();
-        assert_eq!((entry.channel, entry.state), (OnSms, OptedOut));
-        assert_eq!(
-            (after.sms.state, after.sms.twilio_block, after.whatsapp.twilio_block),
-            (OptedOut, true, false)
+    fn a_block_is_of_the_sender_that_was_told_to_stop() {
+        let consent = tell(
+            OptOutScope::Channel,
+            &[
+                Step { after: (OptedOut, true), entry: Some((OnSms, OptedOut, ByKeyword)), ..sms("STOP") },
+                Step {
+                    sender: OTHER_LONG_CODE,
+                    after: (OptedIn, true),
+                    entry: Some((OnSms, OptedIn, ByKeyword)),
+                    ..sms("START")
+                },
+            ],
         );
-        assert!(at(&after).is_none());
+        assert_eq!(refusal(&consent, Channel::Sms, LONG_CODE), Some(NoConsent::BlockedByTwilio));
+        assert_eq!(refusal(&consent, Channel::Sms, OTHER_LONG_CODE), None);
+    }
+
+    #[test]
+    fn a_short_code_is_answered_by_us_and_knows_no_block() {
+        let to_short_code = |text| Step { sender: SHORT_CODE, ..sms(text) };
+        let consent = tell(
+            OptOutScope::Channel,
+            &[
+                Step {
+                    answer: Answer::OptedOut,
+                    after: (OptedOut, false),
+                    entry: Some((OnSms, OptedOut, ByKeyword)),
+                    ..to_short_code("STOP")
+                },
+                Step { answer: Answer::Help, after: (OptedOut, false), ..to_short_code("HELP") },
+                Step { after: (OptedOut, false), ..to_short_code("YES") },
+                Step {
+                    answer: Answer::OptedIn,
+                    after: (OptedIn, false),
+                    entry: Some((OnSms, OptedIn, ByKeyword)),
+                    ..to_short_code("JOIN")
+                },
+            ],
+        );
+        assert_eq!(refusal(&consent, Channel::Sms, SHORT_CODE), None);
+    }
+
+    #[test]
+    fn yes_does_not_open_a_toll_free_number() {
+        let to_toll_free = |text| Step { sender: TOLL_FREE, ..sms(text) };
+        tell(
+            OptOutScope::Channel,
+            &[
+                Step {
+                    after: (OptedOut, true),
+                    entry: Some((OnSms, OptedOut, ByKeyword)),
+                    ..to_toll_free("STOP")
+                },
+                Step { after: (OptedOut, true), ..to_toll_free("YES") },
+                Step {
+                    after: (OptedIn, false),
+                    entry: Some((OnSms, OptedIn, ByKeyword)),
+                    ..to_toll_free("UNSTOP")
+                },
+            ],
+        );
+    }
+
+    #[test]
+    fn an_opt_in_is_needed_for_what_the_setting_says() {
+        let unknown = Consent::default();
+        let mut opted_in = Consent::default();
+        opted_in.sms.state = OptedIn;
+        for (required, category, is_refused) in [
+            (RequiredOptIn::None, Some("marketing"), false),
+            (RequiredOptIn::Marketing, Some("marketing"), true),
+            (RequiredOptIn::Marketing, Some("general"), false),
+            (RequiredOptIn::Marketing, None, false),
+            (RequiredOptIn::All, None, true),
+            (RequiredOptIn::All, Some("general"), true),
+            (RequiredOptIn::All, Some("emergency"), false),
+        ] {
+            let reason = |consent| refusal_of(consent, Channel::Sms, LONG_CODE, category, required);
+            assert_eq!(
+                reason(&unknown),
+                is_refused.then_some(NoConsent::NotOptedIn),
+                "{required:?} {category:?}"
+            );
+            assert_eq!(reason(&opted_in), None, "{required:?} {category:?}");
+        }
+    }
+
+    /// The consent after an error of Twilio's for a message from the long code.
+    fn after_error(consent: &Consent, channel: Channel, source: ConsentSource) -> Option<Consent> {
+        let block = Block { sender: Some(LONG_CODE.parse().unwrap()), service: None };
+        let phone = "+14155550100".parse().unwrap();
+        let changed = consent.opted_out_by_error(&phone, channel, source, block, None, UnixMs::new(1));
+        changed.map(|(consent, entry)| {
+            assert_eq!((entry.channel, entry.state), (channel.into(), OptedOut));
+            consent
+        })
+    }
+
+    #[test]
+    fn an_error_that_means_opted_out_is_recorded_once() {
+        let after = after_error(&Consent::default(), Channel::Rcs, ConsentSource::Twilio21610).unwrap();
+        assert_eq!(after.sms.state, OptedOut);
+        assert!(!after.sms.blocks.is_empty() && after.whatsapp.blocks.is_empty());
+        assert_eq!(after_error(&after, Channel::Rcs, ConsentSource::Twilio21610), None);
+    }
+
+    #[test]
+    fn whatsapps_stop_of_marketing_is_about_marketing() {
+        let marketing_alone =
+            after_error(&Consent::default(), Channel::Whatsapp, ConsentSource::Twilio63033).unwrap();
+        assert!(marketing_alone.whatsapp.blocks.is_empty());
+        for (category, is_refused) in [
+            (None, true),
+            (Some("marketing"), true),
+            (Some("general"), true),
+            (Some("workflow_approval"), false),
+            (Some("emergency"), false),
+        ] {
+            let reason =
+                refusal_of(&marketing_alone, Channel::Whatsapp, LONG_CODE, category, RequiredOptIn::None);
+            assert_eq!(reason, is_refused.then_some(NoConsent::OptedOut), "{category:?}");
+        }
+        // It takes nothing back from a person who said STOP to everything.
+        let stopped = tell(
+            OptOutScope::Channel,
+            &[Step {
+                answer: Answer::OptedOut,
+                after: (OptedOut, false),
+                entry: Some((OnWhatsapp, OptedOut, ByKeyword)),
+                ..whatsapp("STOP")
+            }],
+        );
+        assert_eq!(after_error(&stopped, Channel::Whatsapp, ConsentSource::Twilio63033), None);
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod api_key;
+pub mod category;
 pub mod consent;
 pub mod delivery;
 mod empty_text;
@@ -15,6 +16,7 @@ pub mod person;
 pub mod placeholder_sid;
 pub mod quiet_hours;
 pub mod replies;
+pub mod rights;
 pub mod role;
 pub mod stats;
 pub mod task;
@@ -32,6 +34,7 @@ pub use outgoing::{Flow, Hold, Outbound, OutboundState, Refusal, Sender, Standin
 pub use person::Person;
 pub use quiet_hours::QuietHours;
 pub use replies::Replies;
+pub use rights::Actor;
 pub use role::{Right, Role};
 pub use task::{Task, TaskLine};
 pub use time::UnixMs;

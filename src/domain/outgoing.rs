@@ -20,7 +20,11 @@ pub use self::{
     standing::Standing,
     state::{Hold, OutboundState},
 };
-use super::{BatchId, MessageId, Person, UnixMs, time::duration_ms};
+use super::{
+    BatchId, MessageId, Person, UnixMs, category,
+    consent::{Block, Route},
+    time::duration_ms,
+};
 use crate::twilio::{Address, MessagingServiceSid, address::InvalidAddress};
 
 /// A message that was asked for. Its text is not kept here, only its length: what Twilio is to be given waits, sealed,
@@ -77,13 +81,34 @@ pub enum Fallback {
     },
 }
 
-/// The category that neither cooldown nor quiet hours hold back, and that goes before all others.
-pub const EMERGENCY: &str = "emergency";
-
 impl Outbound {
     /// Whether it goes before all others, and is held back by nothing but consent.
     pub fn is_emergency(&self) -> bool {
-        self.category.as_deref() == Some(EMERGENCY)
+        self.category.as_deref() == Some(category::EMERGENCY)
+    }
+
+    /// How it goes out.
+    pub fn route(&self) -> Route<'_> {
+        Route {
+            channel: self.to.channel(),
+            from: self.from.as_ref().map(Address::bare),
+            service: self.messaging_service_sid.as_ref(),
+            category: self.category.as_deref(),
+        }
+    }
+
+    /// The block that an error says Twilio keeps, if it refuses this message because of one.
+    pub fn block(&self) -> Block {
+        Block {
+            sender: self.from.as_ref().map(|from| from.bare().clone()),
+            service: self.messaging_service_sid.clone(),
+        }
+    }
+
+    /// Whom it is sent by, if anybody is named.
+    pub fn sender(&self) -> Option<Sender> {
+        let service = self.messaging_service_sid.clone().map(Sender::Service);
+        self.from.clone().map(Sender::Address).or(service)
     }
 
     /// Whom it is to.
@@ -93,8 +118,7 @@ impl Outbound {
 
     /// The messages that it waits in line with.
     pub fn flow(&self) -> Flow {
-        let service = self.messaging_service_sid.clone().map(Sender::Service);
-        Flow { sender: self.from.clone().map(Sender::Address).or(service), urgent: self.is_emergency() }
+        Flow { sender: self.sender(), urgent: self.is_emergency() }
     }
 }
 

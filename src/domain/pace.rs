@@ -6,7 +6,7 @@
 use std::{str::FromStr, time::Duration};
 
 use super::Sender;
-use crate::twilio::Channel;
+use crate::twilio::{Channel, address::is_toll_free};
 
 /// Segments per second of a sender with an ordinary number.
 const LONG_CODE: f64 = 1.0;
@@ -25,9 +25,6 @@ const WHATSAPP: f64 = 80.0;
 
 /// The slowest and the fastest pace that can be set.
 const RANGE: std::ops::RangeInclusive<f64> = 0.01..=10_000.0;
-
-/// Area codes of toll-free numbers in the United States and Canada.
-const TOLL_FREE_AREAS: [&str; 7] = ["+1800", "+1833", "+1844", "+1855", "+1866", "+1877", "+1888"];
 
 /// What stands for every sender over WhatsApp.
 const ANY_WHATSAPP: &str = "whatsapp";
@@ -95,11 +92,10 @@ impl Pace {
 fn usual(sender: &Sender) -> f64 {
     let Sender::Address(address) = sender else { return LONG_CODE };
     let bare = address.bare();
-    let is_toll_free = || TOLL_FREE_AREAS.iter().any(|area| bare.starts_with(area));
     match address.channel() {
         Channel::Whatsapp => WHATSAPP,
         Channel::Rcs => LONG_CODE,
-        Channel::Sms if bare.len() == "+18005550100".len() && is_toll_free() => TOLL_FREE,
+        Channel::Sms if is_toll_free(bare) => TOLL_FREE,
         Channel::Sms if bare.bytes().all(|byte| byte.is_ascii_digit()) => SHORT_CODE,
         Channel::Sms if bare.starts_with('+') || bare.contains(':') => LONG_CODE,
         Channel::Sms => ALPHANUMERIC,

@@ -9,6 +9,7 @@ use jsonwebtoken::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use super::{State, problem::Problem};
 /// What a door asks of its [`Caller`].
@@ -27,10 +28,34 @@ pub struct Claims {
     pub org: Organization,
     /// When the token expires: seconds since 1970.
     pub exp: u64,
+    /// The user's own number, if whoever made the token knows it.
+    #[serde(default, deserialize_with = "text_or_none", skip_serializing_if = "Option::is_none")]
+    pub phone_number: Option<String>,
+    /// What OpenID Connect says of the number: `false` if nobody has verified it.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub phone_number_verified: Value,
+}
+
+impl Claims {
+    /// A token's claims that say nothing of a number.
+    pub fn new(sub: impl Into<String>, role: Role, org: Organization, exp: u64) -> Self {
+        let (sub, phone_number, phone_number_verified) = (sub.into(), None, Value::Null);
+        Self { sub, role, org, exp, phone_number, phone_number_verified }
+    }
+
+    /// The number that is the user's own, by the word of whoever made the token.
+    fn own_number(self) -> Option<String> {
+        self.phone_number.filter(|_| self.phone_number_verified != false)
+    }
 }
 
 fn default_if_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Organization, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// What is no text is none: tokens of other platforms may have anything here.
+fn text_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Value::deserialize(deserializer)?.as_str().map(str::to_owned))
 }
 
 /// A JWKS file that cannot be used.
@@ -70,7 +95,7 @@ impl Authenticator {
     pub(super) fn authenticate(&self, bearer: &str) -> Option<Caller> {
         if let Some(key) = self.api_keys.iter().find(|key| key.matches(bearer)) {
             let organization = Organization::default();
-            return Some(Caller { user: key.name.clone(), role: key.role, organization });
+            return Some(Caller { user: key.name.clone(), role: key.role, organization, own_number: None });
         }
         let header = jsonwebtoken::decode_header(bearer).ok()?;
         let key = match header.alg {
@@ -88,7 +113,12 @@ impl Authenticator {
         validation.validate_nbf = true;
         validation.leeway = CLOCK_SKEW_MAX_S;
         let claims = jsonwebtoken::decode::<Claims>(bearer, key, &validation).ok()?.claims;
-        Some(Caller { user: claims.sub, role: claims.role, organization: claims.org })
+        Some(Caller {
+            user: claims.sub.clone(),
+            role: claims.role,
+            organization: claims.org.clone(),
+            own_number: claims.own_number(),
+        })
     }
 }
 
@@ -128,6 +158,8 @@ pub struct Caller {
     pub role: Role,
     /// Their organization.
     pub organization: Organization,
+    /// Their own number, if their token says so; as it is written there.
+    pub own_number: Option<String>,
 }
 
 impl Caller {
@@ -175,7 +207,7 @@ mod tests {
     const NOW: u64 = 4_000_000_000;
 
     fn claims(exp: u64) -> Claims {
-        Claims { sub: "ada".into(), role: Role::Sender, org: Organization::default(), exp }
+        Claims::new("ada", Role::Sender, Organization::default(), exp)
     }
 
     #[test]
@@ -195,6 +227,16 @@ mod tests {
             jsonwebtoken::encode(&Header::default(), &claims, &key).unwrap()
         };
         assert!(authenticator.authenticate(&with(json!({ "org": null }))).is_some());
+        let own_number = |extra| authenticator.authenticate(&with(extra)).unwrap().own_number;
+        assert_eq!(own_number(json!({ "phone_number": "+14155550100" })).as_deref(), Some("+14155550100"));
+        for unknown in [
+            json!({}),
+            json!({ "phone_number": null }),
+            json!({ "phone_number": 14_155_550_100_u64 }),
+            json!({ "phone_number": "+14155550100", "phone_number_verified": false }),
+        ] {
+            assert_eq!(own_number(unknown), None);
+        }
         assert!(authenticator.authenticate(&with(json!({ "nbf": 1 }))).is_some());
         assert!(authenticator.authenticate(&with(json!({ "nbf": NOW - 1 }))).is_none());
         let (header, _) = token.split_once('.').unwrap();

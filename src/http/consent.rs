@@ -26,11 +26,11 @@ use super::{
 };
 use crate::{
     app::consents::{
-        csv::{self, EVIDENCE_CHARACTERS_MAX},
-        record::{Exported, Record},
+        csv::{self, EVIDENCE_CHARACTERS_MAX, KEPT_MAX},
+        record::{Author, Exported, Fault, Record},
     },
     domain::{
-        Consent, Person,
+        Actor, Consent, Person,
         consent::{ChannelConsent, ConsentChange, ConsentChannel, ConsentSource, ConsentState},
     },
     phone,
@@ -69,8 +69,10 @@ struct ChannelConsents {
 struct ChannelConsentView {
     #[schema(value_type = words::ConsentState)]
     state: ConsentState,
-    /// Whether Twilio refuses to send until the person texts START.
+    /// Whether Twilio refuses to send from one of our senders, or from all of them, until the person texts START to it.
     twilio_block: bool,
+    /// The blocked senders and messaging services; none where Twilio did not say which.
+    twilio_blocked_senders: Vec<String>,
     #[schema(value_type = Option<String>, example = "keyword")]
     source: Option<ConsentSource>,
     #[schema(format = DateTime)]
@@ -83,7 +85,8 @@ impl ConsentView {
     fn of(phone_number: String, consent: Consent) -> Self {
         let channel = |known: ChannelConsent| ChannelConsentView {
             state: known.state,
-            twilio_block: known.twilio_block,
+            twilio_block: !known.blocks.is_empty(),
+            twilio_blocked_senders: known.blocks.names().map(str::to_owned).collect(),
             source: known.source,
             at: known.at.map(time),
             message_sid: known.message_sid,
@@ -246,7 +249,7 @@ impl Declared for ConsentRequest {
                 words::ClaimedSource::Preferences => ConsentSource::Preferences,
                 words::ClaimedSource::Link => ConsentSource::Link,
             },
-            evidence: evidence?.filter(|evidence| !evidence.is_empty()),
+            evidence: evidence?.filter(|evidence| !evidence.trim().is_empty()),
         })
     }
 }
@@ -255,7 +258,9 @@ contract::request_body!(ConsentRequest);
 
 /// Records a person's wish.
 ///
-/// It changes what textledger knows alone: Twilio's own block is lifted only by the person, who texts START.
+/// It changes what textledger knows alone: Twilio's own block is lifted only by the person, who texts START. An opt-in of
+/// a person who has opted out in their own words is refused with `opted_out_by_person`, unless an administrator records
+/// it with `evidence`.
 #[utoipa::path(
     post, path = "/api/sms/consent", tags = [operations::TAG, operations::CONSENT], operation_id = "recordConsent",
     request_body = ConsentRequest,
@@ -268,7 +273,8 @@ pub async fn record(state: web::Data<State>, caller: Caller, body: Body) -> Resu
     let ConsentRequest { channel, wish, source, .. } = request;
     let record =
         Record { phone: phone.clone(), channel, state: wish, source, evidence: request.evidence, at: None };
-    let consent = state.app.consents.of(&caller.organization).record_consent(&record, &caller.user).await?;
+    let author = Author { actor: Actor::of(caller.role, record.evidence.is_some()), name: &caller.user };
+    let consent = state.app.consents.of(&caller.organization).record_consent(&record, author).await?;
     tracing::info!(
         event = "audit", action = "consent.recorded", organization = %caller.organization, actor = caller.user,
         phone = mask(&phone), channel = channel.as_str(), state = wish.as_str(), source = source.as_str(),
@@ -327,12 +333,19 @@ enum ExportPage {
 #[error("the store failed in the middle of an answer")]
 struct Broken;
 
-/// A bad line of an import.
+/// A line of an import that changed nothing.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ImportError)]
-struct BadLine {
+struct LineLeftOut {
+    /// The line on which its record begins; the header is line 1.
     line: u64,
     detail: String,
+}
+
+impl From<Fault> for LineLeftOut {
+    fn from(Fault { line, detail }: Fault) -> Self {
+        Self { line, detail }
+    }
 }
 
 /// What an import has come to.
@@ -342,12 +355,18 @@ struct Imported {
     imported: usize,
     unchanged: usize,
     rejected: usize,
-    errors: Vec<BadLine>,
+    /// How many lines would have undone what a person said.
+    kept: usize,
+    /// The first 1,000 bad lines.
+    errors: Vec<LineLeftOut>,
+    /// The first 5,000 lines that would have undone what a person said.
+    kept_opt_out: Vec<LineLeftOut>,
 }
 
 /// Applies the good lines of a CSV file.
 ///
-/// Bad lines are listed by number and change nothing. Importing the same file again changes nothing either.
+/// Bad lines are listed by number and change nothing. So are lines that would take back an opt-out in a person's own
+/// words, as `kept_opt_out`. Importing the same file again changes nothing either.
 #[utoipa::path(
     post, path = "/api/sms/consent/import", tags = [operations::TAG, operations::CONSENT], operation_id = "importConsent",
     request_body(content = String, content_type = "text/csv", description = "columns phone_number, channel, state, source, at, evidence; the first three are needed", example = json!("phone_number,channel,state,source,at,evidence\n+14155552673,sms,opted_out,import,2026-01-31T09:00:00Z,list of 2026\n")),
@@ -379,14 +398,16 @@ pub async fn import(
     let done = state.app.consents.of(&caller.organization).import_consent(read.records, &caller.user).await?;
     tracing::info!(
         event = "audit", action = "consent.imported", organization = %caller.organization, actor = caller.user,
-        imported = done.applied, unchanged = done.unchanged, rejected = read.faulty, "consent imported"
+        imported = done.applied, unchanged = done.unchanged, rejected = read.faulty, kept = done.kept.len(),
+        "consent imported"
     );
-    let errors = read.faults.into_iter().map(|fault| BadLine { line: fault.line, detail: fault.detail });
     Ok(HttpResponse::Ok().json(Imported {
         imported: done.applied,
         unchanged: done.unchanged,
         rejected: read.faulty,
-        errors: errors.collect(),
+        kept: done.kept.len(),
+        errors: read.faults.into_iter().map(LineLeftOut::from).collect(),
+        kept_opt_out: done.kept.into_iter().take(KEPT_MAX).map(LineLeftOut::from).collect(),
     }))
 }
 

@@ -30,7 +30,8 @@ use super::{
     paths(
         send::send, send::send_whatsapp, send::send_bulk, send::send_bulk_whatsapp, batches::progress,
         batches::cancel, batches::list, notify::notify, messages::message_status, messages::history,
-        preferences::own, preferences::change_own, preferences::of_user, preferences::change_of_user,
+        preferences::own, preferences::change_own, preferences::confirm, preferences::of_user,
+        preferences::change_of_user,
         consent::consent, consent::history, consent::record, consent::export, consent::import, lookup::lookup,
         settings::show, settings::save, connection::test, events::events, stats::stats, refusals::list,
     ),

@@ -13,6 +13,7 @@ mod health;
 mod idempotency;
 mod lookup;
 mod messages;
+mod misdirected;
 mod notify;
 mod payload_kind;
 mod preferences;
@@ -46,10 +47,11 @@ use actix_web::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use self::signed_form::FORM_BYTES_MAX;
+pub use self::verification::FORM_BYTES_MAX;
 use self::{
     auth::{Authenticator, Caller},
     contract::Context,
+    misdirected::Told,
     problem::Problem,
     public_url::PublicUrl,
     rate_limit::RateLimit,
@@ -69,6 +71,8 @@ pub struct State {
     pub public_url: PublicUrl,
     /// Where refused signatures are explained.
     pub refusals: Refusals,
+    /// Which wrong URLs were told lately.
+    pub misdirected: Told,
     /// Who may call.
     pub authenticator: Authenticator,
     /// How often.
@@ -106,6 +110,7 @@ pub fn routes(config: &mut web::ServiceConfig, prefix: &str) {
         .service(api("/api/sms/batches/{batch_id}/messages", [get(batches::list)]))
         .service(api("/api/sms/notify", [post(notify::notify)]))
         .service(api("/api/sms/preferences", [get(preferences::own), put(preferences::change_own)]))
+        .service(api("/api/sms/preferences/confirm", [post(preferences::confirm)]))
         .service(api(
             "/api/sms/preferences/{user_id}",
             [get(preferences::of_user), put(preferences::change_of_user)],
@@ -130,7 +135,8 @@ pub fn routes(config: &mut web::ServiceConfig, prefix: &str) {
         config
             .service(page(&webhook("status"), [get(webhooks::status), post(webhooks::status)]))
             .service(page(&webhook("inbound"), [get(webhooks::inbound), post(webhooks::inbound)]))
-            .service(page(&webhook("events"), [post(webhooks::events)]));
+            .service(page(&webhook("events"), [post(webhooks::events)]))
+            .service(web::resource(format!("{prefix}/webhooks/{{path:.*}}")).to(misdirected::unknown_path));
     }
     config.configure(dropin::routes);
     config.default_service(web::to(no_such_path));

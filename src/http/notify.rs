@@ -24,7 +24,7 @@ use crate::{
         content::Content,
         notify::{Notified, Notify, Skipped, USERS_MAX},
     },
-    domain::{MessageId, consent::OptedOut},
+    domain::{MessageId, consent::NoConsent},
     twilio::Channel,
 };
 
@@ -187,11 +187,14 @@ impl From<Notified> for NotifiedUser {
                     ("no_phone_number", "the user has no phone number in the preferences")
                 }
                 Skipped::ChannelDisabled => ("channel_disabled", "the user has not turned this channel on"),
-                Skipped::OptedOut(OptedOut::ByPerson) => {
+                Skipped::NoConsent(NoConsent::OptedOut) => {
                     (Code::RecipientOptedOut.as_str(), "the person has opted out of this channel")
                 }
-                Skipped::OptedOut(OptedOut::ByTwilio) => {
+                Skipped::NoConsent(NoConsent::BlockedByTwilio) => {
                     (Code::RecipientOptedOut.as_str(), "Twilio blocks messages until the person texts START")
+                }
+                Skipped::NoConsent(NoConsent::NotOptedIn) => {
+                    (Code::OptInRequired.as_str(), "the person has not opted in to this channel")
                 }
                 Skipped::NoSender => ("no_sender", "no sender is configured for this channel"),
             };

@@ -14,6 +14,13 @@ pub enum PayloadKind {
 }
 
 impl PayloadKind {
+    /// What a body of the media type `essence` is, if that is JSON.
+    pub fn of_json(essence: &str) -> Option<Self> {
+        let is_json = essence == "application/json"
+            || (essence.starts_with("application/") && essence.ends_with("+json"));
+        is_json.then_some(PayloadKind::Body)
+    }
+
     /// What is signed of a body of this kind, besides the URL.
     pub fn content<'a>(self, form: &'a Form<'a>, body: &'a [u8]) -> Content<'a> {
         match self {

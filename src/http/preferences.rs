@@ -11,16 +11,23 @@ use super::{
     contract::{
         self, Body, Declared, Fields, Read, Request,
         kinds::{self, USER_CHARACTERS_MAX},
-        operations::{self, ReadProblems, WriteProblems},
-        words,
+        operations::{self, ReadProblems, SendProblems, WriteProblems},
+        words::{self, Words},
     },
-    problem::{Problem, opted_out},
+    problem::Problem,
     time,
 };
 use crate::{
-    app::consents::preferences::{ChangeError, Preferences, PreferencesChange},
-    domain::consent::ConsentState,
+    app::{
+        consents::{
+            preferences::{ChangeError, Preferences, PreferencesChange},
+            record::Author,
+        },
+        outgoing::number_code::CodeSent,
+    },
+    domain::{Actor, consent::ConsentState},
     phone,
+    twilio::{BareAddress, address::mask},
 };
 
 /// Preferences as the API shows them.
@@ -62,6 +69,34 @@ impl From<Preferences> for PreferencesView {
     }
 }
 
+/// A change that waits for the code that has been sent to the new number.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NumberConfirmation)]
+struct ConfirmationView {
+    #[schema(value_type = words::Confirmation)]
+    confirmation: &'static str,
+    phone_number: String,
+    /// Until when the code is good.
+    #[schema(format = DateTime)]
+    expires_at: String,
+    /// When the code leaves, if quiet hours or the like hold it back.
+    #[schema(format = DateTime)]
+    held_until: Option<String>,
+}
+
+impl ConfirmationView {
+    fn of(phone_number: BareAddress, CodeSent { until, held_until }: CodeSent) -> Self {
+        let confirmation =
+            if held_until.is_some() { words::Confirmation::Held } else { words::Confirmation::Sent };
+        Self {
+            confirmation: confirmation.as_str(),
+            phone_number: phone_number.into(),
+            expires_at: time(until),
+            held_until: held_until.map(time),
+        }
+    }
+}
+
 /// A request to change preferences.
 pub struct PreferencesRequest {
     sms_enabled: Option<bool>,
@@ -74,7 +109,7 @@ impl Request for PreferencesRequest {
     const MEANING: &'static str = "Preferences to change; what is left out stays.";
 
     fn example() -> Option<Value> {
-        Some(json!({ "phone_number": "+14155552671", "sms_enabled": true, "whatsapp_enabled": true }))
+        Some(json!({ "sms_enabled": true, "whatsapp_enabled": true }))
     }
 }
 
@@ -92,6 +127,27 @@ impl Declared for PreferencesRequest {
     }
 }
 
+/// A request to confirm a number.
+pub struct ConfirmationRequest {
+    code: String,
+}
+
+impl Request for ConfirmationRequest {
+    const NAME: &'static str = "ConfirmationRequest";
+    const MEANING: &'static str = "The code that the number was sent.";
+
+    fn example() -> Option<Value> {
+        Some(json!({ "code": "123456" }))
+    }
+}
+
+impl Declared for ConfirmationRequest {
+    fn declare(fields: &mut impl Fields) -> Read<Self> {
+        let code = fields.required("code", "The six digits.", kinds::text(6..=6));
+        Ok(Self { code: code? })
+    }
+}
+
 /// Whose preferences are meant.
 struct UserPath {
     user_id: String,
@@ -104,7 +160,7 @@ impl Declared for UserPath {
     }
 }
 
-contract::request_body!(PreferencesRequest);
+contract::request_body!(PreferencesRequest, ConfirmationRequest);
 contract::parameters!(Path: UserPath);
 
 /// The caller's own preferences.
@@ -138,11 +194,17 @@ pub async fn of_user(
 
 /// Changes the caller's own preferences.
 ///
-/// What is left out stays. A channel cannot be turned on for a number whose owner has opted out of it.
+/// What is left out stays. A channel cannot be turned on for a number whose owner has opted out of it. A new number is
+/// the caller's if the token's claim `phone_number` says so, or if an administrator calls. Else a code is sent to it, the
+/// answer is 202, and the whole change waits for `POST /api/sms/preferences/confirm`.
 #[utoipa::path(
     put, path = "/api/sms/preferences", tags = [operations::TAG, operations::PREFERENCES], operation_id = "changeOwnPreferences",
     request_body = PreferencesRequest,
-    responses(WriteProblems, (status = 200, body = PreferencesView, description = "the preferences")),
+    responses(
+        SendProblems,
+        (status = 200, body = PreferencesView, description = "the preferences"),
+        (status = 202, body = ConfirmationView, description = "nothing has changed yet: a code was sent to the number"),
+    ),
 )]
 pub async fn change_own(
     state: web::Data<State>,
@@ -150,6 +212,27 @@ pub async fn change_own(
     body: Body,
 ) -> Result<HttpResponse, Problem> {
     change(&state, &caller, own_name(&caller)?, body).await
+}
+
+/// Confirms the number that the caller wants.
+///
+/// The change of preferences that waited for the code is made. A code is good for ten minutes and may be told five times;
+/// three are sent within an hour, for one user and to one number.
+#[utoipa::path(
+    post, path = "/api/sms/preferences/confirm", tags = [operations::TAG, operations::PREFERENCES], operation_id = "confirmNumber",
+    request_body = ConfirmationRequest,
+    responses(WriteProblems, (status = 200, body = PreferencesView, description = "the preferences")),
+)]
+pub async fn confirm(state: web::Data<State>, caller: Caller, body: Body) -> Result<HttpResponse, Problem> {
+    let user = own_name(&caller)?;
+    let ConfirmationRequest { code } = body.read(&state.context())?;
+    let outgoing = state.app.outgoing.of(&caller.organization);
+    let preferences = outgoing.confirm_number(user, &code, author(&caller)).await?;
+    tracing::info!(
+        event = "audit", action = "preferences.confirmed", organization = %caller.organization, actor = caller.user, user,
+        phone = preferences.phone_number.as_deref().map(mask), "preferences changed"
+    );
+    Ok(HttpResponse::Ok().json(PreferencesView::from(preferences)))
 }
 
 /// Changes the preferences of a user.
@@ -184,18 +267,41 @@ async fn change(state: &State, caller: &Caller, user: &str, body: Body) -> Resul
         |typed: String| phone::normalize(&typed, context.region).map_err(Problem::invalid_phone_number);
     let phone_number = phone_number.map(|typed| typed.map(normalize).transpose()).transpose()?;
     let change = PreferencesChange { phone_number, sms_enabled, whatsapp_enabled };
-    let changed =
-        state.app.consents.of(&caller.organization).change_preferences(user, &change, &caller.user).await;
-    let preferences = changed.map_err(|error| match error {
-        ChangeError::OptedOut { by, channel } => opted_out(by, channel),
-        ChangeError::Store(error) => error.into(),
-    })?;
+    let own_number =
+        caller.own_number.as_ref().and_then(|number| phone::normalize(number, context.region).ok());
+    let consents = state.app.consents.of(&caller.organization);
+    let changed = consents.change_preferences(user, &change, author(caller), own_number.as_ref()).await;
+    let preferences = match (changed, &change.phone_number) {
+        (Err(ChangeError::NumberUnconfirmed), Some(Some(number))) => {
+            return ask_for_code(state, caller, user, number, &change).await;
+        }
+        (changed, _) => changed?,
+    };
     tracing::info!(
         event = "audit", action = "preferences.changed", organization = %caller.organization, actor = caller.user,
         user, sms_enabled = change.sms_enabled, whatsapp_enabled = change.whatsapp_enabled,
         number_changed = change.phone_number.is_some(), "preferences changed"
     );
     Ok(HttpResponse::Ok().json(PreferencesView::from(preferences)))
+}
+
+async fn ask_for_code(
+    state: &State,
+    caller: &Caller,
+    user: &str,
+    number: &BareAddress,
+    change: &PreferencesChange,
+) -> Result<HttpResponse, Problem> {
+    let sent = state.app.outgoing.of(&caller.organization).send_number_code(user, number, change).await?;
+    tracing::info!(
+        event = "audit", action = "preferences.code_sent", organization = %caller.organization, actor = caller.user,
+        user, phone = mask(number), "a code was sent to confirm a number"
+    );
+    Ok(HttpResponse::Accepted().json(ConfirmationView::of(number.clone(), sent)))
+}
+
+fn author(caller: &Caller) -> Author<'_> {
+    Author { actor: Actor::of_preferences(caller.role), name: &caller.user }
 }
 
 /// The caller's own name, which is whatever the token says.

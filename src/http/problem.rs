@@ -18,9 +18,13 @@ use crate::{
             change::Fault,
             saved::{ReadError, SaveError, Unopened},
         },
-        outgoing::send::SendError,
+        consents::{preferences::ChangeError, record::RecordError},
+        outgoing::{
+            number_code::{CodeError, ConfirmError, SENT_PERIOD},
+            send::SendError,
+        },
     },
-    domain::{Refusal, Role, consent::OptedOut},
+    domain::{Refusal, Role, Sender, consent::NoConsent},
     phone::InvalidPhoneNumber,
     store,
     twilio::{Channel, client, error_code::ErrorCode},
@@ -75,6 +79,12 @@ codes! {
     AccountInUse = "account_in_use", 409, "The account belongs to another organization";
     /// The person does not want messages.
     RecipientOptedOut = "recipient_opted_out", 409, "The recipient has opted out";
+    /// The person has said no, and the caller may not take that back.
+    OptedOutByPerson = "opted_out_by_person", 409, "The person has opted out in their own words";
+    /// Another user has the number.
+    PhoneNumberTaken = "phone_number_taken", 409, "The number belongs to another user";
+    /// The person has not opted in, and the message needs that.
+    OptInRequired = "opt_in_required", 409, "The recipient has not opted in";
     /// The first request with this `Idempotency-Key` is not done yet.
     IdempotencyInProgress = "idempotency_in_progress", 409, "An equal request is being done";
     /// The body is too long.
@@ -87,6 +97,8 @@ codes! {
     IdempotencyKeyReused = "idempotency_key_reused", 422, "The idempotency key was used for another request";
     /// No phone number.
     InvalidPhoneNumber = "invalid_phone_number", 422, "This is not a phone number";
+    /// A code that is wrong, or that nobody waits for.
+    NumberNotConfirmed = "number_not_confirmed", 422, "The number is not confirmed";
     /// 21608.
     UnverifiedNumber = "unverified_number", 422, "Twilio knows this number as unverified";
     /// 21408.
@@ -275,22 +287,98 @@ impl From<store::Error> for Problem {
     }
 }
 
+/// How a number is confirmed.
+const CONFIRM_NUMBER: &str = "send the code that the number was sent to POST /api/sms/preferences/confirm; PUT \
+                              /api/sms/preferences with phone_number sends a new one";
+
 /// What to do about a person who has opted out.
 const OPT_IN_AGAIN: &str = "do not send; the recipient can opt in again by writing START to the sender";
 
-/// 409 for a person who must not be sent to.
-pub fn opted_out(by: OptedOut, channel: Channel) -> Problem {
-    let detail = match by {
-        OptedOut::ByPerson => format!("the recipient has opted out of {channel}"),
-        OptedOut::ByTwilio => format!("Twilio blocks {channel} messages to the recipient, who sent STOP"),
-    };
-    let mend = match by {
-        OptedOut::ByPerson => OPT_IN_AGAIN,
-        OptedOut::ByTwilio => {
-            "do not send; the recipient must text START to the sender, since nobody else can lift Twilio's block"
+/// What to do about a person who has not opted in, where that is needed.
+const OPT_IN_FIRST: &str = "do not send; the recipient can opt in by writing JOIN or START, or an administrator records \
+    their opt-in with POST /api/sms/consent; which messages need one is set by TEXTLEDGER_REQUIRE_OPT_IN";
+
+/// 409 for a person who must not be sent to on `channel`, by `sender` if one is named.
+pub fn no_consent(reason: NoConsent, channel: Channel, sender: Option<&Sender>) -> Problem {
+    match reason {
+        NoConsent::OptedOut => {
+            let detail = format!("the recipient has opted out of {channel}");
+            Problem::new(Code::RecipientOptedOut, detail, OPT_IN_AGAIN)
         }
-    };
-    Problem::new(Code::RecipientOptedOut, detail, mend)
+        NoConsent::NotOptedIn => {
+            let detail = format!("the recipient has not opted in to {channel}, which this message needs");
+            Problem::new(Code::OptInRequired, detail, OPT_IN_FIRST)
+        }
+        NoConsent::BlockedByTwilio => {
+            let sender = sender.map_or_else(|| "the sender".to_owned(), Sender::to_twilio);
+            let detail = format!(
+                "Twilio blocks {channel} messages from {sender} to the recipient, who sent STOP to it"
+            );
+            let mend = format!(
+                "send from another sender, or do not send; the recipient must text START to {sender}, since nobody else \
+                 can lift Twilio's block"
+            );
+            Problem::new(Code::RecipientOptedOut, detail, mend)
+        }
+    }
+}
+
+impl From<RecordError> for Problem {
+    fn from(error: RecordError) -> Self {
+        let detail = error.to_string();
+        match error {
+            RecordError::OptedOutByPerson(_) => Self::new(
+                Code::OptedOutByPerson,
+                detail,
+                "have the person write START or JOIN to the sender; or have an administrator record the opt-in with \
+                 evidence, which says how the person agreed since",
+            ),
+            RecordError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ChangeError> for Problem {
+    fn from(error: ChangeError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ChangeError::NoConsent { reason, channel } => no_consent(reason, channel, None),
+            ChangeError::NumberTaken => Self::new(
+                Code::PhoneNumberTaken,
+                detail,
+                "give another number, or have an administrator take it out of the other user's preferences",
+            ),
+            ChangeError::NumberUnconfirmed => Self::new(Code::NumberNotConfirmed, detail, CONFIRM_NUMBER),
+            ChangeError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<CodeError> for Problem {
+    fn from(error: CodeError) -> Self {
+        let detail = error.to_string();
+        match error {
+            CodeError::TooMany => {
+                let mend = "use the last code, or ask for another one an hour later";
+                Self::new(Code::RateLimited, detail, mend).retry_in(SENT_PERIOD)
+            }
+            CodeError::Send(error) => error.into(),
+            CodeError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ConfirmError> for Problem {
+    fn from(error: ConfirmError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ConfirmError::NotExpected | ConfirmError::Wrong { .. } => {
+                Self::new(Code::NumberNotConfirmed, detail, CONFIRM_NUMBER)
+            }
+            ConfirmError::Refused(error) => error.into(),
+            ConfirmError::Store(error) => error.into(),
+        }
+    }
 }
 
 impl From<Unopened> for Problem {
@@ -362,7 +450,9 @@ impl From<SendError> for Problem {
                     }
                 },
             ),
-            SendError::OptedOut { by, channel, twilio_code } => opted_out(by, channel).twilio(twilio_code),
+            SendError::NoConsent { reason, channel, sender, twilio_code } => {
+                no_consent(reason, channel, sender.as_ref()).twilio(twilio_code)
+            }
             SendError::DailyLimit => Self::new(
                 Code::DailyLimitReached,
                 detail,
@@ -438,6 +528,7 @@ impl From<Refusal> for Code {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::RecipientOptedOut => Code::RecipientOptedOut,
+            Refusal::OptInRequired => Code::OptInRequired,
             Refusal::RecipientCoolingDown => Code::RecipientCoolingDown,
             Refusal::DailyLimitReached => Code::DailyLimitReached,
             Refusal::TwilioUnreachable => Code::TwilioUnreachable,
@@ -453,6 +544,7 @@ fn mend(code: Code) -> &'static str {
     match code {
         Code::TwilioUnreachable => "check the network, and TWILIO_API_BASE_URL, and try again",
         Code::RecipientOptedOut => OPT_IN_AGAIN,
+        Code::OptInRequired => OPT_IN_FIRST,
         Code::DailyLimitReached => "send the rest tomorrow (UTC), or raise TEXTLEDGER_DAILY_LIMIT",
         Code::RateLimitedByTwilio => "repeat the request after a pause, and send more slowly",
         Code::TwilioCredentialsRejected => {

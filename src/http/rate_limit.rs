@@ -78,6 +78,7 @@ mod tests {
             user: user.to_owned(),
             role: Role::Sender,
             organization: Organization::default(),
+            own_number: None,
         };
         let ada = caller("ada");
         let counted = (0..100).filter(|_| limit.count(&ada).is_ok()).count();

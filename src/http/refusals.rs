@@ -89,34 +89,34 @@ pub struct RefusedRequest {
     pub body: Bytes,
 }
 
-/// A webhook whose signature was refused, as the API shows it.
+/// A webhook whose signature was refused, or that came to a wrong URL, as the API shows it.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = Refusal)]
-struct RefusalView {
+pub struct RefusalView {
     /// When.
     #[schema(format = DateTime)]
-    at: String,
+    pub at: String,
     /// Its method.
-    method: String,
+    pub method: String,
     /// Its path.
-    path: String,
+    pub path: String,
     /// The account that it claims to come from, if that is known.
-    account_sid: Option<String>,
+    pub account_sid: Option<String>,
     /// Who sent it.
-    peer: Option<String>,
+    pub peer: Option<String>,
     /// Its `Host` header.
-    host: Option<String>,
-    /// Why it was refused.
-    reason: String,
+    pub host: Option<String>,
+    /// Why it was refused, or what is wrong with where it was posted.
+    pub reason: String,
     /// What is wrong, if that was found out.
-    cause: Option<String>,
+    pub cause: Option<String>,
     /// The same in words.
-    detail: Option<String>,
+    pub detail: Option<String>,
     /// What to change.
-    mend: Option<String>,
+    pub mend: Option<String>,
 }
 
-/// Webhooks whose signature was refused.
+/// Webhooks whose signature was refused, and those that came to a wrong URL.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Refusals)]
 struct RefusalsView {
@@ -193,7 +193,7 @@ impl Refusals {
             path: refused.path.clone(),
             account_sid: own(account_sid),
             peer: refused.peer.clone(),
-            host: refused.host.as_deref().map(|host| host.chars().take(HOST_CHARACTERS_MAX).collect()),
+            host: refused.host.as_deref().map(shown_host),
             reason: refused.reason.clone(),
             cause: own(cause),
             detail: own(detail),
@@ -202,6 +202,11 @@ impl Refusals {
         // What names no account of ours is shown where the installation itself belongs.
         let organization =
             refused.account.as_ref().map(|account| account.organization.clone()).unwrap_or_default();
+        self.keep_for(organization, kept);
+    }
+
+    /// Keeps what is to be told to the administrators of `organization`.
+    pub fn keep_for(&self, organization: Organization, kept: RefusalView) {
         let mut all = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let of_organization = all.entry(organization).or_default();
         if of_organization.len() == KEPT_MAX {
@@ -209,6 +214,11 @@ impl Refusals {
         }
         of_organization.push_front(kept);
     }
+}
+
+/// As much of a `Host` header as is kept.
+pub fn shown_host(host: &str) -> String {
+    host.chars().take(HOST_CHARACTERS_MAX).collect()
 }
 
 /// What the request would have to be for its signature to hold.
@@ -248,9 +258,10 @@ fn explain(app: &App, refused: &RefusedRequest, public_url: &PublicUrl) -> Optio
     doctor::diagnose(&request, &keys)
 }
 
-/// The last webhooks whose signature was refused.
+/// The last webhooks whose signature was refused, or that came to a wrong URL.
 ///
-/// Newest first, each with its cause and with what to change.
+/// Newest first, each with its cause and with what to change. A mistake about the URL (cause `wrong_url`) is told at most
+/// once in ten minutes.
 #[utoipa::path(
     get, path = "/api/sms/webhook-refusals", tags = [operations::TAG, operations::SETUP], operation_id = "listWebhookRefusals",
     responses(ReadProblems, (status = 200, body = RefusalsView, description = "the last refusals")),

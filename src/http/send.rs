@@ -202,7 +202,7 @@ struct BulkAccepted {
 #[derive(Debug, Serialize, ToSchema)]
 struct Rejected {
     to_number: String,
-    /// `invalid_phone_number` or `recipient_opted_out`.
+    /// `invalid_phone_number`, `recipient_opted_out` or `opt_in_required`.
     code: &'static str,
     detail: String,
 }
@@ -250,11 +250,18 @@ async fn send_bulk_over(
                 id: seed.map(|seed| seed.batch_id()),
             })
             .await?;
-        rejected.extend(accepted.opted_out.iter().map(|recipient| Rejected {
-            to_number: recipient.bare().as_str().to_owned(),
-            code: Code::RecipientOptedOut.as_str(),
-            detail: format!("the recipient has opted out of {channel}"),
-        }));
+        let not_accepted = |recipients: &[Address], code: Code, detail: &str| -> Vec<Rejected> {
+            let one = |recipient: &Address| Rejected {
+                to_number: recipient.bare().as_str().to_owned(),
+                code: code.as_str(),
+                detail: detail.to_owned(),
+            };
+            recipients.iter().map(one).collect()
+        };
+        let detail = format!("the recipient has opted out of {channel}");
+        rejected.extend(not_accepted(&accepted.rejected.opted_out, Code::RecipientOptedOut, &detail));
+        let detail = format!("the recipient has not opted in to {channel}");
+        rejected.extend(not_accepted(&accepted.rejected.not_opted_in, Code::OptInRequired, &detail));
         tracing::info!(
             %organization, batch = %accepted.id, total, accepted = accepted.accepted, rejected = rejected.len(),
             "batch accepted"

@@ -5,8 +5,7 @@ use futures_util::future::LocalBoxFuture;
 
 use super::{
     payload_kind::PayloadKind,
-    signed_form::FORM_BYTES_MAX,
-    verification::{self, Rejection, Unverified},
+    verification::{self, FORM_BYTES_MAX, Rejection, Unverified},
 };
 use crate::{
     domain::Organization,
@@ -39,17 +38,17 @@ impl FromRequest for SignedEvents {
             // Who has signed nothing is not given more room than for a form.
             let signed = Unverified::is_url_signed(&request);
             let bytes_max = if signed { EVENTS_BYTES_MAX } else { FORM_BYTES_MAX };
-            let read = Unverified::read(request.clone(), payload, bytes_max, kind_of, "application/json");
+            let read = Unverified::read(
+                request.clone(),
+                payload,
+                bytes_max,
+                PayloadKind::of_json,
+                "application/json",
+            );
             let signed = read.await.and_then(|unverified| verified(&unverified));
             signed.inspect_err(|rejection| verification::note(&request, Route::Events, rejection))
         })
     }
-}
-
-fn kind_of(essence: &str) -> Option<PayloadKind> {
-    let is_json =
-        essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"));
-    is_json.then_some(PayloadKind::Body)
 }
 
 fn verified(unverified: &Unverified) -> Result<SignedEvents, Rejection> {

@@ -9,78 +9,95 @@ use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
 use futures_util::future::LocalBoxFuture;
 
 use super::{
+    misdirected,
     payload_kind::PayloadKind,
-    verification::{self, FORM, Rejection, Unverified},
+    verification::{self, FORM, FORM_BYTES_MAX, Rejection, Unverified},
 };
 use crate::{
     domain::{BatchId, MessageId, Organization},
-    metrics::Route,
+    metrics::{Misdirection, Route},
     twilio::{
         Form,
-        webhook::{IncomingMessage, InvalidWebhook, StatusCallback},
+        webhook::{MessagingWebhook, WebhookKind},
     },
 };
 
-/// The longest form that Twilio may post, in bytes; its own are a few thousand.
-pub const FORM_BYTES_MAX: usize = 64 * 1024;
-
-/// A verified webhook request.
-pub struct Signed<T> {
+/// A verified webhook of messaging.
+pub struct Signed {
     /// The organization that the account belongs to.
     pub organization: Organization,
     /// How we call the message, from the URL that Twilio was given.
     pub ours: CallbackTags,
     /// What Twilio posted.
-    pub content: T,
+    pub webhook: MessagingWebhook,
     /// The same as it came, if it is to be relayed.
     pub relayed: Option<Vec<(String, String)>>,
 }
 
-/// What a webhook's form is read into.
-pub trait FromForm: Sized + 'static {
-    /// Where it is posted to.
-    const ROUTE: Route;
+/// What was posted to the URL of status callbacks.
+pub struct AtStatus(pub Signed);
 
-    /// Reads a verified form.
-    fn from_form(form: &Form<'_>) -> Result<Self, InvalidWebhook>;
+/// What was posted to the URL of incoming messages.
+pub struct AtInbound(pub Signed);
+
+/// A webhook's route, and what belongs there.
+#[derive(Clone, Copy)]
+struct Place {
+    route: Route,
+    expected: WebhookKind,
+    /// What is wrong about anything else that is posted there.
+    mistake: Misdirection,
 }
 
-impl FromForm for StatusCallback {
-    const ROUTE: Route = Route::Status;
+const STATUS: Place =
+    Place { route: Route::Status, expected: WebhookKind::Status, mistake: Misdirection::IncomingMessage };
 
-    fn from_form(form: &Form<'_>) -> Result<Self, InvalidWebhook> {
-        StatusCallback::parse(form)
-    }
-}
+const INBOUND: Place =
+    Place { route: Route::Inbound, expected: WebhookKind::Incoming, mistake: Misdirection::StatusCallback };
 
-impl FromForm for IncomingMessage {
-    const ROUTE: Route = Route::Inbound;
-
-    fn from_form(form: &Form<'_>) -> Result<Self, InvalidWebhook> {
-        IncomingMessage::parse(form)
-    }
-}
-
-impl<T: FromForm> FromRequest for Signed<T> {
+impl FromRequest for AtStatus {
     type Error = Rejection;
     type Future = LocalBoxFuture<'static, Result<Self, Rejection>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let request = request.clone();
-        let payload = web::Payload::from_request(&request, payload);
-        Box::pin(async move {
-            let accepts = |essence: &str| (essence == FORM).then_some(PayloadKind::Form);
-            let read = Unverified::read(request.clone(), payload, FORM_BYTES_MAX, accepts, FORM).await;
-            let signed = read.and_then(|unverified| {
-                let form = unverified.form();
-                let account = unverified.verify(&form, form.get("AccountSid").as_deref())?;
-                let content = T::from_form(&form)?;
-                let ours = CallbackTags::of(unverified.query());
-                let relayed = ours.relay.then(|| pairs(&form));
-                Ok(Self { organization: account.organization.clone(), ours, content, relayed })
-            });
-            signed.inspect_err(|rejection| verification::note(&request, T::ROUTE, rejection))
-        })
+        let signed = signed(request, payload, STATUS);
+        Box::pin(async { signed.await.map(Self) })
+    }
+}
+
+impl FromRequest for AtInbound {
+    type Error = Rejection;
+    type Future = LocalBoxFuture<'static, Result<Self, Rejection>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let signed = signed(request, payload, INBOUND);
+        Box::pin(async { signed.await.map(Self) })
+    }
+}
+
+/// Reads and verifies what was posted to `place`.
+fn signed(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    place: Place,
+) -> impl Future<Output = Result<Signed, Rejection>> + use<> {
+    let request = request.clone();
+    let payload = web::Payload::from_request(&request, payload);
+    async move {
+        let accepts = |essence: &str| (essence == FORM).then_some(PayloadKind::Form);
+        let read = Unverified::read(request.clone(), payload, FORM_BYTES_MAX, accepts, FORM).await;
+        let signed = read.and_then(|unverified| {
+            let form = unverified.form();
+            let account = unverified.verify(&form, form.get("AccountSid").as_deref())?;
+            let webhook = MessagingWebhook::parse(&form, place.expected)?;
+            if webhook.kind() != place.expected {
+                misdirected::tell(unverified.state(), &request, &account, place.mistake);
+            }
+            let ours = CallbackTags::of(unverified.query());
+            let relayed = ours.relay.then(|| pairs(&form));
+            Ok(Signed { organization: account.organization.clone(), ours, webhook, relayed })
+        });
+        signed.inspect_err(|rejection| verification::note(&request, place.route, rejection))
     }
 }
 

@@ -23,6 +23,9 @@ use crate::{
     },
 };
 
+/// The longest form that Twilio may post, in bytes; its own are a few thousand.
+pub const FORM_BYTES_MAX: usize = 64 * 1024;
+
 /// How long a body may take to arrive. Twilio gives up sooner.
 pub const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -145,6 +148,11 @@ impl Unverified {
         }
     }
 
+    /// What the handlers share.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
     /// The query as it was received.
     pub fn query(&self) -> &str {
         self.request.query_string()
@@ -165,7 +173,9 @@ impl Unverified {
         self.verify_as(self.account_that_signed(form).ok_or("no AccountSid"), form)
     }
 
-    fn account_that_signed(&self, form: &Form<'_>) -> Option<Arc<Account>> {
+    /// The one of all accounts, if any, that has signed the request. What nobody has signed costs nothing.
+    pub fn account_that_signed(&self, form: &Form<'_>) -> Option<Arc<Account>> {
+        self.header(SIGNATURE_HEADER)?;
         let accounts = self.state.app.accounts.all();
         let mut tried = accounts.iter().take(ACCOUNTS_TRIED_MAX);
         tried.find(|account| self.key_of(account, form).is_ok()).cloned()

@@ -1,4 +1,4 @@
-//! What Twilio posts: status callbacks, incoming messages, and events of both.
+//! What Twilio posts: status callbacks, incoming messages, and events of both and of numbers with another owner.
 
 use actix_web::{HttpResponse, http::StatusCode, web};
 use futures_util::StreamExt;
@@ -6,62 +6,88 @@ use futures_util::StreamExt;
 use super::{
     State,
     signed_events::SignedEvents,
-    signed_form::{CallbackTags, Signed},
+    signed_form::{AtInbound, AtStatus, CallbackTags, Signed},
 };
 use crate::{
-    app::incoming::{
-        intake::{Accepted, IntakeError},
-        reply::{Receipt, Received},
+    app::{
+        consents::reassigned::Reassignment,
+        incoming::{
+            intake::{Accepted, IntakeError},
+            reply::{Receipt, Received},
+        },
     },
-    domain::{Organization, Source, StatusChange, UnixMs, consent::Answer, delivery::Recorded},
+    domain::{Organization, Replies, Source, StatusChange, UnixMs, consent::Answer, delivery::Recorded},
     metrics::{Route, WebhookResult},
     twilio::{
+        MessageSid,
         address::mask,
         twiml::{self, Reply},
-        webhook::{EventContent, IncomingMessage, StatusCallback, StreamEvent},
+        webhook::{EventContent, MessagingWebhook, StreamEvent},
     },
 };
 
 /// Statuses of one batch of events that are stored at the same time.
 const EVENTS_AT_ONCE: usize = 16;
 
-/// `POST /webhooks/twilio/status` (GET too): 204 once the change is safe, also for a repetition.
-pub async fn status(state: web::Data<State>, signed: Signed<StatusCallback>) -> HttpResponse {
-    let Signed { organization, ours, content: callback, relayed } = signed;
-    let change = state.app.statuses.status_change(callback, ours.id, ours.batch, relayed, Source::Callback);
-    match take_status(&state, Route::Status, &organization, change).await {
-        Ok(()) => HttpResponse::new(StatusCode::NO_CONTENT),
-        Err(NotTakenLogged) => HttpResponse::new(StatusCode::SERVICE_UNAVAILABLE),
+/// `POST /webhooks/twilio/status` (GET too).
+pub async fn status(state: web::Data<State>, signed: AtStatus) -> HttpResponse {
+    take(&state, Route::Status, signed.0).await
+}
+
+/// `POST /webhooks/twilio/inbound` (GET too).
+pub async fn inbound(state: web::Data<State>, signed: AtInbound) -> HttpResponse {
+    take(&state, Route::Inbound, signed.0).await
+}
+
+/// Takes what was posted to `route` as what it is. A status: 204 once the change is safe, also for a repetition. A message:
+/// TwiML once message and consent are safe.
+async fn take(state: &State, route: Route, signed: Signed) -> HttpResponse {
+    let Signed { organization, ours, webhook, relayed } = signed;
+    match webhook {
+        MessagingWebhook::Status(callback) => {
+            let statuses = &state.app.statuses;
+            let change = statuses.status_change(*callback, ours.id, ours.batch, relayed, Source::Callback);
+            match take_status(state, route, &organization, change).await {
+                Ok(()) => HttpResponse::new(StatusCode::NO_CONTENT),
+                Err(NotTakenLogged) => HttpResponse::new(StatusCode::SERVICE_UNAVAILABLE),
+            }
+        }
+        MessagingWebhook::Incoming(message) => {
+            let receipt = state.app.incoming.receipt(&message, state.app.now_ms());
+            match take_reply(state, route, &organization, receipt).await {
+                Ok(answer) => {
+                    let xml = spoken(&state.replies, answer).to_xml();
+                    HttpResponse::Ok().content_type(twiml::CONTENT_TYPE).body(xml)
+                }
+                Err(NotTakenLogged) => HttpResponse::new(StatusCode::SERVICE_UNAVAILABLE),
+            }
+        }
     }
 }
 
-/// `POST /webhooks/twilio/inbound` (GET too): TwiML once message and consent are safe.
-pub async fn inbound(state: web::Data<State>, signed: Signed<IncomingMessage>) -> HttpResponse {
-    let Signed { organization, content: message, .. } = signed;
-    let receipt = state.app.incoming.receipt(&message, state.app.now_ms());
-    let answer = match take_reply(&state, Route::Inbound, &organization, receipt).await {
-        Ok(answer) => answer,
-        Err(NotTakenLogged) => return HttpResponse::new(StatusCode::SERVICE_UNAVAILABLE),
-    };
-    let replies = &state.replies;
-    let reply = match answer {
+/// What is said to a person as `answer`.
+fn spoken(replies: &Replies, answer: Answer) -> Reply {
+    match answer {
         Answer::Nothing => Reply::Silence,
         Answer::OptedOut => Reply::Message(replies.opted_out.clone()),
         Answer::OptedIn => Reply::Message(replies.opted_in.clone()),
         Answer::Help => Reply::Message(replies.help.clone()),
-    };
-    HttpResponse::Ok().content_type(twiml::CONTENT_TYPE).body(reply.to_xml())
+    }
 }
 
 /// `POST /webhooks/twilio/events`: 204 once all events are safe. Twilio posts the whole batch again after anything
 /// else; what was stored of it by then is not stored twice.
 pub async fn events(state: web::Data<State>, signed: SignedEvents) -> HttpResponse {
     let SignedEvents { organization, batch } = signed;
-    // Replies in their order, then the statuses, which have none.
-    let (replies, others): (Vec<StreamEvent>, Vec<StreamEvent>) =
-        batch.events.into_iter().partition(|event| matches!(event.content, EventContent::Incoming(_)));
+    // What changes consent in its order, then the statuses, which have none.
+    let changes_consent = |event: &StreamEvent| match &event.content {
+        EventContent::Incoming(_) | EventContent::Reassigned { .. } => true,
+        EventContent::Status { .. } | EventContent::Other | EventContent::Unreadable(_) => false,
+    };
+    let (ordered, others): (Vec<StreamEvent>, Vec<StreamEvent>) =
+        batch.events.into_iter().partition(changes_consent);
     let mut all_taken = true;
-    for event in replies {
+    for event in ordered {
         all_taken &= take_event(&state, &organization, event).await.is_ok();
     }
     let mut taken = futures_util::stream::iter(others)
@@ -80,6 +106,9 @@ async fn take_event(
     event: StreamEvent,
 ) -> Result<(), NotTakenLogged> {
     let metrics = state.app.metrics();
+    let now = state.app.now_ms();
+    // Later than we hear of it, it cannot have happened.
+    let at = event.timestamp.and_then(UnixMs::from_timestamp).map_or(now, |at| at.min(now));
     match event.content {
         EventContent::Status { status, status_callback_url } => {
             let query = status_callback_url.as_deref().and_then(|url| url.split(['?', '#']).nth(1));
@@ -90,12 +119,12 @@ async fn take_event(
             take_status(state, Route::Events, organization, change).await
         }
         EventContent::Incoming(message) => {
-            let now = state.app.now_ms();
-            let sent = event.timestamp.and_then(UnixMs::from_timestamp);
-            // Later than we hear of it, it cannot have been sent.
-            let receipt =
-                state.app.incoming.receipt(&message, sent.map_or(now, |sent| sent.min(now))).heard_late();
+            let receipt = state.app.incoming.receipt(&message, at).heard_late();
             take_reply(state, Route::Events, organization, receipt).await.map(drop)
+        }
+        EventContent::Reassigned { number } => {
+            let told = Reassignment { phone: number.bare().clone(), at, event_id: event.id };
+            take_reassignment(state, organization, told).await
         }
         EventContent::Other => {
             metrics.unknown_event();
@@ -126,7 +155,7 @@ async fn take_status(
         Ok(Accepted::Stored(Recorded::Late)) => WebhookResult::Late,
         Ok(Accepted::Stored(Recorded::Duplicate)) => WebhookResult::Duplicate,
         Ok(Accepted::Spooled) => WebhookResult::Spooled,
-        Err(error) => return Err(not_taken(state, route, sid.as_str(), &error)),
+        Err(error) => return Err(not_taken(state, route, Some(&sid), &error)),
     };
     state.app.metrics().webhook(route, result);
     tracing::debug!(
@@ -154,7 +183,7 @@ async fn take_reply(
         Ok(Accepted::Spooled) => {
             (Received { answer: unseen, consent: None, duplicate: false }, WebhookResult::Spooled)
         }
-        Err(error) => return Err(not_taken(state, route, entry.sid.as_str(), &error)),
+        Err(error) => return Err(not_taken(state, route, Some(&entry.sid), &error)),
     };
     state.app.metrics().webhook(route, result);
     let consent = received.consent.as_ref();
@@ -166,9 +195,32 @@ async fn take_reply(
     Ok(received.answer)
 }
 
+async fn take_reassignment(
+    state: &State,
+    organization: &Organization,
+    told: Reassignment,
+) -> Result<(), NotTakenLogged> {
+    let (phone, event_id) = (mask(&told.phone), told.event_id.clone());
+    let result = match state.app.incoming.of(organization).take_reassignment(told).await {
+        Ok(Accepted::Stored(true)) => WebhookResult::Accepted,
+        Ok(Accepted::Stored(false)) => WebhookResult::Duplicate,
+        Ok(Accepted::Spooled) => WebhookResult::Spooled,
+        Err(error) => return Err(not_taken(state, Route::Events, None, &error)),
+    };
+    state.app.metrics().webhook(Route::Events, result);
+    tracing::info!(%organization, phone, event_id, result = result.as_str(), "a number has another owner");
+    Ok(())
+}
+
 /// Nothing was acknowledged: 503, which Twilio is asked to retry (`rp=5xx`).
-fn not_taken(state: &State, route: Route, message_sid: &str, error: &IntakeError) -> NotTakenLogged {
+fn not_taken(
+    state: &State,
+    route: Route,
+    message_sid: Option<&MessageSid>,
+    error: &IntakeError,
+) -> NotTakenLogged {
     state.app.metrics().webhook(route, WebhookResult::Overloaded);
+    let message_sid = message_sid.map(MessageSid::as_str);
     match error {
         // Many at once: a line each would make it worse. The metric counts them.
         IntakeError::Overloaded(_) => tracing::debug!(message_sid, %error, "webhook turned away"),

@@ -10,11 +10,14 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::twilio::{Address, Channel, MessagingServiceSid};
+use crate::twilio::{Address, Channel, MessagingServiceSid, address::is_toll_free};
 
 const OPT_OUT_WORDS: &[&str] =
     &["STOP", "STOPALL", "UNSUBSCRIBE", "END", "QUIT", "CANCEL", "REVOKE", "OPTOUT"];
 const OPT_IN_WORDS: &[&str] = &["START", "YES", "UNSTOP"];
+
+/// What opens a toll-free number again, where the network knows no YES.
+const TOLL_FREE_OPT_IN_WORDS: &[&str] = &["START", "UNSTOP"];
 
 /// What a message does to the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +45,7 @@ impl Keyword {
         let is_one_of = |words: &[&str]| words.iter().any(|other| other.eq_ignore_ascii_case(word));
         if is_one_of(OPT_OUT_WORDS) {
             Some(Keyword::OptOut)
-        } else if is_one_of(OPT_IN_WORDS) {
+        } else if is_one_of(if is_toll_free(sender.bare()) { TOLL_FREE_OPT_IN_WORDS } else { OPT_IN_WORDS }) {
             Some(Keyword::OptIn)
         } else {
             None

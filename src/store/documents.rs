@@ -21,6 +21,10 @@ pub enum Kind {
     Revision,
     /// Preferences of the user of that name.
     Preferences,
+    /// Whose number that is: the user in whose preferences it stands.
+    NumberOwner,
+    /// A change of the preferences of the user of that name, which waits for a code to be confirmed.
+    Confirmation,
     /// A request with an `Idempotency-Key`, and its answer.
     Request,
     /// What a batch is about.
@@ -31,6 +35,8 @@ pub enum Kind {
     Relay,
     /// That what earlier versions kept has been brought into the form of this one.
     Upgrade,
+    /// When the person of that name was last told how to get help.
+    HelpAnswers,
 }
 
 impl Kind {
@@ -41,17 +47,35 @@ impl Kind {
             Kind::Account => "account",
             Kind::Revision => "revision",
             Kind::Preferences => "preferences",
+            Kind::NumberOwner => "number_owner",
+            Kind::Confirmation => "confirmation",
             Kind::Request => "request",
             Kind::Batch => "batch",
             Kind::Members => "members",
             Kind::Relay => "relay",
             Kind::Upgrade => "upgrade",
+            Kind::HelpAnswers => "help_answers",
         }
     }
 
     /// Whether documents of this kind are listed: what is not needs no list to be kept.
     pub fn is_listed(self) -> bool {
         matches!(self, Kind::Settings | Kind::Preferences | Kind::Batch)
+    }
+
+    /// Whether documents of this kind are kept in one place with those of all such kinds, so that
+    /// [`Documents::change_documents`] can change several in one step.
+    pub fn is_kept_together(self) -> bool {
+        match self {
+            Kind::Settings | Kind::Account | Kind::Revision | Kind::Preferences | Kind::NumberOwner => true,
+            Kind::Confirmation
+            | Kind::Request
+            | Kind::Batch
+            | Kind::Members
+            | Kind::Relay
+            | Kind::Upgrade
+            | Kind::HelpAnswers => false,
+        }
     }
 }
 
@@ -91,9 +115,13 @@ pub trait Documents {
         keep: Option<Duration>,
     ) -> Result<bool, Error>;
 
-    /// Changes several documents of the installation, which are kept together, or none of them; each is named once.
-    /// Returns whether every `before` was there; if not, nothing is written.
-    async fn change_documents(&self, changes: &[DocumentChange<'_>]) -> Result<bool, Error>;
+    /// Changes several documents of kinds that are kept together ([`Kind::is_kept_together`]), or none of them; each is
+    /// named once. Returns whether every `before` was there; if not, nothing is written.
+    async fn change_documents(
+        &self,
+        organization: &Organization,
+        changes: &[DocumentChange<'_>],
+    ) -> Result<bool, Error>;
 
     /// The documents of a kind that is listed, by name, behind `after` or from the first, at most `limit` and
     /// [`DOCUMENTS_MAX`] of them.

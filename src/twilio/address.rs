@@ -184,6 +184,14 @@ pub fn is_e164(text: &str) -> bool {
     })
 }
 
+/// What toll-free numbers of the United States and Canada begin with.
+const TOLL_FREE: [&str; 7] = ["+1800", "+1833", "+1844", "+1855", "+1866", "+1877", "+1888"];
+
+/// Whether `text` is a toll-free number of the United States or Canada, in E.164 form.
+pub fn is_toll_free(text: &str) -> bool {
+    text.len() == "+18005550100".len() && is_e164(text) && TOLL_FREE.iter().any(|area| text.starts_with(area))
+}
+
 /// `text` with its middle masked, for logs: `+1415***2671`. Three characters or more are hidden: of a number that is
 /// all but written out, the rest is soon tried. Up to six characters are masked whole.
 pub fn mask(text: &str) -> String {
@@ -291,6 +299,20 @@ mod tests {
             ("+1234567890123456", false),
         ] {
             assert_eq!(is_e164(text), is, "{text}");
+        }
+    }
+
+    #[test]
+    fn toll_free_numbers_are_of_north_america() {
+        for (text, is) in [
+            ("+18005550199", true),
+            ("+18885550199", true),
+            ("+18105550199", false),
+            ("+1800555019", false),
+            ("+448005550199", false),
+            ("18005550199", false),
+        ] {
+            assert_eq!(is_toll_free(text), is, "{text}");
         }
     }
 

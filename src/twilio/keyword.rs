@@ -44,6 +44,13 @@ pub struct Keyword {
     pub twilio_acts: bool,
 }
 
+impl Keyword {
+    /// Whether it asks for messages again.
+    pub fn opts_in(&self) -> bool {
+        matches!(self.kind, KeywordKind::OptIn { .. })
+    }
+}
+
 /// What a keyword asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

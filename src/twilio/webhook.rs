@@ -18,6 +18,61 @@ pub use self::{
 };
 use super::{Address, Channel, Form};
 
+/// A webhook of messaging, told by what it holds and not by where it was posted: the two URLs are set in several places of
+/// Twilio's console, and are easily exchanged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MessagingWebhook {
+    /// What became of a message that was sent.
+    Status(Box<StatusCallback>),
+    /// A message that someone wrote.
+    Incoming(Box<IncomingMessage>),
+}
+
+/// Which of the two a webhook of messaging is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WebhookKind {
+    /// A status callback.
+    Status,
+    /// An incoming message.
+    Incoming,
+}
+
+/// The status of a message that was received, which no message that was sent ever has.
+const RECEIVED: &str = "received";
+
+impl WebhookKind {
+    /// What `form` is; `otherwise` if it has nothing that only one of the two has.
+    fn of(form: &Form<'_>, otherwise: Self) -> Self {
+        let status = ["MessageStatus", "SmsStatus"]
+            .into_iter()
+            .find_map(|name| form.get(name).filter(|status| !status.is_empty()));
+        match status {
+            Some(status) if status.eq_ignore_ascii_case(RECEIVED) => WebhookKind::Incoming,
+            Some(_) => WebhookKind::Status,
+            None if form.get("Body").is_some() || form.get("NumMedia").is_some() => WebhookKind::Incoming,
+            None => otherwise,
+        }
+    }
+}
+
+impl MessagingWebhook {
+    /// Reads a form that was posted to where a webhook of the kind `expected` belongs.
+    pub fn parse(form: &Form<'_>, expected: WebhookKind) -> Result<Self, InvalidWebhook> {
+        match WebhookKind::of(form, expected) {
+            WebhookKind::Status => Ok(MessagingWebhook::Status(Box::new(StatusCallback::parse(form)?))),
+            WebhookKind::Incoming => Ok(MessagingWebhook::Incoming(Box::new(IncomingMessage::parse(form)?))),
+        }
+    }
+
+    /// Which of the two it is.
+    pub fn kind(&self) -> WebhookKind {
+        match self {
+            MessagingWebhook::Status(_) => WebhookKind::Status,
+            MessagingWebhook::Incoming(_) => WebhookKind::Incoming,
+        }
+    }
+}
+
 /// Why a request is not the webhook it was taken for. It names the parameter and never shows its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidWebhook {
@@ -90,4 +145,30 @@ impl<'a> Parameters<'a> {
 fn channel_of<'a>(addresses: impl IntoIterator<Item = &'a Address>) -> Channel {
     let mut channels = addresses.into_iter().map(Address::channel);
     channels.find(|&channel| channel != Channel::Sms).unwrap_or(Channel::Sms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_webhook_is_what_it_holds_wherever_it_was_posted() {
+        use WebhookKind::{Incoming, Status};
+        for (form, of_itself) in [
+            ("MessageStatus=delivered&SmsStatus=delivered", Some(Status)),
+            ("SmsStatus=sent", Some(Status)),
+            ("MessageStatus=a-new-one", Some(Status)),
+            ("SmsStatus=received&Body=STOP", Some(Incoming)),
+            ("SmsStatus=received", Some(Incoming)),
+            ("Body=STOP&NumMedia=0", Some(Incoming)),
+            ("Body=", Some(Incoming)),
+            ("From=%2B14155550100", None),
+            ("MessageStatus=", None),
+        ] {
+            for expected in [Incoming, Status] {
+                let kind = WebhookKind::of(&Form::parse(form.as_bytes()), expected);
+                assert_eq!(kind, of_itself.unwrap_or(expected), "{form}");
+            }
+        }
+    }
 }

@@ -128,6 +128,11 @@ async fn every_example_works_as_it_stands(on: On) {
             request
         };
         let (status, answered) = answer(request).await;
+        if told["operationId"] == "confirmNumber" {
+            // No code that is printed can be the one that was sent.
+            assert_eq!((status, &answered["code"]), (422, &"number_not_confirmed".into()));
+            continue;
+        }
         assert!((200..300).contains(&status), "{method} {target}: {status} {answered}");
         if let Some(id) = answered["batch_id"].as_str() {
             id.clone_into(&mut batch_id);

@@ -28,6 +28,7 @@ on_both_stores! {
     the_daily_limit_begins_anew_at_midnight
     a_scheduled_message_leaves_at_its_time_unless_the_person_stops_before
     a_message_whose_answer_was_lost_is_sent_again_only_after_two_searches
+    help_is_answered_three_times_an_hour
 }
 
 /// 2026-01-15 06:00 UTC: ten in the evening in California.
@@ -134,6 +135,15 @@ impl Story {
         .await;
     }
 
+    /// Has somebody write to us, and returns what the webhook answered.
+    async fn write(&self, from: &str, to: &str, text: &str) -> String {
+        let url = format!("{}/simulator/inbound", self.twilio.base_url());
+        let (status, told) =
+            answer(self.http.post(url).json(&json!({ "from": from, "to": to, "body": text }))).await;
+        assert_eq!((status, &told["status"]), (200, &json!(200)), "{told}");
+        told["body"].as_str().unwrap_or_default().to_owned()
+    }
+
     /// Messages to the person that Twilio has.
     fn arrived(&self) -> usize {
         self.twilio.messages().iter().filter(|message| message.to.to_twilio() == PERSON).count()
@@ -201,10 +211,7 @@ async fn a_scheduled_message_leaves_at_its_time_unless_the_person_stops_before(o
     story.pass(Duration::from_secs(1));
     story.becomes(&first, "delivered").await;
     let (_, second) = story.send(json!({ "send_at": "2026-12-24T09:00:00Z" })).await;
-    let stop = json!({ "from": PERSON, "to": OUR_NUMBER, "body": "STOP" });
-    let url = format!("{}/simulator/inbound", story.twilio.base_url());
-    let stopped = story.http.post(url).json(&stop).send().await.unwrap();
-    assert!(stopped.status().is_success());
+    story.write(PERSON, OUR_NUMBER, "STOP").await;
     story.clock.set(UnixMs::new(1_798_102_800_000));
     story.becomes(&second, "refused").await;
     assert_eq!(story.arrived(), 1);
@@ -232,5 +239,19 @@ async fn a_message_whose_answer_was_lost_is_sent_again_only_after_two_searches(o
     })
     .await;
     assert_eq!(story.arrived(), 1);
+    story.finish(&[]).await;
+}
+
+async fn help_is_answered_three_times_an_hour(on: On) {
+    let story = Story::begin(on, &[]).await;
+    let ask = async || story.write(PERSON, "12345", "HELP").await.contains("<Message>");
+    assert!(ask().await);
+    story.pass(HOUR / 2);
+    assert!(ask().await && ask().await);
+    assert!(!ask().await);
+    // The first one's hour is over, the others' are not.
+    story.pass(HOUR / 2);
+    assert!(ask().await);
+    assert!(!ask().await);
     story.finish(&[]).await;
 }

@@ -126,7 +126,7 @@ impl Scope<'_, Accounts> {
                 after: Some(&next),
             };
             let changes: Vec<_> = [settings, counted].into_iter().chain(takeover.changes()).collect();
-            if !self.core.store.change_documents(&changes).await? {
+            if !self.core.store.change_documents(&Organization::installation(), &changes).await? {
                 continue;
             }
             self.follow_settings().await?;

@@ -3,17 +3,21 @@
 use super::Consents;
 use crate::{
     app::{DECISIONS_MAX, Scope, contended},
-    domain::{Person, consent::ConsentSource},
+    domain::{
+        Person,
+        consent::{Block, ConsentSource},
+    },
     store::{self, ConsentUpdate},
     twilio::{Address, MessageSid},
 };
 
 impl Scope<'_, Consents> {
-    /// Records the opt-out that an error of Twilio's stands for.
+    /// Records the opt-out that an error of Twilio's stands for, and the block if it is about one.
     pub(in crate::app) async fn opt_out_by_error(
         &self,
         recipient: &Address,
         source: ConsentSource,
+        block: &Block,
         sid: Option<&MessageSid>,
     ) -> Result<(), store::Error> {
         let person = Person::of(recipient.bare());
@@ -23,6 +27,7 @@ impl Scope<'_, Consents> {
                 recipient.bare(),
                 recipient.channel(),
                 source,
+                block.clone(),
                 sid,
                 self.core.now_ms(),
             );

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use csv::{ReaderBuilder, StringRecord, WriterBuilder};
+use csv::{ByteRecord, ReaderBuilder, StringRecord, WriterBuilder};
 use jiff::Timestamp;
 
-use super::record::Exported;
-pub use super::record::Record;
+use super::record::{Exported, Fault, FileRecord, Record};
 use crate::{
     domain::{
         UnixMs,
         consent::{ConsentChannel, ConsentSource, ConsentState},
+        rights,
     },
     phone::{self, Region},
 };
@@ -24,23 +24,17 @@ pub const EVIDENCE_CHARACTERS_MAX: usize = 1_000;
 /// Bad lines that are told one by one; all are counted.
 pub const FAULTS_MAX: usize = 1_000;
 
+/// Lines that keep a person opted out and are told one by one; all are counted.
+pub const KEPT_MAX: usize = 5_000;
+
 /// How far the clock of whoever wrote a file may be ahead of ours.
 const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5 * 60);
-
-/// What is wrong with a line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// The line; the header is line 1.
-    pub line: u64,
-    /// What is wrong with it.
-    pub detail: String,
-}
 
 /// What a file says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Read {
     /// The good lines, in their order.
-    pub records: Vec<Record>,
+    pub records: Vec<FileRecord>,
     /// The first [`FAULTS_MAX`] bad lines.
     pub faults: Vec<Fault>,
     /// All bad lines.
@@ -75,16 +69,10 @@ pub fn read(text: &[u8], region: Option<Region>, now: UnixMs) -> Result<Read, In
         return Err(InvalidFile::Column(COLUMNS[column]));
     }
     let mut read = Read::default();
-    for row in reader.into_records() {
-        let (line, record) = match row {
-            Ok(row) => (row.position().map_or(0, csv::Position::line), record(&row, &places, region, now)),
-            Err(error) => {
-                let line = error.position().map_or(0, csv::Position::line);
-                (line, Err("is not CSV in UTF-8".to_owned()))
-            }
-        };
-        match record {
-            Ok(record) => read.records.push(record),
+    for (line, row) in rows(reader, text) {
+        let row = StringRecord::from_byte_record(row).map_err(|_| "is not in UTF-8".to_owned());
+        match row.and_then(|row| record(&row, &places, region, now)) {
+            Ok(record) => read.records.push(FileRecord { line, record }),
             Err(detail) => {
                 read.faulty += 1;
                 if read.faults.len() < FAULTS_MAX {
@@ -94,6 +82,55 @@ pub fn read(text: &[u8], region: Option<Region>, now: UnixMs) -> Result<Read, In
         }
     }
     Ok(read)
+}
+
+/// The lines on which the records of a file begin, without the header.
+pub fn record_lines(file: &str) -> Vec<u64> {
+    rows(csv::Reader::from_reader(file.as_bytes()), file.as_bytes()).map(|(line, _)| line).collect()
+}
+
+/// The records that `reader` finds in `text`, each with the line on which it begins.
+fn rows<'a>(reader: csv::Reader<&'a [u8]>, text: &'a [u8]) -> impl Iterator<Item = (u64, ByteRecord)> {
+    let mut lines = Lines::of(text);
+    // A text in memory can always be read; whether it is UTF-8 is asked of each record.
+    reader.into_byte_records().map_while(Result::ok).map(move |row| {
+        let line = lines.of_record_at(row.position().map_or(0, csv::Position::byte));
+        (line, row)
+    })
+}
+
+/// Counts lines, so that records that come one after the other cost one pass over the text. The reader's own count does
+/// not fit what an editor shows: for it a record begins where the one before ended, which is between a CR and its LF, or
+/// before empty lines.
+struct Lines<'a> {
+    text: &'a [u8],
+    /// How much of the text has been counted.
+    counted: usize,
+    /// The line on which that ends.
+    line: u64,
+}
+
+impl<'a> Lines<'a> {
+    fn of(text: &'a [u8]) -> Self {
+        Self { text, counted: 0, line: 1 }
+    }
+
+    /// The line of the first character of a record that was read from `byte` on.
+    fn of_record_at(&mut self, byte: u64) -> u64 {
+        let byte = usize::try_from(byte).unwrap_or(usize::MAX).min(self.text.len());
+        let empty = self.text[byte..].iter().take_while(|&&byte| matches!(byte, b'\r' | b'\n')).count();
+        let begin = byte + empty;
+        for at in self.counted..begin {
+            let ends_line = match self.text[at] {
+                b'\n' => true,
+                b'\r' => self.text.get(at + 1) != Some(&b'\n'),
+                _ => false,
+            };
+            self.line += u64::from(ends_line);
+        }
+        self.counted = begin;
+        self.line
+    }
 }
 
 fn record(
@@ -125,8 +162,9 @@ fn record(
         return Err(format!("evidence: must have at most {EVIDENCE_CHARACTERS_MAX} characters"));
     }
     let evidence = Some(evidence.to_owned()).filter(|evidence| !evidence.is_empty());
-    // A list of another system's has words of its own.
-    let source = ConsentSource::parse(text(3)).unwrap_or(ConsentSource::Import);
+    // A list of another system has its own words for sources.
+    let claimed = ConsentSource::parse(text(3)).unwrap_or(ConsentSource::Import);
+    let source = rights::source_of_file(claimed, state);
     Ok(Record { phone, channel, state, source, evidence, at })
 }
 
@@ -145,8 +183,8 @@ pub fn write(lines: &[Exported]) -> String {
 }
 
 /// A file of `records`, which reads as they are.
-pub fn write_records(records: &[Record]) -> String {
-    let lines = lines_of(records.iter().map(|record| {
+pub fn write_records(records: &[FileRecord]) -> String {
+    let lines = lines_of(records.iter().map(|FileRecord { record, .. }| {
         let channel = (record.channel.as_str(), record.state.as_str(), record.source.as_str());
         (record.phone.as_str(), channel, record.at, record.evidence.as_deref())
     }));
@@ -173,6 +211,8 @@ fn time(at: UnixMs) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// 2026-02-01.
@@ -189,41 +229,92 @@ mod tests {
                     opted_in,all,+14155550104,2029-01-01T00:00:00Z,\n\
                     opted_in,all,+14155550103\n";
         let read = read(file.as_bytes(), None, NOW).unwrap();
-        let good: Vec<_> =
-            read.records.iter().map(|record| (record.phone.as_str(), record.channel)).collect();
+        let good: Vec<_> = read
+            .records
+            .iter()
+            .map(|FileRecord { record, .. }| (record.phone.as_str(), record.channel))
+            .collect();
         assert_eq!(good, [("+14155550100", ConsentChannel::Sms), ("+14155550103", ConsentChannel::All)]);
-        assert_eq!(read.records[0].evidence.as_deref(), Some("said \"no\", twice"));
-        assert_eq!(read.records[0].at, Some(UnixMs::new(1_769_850_000_000)));
+        assert_eq!(read.records[0].record.evidence.as_deref(), Some("said \"no\", twice"));
+        assert_eq!(read.records[0].record.at, Some(UnixMs::new(1_769_850_000_000)));
         let lines: Vec<u64> = read.faults.iter().map(|fault| fault.line).collect();
         assert_eq!((lines, read.faulty), (vec![3, 4, 5, 6, 7], 5));
     }
 
     #[test]
     fn what_is_written_reads_as_it_was() {
-        let record = |phone: &str, source, evidence: Option<&str>, at| Record {
-            phone: phone.parse().unwrap(),
-            channel: ConsentChannel::All,
-            state: ConsentState::OptedOut,
-            source,
-            evidence: evidence.map(str::to_owned),
-            at,
+        let record = |line, phone: &str, source, evidence: Option<&str>, at| FileRecord {
+            line,
+            record: Record {
+                phone: phone.parse().unwrap(),
+                channel: ConsentChannel::All,
+                state: ConsentState::OptedOut,
+                source,
+                evidence: evidence.map(str::to_owned),
+                at,
+            },
         };
         let records = [
             record(
+                2,
                 "+14155550100",
                 ConsentSource::Keyword,
                 Some("\"STOP\",\nhe said"),
                 Some(UnixMs::new(1_769_850_000_001)),
             ),
-            record("+14155550101", ConsentSource::Import, None, None),
+            record(4, "+14155550101", ConsentSource::Import, None, None),
         ];
-        let read = read(write_records(&records).as_bytes(), None, NOW).unwrap();
+        let file = write_records(&records);
+        let read = read(file.as_bytes(), None, NOW).unwrap();
         assert_eq!((read.records.as_slice(), read.faulty), (records.as_slice(), 0));
+        assert_eq!(record_lines(&file), [2, 4]);
         let elsewhere = "phone_number,channel,state,source\n+14155550100,all,opted_out,crm\n";
         assert_eq!(
-            super::read(elsewhere.as_bytes(), None, NOW).unwrap().records[0].source,
+            super::read(elsewhere.as_bytes(), None, NOW).unwrap().records[0].record.source,
             ConsentSource::Import
         );
+    }
+
+    #[test]
+    fn a_file_claims_a_persons_word_for_an_opt_out_alone() {
+        let file = "phone_number,channel,state,source\n\
+                    +14155550100,sms,opted_out,keyword\n\
+                    +14155550100,sms,opted_in,keyword\n";
+        let read = read(file.as_bytes(), None, NOW).unwrap();
+        let sources: Vec<_> = read.records.iter().map(|line| line.record.source).collect();
+        assert_eq!(sources, [ConsentSource::Keyword, ConsentSource::Import]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_record_is_told_by_the_line_on_which_an_editor_shows_its_beginning(
+            rows in prop::collection::vec(
+                (any::<bool>(), prop::collection::vec(0..3_usize, 0..3), 0..3_usize, prop::collection::vec(0..3_usize, 0..3)),
+                0..12,
+            ),
+            header_end in 0..3_usize,
+        ) {
+            const ENDS: [&str; 3] = ["\n", "\r\n", "\r"];
+            let mut file = format!("evidence,phone_number,channel,state{}", ENDS[header_end]);
+            let (mut good, mut bad) = (Vec::new(), Vec::new());
+            for (is_good, inner, end, empty) in rows {
+                let of_record = if is_good { &mut good } else { &mut bad };
+                of_record.push(file.len());
+                let text: String = inner.iter().map(|&end| format!("said,{}", ENDS[end])).collect();
+                let channel = if is_good { "sms" } else { "fax" };
+                file += &format!("\"{text}\",+14155550100,{channel},opted_out{}", ENDS[end]);
+                file.extend(empty.into_iter().map(|end| ENDS[end]));
+            }
+            let line = |begin: &usize| {
+                let before = file[..*begin].replace("\r\n", "\n").replace('\r', "\n");
+                before.matches('\n').count() as u64 + 1
+            };
+            let read = read(file.as_bytes(), None, NOW).unwrap();
+            let told: Vec<u64> = read.records.iter().map(|record| record.line).collect();
+            prop_assert_eq!(told, good.iter().map(line).collect::<Vec<_>>());
+            let told: Vec<u64> = read.faults.iter().map(|fault| fault.line).collect();
+            prop_assert_eq!(told, bad.iter().map(line).collect::<Vec<_>>());
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod by_error;
 pub mod csv;
 pub mod preferences;
+pub mod reassigned;
 pub mod record;
 mod spellings;
 

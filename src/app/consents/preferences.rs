@@ -5,14 +5,18 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Consents, record::Record};
+use super::{
+    Consents,
+    record::{Author, Outcome, Record},
+};
 use crate::{
     app::{DECISIONS_MAX, Scope, contended},
     domain::{
-        Consent, UnixMs,
-        consent::{ChannelConsent, ConsentChannel, ConsentSource, ConsentState, OptedOut},
+        Actor, Consent, UnixMs,
+        consent::{ChannelConsent, ConsentChannel, ConsentSource, ConsentState, NoConsent},
+        rights::{self, Verdict},
     },
-    store::{self, Kind},
+    store::{self, DocumentChange, Kind},
     twilio::{BareAddress, Channel},
 };
 
@@ -65,12 +69,18 @@ pub struct PreferencesChange {
 pub enum ChangeError {
     /// The person has opted out of the channel from their phone, and only they can take that back.
     #[error("the recipient has opted out")]
-    OptedOut {
-        /// Who refuses.
-        by: OptedOut,
+    NoConsent {
+        /// Why.
+        reason: NoConsent,
         /// On which channel.
         channel: Channel,
     },
+    /// Another user has the number.
+    #[error("the number belongs to another user")]
+    NumberTaken,
+    /// Nobody vouches that the number is the user's own.
+    #[error("the number is not confirmed as the user's own")]
+    NumberUnconfirmed,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -111,17 +121,25 @@ impl Scope<'_, Consents> {
     }
 
     /// Changes the preferences of `user`. Turning a channel off is an opt-out of its number; turning it on takes such an
-    /// opt-out back, and no other.
+    /// opt-out back, and no other. A number belongs to one user; one who changes their own preferences gets a number only
+    /// if it is `vouched_for`.
     pub async fn change_preferences(
         &self,
         user: &str,
         change: &PreferencesChange,
-        actor: &str,
+        author: Author<'_>,
+        vouched_for: Option<&BareAddress>,
     ) -> Result<Preferences, ChangeError> {
         for _ in 0..DECISIONS_MAX {
             let (before, mut stored) = self.stored_preferences(user).await?;
+            let mut owners = Vec::new();
             if let Some(phone_number) = &change.phone_number {
-                stored.phone_number.clone_from(phone_number);
+                let former = std::mem::replace(&mut stored.phone_number, phone_number.clone());
+                owners = self.owner_changes(user, former.as_ref(), phone_number.as_ref()).await?;
+                let is_vouched_for = former == *phone_number || vouched_for == phone_number.as_ref();
+                if phone_number.is_some() && author.actor == Actor::User && !is_vouched_for {
+                    return Err(ChangeError::NumberUnconfirmed);
+                }
             }
             let consent = self.consent_of(stored.phone_number.as_ref()).await?;
             let (now, mut records) = (self.core.now_ms(), Vec::new());
@@ -132,8 +150,8 @@ impl Scope<'_, Consents> {
             for (wanted, toggle, channel, consent_channel) in wishes {
                 let Some(enabled) = wanted else { continue };
                 let known = consent.on(channel);
-                if enabled && let Some(by) = refused_for_good(known) {
-                    return Err(ChangeError::OptedOut { by, channel });
+                if enabled && let Some(reason) = refused_for_good(known, author.actor) {
+                    return Err(ChangeError::NoConsent { reason, channel });
                 }
                 *toggle = Toggle { enabled, at: Some(now) };
                 let is_opted_out = known.state == ConsentState::OptedOut;
@@ -154,28 +172,61 @@ impl Scope<'_, Consents> {
             }
             stored.updated_at = Some(now);
             let text = store::encode(&stored);
-            let (kind, before) = (Kind::Preferences, before.as_deref());
-            if !self
-                .core
-                .store
-                .change_document(self.organization, kind, user, before, Some(&text), None)
-                .await?
-            {
+            let preferences = DocumentChange {
+                kind: Kind::Preferences,
+                name: user,
+                before: before.as_deref(),
+                after: Some(&text),
+            };
+            let changes: Vec<_> =
+                [preferences].into_iter().chain(owners.iter().map(OwnerChange::document)).collect();
+            if !self.core.store.change_documents(self.organization, &changes).await? {
                 continue;
             }
             for (channel, record) in records {
                 // The person may have said STOP since: that stays.
-                let allowed = |consent: &Consent| {
-                    record.state == ConsentState::OptedOut || refused_for_good(consent.on(channel)).is_none()
-                };
-                let (known, _) = self.apply_record(&record, actor, allowed).await?;
-                if let Some(by) = refused_for_good(known.on(channel)).filter(|_| !allowed(&known)) {
-                    return Err(ChangeError::OptedOut { by, channel });
+                match self.apply_record(&record, author, |_| true).await? {
+                    Outcome::Changed(_) | Outcome::Unchanged(_) => {}
+                    Outcome::Kept(_) => {
+                        return Err(ChangeError::NoConsent { reason: NoConsent::OptedOut, channel });
+                    }
                 }
             }
             return Ok(self.preferences(user).await?);
         }
         Err(contended().into())
+    }
+
+    /// What changes of the owners of numbers when `user` gives up `former` and takes `number`.
+    async fn owner_changes(
+        &self,
+        user: &str,
+        former: Option<&BareAddress>,
+        number: Option<&BareAddress>,
+    ) -> Result<Vec<OwnerChange>, ChangeError> {
+        let mut changes = Vec::new();
+        if let Some(number) = number {
+            match self.owner(number).await? {
+                Some(owner) if owner != user => return Err(ChangeError::NumberTaken),
+                Some(_) => {}
+                None => changes.push(OwnerChange {
+                    number: number.clone(),
+                    before: None,
+                    after: Some(user.to_owned()),
+                }),
+            }
+        }
+        if let Some(former) = former.filter(|former| Some(*former) != number)
+            && let Some(owner) = self.owner(former).await?.filter(|owner| owner == user)
+        {
+            changes.push(OwnerChange { number: former.clone(), before: Some(owner), after: None });
+        }
+        Ok(changes)
+    }
+
+    /// The user in whose preferences `number` stands.
+    async fn owner(&self, number: &BareAddress) -> Result<Option<String>, store::Error> {
+        self.core.store.document(self.organization, Kind::NumberOwner, number.as_str()).await
     }
 
     /// The text that is stored, and what it says.
@@ -199,15 +250,32 @@ impl Scope<'_, Consents> {
     }
 }
 
-/// Why turning the channel on would not help, if it would not.
-fn refused_for_good(known: &ChannelConsent) -> Option<OptedOut> {
-    match (known.state, known.source) {
-        // What administrators recorded or imported was most often the person's word too; they can take it back.
-        (ConsentState::OptedOut, source) if source != Some(ConsentSource::Preferences) => {
-            Some(OptedOut::ByPerson)
+/// Whose a number was, and whose it is then.
+struct OwnerChange {
+    number: BareAddress,
+    before: Option<String>,
+    after: Option<String>,
+}
+
+impl OwnerChange {
+    fn document(&self) -> DocumentChange<'_> {
+        DocumentChange {
+            kind: Kind::NumberOwner,
+            name: self.number.as_str(),
+            before: self.before.as_deref(),
+            after: self.after.as_deref(),
         }
-        _ if known.twilio_block => Some(OptedOut::ByTwilio),
-        _ => None,
+    }
+}
+
+/// Why turning the channel on is refused to `actor`, or would not help.
+fn refused_for_good(known: &ChannelConsent, actor: Actor) -> Option<NoConsent> {
+    match rights::judge(known, actor, ConsentState::OptedIn) {
+        Verdict::OptedOutByPerson => Some(NoConsent::OptedOut),
+        Verdict::Allowed | Verdict::SaidByPerson if !known.blocks.is_empty() => {
+            Some(NoConsent::BlockedByTwilio)
+        }
+        Verdict::Allowed | Verdict::SaidByPerson => None,
     }
 }
 

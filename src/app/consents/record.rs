@@ -10,8 +10,9 @@ use super::Consents;
 use crate::{
     app::{DECISIONS_MAX, Scope, contended},
     domain::{
-        Consent, Person, UnixMs,
+        Actor, Consent, Person, UnixMs,
         consent::{ChannelConsent, ConsentChange, ConsentChannel, ConsentSource, ConsentState},
+        rights::{self, Verdict},
     },
     store::{self, ConsentUpdate, PAGE_MAX},
     twilio::BareAddress,
@@ -37,13 +38,53 @@ pub struct Record {
     pub at: Option<UnixMs>,
 }
 
+/// Who records a wish.
+#[derive(Debug, Clone, Copy)]
+pub struct Author<'a> {
+    /// What gives their word its weight.
+    pub actor: Actor,
+    /// By which name the history knows them.
+    pub name: &'a str,
+}
+
+/// Why a wish was not recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The person has opted out, and the author may not take that back.
+    #[error("the person has opted out of {} in their own words", .0.as_str())]
+    OptedOutByPerson(ConsentChannel),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
 /// What an import has come to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Imported {
     /// Records that changed something.
     pub applied: usize,
     /// Records that changed nothing: known already, or older than what is known.
     pub unchanged: usize,
+    /// Records that would have undone what a person said, and changed nothing.
+    pub kept: Vec<Fault>,
+}
+
+/// A record of a file that changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The line on which it begins; the header is line 1.
+    pub line: u64,
+    /// Why.
+    pub detail: String,
+}
+
+/// A record of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileRecord {
+    /// The line on which it begins; the header is line 1.
+    pub line: u64,
+    /// What it says.
+    pub record: Record,
 }
 
 /// A line of an export.
@@ -63,7 +104,11 @@ impl std::ops::Add for Imported {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
-        Self { applied: self.applied + other.applied, unchanged: self.unchanged + other.unchanged }
+        Self {
+            applied: self.applied + other.applied,
+            unchanged: self.unchanged + other.unchanged,
+            kept: [self.kept, other.kept].concat(),
+        }
     }
 }
 
@@ -83,62 +128,79 @@ impl Scope<'_, Consents> {
         self.core.store.consent_changes(self.organization, &Person::of(phone), skip, limit).await
     }
 
-    /// Records a wish, whatever was known before. What waits for a person who opts out is refused.
-    pub async fn record_consent(&self, record: &Record, actor: &str) -> Result<Consent, store::Error> {
-        let (consent, _) = self.apply_record(record, actor, |_| true).await?;
-        Ok(consent)
+    /// Records a wish, unless the author may not: then nothing changes. What waits for a person who opts out is refused.
+    pub async fn record_consent(&self, record: &Record, author: Author<'_>) -> Result<Consent, RecordError> {
+        match self.apply_record(record, author, |_| true).await? {
+            Outcome::Changed(consent) | Outcome::Unchanged(consent) => Ok(consent),
+            Outcome::Kept(channel) => Err(RecordError::OptedOutByPerson(channel)),
+        }
     }
 
     /// Applies the records of a file, those of one person in their order. A record that is older than what is known, or
-    /// says nothing new, changes nothing; so a file can be imported twice. One without a time does not undo what the
-    /// person said.
-    pub async fn import_consent(&self, records: Vec<Record>, actor: &str) -> Result<Imported, store::Error> {
-        let mut persons: BTreeMap<Person, Vec<Record>> = BTreeMap::new();
+    /// says nothing new, changes nothing; so a file can be imported twice. No record undoes what a person said.
+    pub async fn import_consent(
+        &self,
+        records: Vec<FileRecord>,
+        name: &str,
+    ) -> Result<Imported, store::Error> {
+        let author = Author { actor: Actor::File, name };
+        let mut persons: BTreeMap<Person, Vec<FileRecord>> = BTreeMap::new();
         for record in records {
-            persons.entry(Person::of(&record.phone)).or_default().push(record);
+            persons.entry(Person::of(&record.record.phone)).or_default().push(record);
         }
-        futures_util::stream::iter(persons.into_values())
+        let imported = futures_util::stream::iter(persons.into_values())
             .map(|records| async move {
                 let mut imported = Imported::default();
-                for record in records {
-                    let is_news = |consent: &Consent| is_news(consent, &record);
-                    let (_, changed) = self.apply_record(&record, actor, is_news).await?;
-                    imported.applied += usize::from(changed);
-                    imported.unchanged += usize::from(!changed);
+                for FileRecord { line, record } in records {
+                    let is_news = |known: &ChannelConsent| is_news(known, &record);
+                    match self.apply_record(&record, author, is_news).await? {
+                        Outcome::Changed(_) => imported.applied += 1,
+                        Outcome::Unchanged(_) => imported.unchanged += 1,
+                        Outcome::Kept(channel) => {
+                            let detail = RecordError::OptedOutByPerson(channel).to_string();
+                            imported.kept.push(Fault { line, detail });
+                        }
+                    }
                 }
                 Ok::<_, store::Error>(imported)
             })
             .buffer_unordered(PERSONS_AT_ONCE)
             .try_fold(Imported::default(), |sum, some| std::future::ready(Ok(sum + some)))
-            .await
+            .await;
+        imported.map(|mut imported| {
+            imported.kept.sort_unstable_by_key(|kept| kept.line);
+            imported
+        })
     }
 
-    /// Applies `record` if `is_wanted` says so of what is known; whether it did.
+    /// Applies `record` on those of its channels where `is_news` says so of what is known, if the author may.
     pub(super) async fn apply_record(
         &self,
         record: &Record,
-        actor: &str,
-        is_wanted: impl Fn(&Consent) -> bool,
-    ) -> Result<(Consent, bool), store::Error> {
+        author: Author<'_>,
+        is_news: impl Fn(&ChannelConsent) -> bool,
+    ) -> Result<Outcome, store::Error> {
         let person = Person::of(&record.phone);
         for _ in 0..DECISIONS_MAX {
             let known = self.core.store.consent(self.organization, &person).await?;
-            if !is_wanted(&known.consent) {
-                return Ok((known.consent, false));
-            }
+            let channel = match channel_of(&known.consent, record, author.actor, &is_news) {
+                Reach::Changes(channel) => channel,
+                Reach::Nothing => return Ok(Outcome::Unchanged(known.consent)),
+                Reach::Refused(channel) => return Ok(Outcome::Kept(channel)),
+            };
             let at = record.at.unwrap_or_else(|| self.core.now_ms());
             let (consent, entry) =
-                known.consent.recorded(&record.phone, record.channel, record.state, record.source, at);
+                known.consent.recorded(&record.phone, channel, record.state, record.source, at);
             let update = ConsentUpdate {
                 expected: known.version,
                 consent: consent.clone(),
                 entry: entry.clone(),
                 evidence: record.evidence.clone(),
-                actor: Some(actor.to_owned()),
+                actor: Some(author.name.to_owned()),
             };
             if self.core.store.change_consent(self.organization, update).await? {
                 self.steps.of(self.organization).refuse_waiting_after(&entry).await;
-                return Ok((consent, true));
+                return Ok(Outcome::Changed(consent));
             }
         }
         Err(contended())
@@ -181,58 +243,115 @@ impl Scope<'_, Consents> {
     }
 }
 
-/// Whether `record` says something that is not known yet, and not known better.
-fn is_news(consent: &Consent, record: &Record) -> bool {
+/// What became of a record, with what is known afterwards.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// It changed something.
+    Changed(Consent),
+    /// It changed nothing, since it says nothing new.
+    Unchanged(Consent),
+    /// It changed nothing: it would have undone what the person said on this channel.
+    Kept(ConsentChannel),
+}
+
+/// How far a record reaches.
+#[derive(Debug, PartialEq, Eq)]
+enum Reach {
+    /// It changes consent on this channel, or on all of them.
+    Changes(ConsentChannel),
+    /// It says nothing new.
+    Nothing,
+    /// The person has opted out of this channel, and the actor may not take that back; so it changes nothing anywhere.
+    Refused(ConsentChannel),
+}
+
+/// On which channels `record` of `actor` changes what is known, if it is news there.
+fn channel_of(
+    consent: &Consent,
+    record: &Record,
+    actor: Actor,
+    is_news: impl Fn(&ChannelConsent) -> bool,
+) -> Reach {
     let known = [(ConsentChannel::Sms, &consent.sms), (ConsentChannel::Whatsapp, &consent.whatsapp)];
-    let reached =
-        |channel: ConsentChannel| record.channel == ConsentChannel::All || record.channel == channel;
-    known.into_iter().any(|(channel, known)| {
-        reached(channel)
-            && match (record.at, known.at) {
-                (Some(at), Some(known_at)) => at > known_at,
-                (_, None) => known.state != record.state,
-                (None, Some(_)) => {
-                    let by_person = known.source.is_some_and(ConsentSource::is_the_persons);
-                    known.state != record.state && !(by_person && known.state == ConsentState::OptedOut)
-                }
-            }
-    })
+    let reached = known
+        .into_iter()
+        .filter(|(channel, _)| record.channel == ConsentChannel::All || record.channel == *channel);
+    let mut changed = Vec::new();
+    for (channel, known) in reached {
+        match rights::judge(known, actor, record.state) {
+            Verdict::OptedOutByPerson => return Reach::Refused(channel),
+            Verdict::Allowed if is_news(known) => changed.push(channel),
+            Verdict::Allowed | Verdict::SaidByPerson => {}
+        }
+    }
+    match changed[..] {
+        [] => Reach::Nothing,
+        [channel] => Reach::Changes(channel),
+        _ => Reach::Changes(ConsentChannel::All),
+    }
+}
+
+/// Whether `record` says something that is not known yet, and not known better.
+fn is_news(known: &ChannelConsent, record: &Record) -> bool {
+    match (record.at, known.at) {
+        (Some(at), Some(known_at)) => at > known_at,
+        _ => known.state != record.state,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_record_is_news_only_if_it_is_later_or_undoes_nothing_the_person_said() {
-        let known = |state, source, at| {
-            let mut consent = Consent::default();
-            consent.sms =
-                ChannelConsent { state, source: Some(source), at: Some(UnixMs::new(at)), ..consent.sms };
-            consent
+    use ConsentChannel::{All, Sms, Whatsapp};
+    use ConsentState::{OptedIn, OptedOut};
+
+    fn known(state: ConsentState, source: ConsentSource, at: u64) -> Consent {
+        let sms = ChannelConsent {
+            state,
+            source: Some(source),
+            at: Some(UnixMs::new(at)),
+            ..ChannelConsent::default()
         };
-        let record = |state, at: Option<u64>| Record {
+        Consent { sms, ..Consent::default() }
+    }
+
+    fn record(channel: ConsentChannel, state: ConsentState, at: Option<u64>) -> Record {
+        Record {
             phone: "+14155550100".parse().unwrap(),
-            channel: ConsentChannel::Sms,
+            channel,
             state,
             source: ConsentSource::Import,
             evidence: None,
             at: at.map(UnixMs::new),
-        };
-        use ConsentState::{OptedIn, OptedOut};
+        }
+    }
+
+    #[test]
+    fn a_line_of_a_file_changes_what_is_older_and_undoes_nothing_that_the_person_said() {
         let stopped = known(OptedOut, ConsentSource::Keyword, 100);
         for (consent, record, expected) in [
-            (Consent::default(), record(OptedIn, None), true),
-            (Consent::default(), record(OptedIn, Some(1)), true),
-            (stopped.clone(), record(OptedIn, Some(99)), false),
-            (stopped.clone(), record(OptedIn, Some(100)), false),
-            (stopped.clone(), record(OptedIn, Some(101)), true),
-            (stopped.clone(), record(OptedIn, None), false),
-            (stopped, record(OptedOut, None), false),
-            (known(OptedOut, ConsentSource::Import, 100), record(OptedIn, None), true),
-            (known(OptedIn, ConsentSource::Keyword, 100), record(OptedOut, None), true),
+            (Consent::default(), record(Sms, OptedIn, None), Reach::Changes(Sms)),
+            (Consent::default(), record(All, OptedIn, Some(1)), Reach::Changes(All)),
+            (stopped.clone(), record(Sms, OptedIn, Some(99)), Reach::Refused(Sms)),
+            (stopped.clone(), record(Sms, OptedIn, Some(101)), Reach::Refused(Sms)),
+            (stopped.clone(), record(Sms, OptedIn, None), Reach::Refused(Sms)),
+            // Not even where the person has said nothing: whoever wrote the line did not know the person's word.
+            (stopped.clone(), record(All, OptedIn, Some(1)), Reach::Refused(Sms)),
+            (stopped.clone(), record(Whatsapp, OptedIn, None), Reach::Changes(Whatsapp)),
+            (stopped.clone(), record(Sms, OptedOut, Some(101)), Reach::Nothing),
+            (stopped, record(All, OptedOut, None), Reach::Changes(Whatsapp)),
+            (known(OptedOut, ConsentSource::Import, 100), record(Sms, OptedIn, None), Reach::Changes(Sms)),
+            (known(OptedOut, ConsentSource::Import, 100), record(Sms, OptedIn, Some(100)), Reach::Nothing),
+            (known(OptedIn, ConsentSource::Keyword, 100), record(Sms, OptedOut, None), Reach::Changes(Sms)),
+            (
+                known(OptedIn, ConsentSource::Keyword, 100),
+                record(All, OptedOut, Some(9)),
+                Reach::Changes(Whatsapp),
+            ),
         ] {
-            assert_eq!(is_news(&consent, &record), expected, "{record:?} after {:?}", consent.sms);
+            let reach = channel_of(&consent, &record, Actor::File, |known| is_news(known, &record));
+            assert_eq!(reach, expected, "{record:?} after {:?}", consent.sms);
         }
     }
 }

@@ -23,7 +23,7 @@ use super::{
     reply::{Receipt, Received},
 };
 use crate::{
-    app::Scope,
+    app::{Scope, consents::reassigned::Reassignment},
     domain::{
         Organization, StatusChange, UnixMs,
         delivery::{self, Recorded},
@@ -75,6 +75,7 @@ struct SpoolRecord {
 enum SpooledItem {
     Status(StatusChange),
     Reply(Receipt),
+    Reassigned(Reassignment),
 }
 
 /// The way in.
@@ -133,6 +134,15 @@ impl Scope<'_, Incoming> {
         let store = || self.record_inbound(&receipt);
         let told = || SpooledItem::Reply(receipt.clone());
         self.store_or_spool(spool::Lane::Replies, receipt.entry.at, store, told).await
+    }
+
+    /// Takes that a number has another owner; whether that was news. It is stored or spooled when this returns.
+    pub async fn take_reassignment(&self, told: Reassignment) -> Result<Accepted<bool>, IntakeError> {
+        let _permit = self.intake.admission.enter(self.organization, Priority::Reply).await?;
+        let consents = self.consents.of(self.organization);
+        let store = || consents.opt_out_reassigned(&told);
+        let spooled = || SpooledItem::Reassigned(told.clone());
+        self.store_or_spool(spool::Lane::Replies, told.at, store, spooled).await
     }
 
     async fn store_or_spool<T>(
@@ -258,6 +268,9 @@ impl Incoming {
             }
             SpooledItem::Reply(receipt) => {
                 self.of(&spooled.organization).record_inbound(&receipt.heard_late()).await.map(drop)
+            }
+            SpooledItem::Reassigned(told) => {
+                self.consents.of(&spooled.organization).opt_out_reassigned(&told).await.map(drop)
             }
         };
         match result {

@@ -2,6 +2,7 @@
 //! did not tell it.
 
 pub mod admission;
+pub mod help;
 pub mod intake;
 pub mod reconcile;
 pub mod reply;
@@ -23,6 +24,7 @@ pub struct Incoming {
     pub(super) twilio: Client,
     pub(super) relays: Arc<Relays>,
     pub(super) steps: Arc<Steps>,
+    pub(super) consents: Arc<Consents>,
     pub(super) statuses: Arc<Statuses>,
     pub(super) consents: Arc<Consents>,
     pub(super) reads: Arc<Reads>,

@@ -9,11 +9,12 @@ use crate::{
     app::{DECISIONS_MAX, Scope, contended},
     domain::{
         Consent, Person, UnixMs,
-        consent::{Answer, ConsentEntry, Decision, Reply},
+        consent::{Answer, ConsentEntry, Decision, KeywordHandlers, Reply},
         event::InboundEntry,
     },
     store::{self, ConsentUpdate, InboundRecorded},
     twilio::{
+        MessagingServiceSid,
         keyword::Reading,
         webhook::{IncomingMessage, OptOutType},
     },
@@ -32,6 +33,9 @@ pub struct Receipt {
     pub reading: Reading,
     /// What Twilio's Advanced Opt-Out made of it.
     pub opt_out_type: Option<OptOutType>,
+    /// The messaging service that the sender it was sent to is in.
+    #[serde(default)]
+    pub service: Option<MessagingServiceSid>,
     /// We hear of it later than it was sent, so that consent may have changed since by the person's own word.
     pub late: bool,
 }
@@ -42,10 +46,14 @@ impl Receipt {
         Self { late: true, ..self }
     }
 
-    fn reply(&self) -> Reply<'_> {
+    fn reply(&self, handlers: &KeywordHandlers) -> Reply<'_> {
+        let (channel, sender, service) = (self.entry.channel, &self.entry.to, self.service.as_ref());
         Reply {
+            sender,
+            service,
+            handling: handlers.of(channel, sender, service),
             phone: &self.entry.from,
-            channel: self.entry.channel,
+            channel,
             reading: &self.reading,
             opt_out_type: self.opt_out_type,
             sid: &self.entry.sid,
@@ -88,7 +96,13 @@ impl Incoming {
             media: message.num_media,
             at,
         };
-        Receipt { entry, reading, opt_out_type: message.opt_out_type, late: false }
+        Receipt {
+            entry,
+            reading,
+            opt_out_type: message.opt_out_type,
+            service: message.messaging_service_sid.clone(),
+            late: false,
+        }
     }
 }
 
@@ -103,7 +117,12 @@ impl Scope<'_, Incoming> {
             let decision = if receipt.is_outdated_by(&known.consent) {
                 Decision { consent: known.consent, entry: None, answer: Answer::Nothing }
             } else {
-                known.consent.decide(&receipt.reply(), self.core.settings.opt_out_scope)
+                let reply = receipt.reply(&self.core.settings.keyword_handlers);
+                known.consent.decide(&reply, self.core.settings.opt_out_scope)
+            };
+            let answer = match decision.answer {
+                Answer::Help => self.help_answer(&person, &receipt.entry.sid).await?,
+                answer => answer,
             };
             let update = decision.entry.clone().map(|entry| ConsentUpdate {
                 expected: known.version,
@@ -113,17 +132,12 @@ impl Scope<'_, Incoming> {
                 actor: None,
             });
             let entry = receipt.entry.clone();
-            let answer = decision.answer;
             match self.core.store.record_inbound(self.organization, entry, &person, update, answer).await? {
                 InboundRecorded::Stored => {
                     if let Some(entry) = &decision.entry {
                         self.steps.of(self.organization).refuse_waiting_after(entry).await;
                     }
-                    return Ok(Received {
-                        answer: decision.answer,
-                        consent: decision.entry,
-                        duplicate: false,
-                    });
+                    return Ok(Received { answer, consent: decision.entry, duplicate: false });
                 }
                 InboundRecorded::Duplicate(answer) => {
                     return Ok(Received { answer, consent: None, duplicate: true });
@@ -138,7 +152,8 @@ impl Scope<'_, Incoming> {
 impl Incoming {
     /// What to say to a message whose sender's consent cannot be asked for just now: only what is true whatever it is.
     pub fn answer_unseen(&self, receipt: &Receipt) -> Answer {
-        match Consent::default().decide(&receipt.reply(), self.core.settings.opt_out_scope).answer {
+        let reply = receipt.reply(&self.core.settings.keyword_handlers);
+        match Consent::default().decide(&reply, self.core.settings.opt_out_scope).answer {
             answer @ (Answer::OptedOut | Answer::Help) => answer,
             Answer::OptedIn | Answer::Nothing => Answer::Nothing,
         }

@@ -10,7 +10,9 @@ use crate::{
         relays::{Parameters, Relays},
     },
     domain::{
-        BatchId, MessageId, Outbound, Source, StatusChange, consent::ConsentSource, delivery::Recorded,
+        BatchId, MessageId, Outbound, Source, StatusChange,
+        consent::{Block, ConsentSource},
+        delivery::Recorded,
         outgoing::rule,
     },
     store,
@@ -116,7 +118,9 @@ impl Scope<'_, Statuses> {
             && let Some(to) = &change.to
         {
             let consents = self.consents.of(self.organization);
-            consents.opt_out_by_error(&to.clone().on(change.channel), source, Some(&change.sid)).await?;
+            let block = Block { sender: change.from.clone(), service: None };
+            let to = to.clone().on(change.channel);
+            consents.opt_out_by_error(&to, source, &block, Some(&change.sid)).await?;
         }
         if let Some(id) = change.id
             && change.error_code.is_some_and(|code| ErrorCode::new(code).is_unreachable_on_whatsapp())

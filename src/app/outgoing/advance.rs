@@ -290,7 +290,7 @@ impl Scope<'_, Steps> {
     ) -> Circumstances {
         let limits = &self.core.settings.limits;
         Circumstances {
-            opted_out: consent.refusal(outbound.to.channel()),
+            no_consent: consent.refusal(&outbound.route(), self.core.settings.required_opt_in),
             quiet_until: limits.quiet_until(outbound, now),
             cooldown: limits.cooldown(outbound),
             ..known

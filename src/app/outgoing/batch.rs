@@ -24,10 +24,21 @@ pub(super) struct Batch {
     pub(super) created_at: UnixMs,
     /// When it was called off.
     pub(super) canceled_at: Option<UnixMs>,
-    /// Those who were not accepted, for they have opted out.
-    pub(super) opted_out: Vec<Address>,
+    /// Those who were not accepted.
+    #[serde(flatten)]
+    pub(super) rejected: Rejected,
     /// What Twilio is to be given, sealed.
     pub(super) content: String,
+}
+
+/// Those of a batch's recipients who were not accepted, for want of consent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejected {
+    /// They have opted out, or Twilio blocks the sender for them.
+    pub opted_out: Vec<Address>,
+    /// They have not opted in, and the batch needs that.
+    #[serde(default)]
+    pub not_opted_in: Vec<Address>,
 }
 
 impl Scope<'_, Steps> {

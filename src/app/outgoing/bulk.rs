@@ -18,13 +18,17 @@ use sha2::{Digest, Sha256};
 use super::{
     Outgoing,
     advance::Occasion,
-    batch::{self, Batch},
+    batch::{self, Batch, Rejected},
     content::Content,
     send::{self, SendError},
 };
 use crate::{
     app::{Scope, reads::messages::Message},
-    domain::{BatchId, Hold, MessageId, Outbound, OutboundState, Person, UnixMs, outgoing::Fact},
+    domain::{
+        BatchId, Hold, MessageId, Outbound, OutboundState, Person, UnixMs,
+        consent::{NoConsent, Route},
+        outgoing::Fact,
+    },
     store::{self, Kind, NewOutbound, StoredOutbound, outbox::OUTBOUNDS_MAX},
     twilio::{Address, Channel, MessagingServiceSid},
 };
@@ -71,8 +75,8 @@ pub struct Accepted {
     pub id: BatchId,
     /// How many recipients were accepted.
     pub accepted: usize,
-    /// Those that were not, for they have opted out.
-    pub opted_out: Vec<Address>,
+    /// Those that were not.
+    pub rejected: Rejected,
 }
 
 /// Whether a batch goes on.
@@ -127,9 +131,15 @@ impl Scope<'_, Outgoing> {
             send::sender(&account, bulk.channel, bulk.from, bulk.messaging_service_sid)?;
         let id = bulk.id.unwrap_or_else(|| self.new_batch_id());
         if let Some(batch) = self.steps.of(self.organization).batch(&id).await? {
-            return Ok(Accepted { id, accepted: batch.total, opted_out: batch.opted_out });
+            return Ok(Accepted { id, accepted: batch.total, rejected: batch.rejected });
         }
-        let (to, opted_out) = self.who_may_be_sent_to(bulk.channel, bulk.to).await?;
+        let route = Route {
+            channel: bulk.channel,
+            from: from.as_ref().map(Address::bare),
+            service: messaging_service_sid.as_ref(),
+            category: bulk.category.as_deref(),
+        };
+        let (to, rejected) = self.who_may_be_sent_to(&route, bulk.to).await?;
         let now = self.core.now_ms();
         let template = Outbound {
             id: MessageId::new(0, 0),
@@ -181,12 +191,12 @@ impl Scope<'_, Outgoing> {
             total: new.len(),
             created_at: now,
             canceled_at: None,
-            opted_out: opted_out.clone(),
+            rejected: rejected.clone(),
             content: bulk.content.seal_for_batch(&id, &self.core.keys),
         };
         self.put(Kind::Batch, id.as_str(), &store::encode(&batch), kept).await?;
         self.wanted.notify_one();
-        Ok(Accepted { id, accepted: new.len(), opted_out })
+        Ok(Accepted { id, accepted: new.len(), rejected })
     }
 
     /// The id of a batch's message to `to`: always the same, so that a batch whose acceptance was broken off is accepted
@@ -197,25 +207,27 @@ impl Scope<'_, Outgoing> {
         MessageId::new(self.core.store.partition(&Person::of(to.bare())), random)
     }
 
-    /// Parts the recipients by consent: those who may be sent to, and those who must not.
+    /// Parts the recipients by consent: those who may be sent to by `route`, and those who must not.
     async fn who_may_be_sent_to(
         &self,
-        channel: Channel,
+        route: &Route<'_>,
         recipients: Vec<Address>,
-    ) -> Result<(Vec<Address>, Vec<Address>), store::Error> {
-        let (mut may, mut must_not) = (Vec::with_capacity(recipients.len()), Vec::new());
+    ) -> Result<(Vec<Address>, Rejected), store::Error> {
+        let (mut may, mut rejected) = (Vec::with_capacity(recipients.len()), Rejected::default());
         for some in recipients.chunks(store::PAGE_MAX) {
             let persons: Vec<Person> = some.iter().map(|to| Person::of(to.bare())).collect();
             let persons: Vec<&Person> = persons.iter().collect();
             let known = self.core.store.consents(self.organization, &persons).await?;
             for (recipient, known) in some.iter().zip(known) {
-                match known.consent.refusal(channel) {
-                    None => may.push(recipient.clone()),
-                    Some(_) => must_not.push(recipient.clone()),
-                }
+                let side = match known.consent.refusal(route, self.core.settings.required_opt_in) {
+                    None => &mut may,
+                    Some(NoConsent::OptedOut | NoConsent::BlockedByTwilio) => &mut rejected.opted_out,
+                    Some(NoConsent::NotOptedIn) => &mut rejected.not_opted_in,
+                };
+                side.push(recipient.clone());
             }
         }
-        Ok((may, must_not))
+        Ok((may, rejected))
     }
 
     /// Puts a document in the place of what an earlier try has put there.

@@ -80,7 +80,7 @@ impl Scope<'_, Outgoing> {
             && let Some(source) = error.twilio_code().and_then(ConsentSource::of_error)
         {
             let consents = self.consents.of(self.organization);
-            consents.opt_out_by_error(&outbound.to, source, None).await?;
+            consents.opt_out_by_error(&outbound.to, source, &outbound.block(), None).await?;
         }
         Ok(advanced)
     }

@@ -15,6 +15,7 @@ pub mod limits;
 pub mod local_message;
 mod lost_answer;
 pub mod notify;
+pub mod number_code;
 mod opt_out;
 pub mod send;
 

@@ -13,9 +13,13 @@ use super::{
 };
 use crate::{
     app::{Scope, accounts::Account, consents::preferences::Preferences, idempotency::Seed},
-    domain::{Hold, MessageId, Outbound, consent::OptedOut, outgoing::Fallback},
+    domain::{
+        Hold, MessageId, Outbound,
+        consent::{NoConsent, Route},
+        outgoing::Fallback,
+    },
     store::{NewOutbound, outbox::OUTBOUNDS_MAX},
-    twilio::Channel,
+    twilio::{Address, Channel},
 };
 
 /// The most users of one call.
@@ -57,7 +61,7 @@ pub enum Skipped {
     /// They have turned the channel off, or not on.
     ChannelDisabled,
     /// The person must not be sent to.
-    OptedOut(OptedOut),
+    NoConsent(NoConsent),
     /// No sender is configured.
     NoSender,
 }
@@ -132,14 +136,18 @@ impl Scope<'_, Outgoing> {
         is_enabled: bool,
     ) -> Result<Outbound, Skipped> {
         let phone = preferences.phone_number.clone().ok_or(Skipped::NoPhoneNumber)?;
-        if let Some(by) = preferences.consent.refusal(channel) {
-            return Err(Skipped::OptedOut(by));
+        let sender = send::sender(account, channel, None, None);
+        let (from, service) =
+            sender.as_ref().map(|(from, service)| (from.as_ref(), service.as_ref())).unwrap_or_default();
+        let category = Some(notify.category.as_str());
+        let route = Route { channel, from: from.map(Address::bare), service, category };
+        if let Some(reason) = preferences.consent.refusal(&route, self.core.settings.required_opt_in) {
+            return Err(Skipped::NoConsent(reason));
         }
         if !is_enabled {
             return Err(Skipped::ChannelDisabled);
         }
-        let (from, messaging_service_sid) =
-            send::sender(account, channel, None, None).map_err(|_| Skipped::NoSender)?;
+        let (from, messaging_service_sid) = sender.map_err(|_| Skipped::NoSender)?;
         let to = phone.on(channel);
         let content = match channel {
             Channel::Whatsapp => &notify.whatsapp_content,

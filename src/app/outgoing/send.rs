@@ -19,8 +19,8 @@ use super::{
 use crate::{
     app::{Scope, accounts::Account, contended, reads::messages::Message},
     domain::{
-        Hold, MessageId, Outbound, OutboundState, Refusal, Standing, UnixMs,
-        consent::OptedOut,
+        Hold, MessageId, Outbound, OutboundState, Refusal, Sender, Standing, UnixMs,
+        consent::NoConsent,
         outgoing::{rule::Circumstances, times},
     },
     store,
@@ -115,12 +115,14 @@ pub enum SendError {
     #[error("no sender is configured for {0}")]
     NoSender(Channel),
     /// The recipient must not be sent to.
-    #[error("the recipient has opted out")]
-    OptedOut {
-        /// Who refuses.
-        by: OptedOut,
+    #[error("{}", Refusal::from(*reason).reason())]
+    NoConsent {
+        /// Why.
+        reason: NoConsent,
         /// On which channel.
         channel: Channel,
+        /// By whom it would have been sent, if anybody was named.
+        sender: Option<Sender>,
         /// Twilio's code, if it was Twilio who told us.
         twilio_code: Option<u32>,
     },
@@ -325,9 +327,15 @@ fn unknown() -> String {
 /// What a caller is told of a refusal of our own.
 fn refused(code: Refusal, circumstances: &Circumstances, outbound: &Outbound) -> SendError {
     match (code, circumstances) {
-        (Refusal::RecipientOptedOut, Circumstances { opted_out: Some(by), .. }) => {
-            SendError::OptedOut { by: *by, channel: outbound.to.channel(), twilio_code: None }
-        }
+        (
+            Refusal::RecipientOptedOut | Refusal::OptInRequired,
+            Circumstances { no_consent: Some(reason), .. },
+        ) => SendError::NoConsent {
+            reason: *reason,
+            channel: outbound.to.channel(),
+            sender: outbound.sender(),
+            twilio_code: None,
+        },
         (Refusal::RecipientCoolingDown, Circumstances { cooling_until: Some(until), .. }) => {
             SendError::CoolingDown { until: *until }
         }
@@ -339,9 +347,10 @@ fn refused(code: Refusal, circumstances: &Circumstances, outbound: &Outbound) ->
 /// What a caller is told of a refusal of Twilio's.
 fn refused_by_twilio(error: client::Error, outbound: &Outbound) -> SendError {
     match error.twilio_code() {
-        Some(code) if ErrorCode::new(code).is_opt_out() => SendError::OptedOut {
-            by: OptedOut::ByTwilio,
+        Some(code) if ErrorCode::new(code).is_opt_out() => SendError::NoConsent {
+            reason: NoConsent::BlockedByTwilio,
             channel: outbound.to.channel(),
+            sender: outbound.sender(),
             twilio_code: Some(code),
         },
         _ => SendError::Twilio(error),

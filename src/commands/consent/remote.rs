@@ -6,9 +6,11 @@ use anyhow::{Context, anyhow};
 use reqwest::{Client, RequestBuilder, Response, Url, header::CONTENT_TYPE, redirect::Policy};
 use serde::Deserialize;
 
-use super::ACTOR;
 use crate::{
-    app::consents::record::Imported,
+    app::consents::{
+        csv,
+        record::{Fault, FileRecord, Imported},
+    },
     clock::{Clock, SystemClock},
     commands::jwt_secret,
     config::Config,
@@ -44,11 +46,14 @@ struct Problem {
 struct Answer {
     imported: usize,
     unchanged: usize,
-    errors: Vec<Fault>,
+    errors: Vec<LineLeftOut>,
+    #[serde(default, rename = "kept_opt_out")]
+    kept: Vec<LineLeftOut>,
 }
 
 #[derive(Deserialize)]
-struct Fault {
+struct LineLeftOut {
+    line: u64,
     detail: String,
 }
 
@@ -59,24 +64,38 @@ pub(super) fn url(text: &str) -> Result<Url, String> {
 }
 
 impl Remote {
-    pub(super) fn new(url: &Url, organization: Organization, config: &Config) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        url: &Url,
+        organization: Organization,
+        actor: &str,
+        config: &Config,
+    ) -> anyhow::Result<Self> {
         let exp = SystemClock.now_ms().as_secs() + TOKEN_LIFE_S;
-        let claims = Claims { sub: ACTOR.to_owned(), role: Role::Admin, org: organization, exp };
+        let claims = Claims::new(actor, Role::Admin, organization, exp);
         let token = auth::mint(&jwt_secret(config)?, &claims);
         let client = Client::builder().redirect(Policy::none()).connect_timeout(CONNECT_TIME_MAX);
         let http = client.read_timeout(SILENCE_MAX).build()?;
         Ok(Self { http, base: url.as_str().trim_end_matches('/').to_owned(), token })
     }
 
-    pub(super) async fn import(&self, text: String) -> anyhow::Result<Imported> {
+    /// Imports some records of a file, whose lines the outcome names.
+    pub(super) async fn import(&self, records: &[FileRecord]) -> anyhow::Result<Imported> {
+        let file = csv::write_records(records);
+        let lines = csv::record_lines(&file);
         let request = self.http.post(format!("{}/api/sms/consent/import", self.base));
-        let answer = self.ask(request.header(CONTENT_TYPE, "text/csv").body(text)).await?;
-        let answer: Answer = answer.json().await.map_err(|_| self.is_no_service())?;
-        match answer.errors.first() {
-            None => Ok(Imported { applied: answer.imported, unchanged: answer.unchanged }),
+        let answer = self.ask(request.header(CONTENT_TYPE, "text/csv").body(file)).await?;
+        let Answer { imported, unchanged, errors, kept } =
+            answer.json().await.map_err(|_| self.is_no_service())?;
+        if let Some(fault) = errors.first() {
             // They were read here before: what is refused there is read otherwise by another version.
-            Some(fault) => Err(anyhow!("{} refuses a line: {}", self.base, fault.detail)),
+            return Err(anyhow!("{} refuses a line: {}", self.base, fault.detail));
         }
+        let fault_of = |LineLeftOut { line, detail }| {
+            let index = lines.binary_search(&line).map_err(|_| self.is_no_service())?;
+            Ok(Fault { line: records[index].line, detail })
+        };
+        let kept = kept.into_iter().map(fault_of).collect::<anyhow::Result<_>>()?;
+        Ok(Imported { applied: imported, unchanged, kept })
     }
 
     pub(super) async fn export(&self) -> anyhow::Result<Response> {

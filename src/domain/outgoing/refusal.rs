@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Twilio's code for a send to somebody who has opted out. Source: <https://www.twilio.com/docs/api/errors/21610>.
+use crate::domain::consent::NoConsent;
+
+/// Twilio's code for a send to somebody who has opted out, and the nearest one for a person who never opted in. Source: <https://www.twilio.com/docs/api/errors/21610>.
 const CODE_OPTED_OUT: u32 = 21610;
 
 /// Twilio's code for too many requests. Source: <https://www.twilio.com/docs/api/errors/20429>.
@@ -14,6 +16,8 @@ const CODE_TOO_MANY: u32 = 20429;
 pub enum Refusal {
     /// The recipient has opted out.
     RecipientOptedOut,
+    /// The recipient has not opted in, and the message needs that.
+    OptInRequired,
     /// The recipient was sent to a short time ago, and the pause lasts longer than a message is held.
     RecipientCoolingDown,
     /// The organization has sent as many messages today as it may.
@@ -32,8 +36,9 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Refusal; 8] = [
+    pub const ALL: [Refusal; 9] = [
         Refusal::RecipientOptedOut,
+        Refusal::OptInRequired,
         Refusal::RecipientCoolingDown,
         Refusal::DailyLimitReached,
         Refusal::NotAccepted,
@@ -47,6 +52,7 @@ impl Refusal {
     pub fn as_str(self) -> &'static str {
         match self {
             Refusal::RecipientOptedOut => "recipient_opted_out",
+            Refusal::OptInRequired => "opt_in_required",
             Refusal::RecipientCoolingDown => "recipient_cooling_down",
             Refusal::DailyLimitReached => "daily_limit_reached",
             Refusal::NotAccepted => "not_accepted",
@@ -61,6 +67,7 @@ impl Refusal {
     pub fn reason(self) -> &'static str {
         match self {
             Refusal::RecipientOptedOut => "the recipient has opted out",
+            Refusal::OptInRequired => "the recipient has not opted in",
             Refusal::RecipientCoolingDown => "the recipient was sent to a short time ago",
             Refusal::DailyLimitReached => "the limit of messages per day is reached",
             Refusal::NotAccepted => "it was never accepted: its batch was broken off",
@@ -74,13 +81,22 @@ impl Refusal {
     /// The code that Twilio has for what we refuse ourselves; `None` where Twilio has none, or gives its own.
     pub fn twilio_code(self) -> Option<u32> {
         match self {
-            Refusal::RecipientOptedOut => Some(CODE_OPTED_OUT),
+            Refusal::RecipientOptedOut | Refusal::OptInRequired => Some(CODE_OPTED_OUT),
             Refusal::RecipientCoolingDown | Refusal::DailyLimitReached => Some(CODE_TOO_MANY),
             Refusal::NotAccepted
             | Refusal::TwilioUnreachable
             | Refusal::RateLimitedByTwilio
             | Refusal::TwilioCredentialsRejected
             | Refusal::TwilioRefused => None,
+        }
+    }
+}
+
+impl From<NoConsent> for Refusal {
+    fn from(reason: NoConsent) -> Self {
+        match reason {
+            NoConsent::OptedOut | NoConsent::BlockedByTwilio => Refusal::RecipientOptedOut,
+            NoConsent::NotOptedIn => Refusal::OptInRequired,
         }
     }
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use super::{Fallback, Hold, Outbound, OutboundState, Refusal, times};
 use crate::{
-    domain::{UnixMs, consent::OptedOut},
+    domain::{UnixMs, consent::NoConsent},
     twilio::MessageSid,
 };
 
@@ -35,7 +35,7 @@ pub struct Moment {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Circumstances {
     /// Why the recipient's consent refuses it, if it does.
-    pub opted_out: Option<OptedOut>,
+    pub no_consent: Option<NoConsent>,
     /// Until when the recipient's quiet hours last, if they hold it back.
     pub quiet_until: Option<UnixMs>,
     /// The least time between two messages to the recipient.
@@ -200,8 +200,8 @@ impl Decision<'_> {
         let now = self.moment.now;
         match fact {
             Fact::Queued { due, reason } => Some(self.wait(due, reason, 0)),
-            Fact::Asked { circumstances, .. } if circumstances.opted_out.is_some() => {
-                Some(self.refuse(Refused::ours(Refusal::RecipientOptedOut)))
+            Fact::Asked { circumstances: Circumstances { no_consent: Some(reason), .. }, .. } => {
+                Some(self.refuse(Refused::ours(reason.into())))
             }
             Fact::Asked { send_at, circumstances } => {
                 let Circumstances { quiet_until, cooling_until, cooldown, .. } = circumstances;
@@ -235,8 +235,8 @@ impl Decision<'_> {
                 Some(self.refuse(Refused::ours(Refusal::DailyLimitReached)))
             }
             (Sending { tries, .. }, Fact::CalledAgain(circumstances)) => {
-                Some(match circumstances.opted_out {
-                    Some(_) => self.refuse(Refused::ours(Refusal::RecipientOptedOut)),
+                Some(match circumstances.no_consent {
+                    Some(reason) => self.refuse(Refused::ours(reason.into())),
                     // It has had its turn with the recipient.
                     None => self.leave(*tries, Duration::ZERO),
                 })
@@ -261,8 +261,8 @@ impl Decision<'_> {
         if circumstances.batch_is_canceled {
             return self.cancel();
         }
-        if circumstances.opted_out.is_some() {
-            return self.refuse(Refused::ours(Refusal::RecipientOptedOut));
+        if let Some(reason) = circumstances.no_consent {
+            return self.refuse(Refused::ours(reason.into()));
         }
         if let Some(until) = circumstances.quiet_until {
             return self.wait(until, Hold::QuietHours, tries);

@@ -111,6 +111,13 @@ words! {
         /// A link that the person followed.
         Link = "link",
     }
+    /// What became of the code that confirms a number.
+    Confirmation {
+        /// It is on its way.
+        Sent = "sent",
+        /// It is held back and leaves later.
+        Held = "held",
+    }
     /// What a notice can be about.
     Category {
         /// Something waits for approval.

@@ -172,8 +172,8 @@ impl From<SendError> for ApiError {
         match error {
             SendError::NotConfigured => Self::not_authenticated(),
             SendError::NoSender(_) => Self::bad_request(21603, "A 'From' phone number is required."),
-            SendError::OptedOut { twilio_code, .. } => {
-                Self::of_refusal(Refusal::RecipientOptedOut, twilio_code, &text)
+            SendError::NoConsent { reason, twilio_code, .. } => {
+                Self::of_refusal(reason.into(), twilio_code, &text)
             }
             SendError::CoolingDown { until } => {
                 Self::general(429, format!("Too Many Requests: {text}; send it again at {}", time(until)))
@@ -193,7 +193,7 @@ impl ApiError {
     /// What Twilio says where we refuse: with `twilio_code`, if it was Twilio who refused.
     fn of_refusal(refusal: Refusal, twilio_code: Option<u32>, text: &str) -> Self {
         match refusal {
-            Refusal::RecipientOptedOut => {
+            Refusal::RecipientOptedOut | Refusal::OptInRequired => {
                 let code = twilio_code.or(refusal.twilio_code()).unwrap_or(GENERAL_CODES);
                 Self::bad_request(code, "Attempt to send to unsubscribed recipient")
             }

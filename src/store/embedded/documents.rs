@@ -157,10 +157,14 @@ impl Documents for EmbeddedStore {
         self.write(move |tables| tables.change_documents(organization.as_str(), &[change], keep)).await
     }
 
-    async fn change_documents(&self, changes: &[DocumentChange<'_>]) -> Result<bool, Error> {
+    async fn change_documents(
+        &self,
+        organization: &Organization,
+        changes: &[DocumentChange<'_>],
+    ) -> Result<bool, Error> {
         let changes: Vec<OwnedChange> = changes.iter().map(OwnedChange::from).collect();
-        let installation = Organization::installation();
-        self.write(move |tables| tables.change_documents(installation.as_str(), &changes, None)).await
+        let organization = organization.clone();
+        self.write(move |tables| tables.change_documents(organization.as_str(), &changes, None)).await
     }
 
     async fn documents(

@@ -27,7 +27,7 @@ impl RedisStore {
         let (mut keys, mut arguments) = (Vec::new(), vec![("keep", keep.as_str())]);
         for DocumentChange { kind, name, before, after } in changes {
             self.bring_along(organization, *kind, name).await?;
-            let partition = self.keys.partition_of_document(organization, name);
+            let partition = self.keys.partition_of_document(*kind, name);
             keys.extend([
                 ("document", self.keys.document(organization, *kind, name)),
                 ("names", self.keys.documents(organization, partition, *kind)),
@@ -52,8 +52,9 @@ impl RedisStore {
         Ok(changed)
     }
 
-    /// Copies a document of the installation from the partition of its name, where version 0.1.0 kept it, unless it has
-    /// been copied before. It is left there as well, since instances of that version may still run beside this one.
+    /// Copies a document that is kept together with others from the partition of its name, where version 0.1.0 kept it,
+    /// unless it has been copied before. It is left there as well, since instances of that version may still run beside
+    /// this one.
     async fn bring_along(&self, organization: &Organization, kind: Kind, name: &str) -> Result<(), Error> {
         let Some(former) = self.keys.former_document(organization, kind, name) else { return Ok(()) };
         let place = self.keys.document(organization, kind, name);
@@ -97,8 +98,12 @@ impl Documents for RedisStore {
         self.change(organization, &[DocumentChange { kind, name, before, after }], keep).await
     }
 
-    async fn change_documents(&self, changes: &[DocumentChange<'_>]) -> Result<bool, Error> {
-        self.change(&Organization::installation(), changes, None).await
+    async fn change_documents(
+        &self,
+        organization: &Organization,
+        changes: &[DocumentChange<'_>],
+    ) -> Result<bool, Error> {
+        self.change(organization, changes, None).await
     }
 
     async fn documents(

@@ -32,8 +32,8 @@
 //! What stands between braces is the hash tag: all keys that one script touches share a slot of a cluster. A message's
 //! keys are in the partition of its SID, so is the task to ask for it; everything about a person, with the messages asked
 //! for and their queue, in that of the person's address, which is one whatever spelling was used; documents and counters
-//! in that of their name. What belongs to the installation is kept for an organization called `*`, which no other can be
-//! called; its documents are in the first partition.
+//! in that of their name, but documents of which several are changed in one step in the first. What belongs to the
+//! installation is kept for an organization called `*`, which no other can be called.
 //!
 //! Messages share hashes: `<xyz>` is the last three digits of the SID. A message then costs a field of some 70 bytes
 //! instead of a key of some 200, and Redis keeps hashes of up to 512 such fields as packed lists. Recipients share their
@@ -57,8 +57,8 @@ pub(super) struct Keys {
 /// Bits of a recipient's digest that are not used for its history's key: they choose the partition.
 const HISTORY_BUCKET_SHIFT: u32 = 4;
 
-/// Where the documents of the installation are kept.
-const INSTALLATION: Partition = 0;
+/// Where documents are kept of which several are changed in one step.
+const KEPT_TOGETHER: Partition = 0;
 
 /// A partition's number, below the store's `partitions`.
 pub(super) type Partition = u16;
@@ -211,17 +211,16 @@ impl Keys {
     }
 
     pub(super) fn document(&self, organization: &Organization, kind: Kind, name: &str) -> String {
-        let partition = self.partition_of_document(organization, name);
+        let partition = self.partition_of_document(kind, name);
         self.key(organization, partition, &format!("doc:{}:{name}", kind.as_str()))
     }
 
-    /// The partition of a document: that of its name, but the first for those of the installation, since several of them
-    /// are changed in one step.
-    pub(super) fn partition_of_document(&self, organization: &Organization, name: &str) -> Partition {
-        if *organization == Organization::installation() { INSTALLATION } else { self.partition(name) }
+    /// The partition of a document: that of its name, but the first for kinds of which several are changed in one step.
+    pub(super) fn partition_of_document(&self, kind: Kind, name: &str) -> Partition {
+        if kind.is_kept_together() { KEPT_TOGETHER } else { self.partition(name) }
     }
 
-    /// Where version 0.1.0 kept a document of the installation, if that is another place than today's.
+    /// Where version 0.1.0 kept a document, if that is another place than today's.
     pub(super) fn former_document(
         &self,
         organization: &Organization,
@@ -229,7 +228,7 @@ impl Keys {
         name: &str,
     ) -> Option<String> {
         let former = self.partition(name);
-        let is_elsewhere = former != self.partition_of_document(organization, name);
+        let is_elsewhere = former != self.partition_of_document(kind, name);
         is_elsewhere.then(|| self.key(organization, former, &format!("doc:{}:{name}", kind.as_str())))
     }
 

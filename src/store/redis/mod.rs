@@ -185,7 +185,7 @@ impl RedisStore {
         });
         let mut names = try_join_all(partitions).await?.concat();
         names.sort_unstable();
-        // A document of the installation may be listed where version 0.1.0 kept it, and where it is.
+        // A document that is kept together with others may be listed where version 0.1.0 kept it, and where it is.
         names.dedup();
         names.truncate(limit);
         Ok(names)

@@ -5,7 +5,8 @@
 //! message is deduplicated by its SID and status, so that callbacks may be on too.
 //!
 //! Sources: <https://www.twilio.com/docs/events/webhook-quickstart>,
-//! <https://www.twilio.com/docs/events/event-types/messaging>, <https://github.com/cloudevents/spec>.
+//! <https://www.twilio.com/docs/events/event-types/messaging>,
+//! <https://www.twilio.com/docs/events/event-types/messaging/compliance-toolkit>, <https://github.com/cloudevents/spec>.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -18,6 +19,12 @@ const STATUS_TYPE: &str = "com.twilio.messaging.message.";
 
 /// The type of a message that was received.
 const INBOUND_TYPE: &str = "com.twilio.messaging.inbound-message.received";
+
+/// The type of an event that tells of a number with another owner.
+const REASSIGNED_TYPE: &str = "com.twilio.messaging.reassigned-number.detected";
+
+/// What `consent_operation` begins with if Twilio has opted the number out.
+const OPT_OUT: &str = "opt-out";
 
 /// What is documented of a status event's data and is not read.
 const PASSED_OVER: &[&str] = &[
@@ -72,6 +79,11 @@ pub enum EventContent {
     },
     /// A message that was received.
     Incoming(Box<IncomingMessage>),
+    /// A number has another owner than the one who agreed to messages, and Twilio has opted it out.
+    Reassigned {
+        /// The number.
+        number: Address,
+    },
     /// Something else that the sink is subscribed to.
     Other,
     /// An event of messaging that cannot be read.
@@ -104,6 +116,7 @@ impl StreamEvent {
         let content = match event.get("type").and_then(Value::as_str) {
             None => Err(InvalidWebhook::Missing("type")),
             Some(INBOUND_TYPE) => data.incoming().map(|message| EventContent::Incoming(Box::new(message))),
+            Some(REASSIGNED_TYPE) => data.reassigned(),
             Some(kind) => match kind.strip_prefix(STATUS_TYPE) {
                 Some(status) => data.status(status).map(|callback| EventContent::Status {
                     status: Box::new(callback),
@@ -150,8 +163,10 @@ impl Data<'_> {
         Address::parse(&self.text(name)?).ok()
     }
 
+    /// The account, which events of the Compliance Toolkit spell in their own way.
     fn account_sid(&self) -> Result<AccountSid, InvalidWebhook> {
-        self.required("accountSid", |text| AccountSid::parse(text).ok())
+        let read = |name| self.required(name, |text| AccountSid::parse(text).ok());
+        read("accountSid").or_else(|missing| read("account_sid").map_err(|_| missing))
     }
 
     fn messaging_service_sid(&self) -> Option<MessagingServiceSid> {
@@ -192,6 +207,17 @@ impl Data<'_> {
             username: self.text("username"),
             ..IncomingMessage::bare(self.account_sid()?, message_sid, from, to)
         })
+    }
+
+    /// A number that has another owner; nothing if Twilio let it stay opted in.
+    fn reassigned(&self) -> Result<EventContent, InvalidWebhook> {
+        let is_opted_out =
+            self.text("consent_operation").is_some_and(|operation| operation.starts_with(OPT_OUT));
+        if !is_opted_out {
+            return Ok(EventContent::Other);
+        }
+        let number = self.required("to_number", |text| Address::parse(text).ok())?;
+        Ok(EventContent::Reassigned { number })
     }
 
     /// Data that are new, as far as they are texts or numbers.
@@ -267,6 +293,31 @@ mod tests {
         let EventContent::Incoming(message) = &events[0].content else { panic!("{events:?}") };
         assert_eq!((message.channel, message.body.as_str()), (Channel::Whatsapp, "Stop"));
         assert_eq!(message.opt_out_type, Some(OptOutType::Stop));
+    }
+
+    #[test]
+    fn a_number_with_another_owner_is_told_if_twilio_opted_it_out() {
+        let event = |operation: &str| {
+            let event = json!({
+                "specversion": "1.0", "type": REASSIGNED_TYPE, "source": "AB1", "id": "NO1",
+                "data": {
+                    "event_id": "1c70", "timestamp": "2026-09-21T00:00:00Z", "account_sid": ACCOUNT,
+                    "from_number": "+15005550006", "to_number": "+14155550100", "is_reassigned": true,
+                    "last_verified_date": "2026-08-01", "consent_operation": operation,
+                    "consent_updated_at": "2026-09-21T00:00:00Z",
+                },
+            });
+            parse(&event).remove(0)
+        };
+        let told = event("opt-out-created");
+        assert_eq!(told.account_sid.unwrap().as_str(), ACCOUNT);
+        assert_eq!(told.timestamp, "2026-09-21T00:00:00Z".parse().ok());
+        let number = Address::parse("+14155550100").unwrap();
+        assert_eq!(told.content, EventContent::Reassigned { number: number.clone() });
+        assert_eq!(event("opt-out").content, EventContent::Reassigned { number });
+        for operation in ["", "none", "opt-in-kept"] {
+            assert_eq!(event(operation).content, EventContent::Other);
+        }
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl For {
 }
 
 /// Every operation of the document.
-const ROUTES: [(&str, &str, For); 26] = [
+const ROUTES: [(&str, &str, For); 27] = [
     ("delete", "/api/sms/batches/{batch_id}", For::Senders),
     ("get", "/api/sms/batches/{batch_id}", For::Viewers),
     ("get", "/api/sms/batches/{batch_id}/messages", For::Viewers),
@@ -62,6 +62,7 @@ const ROUTES: [(&str, &str, For); 26] = [
     ("post", "/api/sms/consent", For::Senders),
     ("post", "/api/sms/consent/import", For::Administrators),
     ("post", "/api/sms/notify", For::Senders),
+    ("post", "/api/sms/preferences/confirm", For::Users),
     ("post", "/api/sms/send", For::Senders),
     ("post", "/api/sms/send-bulk", For::Senders),
     ("post", "/api/sms/settings", For::Administrators),

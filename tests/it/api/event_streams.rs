@@ -14,6 +14,7 @@ on_both_stores! {
     an_event_finds_our_id_in_the_url_of_its_callbacks
     a_stop_that_only_events_tell_of_is_obeyed
     an_old_stop_does_not_undo_a_later_start
+    a_number_with_another_owner_is_opted_out
     what_is_not_known_or_cannot_be_read_does_not_stop_the_rest
     what_is_not_signed_is_refused
     a_long_batch_is_taken_from_twilio_alone
@@ -99,6 +100,39 @@ async fn an_old_stop_does_not_undo_a_later_start(on: On) {
     let future = received(&sid(4), "STOP", "2999-01-01T00:00:00Z");
     assert_eq!(service.post_events(&future).await.status(), 204);
     assert_eq!(service.send(PERSON, "hello").await.1["code"], "recipient_opted_out");
+}
+
+async fn a_number_with_another_owner_is_opted_out(on: On) {
+    let service = TestService::start(on).await;
+    let event = |id: &str, operation: &str| {
+        json!({
+            "specversion": "1.0", "type": "com.twilio.messaging.reassigned-number.detected", "id": id,
+            "source": "AB1", "data": {
+                "event_id": "1c70", "timestamp": "2026-09-21T00:00:00Z", "account_sid": ACCOUNT_SID,
+                "from_number": OUR_NUMBER, "to_number": PERSON, "is_reassigned": true,
+                "last_verified_date": "2026-08-01", "consent_operation": operation,
+                "consent_updated_at": "2026-09-21T00:00:00Z",
+            },
+        })
+    };
+    assert_eq!(service.post_events(&event("NO1", "opt-in-kept")).await.status(), 204);
+    assert_eq!(service.events().await.len(), 0);
+    assert_eq!(service.post_events(&event("NO2", "opt-out-created")).await.status(), 204);
+    let (_, known) = answer(service.get(Role::Viewer, &format!("/api/sms/consent/{PERSON}"))).await;
+    let (sms, whatsapp) = (&known["channels"]["sms"], &known["channels"]["whatsapp"]);
+    assert_eq!((&sms["state"], &sms["source"]), (&json!("opted_out"), &json!("reassigned_number")));
+    assert_eq!(whatsapp["state"], "unknown");
+    assert_eq!(service.send(PERSON, "hello").await.1["code"], "recipient_opted_out");
+    // It counts as the person's own word: nobody but the new owner takes it back.
+    let opt_in = json!({ "phone_number": PERSON, "channel": "sms", "state": "opted_in" });
+    let (status, problem) = answer(service.post(Role::Sender, "/api/sms/consent", &opt_in)).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("opted_out_by_person")));
+    let start = service.webhook("/webhooks/twilio/inbound", &reply(SID, PERSON, "START")).await;
+    assert_eq!(start.status(), 200);
+    // A repetition does not undo what the new owner has said since.
+    assert_eq!(service.post_events(&event("NO2", "opt-out-created")).await.status(), 204);
+    assert_ne!(service.send(PERSON, "hello").await.1["code"], "recipient_opted_out");
+    assert_eq!(service.events().await.iter().filter(|event| event["type"] == "consent").count(), 2);
 }
 
 async fn what_is_not_known_or_cannot_be_read_does_not_stop_the_rest(on: On) {

@@ -7,16 +7,21 @@ use textledger::domain::Role;
 use super::on_both_stores;
 use crate::support::{
     eventually,
-    service::{On, TestService, answer, token},
+    service::{On, TestService, answer, token, token_of},
     twilio::World,
 };
 
 on_both_stores! {
     consent_is_recorded_told_and_never_rewritten
     consent_moves_as_csv_and_back
+    a_colleague_does_not_take_back_what_a_person_said
     an_import_tells_bad_lines_and_does_not_undo_a_stop
     a_stop_and_a_start_change_preferences
     turning_a_channel_off_is_an_opt_out
+    a_number_is_confirmed_by_the_code_that_it_was_sent
+    a_code_that_is_held_back_is_good_once_it_has_left
+    a_code_is_not_guessed_and_nobody_is_pestered_with_codes
+    a_number_belongs_to_one_user
     users_are_told_where_they_want_it
     a_fallback_that_is_held_asks_again_before_it_leaves
     a_fallback_follows_only_a_message_that_does_not_arrive
@@ -38,6 +43,21 @@ async fn get(service: &TestService, role: Role, path: &str) -> Value {
 
 async fn put(service: &TestService, role: Role, path: &str, body: &Value) -> (u16, Value) {
     answer(service.anonymous(Method::PUT, path).bearer_auth(token(role)).json(body)).await
+}
+
+/// A change of the own preferences of whose `token` it is.
+async fn put_own(service: &TestService, token: &str, body: &Value) -> (u16, Value) {
+    answer(service.anonymous(Method::PUT, "/api/sms/preferences").bearer_auth(token).json(body)).await
+}
+
+async fn confirm(service: &TestService, token: &str, code: &str) -> (u16, Value) {
+    let request = service.anonymous(Method::POST, "/api/sms/preferences/confirm").bearer_auth(token);
+    answer(request.json(&json!({ "code": code }))).await
+}
+
+/// The code in the last message to `phone`.
+fn code_for(world: &World, phone: &str) -> String {
+    world.bodies_for(phone).last().unwrap()[..6].to_owned()
 }
 
 async fn consent(service: &TestService, number: usize) -> Value {
@@ -122,6 +142,60 @@ async fn consent_is_recorded_told_and_never_rewritten(on: On) {
     assert!(service.log().contains("consent.recorded") && !service.log().contains(&person(1)));
 }
 
+async fn a_colleague_does_not_take_back_what_a_person_said(on: On) {
+    let world = World::start(on).await;
+    let service = &world.service;
+    world.write(&format!("whatsapp:{}", person(1)), "STOP").await;
+    let record = async |role: Role, state: &str, channel: &str, evidence: Option<&str>| {
+        let body = json!({
+            "phone_number": person(1), "channel": channel, "state": state, "evidence": evidence,
+        });
+        let (status, body) = answer(service.post(role, "/api/sms/consent", &body)).await;
+        (status, body["code"].as_str().unwrap_or_default().to_owned(), body)
+    };
+    for (role, channel, evidence) in [
+        (Role::Sender, "whatsapp", None),
+        (Role::Sender, "whatsapp", Some("said so")),
+        (Role::Sender, "all", Some("said so")),
+        (Role::Admin, "whatsapp", None),
+        (Role::Admin, "all", Some(" ")),
+    ] {
+        let (status, code, problem) = record(role, "opted_in", channel, evidence).await;
+        assert_eq!((status, code.as_str()), (409, "opted_out_by_person"), "{role:?} {channel}: {problem}");
+        assert!(problem["mend"].as_str().unwrap().contains("evidence"), "{problem}");
+    }
+    // Another record of the same wish must not make it one that others may take back.
+    let (status, _, known) = record(Role::Sender, "opted_out", "all", None).await;
+    assert_eq!((status, &known["channels"]["sms"]["source"]), (200, &json!("api")));
+    assert_eq!(known["channels"]["whatsapp"]["source"], "keyword");
+    assert_eq!(record(Role::Sender, "opted_in", "whatsapp", None).await.0, 409);
+    assert_eq!(record(Role::Sender, "opted_in", "sms", None).await.0, 200);
+    let (status, problem) = answer(service.post(
+        Role::Sender,
+        "/api/sms/whatsapp/send",
+        &json!({ "to_number": person(1), "message": "hello" }),
+    ))
+    .await;
+    assert_eq!((status, &problem["code"]), (409, &json!("recipient_opted_out")));
+    let (status, _, known) = record(Role::Admin, "opted_in", "whatsapp", Some("form of today")).await;
+    assert_eq!((status, &known["channels"]["whatsapp"]["state"]), (200, &json!("opted_in")));
+    let path = format!("/api/sms/consent/%2B{}/history", &person(1)[1..]);
+    let history = get(service, Role::Viewer, &path).await;
+    let told: Vec<_> = history["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|change| ["channel", "state", "source"].map(|name| change[name].as_str().unwrap()))
+        .collect();
+    let expected = [
+        ["whatsapp", "opted_out", "keyword"],
+        ["sms", "opted_out", "api"],
+        ["sms", "opted_in", "api"],
+        ["whatsapp", "opted_in", "api"],
+    ];
+    assert_eq!(told, expected);
+}
+
 async fn consent_moves_as_csv_and_back(on: On) {
     let from = World::start(on).await;
     for number in 0..6 {
@@ -155,22 +229,33 @@ async fn consent_moves_as_csv_and_back(on: On) {
 async fn an_import_tells_bad_lines_and_does_not_undo_a_stop(on: On) {
     let world = World::start(on).await;
     world.write(&person(1), "STOP").await;
+    world.write(&person(4), "please stop texting me").await;
     let file = format!(
-        "phone_number,channel,state,at\n{},sms,opted_in,\n{},sms,opted_in,2020-01-01T00:00:00Z\nnobody,sms,opted_in,\n{},fax,opted_in,\n{},all,opted_out,\n",
-        person(1),
-        person(1),
-        person(2),
-        person(3)
+        "phone_number,channel,state,source,at\r\n\
+         {one},sms,opted_in,,\r\n\
+         {one},sms,opted_in,keyword,2020-01-01T00:00:00Z\r\n\
+         nobody,sms,opted_in,,\r\n\
+         \r\n\
+         {two},fax,opted_in,,\r\n\
+         {three},all,opted_out,,\r\n\
+         {four},all,opted_in,import,2020-01-01T00:00:00Z\r\n\
+         {one},sms,opted_out,,\r\n",
+        one = person(1),
+        two = person(2),
+        three = person(3),
+        four = person(4)
     );
     let (status, done) = import(&world.service, &file).await;
-    assert_eq!(
-        (status, &done["imported"], &done["unchanged"], &done["rejected"]),
-        (200, &json!(1), &json!(2), &json!(2))
-    );
-    let lines: Vec<_> = done["errors"].as_array().unwrap().iter().map(|error| &error["line"]).collect();
-    assert_eq!(lines, [4, 5]);
-    assert_eq!(consent(&world.service, 1).await["sms"]["state"], "opted_out");
-    assert_eq!(world.service.send(&person(3), "hello").await.1["code"], "recipient_opted_out");
+    let counts = ["imported", "unchanged", "rejected", "kept"].map(|name| done[name].as_u64().unwrap());
+    assert_eq!((status, counts), (200, [1, 1, 2, 3]), "{done}");
+    let lines_of = |list: &str| -> Vec<u64> {
+        done[list].as_array().unwrap().iter().map(|line| line["line"].as_u64().unwrap()).collect()
+    };
+    assert_eq!((lines_of("errors"), lines_of("kept_opt_out")), (vec![4, 6], vec![2, 3, 8]));
+    assert_eq!(consent(&world.service, 1).await["sms"]["source"], "keyword");
+    for number in [1, 3, 4] {
+        assert_eq!(world.service.send(&person(number), "hello").await.1["code"], "recipient_opted_out");
+    }
     for (file, status) in [("", 422), ("a,b\n", 422)] {
         assert_eq!(import(&world.service, file).await.0, status);
     }
@@ -185,13 +270,8 @@ async fn a_stop_and_a_start_change_preferences(on: On) {
     let default = get(service, Role::User, own).await;
     assert_eq!((&default["user_id"], &default["phone_number"]), (&json!("tester"), &Value::Null));
     assert_eq!((&default["sms_enabled"], &default["whatsapp_enabled"]), (&json!(true), &json!(false)));
-    let (status, changed) = put(
-        service,
-        Role::User,
-        own,
-        &json!({ "phone_number": "+1 415 555 0001", "whatsapp_enabled": true }),
-    )
-    .await;
+    let request = json!({ "phone_number": "+1 415 555 0001", "whatsapp_enabled": true });
+    let (status, changed) = put_own(service, &token_of("tester", Some(&person(1))), &request).await;
     assert_eq!(
         (status, &changed["phone_number"], &changed["whatsapp_enabled"]),
         (200, &json!(person(1)), &json!(true))
@@ -222,7 +302,8 @@ async fn turning_a_channel_off_is_an_opt_out(on: On) {
     let world = World::start(on).await;
     let service = &world.service;
     let own = "/api/sms/preferences";
-    put(service, Role::User, own, &json!({ "phone_number": person(1) })).await;
+    let token = token_of("tester", Some(&person(1)));
+    put_own(service, &token, &json!({ "phone_number": person(1) })).await;
     put(service, Role::User, own, &json!({ "sms_enabled": false })).await;
     let known = consent(service, 1).await;
     assert_eq!(
@@ -242,6 +323,120 @@ async fn turning_a_channel_off_is_an_opt_out(on: On) {
     let (status, problem) = put(service, Role::User, own, &json!({ "sms_enabled": true })).await;
     assert_eq!((status, &problem["code"]), (409, &json!("recipient_opted_out")));
     assert_eq!(consent(service, 1).await["sms"]["state"], "opted_out");
+}
+
+async fn a_number_is_confirmed_by_the_code_that_it_was_sent(on: On) {
+    let world = World::start(on).await;
+    let service = &world.service;
+    let (ada, path) = (token_of("ada", Some("+14155559999")), "/api/sms/preferences/ada");
+    let change = json!({ "phone_number": person(1), "sms_enabled": false });
+    let (status, asked) = put_own(service, &ada, &change).await;
+    assert_eq!(
+        (status, &asked["confirmation"], &asked["phone_number"]),
+        (202, &json!("sent"), &json!(person(1)))
+    );
+    assert!(asked["expires_at"].is_string() && asked["held_until"].is_null(), "{asked}");
+    // A stranger who types somebody's number changes nothing for them.
+    assert_eq!(get(service, Role::Admin, path).await["phone_number"], Value::Null);
+    assert_eq!(consent(service, 1).await["sms"]["state"], "unknown");
+    let code = code_for(&world, &person(1));
+    assert_eq!(confirm(service, &token_of("ben", None), &code).await.1["code"], "number_not_confirmed");
+    let (status, changed) = confirm(service, &ada, &code).await;
+    assert_eq!(
+        (status, &changed["phone_number"], &changed["sms_enabled"]),
+        (200, &json!(person(1)), &json!(false))
+    );
+    let known = consent(service, 1).await;
+    assert_eq!(
+        (&known["sms"]["state"], &known["sms"]["source"]),
+        (&json!("opted_out"), &json!("preferences"))
+    );
+    assert_eq!(confirm(service, &ada, &code).await.0, 422, "a code is good once");
+    // The number that is the user's already, and none, need no code.
+    assert_eq!(put_own(service, &ada, &json!({ "phone_number": person(1) })).await.0, 200);
+    assert_eq!(put_own(service, &ada, &json!({ "phone_number": null })).await.0, 200);
+    // Whoever has opted out is sent no code either.
+    world.write(&person(2), "STOP").await;
+    let (status, problem) = put_own(service, &ada, &json!({ "phone_number": person(2) })).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("recipient_opted_out")));
+    assert!(!service.log().contains(&code));
+}
+
+async fn a_code_that_is_held_back_is_good_once_it_has_left(on: On) {
+    let world = World::start_with(on, &[FAST, ("TEXTLEDGER_RECIPIENT_COOLDOWN", "3s")]).await;
+    let service = &world.service;
+    assert_eq!(service.send(&person(1), "hello").await.0, 201);
+    let ada = token_of("ada", None);
+    let (status, asked) = put_own(service, &ada, &json!({ "phone_number": person(1) })).await;
+    assert_eq!((status, &asked["confirmation"]), (202, &json!("held")));
+    assert!(asked["held_until"].as_str() < asked["expires_at"].as_str(), "{asked}");
+    eventually("the code arrives", async || (world.accepted_for(&person(1)) == 2).then_some(())).await;
+    assert_eq!(confirm(service, &ada, &code_for(&world, &person(1))).await.0, 200);
+}
+
+async fn a_code_is_not_guessed_and_nobody_is_pestered_with_codes(on: On) {
+    let world = World::start(on).await;
+    let service = &world.service;
+    let (ada, ben) = (token_of("ada", None), token_of("ben", None));
+    let ask = async |token: &str, number: usize| {
+        put_own(service, token, &json!({ "phone_number": person(number) })).await
+    };
+    assert_eq!(ask(&ada, 1).await.0, 202);
+    let first = code_for(&world, &person(1));
+    assert_eq!(ask(&ada, 1).await.0, 202);
+    let second = code_for(&world, &person(1));
+    let wrong = |code: &str| if code == "000000" { "000001" } else { "000000" };
+    if first != second {
+        let (status, problem) = confirm(service, &ada, &first).await;
+        assert_eq!((status, &problem["code"]), (422, &json!("number_not_confirmed")));
+    } else {
+        confirm(service, &ada, wrong(&first)).await;
+    }
+    // All at once is no way to try more often.
+    let guesses = (0..8).map(|_| confirm(service, &ada, wrong(&second)));
+    for (status, problem) in futures_util::future::join_all(guesses).await {
+        assert_eq!((status, &problem["code"]), (422, &json!("number_not_confirmed")));
+    }
+    assert_eq!(confirm(service, &ada, &second).await.0, 422, "five tries, and the sixth is the right one");
+    assert_eq!(ask(&ada, 1).await.0, 202);
+    let (status, problem) = ask(&ada, 2).await;
+    assert_eq!((status, &problem["code"]), (429, &json!("rate_limited")));
+    assert_eq!(ask(&ben, 1).await.0, 429, "three codes an hour to one number, whoever asks");
+    assert_eq!(world.accepted_for(&person(1)), 3);
+    assert_eq!(confirm(service, &ada, "12").await.1["code"], "validation_failed");
+    let third = code_for(&world, &person(1));
+    assert_eq!(confirm(service, &ada, &third).await.0, 200);
+}
+
+async fn a_number_belongs_to_one_user(on: On) {
+    let world = World::start(on).await;
+    let service = &world.service;
+    let number = json!({ "phone_number": person(1) });
+    assert_eq!(put_own(service, &token_of("ada", Some(&person(1))), &number).await.0, 200);
+    let (status, problem) = put_own(service, &token_of("ben", Some(&person(1))), &number).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("phone_number_taken")));
+    let (status, problem) = put(service, Role::Admin, "/api/sms/preferences/ben", &number).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("phone_number_taken")));
+    // Between the question and the answer the number may become another's.
+    let other = json!({ "phone_number": person(2) });
+    let ben = token_of("ben", None);
+    assert_eq!(put_own(service, &ben, &other).await.0, 202);
+    prefer(service, "cyd", other).await;
+    let (status, problem) = confirm(service, &ben, &code_for(&world, &person(2))).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("phone_number_taken")));
+    // Who takes another number, or none, leaves the former one to others.
+    prefer(service, "ada", json!({ "phone_number": person(3) })).await;
+    prefer(service, "ben", number).await;
+    prefer(service, "ben", json!({ "phone_number": null })).await;
+    prefer(service, "cyd", json!({ "phone_number": person(1) })).await;
+    // Of many at once, one gets it.
+    let claims = (0..6).map(async |user| {
+        let path = format!("/api/sms/preferences/user-{user}");
+        put(service, Role::Admin, &path, &json!({ "phone_number": person(4) })).await.0
+    });
+    let mut statuses = futures_util::future::join_all(claims).await;
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 409, 409, 409, 409, 409]);
 }
 
 async fn prefer(service: &TestService, user: &str, preferences: Value) {

@@ -20,6 +20,8 @@ on_both_stores! {
     a_get_is_verified_over_its_query
     a_reply_is_answered_with_twiml_once
     errors_that_mean_opted_out_are_opt_outs
+    a_webhook_at_the_others_url_is_taken_as_what_it_is_and_told
+    a_signed_request_at_a_path_where_nothing_is_taken_is_told
 }
 
 async fn callbacks_in_any_order_and_twice_end_in_the_same_state(on: On) {
@@ -206,6 +208,56 @@ async fn errors_that_mean_opted_out_are_opt_outs(on: On) {
     assert_eq!(consents[0]["source"], "twilio_21610");
     let (status, problem) = service.send("+14155550100", "hello").await;
     assert_eq!((status, &problem["code"]), (409, &json!("recipient_opted_out")));
+}
+
+async fn a_webhook_at_the_others_url_is_taken_as_what_it_is_and_told(on: On) {
+    let service = TestService::start(on).await;
+    let received = SID.replace('1', "2");
+    let mut stop = reply(&received, "whatsapp:+14155550100", "STOP");
+    stop.push(("SmsStatus", "received"));
+    for _ in 0..2 {
+        let answer = service.webhook(STATUS, &stop).await;
+        assert_eq!(answer.status(), 200);
+        let said = answer.text().await.unwrap();
+        assert!(said.contains("<Message>"), "the person gets the confirmation: {said}");
+        assert_eq!(service.webhook(INBOUND, &callback(SID, "delivered")).await.status(), 204);
+    }
+    assert_eq!(service.message_status(SID).await.1["status"], "delivered");
+    assert_eq!(service.message_status(&received).await.0, 404);
+    let kinds: Vec<_> = service.events().await.iter().map(|event| event["type"].clone()).collect();
+    assert_eq!(kinds.len(), 3, "{kinds:?}");
+
+    let told = service.refusals().await;
+    assert_eq!(told.len(), 2, "each mistake once: {told:?}");
+    for (told, path, right) in [(&told[0], INBOUND, STATUS), (&told[1], STATUS, INBOUND)] {
+        assert_eq!((&told["cause"], &told["path"]), (&json!("wrong_url"), &json!(path)));
+        let right = format!("{}{right}", service.public_url);
+        assert!(told["mend"].as_str().unwrap().contains(&right), "{told}");
+    }
+    let metric = async |mistake: &str| {
+        let sample = format!("textledger_misdirected_webhooks_total{{mistake=\"{mistake}\"}}");
+        service.metric(&sample).await
+    };
+    assert_eq!((metric("incoming_message").await, metric("status_callback").await), (2, 2));
+    let log = service.log();
+    assert_eq!(log.matches("webhook misdirected").count(), 2, "{log}");
+    assert!(!log.contains("+14155550100"), "{log}");
+}
+
+async fn a_signed_request_at_a_path_where_nothing_is_taken_is_told(on: On) {
+    let service = TestService::start(on).await;
+    let form = reply(SID, "+14155550100", "STOP");
+    for path in ["/webhooks/twilio/inbound/", "/webhooks/twilio/inbound/", "/webhooks/sms"] {
+        assert_eq!(service.webhook(path, &form).await.status(), 404, "{path}");
+        assert_eq!(service.webhook_signed_with("wrong", path, &form).await.status(), 404, "{path}");
+        assert_eq!(service.raw_webhook(path, None, Vec::new()).await.status(), 404, "{path}");
+    }
+    let told = service.refusals().await;
+    let paths: Vec<_> = told.iter().map(|told| told["path"].as_str().unwrap()).collect();
+    assert_eq!(paths, ["/webhooks/sms", "/webhooks/twilio/inbound/"], "each once, and nothing unsigned");
+    assert!(told[0]["mend"].as_str().unwrap().contains("/webhooks/twilio/inbound for incoming"), "{told:?}");
+    assert_eq!(service.metric(r#"textledger_misdirected_webhooks_total{mistake="unknown_path"}"#).await, 3);
+    assert!(service.events().await.is_empty());
 }
 
 fn signing_key() -> signature::SigningKey {

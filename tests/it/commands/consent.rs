@@ -14,6 +14,7 @@ on_both_stores! {
     a_file_goes_through_a_running_service
     a_file_goes_into_the_store_itself
     a_long_file_goes_in_parts
+    a_file_says_who_imported_it_and_which_opt_outs_stay
 }
 
 const FILE: &str = "phone_number,channel,state,source,at,evidence\n\
@@ -31,11 +32,18 @@ async fn a_file_goes_through_a_running_service(on: On) {
     let (url, file) = (service.url(""), service.folder().join("in.csv"));
     fs::write(&file, format!("{FILE}+14155550102,fax,opted_out,,,\n")).unwrap();
     let (code, said, errors) = consent(&service, &["import", "in.csv", "--url", &url]).await;
-    assert_eq!((code, said.as_str()), (Some(1), "2 imported, 0 unchanged, 1 with errors\n"), "{errors}");
+    assert_eq!(
+        (code, said.as_str()),
+        (Some(1), "2 imported, 0 unchanged, 1 with errors, 0 kept opted out\n"),
+        "{errors}"
+    );
     assert!(errors.contains("in.csv: line 4: channel:") && errors.contains("mend"), "{errors}");
     fs::write(&file, FILE).unwrap();
     let (code, said, _) = consent(&service, &["import", "in.csv", "--url", &url]).await;
-    assert_eq!((code, said.as_str()), (Some(0), "0 imported, 2 unchanged, 0 with errors\n"));
+    assert_eq!(
+        (code, said.as_str()),
+        (Some(0), "0 imported, 2 unchanged, 0 with errors, 0 kept opted out\n")
+    );
     let (code, exported, errors) = consent(&service, &["export", "--url", &url]).await;
     assert_eq!((code, exported.as_str()), (Some(0), FILE), "{errors}");
     for (arguments, said) in [
@@ -63,7 +71,11 @@ async fn a_file_goes_into_the_store_itself(on: On) {
         service.stop().await;
     }
     let (code, said, errors) = consent(&service, &["import", "in.csv"]).await;
-    assert_eq!((code, said.as_str()), (Some(0), "2 imported, 0 unchanged, 0 with errors\n"), "{errors}");
+    assert_eq!(
+        (code, said.as_str()),
+        (Some(0), "2 imported, 0 unchanged, 0 with errors, 0 kept opted out\n"),
+        "{errors}"
+    );
     assert!(!errors.contains("+14155550100"), "{errors}");
     let (code, said, errors) = consent(&service, &["export", "--output", "out.csv"]).await;
     assert_eq!((code, said.as_str()), (Some(0), ""), "{errors}");
@@ -89,10 +101,64 @@ async fn a_long_file_goes_in_parts(on: On) {
     }
     fs::write(service.folder().join("in.csv"), file).unwrap();
     let (code, said, errors) = consent(&service, &["import", "in.csv", "--url", &service.url("")]).await;
-    assert_eq!((code, said.as_str()), (Some(1), "5998 imported, 0 unchanged, 2 with errors\n"), "{errors}");
+    assert_eq!(
+        (code, said.as_str()),
+        (Some(1), "5998 imported, 0 unchanged, 2 with errors, 0 kept opted out\n"),
+        "{errors}"
+    );
     for line in ["5000 of 5998 lines", "5998 of 5998 lines", "line 3001: channel", "line 6001: channel"] {
         assert!(errors.contains(line), "{line}: {errors}");
     }
+}
+
+async fn a_file_says_who_imported_it_and_which_opt_outs_stay(on: On) {
+    let mut service = TestService::start(on).await;
+    let url = service.url("");
+    let first = "phone_number,channel,state,source,evidence\r\n\
+                 +14155550100,sms,opted_out,keyword,\"two\r\nlines\"\r\n\
+                 +14155550101,all,opted_out,link,\r\n\
+                 +14155550102,all,opted_out,,\r\n";
+    let second = "phone_number,channel,state,source,evidence\r\n\r\n\
+                  +14155550102,sms,opted_in,,\"two\r\nlines\"\r\n\
+                  +14155550100,sms,opted_in,keyword,\r\n\
+                  +14155550101,all,opted_in,link,form\r\n";
+    fs::write(service.folder().join("first.csv"), first).unwrap();
+    fs::write(service.folder().join("second.csv"), second).unwrap();
+    let arguments = ["import", "first.csv", "--url", &url, "--actor", "Ada, support"];
+    let (code, said, errors) = consent(&service, &arguments).await;
+    assert_eq!(
+        (code, said.as_str()),
+        (Some(0), "3 imported, 0 unchanged, 0 with errors, 0 kept opted out\n"),
+        "{errors}"
+    );
+    let kept_are_told = |(code, said, errors): (Option<i32>, String, String), imported: usize| {
+        let unchanged = 1 - imported;
+        let expected =
+            format!("{imported} imported, {unchanged} unchanged, 0 with errors, 2 kept opted out\n");
+        assert_eq!((code, said), (Some(0), expected), "{errors}");
+        for line in ["second.csv: line 5: the person has opted out of sms", "second.csv: line 6: "] {
+            assert!(errors.contains(line), "{line}: {errors}");
+        }
+    };
+    kept_are_told(consent(&service, &["import", "second.csv", "--url", &url]).await, 1);
+    if matches!(on, On::Embedded) {
+        service.stop().await;
+    }
+    kept_are_told(consent(&service, &["import", "second.csv"]).await, 0);
+    if matches!(on, On::Embedded) {
+        service.start_again();
+    }
+    let (_, history) = answer(service.get(Role::Viewer, "/api/sms/consent/+14155550102/history")).await;
+    let actors: Vec<&str> = history["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|change| change["actor"].as_str().unwrap())
+        .collect();
+    assert_eq!(actors[0], "Ada, support");
+    assert!(!["", "cli", "Ada, support"].contains(&actors[1]), "{actors:?}");
+    let (code, _, errors) = consent(&service, &["import", "first.csv", "--actor", ""]).await;
+    assert_eq!(code, Some(2), "{errors}");
 }
 
 #[test]

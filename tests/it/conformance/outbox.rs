@@ -442,7 +442,7 @@ pub async fn several_documents_change_together_or_not_at_all(harness: &dyn Harne
         change(Kind::Account, "AC1", None, Some("acme")),
         change(Kind::Revision, "settings", None, Some("1")),
     ];
-    assert!(store.change_documents(&first).await.unwrap());
+    assert!(store.change_documents(&installation, &first).await.unwrap());
     // One that is not as expected keeps all from being written, whichever of them it is.
     for wrong in 0..3 {
         let mut changes = [
@@ -451,7 +451,7 @@ pub async fn several_documents_change_together_or_not_at_all(harness: &dyn Harne
             change(Kind::Revision, "settings", Some("1"), Some("2")),
         ];
         changes[wrong].before = if wrong == 1 { None } else { Some("another") };
-        assert!(!store.change_documents(&changes).await.unwrap(), "{wrong}");
+        assert!(!store.change_documents(&installation, &changes).await.unwrap(), "{wrong}");
         assert_eq!(read(Kind::Settings, "acme").await.as_deref(), Some("s1"));
         assert_eq!(read(Kind::Account, "AC1").await.as_deref(), Some("acme"));
         assert_eq!(read(Kind::Revision, "settings").await.as_deref(), Some("1"));
@@ -462,7 +462,7 @@ pub async fn several_documents_change_together_or_not_at_all(harness: &dyn Harne
         change(Kind::Account, "AC1", Some("acme"), None),
         change(Kind::Settings, "best", None, Some("b1")),
     ];
-    assert!(store.change_documents(&changes).await.unwrap());
+    assert!(store.change_documents(&installation, &changes).await.unwrap());
     assert_eq!(read(Kind::Account, "AC1").await, None);
     let listed = store.documents(&installation, Kind::Settings, None, 9).await.unwrap();
     let expected = [("acme", "s1"), ("best", "b1")].map(|(name, text)| (name.to_owned(), text.to_owned()));
@@ -470,7 +470,7 @@ pub async fn several_documents_change_together_or_not_at_all(harness: &dyn Harne
     // Of equal changes at once one is made.
     let mut changes = JoinSet::new();
     for _ in 0..8 {
-        let store = store.clone();
+        let (store, installation) = (store.clone(), installation.clone());
         changes.spawn(async move {
             let counted = DocumentChange {
                 kind: Kind::Revision,
@@ -480,11 +480,24 @@ pub async fn several_documents_change_together_or_not_at_all(harness: &dyn Harne
             };
             let saved =
                 DocumentChange { kind: Kind::Settings, name: "cora", before: None, after: Some("c1") };
-            store.change_documents(&[counted, saved]).await.unwrap()
+            store.change_documents(&installation, &[counted, saved]).await.unwrap()
         });
     }
     let made = changes.join_all().await;
     assert_eq!(made.iter().filter(|made| **made).count(), 1);
+    // So it is with what is an organization's: whose number it is, and the preferences in which it stands.
+    let number_of = |user, owner| {
+        [
+            change(Kind::Preferences, user, None, Some("preferences")),
+            change(Kind::NumberOwner, "+14155550100", None, Some(owner)),
+        ]
+    };
+    assert!(store.change_documents(&organization(), &number_of("ada", "ada")).await.unwrap());
+    assert!(!store.change_documents(&organization(), &number_of("ben", "ben")).await.unwrap());
+    assert_eq!(store.document(&organization(), Kind::Preferences, "ben").await.unwrap(), None);
+    let owner = store.document(&organization(), Kind::NumberOwner, "+14155550100").await.unwrap();
+    assert_eq!(owner.as_deref(), Some("ada"));
+    assert_eq!(read(Kind::NumberOwner, "+14155550100").await, None);
 }
 
 pub async fn counters_count_up_to_their_end(harness: &dyn Harness) {

@@ -10,7 +10,7 @@ use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use textledger::{
     domain::{
         Flow, HistoryId, Hold, MessageId, Organization, Outbound, OutboundState, Refusal, Sender, UnixMs,
-        outgoing,
+        category, outgoing,
     },
     store::{Gate, NewOutbound, Passed, Step, Store, StoredOutbound, outbox::OUTBOUNDS_MAX},
     twilio::{Address, Channel},
@@ -169,7 +169,7 @@ fn outbound(store: &dyn Store, (person, number): Name) -> Outbound {
         body_length: 1,
         segments: 1,
         media: 0,
-        category: number.is_multiple_of(2).then(|| outgoing::EMERGENCY.to_owned()),
+        category: number.is_multiple_of(2).then(|| category::EMERGENCY.to_owned()),
         user_id: None,
         batch: None,
         status_callback: None,

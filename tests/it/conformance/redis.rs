@@ -117,7 +117,7 @@ async fn the_number_of_partitions_is_fixed_by_the_first_start() {
     assert!(matches!(again, Err(OpenError::Partitions { configured: 5, .. })));
 }
 
-/// Version 0.1.0 kept a document of the installation in the partition of its name.
+/// Version 0.1.0 kept a document in the partition of its name, whatever its kind.
 #[tokio::test]
 async fn what_version_0_1_0_saved_for_the_installation_is_found_and_changed() {
     let redis = fresh(16).await;
@@ -145,7 +145,7 @@ async fn what_version_0_1_0_saved_for_the_installation_is_found_and_changed() {
             after: Some("new").filter(|_| name != "org-3"),
         })
         .collect();
-    assert!(store.change_documents(&changes).await.unwrap());
+    assert!(store.change_documents(&installation, &changes).await.unwrap());
     let listed = store.documents(&installation, Kind::Settings, None, 50).await.unwrap();
     assert_eq!(listed.len(), names.len() - 1);
     assert!(listed.iter().all(|(name, text)| text == "new" && name != "org-3"), "{listed:?}");

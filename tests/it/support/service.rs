@@ -357,8 +357,14 @@ pub fn token(role: Role) -> String {
 /// A token of `role` for `organization`.
 pub fn token_in(organization: &str, role: Role) -> String {
     let org = Organization::parse(organization).unwrap();
-    let claims = Claims { sub: "tester".to_owned(), role, org, exp: TOKEN_EXP_S };
-    auth::mint(&JWT_SECRET.into(), &claims)
+    auth::mint(&JWT_SECRET.into(), &Claims::new("tester", role, org, TOKEN_EXP_S))
+}
+
+/// A token of the user `user`, which says that `phone_number` is theirs.
+pub fn token_of(user: &str, phone_number: Option<&str>) -> String {
+    let phone_number = phone_number.map(str::to_owned);
+    let claims = Claims::new(user, Role::User, Organization::default(), TOKEN_EXP_S);
+    auth::mint(&JWT_SECRET.into(), &Claims { phone_number, ..claims })
 }
 
 /// Status and JSON of an answer; null if there is no JSON in it.

@@ -66,6 +66,11 @@ impl World {
     /// Has a person write, and returns what the webhook answered: status and body.
     pub async fn write(&self, from: &str, text: &str) -> (u16, String) {
         let to = if from.starts_with("whatsapp:") { "whatsapp:+15005550006" } else { "+15005550006" };
+        self.write_to(to, from, text).await
+    }
+
+    /// Has a person write to the sender `to`, and returns what the webhook answered: status and body.
+    pub async fn write_to(&self, to: &str, from: &str, text: &str) -> (u16, String) {
         let inbound = serde_json::json!({ "from": from, "to": to, "body": text });
         let answer = reqwest::Client::new()
             .post(format!("{}/simulator/inbound", self.twilio.base_url()))
@@ -100,8 +105,13 @@ impl World {
 
     /// How many messages to `to` Twilio has accepted.
     pub fn accepted_for(&self, to: &str) -> usize {
+        self.bodies_for(to).len()
+    }
+
+    /// The texts of these, in the order in which Twilio took them.
+    pub fn bodies_for(&self, to: &str) -> Vec<String> {
         let is_to =
             |message: &&Message| message.direction == Direction::OutboundApi && message.to.to_twilio() == to;
-        self.twilio.messages().iter().filter(is_to).count()
+        self.twilio.messages().iter().filter(is_to).map(|message| message.body.clone()).collect()
     }
 }

@@ -91,7 +91,9 @@ fn all_circumstances() -> Vec<Circumstances> {
         Some(First::Failed),
         Some(First::Canceled),
     ];
-    for opted_out in [None, Some(OptedOut::ByPerson), Some(OptedOut::ByTwilio)] {
+    for no_consent in
+        [None, Some(NoConsent::OptedOut), Some(NoConsent::BlockedByTwilio), Some(NoConsent::NotOptedIn)]
+    {
         for quiet_until in [None, Some(NOW + Duration::from_secs(3_600))] {
             for cooling_until in
                 [None, Some(NOW + Duration::from_secs(1)), Some(NOW + Duration::from_secs(2 * 86_400))]
@@ -100,7 +102,7 @@ fn all_circumstances() -> Vec<Circumstances> {
                     for first in firsts {
                         let cooldown = Duration::from_secs(60);
                         all.push(Circumstances {
-                            opted_out,
+                            no_consent,
                             quiet_until,
                             cooldown,
                             cooling_until,
@@ -195,7 +197,7 @@ fn nothing_leaves_for_a_person_whose_consent_refuses() {
     every_move(|_, from, fact, _, made| {
         if is_call(&made.to) && !matches!(fact, Fact::Unusable | Fact::BatchMissing) {
             let circumstances = circumstances_of(fact).expect("a call without having asked for consent");
-            assert_eq!(circumstances.opted_out, None, "{from:?} {fact:?}");
+            assert_eq!(circumstances.no_consent, None, "{from:?} {fact:?}");
         }
     });
 }
@@ -467,8 +469,8 @@ impl Life {
         match self.state {
             OutboundState::Waiting { until, .. } => {
                 self.now = self.now.max(until);
-                let opted_out = self.opted_out.then_some(OptedOut::ByPerson);
-                self.apply(Fact::Due(Circumstances { opted_out, ..Circumstances::default() }));
+                let no_consent = self.opted_out.then_some(NoConsent::OptedOut);
+                self.apply(Fact::Due(Circumstances { no_consent, ..Circumstances::default() }));
             }
             OutboundState::Sending { since, .. } | OutboundState::Unknown { since, .. } => {
                 self.now = self.now.max(since + times::LOST_AFTER);
