@@ -173,7 +173,6 @@ impl App {
             twilio: twilio.clone(),
             relays: relays.clone(),
             steps,
-            consents: consents.clone(),
             statuses: statuses.clone(),
             consents: consents.clone(),
             reads: reads.clone(),

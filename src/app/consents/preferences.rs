@@ -12,7 +12,7 @@ use super::{
 use crate::{
     app::{DECISIONS_MAX, Scope, contended},
     domain::{
-        Actor, Consent, UnixMs,
+        Actor, Consent, Person, UnixMs,
         consent::{ChannelConsent, ConsentChannel, ConsentSource, ConsentState, NoConsent},
         rights::{self, Verdict},
     },
@@ -210,23 +210,24 @@ impl Scope<'_, Consents> {
                 Some(owner) if owner != user => return Err(ChangeError::NumberTaken),
                 Some(_) => {}
                 None => changes.push(OwnerChange {
-                    number: number.clone(),
+                    number: Person::of(number),
                     before: None,
                     after: Some(user.to_owned()),
                 }),
             }
         }
-        if let Some(former) = former.filter(|former| Some(*former) != number)
+        if let Some(former) = former.filter(|former| Some(Person::of(former)) != number.map(Person::of))
             && let Some(owner) = self.owner(former).await?.filter(|owner| owner == user)
         {
-            changes.push(OwnerChange { number: former.clone(), before: Some(owner), after: None });
+            changes.push(OwnerChange { number: Person::of(former), before: Some(owner), after: None });
         }
         Ok(changes)
     }
 
     /// The user in whose preferences `number` stands.
     async fn owner(&self, number: &BareAddress) -> Result<Option<String>, store::Error> {
-        self.core.store.document(self.organization, Kind::NumberOwner, number.as_str()).await
+        let person = Person::of(number);
+        self.core.store.document(self.organization, Kind::NumberOwner, person.as_str()).await
     }
 
     /// The text that is stored, and what it says.
@@ -252,7 +253,7 @@ impl Scope<'_, Consents> {
 
 /// Whose a number was, and whose it is then.
 struct OwnerChange {
-    number: BareAddress,
+    number: Person,
     before: Option<String>,
     after: Option<String>,
 }

@@ -35,7 +35,8 @@ impl Scope<'_, Incoming> {
     ) -> Result<Answer, store::Error> {
         for _ in 0..DECISIONS_MAX {
             let now = self.core.now_ms();
-            let before = self.core.store.document(self.organization, Kind::HelpAnswers, person.as_str()).await?;
+            let before =
+                self.core.store.document(self.organization, Kind::HelpAnswers, person.as_str()).await?;
             let mut answered: Vec<Answered> = match &before {
                 Some(text) => store::decode("answers to HELP", text)?,
                 None => Vec::new(),
@@ -52,7 +53,14 @@ impl Scope<'_, Incoming> {
             let (before, keep) = (before.as_deref(), Some(HELP_PERIOD));
             let store = &self.core.store;
             if store
-                .change_document(self.organization, Kind::HelpAnswers, person.as_str(), before, Some(&after), keep)
+                .change_document(
+                    self.organization,
+                    Kind::HelpAnswers,
+                    person.as_str(),
+                    before,
+                    Some(&after),
+                    keep,
+                )
                 .await?
             {
                 return Ok(Answer::Help);

@@ -24,7 +24,6 @@ pub struct Incoming {
     pub(super) twilio: Client,
     pub(super) relays: Arc<Relays>,
     pub(super) steps: Arc<Steps>,
-    pub(super) consents: Arc<Consents>,
     pub(super) statuses: Arc<Statuses>,
     pub(super) consents: Arc<Consents>,
     pub(super) reads: Arc<Reads>,

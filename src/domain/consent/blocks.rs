@@ -92,6 +92,15 @@ impl Blocks {
         }
     }
 
+    /// The blocks of both.
+    pub(super) fn merged(&self, other: &Blocks) -> Blocks {
+        let mut merged = self.clone();
+        for block in &other.0 {
+            merged.add(block.clone());
+        }
+        merged
+    }
+
     /// Forgets what a START to `opened` lifts: the block of that sender, and that of its service, which Twilio lifts as a
     /// whole, whether the START names the service or the block does.
     pub(super) fn lift(&mut self, opened: &Block) {

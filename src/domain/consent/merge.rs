@@ -31,15 +31,15 @@ impl ChannelConsent {
     fn merged(&self, other: &ChannelConsent) -> ChannelConsent {
         let (earlier, later) = if self.order() > other.order() { (other, self) } else { (self, other) };
         let wish = if earlier.is_refusal_by_person() && !later.is_by_person() { earlier } else { later };
-        // Twilio's block is lifted by the person alone.
+        // Twilio's blocks are lifted by the person alone.
         let is_lifted = later.is_by_person() && later.state == ConsentState::OptedIn;
-        let twilio_block = later.twilio_block || (earlier.twilio_block && !is_lifted);
-        ChannelConsent { twilio_block, ..wish.clone() }
+        let blocks = if is_lifted { later.blocks.clone() } else { later.blocks.merged(&earlier.blocks) };
+        ChannelConsent { blocks, ..wish.clone() }
     }
 
     /// What orders two wishes: their times; at the same time the more careful one is the later.
     fn order(&self) -> (Option<UnixMs>, bool, bool, bool) {
-        (self.at, self.state == ConsentState::OptedOut, self.is_by_person(), self.twilio_block)
+        (self.at, self.state == ConsentState::OptedOut, self.is_by_person(), !self.blocks.is_empty())
     }
 
     fn is_by_person(&self) -> bool {
@@ -56,17 +56,26 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::consent::{ConsentChannel, ConsentEntry};
+    use crate::domain::consent::{Block, Blocks, ConsentChannel, ConsentEntry};
+
+    /// Blocks as they were stored before senders were told apart: of every sender, or none.
+    fn blocks(is_blocked: bool) -> Blocks {
+        let mut blocks = Blocks::default();
+        if is_blocked {
+            blocks.add(Block::default());
+        }
+        blocks
+    }
 
     fn known() -> impl Strategy<Value = ChannelConsent> {
         let state = prop::sample::select(vec![ConsentState::OptedIn, ConsentState::OptedOut]);
         let sources = vec![ConsentSource::Keyword, ConsentSource::Api, ConsentSource::Twilio21610];
         let change = (state, prop::sample::select(sources), 1..5_u64);
-        (prop::option::of(change), any::<bool>()).prop_map(|(change, twilio_block)| match change {
-            None => ChannelConsent { twilio_block, ..ChannelConsent::default() },
+        (prop::option::of(change), any::<bool>()).prop_map(|(change, is_blocked)| match change {
+            None => ChannelConsent { blocks: blocks(is_blocked), ..ChannelConsent::default() },
             Some((state, source, at)) => ChannelConsent {
                 state,
-                twilio_block,
+                blocks: blocks(is_blocked),
                 source: Some(source),
                 at: Some(UnixMs::new(at)),
                 message_sid: None,
@@ -90,12 +99,12 @@ mod tests {
         #[test]
         fn merging_depends_on_no_order_and_changes_nothing_twice(one in known(), other in known()) {
             let merged = one.merged(&other);
-            let reached = |known: &ChannelConsent| (known.state, known.twilio_block, known.at);
+            let reached = |known: &ChannelConsent| (known.state, known.blocks.clone(), known.at);
             prop_assert_eq!(reached(&merged), reached(&other.merged(&one)));
             prop_assert_eq!(merged.merged(&other), merged.clone());
             prop_assert_eq!(other.merged(&merged).state, merged.state);
             if one.state == ConsentState::Unknown && other.state == ConsentState::Unknown {
-                prop_assert_eq!(merged.twilio_block, one.twilio_block || other.twilio_block);
+                prop_assert_eq!(merged.blocks, one.blocks.merged(&other.blocks));
             }
         }
     }
