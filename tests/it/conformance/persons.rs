@@ -158,7 +158,7 @@ pub async fn a_user_id_and_a_number_become_one_person(harness: &dyn Harness) {
         assert_eq!(changes, [stop.clone(), opt_in.clone()]);
         assert_eq!(history(store, address).await, [MessageRef::Id(waits.outbound.id)]);
     }
-    assert_eq!(store.persons(&organization(), None, 9).await.unwrap(), [number.clone()]);
+    assert_eq!(store.persons(&organization(), None, 9).await.unwrap(), [whose(NUMBER)]);
     let again = store.record_inbound(&organization(), entry, &number, None, Answer::Nothing).await.unwrap();
     assert_eq!(again, InboundRecorded::Duplicate(Answer::Help));
 
