@@ -4,8 +4,8 @@ use std::{fmt, str::FromStr};
 
 use crate::twilio::{
     Address, BareAddress, Channel,
-    address::is_e164,
-    limits::{ALPHANUMERIC_SENDER_CHARACTERS_MAX, SHORT_CODE_DIGITS},
+    address::{is_e164, is_short_code, is_whatsapp_user_id},
+    limits::ALPHANUMERIC_SENDER_CHARACTERS_MAX,
 };
 
 /// A country, by its two-letter ISO 3166 code, whose numbers may be typed without `+`.
@@ -44,6 +44,9 @@ pub enum InvalidPhoneNumber {
     #[error("not a phone number of the region {0:?}")]
     NotOfRegion(Region),
 }
+
+/// What may stand before an address on WhatsApp.
+const WHATSAPP: &str = "whatsapp:";
 
 /// The longest text that is read as a phone number, in bytes.
 const TYPED_BYTES_MAX: usize = 64;
@@ -111,6 +114,41 @@ fn is_invisible(character: char) -> bool {
     )
 }
 
+/// Reads the address of a person: a number as [`normalize`] reads it, a short code, or a WhatsApp user id; with or without
+/// WhatsApp's prefix.
+pub fn person(typed: &str, region: Option<Region>) -> Result<BareAddress, InvalidPhoneNumber> {
+    let bare = typed.trim();
+    let bare = bare.strip_prefix(WHATSAPP).unwrap_or(bare);
+    number_or(bare, region, |text| is_short_code(text) || is_whatsapp_user_id(text))
+}
+
+/// Reads a recipient over `channel`: a number; over SMS a short code too, over WhatsApp a user id, and either with or
+/// without the channel's prefix.
+pub fn recipient(
+    channel: Channel,
+    typed: &str,
+    region: Option<Region>,
+) -> Result<Address, InvalidPhoneNumber> {
+    let bare = typed.trim();
+    let bare = bare.strip_prefix(WHATSAPP).filter(|_| channel == Channel::Whatsapp).unwrap_or(bare);
+    let is_taken = match channel {
+        Channel::Sms => is_short_code,
+        Channel::Whatsapp => is_whatsapp_user_id,
+        Channel::Rcs => |_: &str| false,
+    };
+    Ok(number_or(bare, region, is_taken)?.on(channel))
+}
+
+/// Reads a number, or takes what is none as it is if `is_taken` says so.
+fn number_or(
+    text: &str,
+    region: Option<Region>,
+    is_taken: impl FnOnce(&str) -> bool,
+) -> Result<BareAddress, InvalidPhoneNumber> {
+    let as_it_is = |error| if is_taken(text) { text.parse().map_err(|_| error) } else { Err(error) };
+    normalize(text, region).or_else(as_it_is)
+}
+
 fn e164(number: String) -> Option<BareAddress> {
     Some(number).filter(|number| is_e164(number))?.try_into().ok()
 }
@@ -123,14 +161,11 @@ pub struct InvalidSender(InvalidPhoneNumber);
 /// Reads a sender over `channel`: a number; over SMS a short code or an alphanumeric name too, over WhatsApp with or
 /// without the channel's prefix.
 pub fn sender(channel: Channel, typed: &str, region: Option<Region>) -> Result<Address, InvalidSender> {
-    let typed =
-        typed.strip_prefix("whatsapp:").filter(|_| channel == Channel::Whatsapp).unwrap_or(typed).trim();
-    let is_short_code =
-        SHORT_CODE_DIGITS.contains(&typed.len()) && typed.bytes().all(|byte| byte.is_ascii_digit());
+    let typed = typed.strip_prefix(WHATSAPP).filter(|_| channel == Channel::Whatsapp).unwrap_or(typed).trim();
     let is_name = typed.len() <= ALPHANUMERIC_SENDER_CHARACTERS_MAX
         && typed.bytes().any(|byte| byte.is_ascii_alphabetic())
         && typed.bytes().all(|byte| byte.is_ascii_alphanumeric() || b" +-_&".contains(&byte));
-    let bare = if channel == Channel::Sms && (is_short_code || is_name) {
+    let bare = if channel == Channel::Sms && (is_short_code(typed) || is_name) {
         typed.parse::<BareAddress>().expect("a short code and a name are addresses")
     } else {
         normalize(typed, region).map_err(InvalidSender)?
@@ -235,6 +270,34 @@ mod tests {
         assert_eq!(normalize("\u{202d}(415) 555-2671\u{202c}", us).as_deref(), Ok("+14155552671"));
         assert_eq!(normalize("\u{200b}", us), Err(InvalidPhoneNumber::NotE164));
         assert!(normalize("+1415\n5552671", None).is_err());
+    }
+
+    #[test]
+    fn a_person_may_be_known_by_a_short_code_or_a_user_id() {
+        for (typed, address) in [
+            ("whatsapp: +1 415 555 2671 ", "+14155552671"),
+            (" whatsapp:US.444555666", "US.444555666"),
+            ("US.444555666 ", "US.444555666"),
+            ("12345", "12345"),
+        ] {
+            assert_eq!(person(typed, None).as_deref(), Ok(address), "{typed}");
+        }
+        for wrong in ["12", "us.444", "whatsapp:whatsapp:US.4", "ACME", ""] {
+            assert!(person(wrong, None).is_err(), "{wrong}");
+        }
+        // Eight digits are a number where numbers have eight.
+        assert_eq!(person("61234567", "SG".parse().ok()).as_deref(), Ok("+6561234567"));
+        let to = |channel, typed| recipient(channel, typed, None).map(|to| to.to_twilio());
+        assert_eq!(to(Channel::Sms, "12345").as_deref(), Ok("12345"));
+        assert_eq!(to(Channel::Whatsapp, "whatsapp:US.444555666").as_deref(), Ok("whatsapp:US.444555666"));
+        for (channel, wrong) in [
+            (Channel::Sms, "US.444555666"),
+            (Channel::Sms, "whatsapp:+14155552671"),
+            (Channel::Whatsapp, "12345"),
+            (Channel::Rcs, "12345"),
+        ] {
+            assert!(to(channel, wrong).is_err(), "{channel} {wrong}");
+        }
     }
 
     #[test]

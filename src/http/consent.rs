@@ -17,7 +17,7 @@ use super::{
     State,
     auth::{Caller, Right},
     contract::{
-        self, Body, Declared, Fields, PhonePath, Read, Request, kinds,
+        self, Body, Declared, Fields, PersonPath, Read, Request, kinds,
         operations::{self, ReadProblems, WriteProblems},
         too_large, words,
     },
@@ -140,7 +140,7 @@ struct ConsentChanges {
 /// `opted_out` and `twilio_block` each keep messages from being sent.
 #[utoipa::path(
     get, path = "/api/sms/consent/{phone}", tags = [operations::TAG, operations::CONSENT], operation_id = "getConsent",
-    params(PhonePath),
+    params(PersonPath),
     responses(ReadProblems, (status = 200, body = ConsentView, description = "what is known")),
 )]
 pub async fn consent(
@@ -176,7 +176,7 @@ contract::parameters!(Query: ChangesQuery);
 /// Changes are never rewritten. A page at a time: ask again with `next_cursor` as `cursor` until it is null.
 #[utoipa::path(
     get, path = "/api/sms/consent/{phone}/history", tags = [operations::TAG, operations::CONSENT], operation_id = "getConsentHistory",
-    params(PhonePath, ChangesQuery),
+    params(PersonPath, ChangesQuery),
     responses(ReadProblems, (status = 200, body = ConsentChanges, description = "the changes")),
 )]
 pub async fn history(
@@ -413,12 +413,11 @@ pub async fn import(
 
 /// The person that the path names.
 fn person_of(state: &State, request: &HttpRequest) -> Result<BareAddress, Problem> {
-    let path: PhonePath = contract::path(request)?;
+    let path: PersonPath = contract::path(request)?;
     number(state, &path.phone)
 }
 
 /// A number of the path or of a field.
 fn number(state: &State, typed: &str) -> Result<BareAddress, Problem> {
-    let bare = typed.strip_prefix("whatsapp:").unwrap_or(typed);
-    phone::normalize(bare, state.app.settings().default_region).map_err(Problem::invalid_phone_number)
+    phone::person(typed, state.app.settings().default_region).map_err(Problem::invalid_phone_number)
 }

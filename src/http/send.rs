@@ -119,7 +119,7 @@ async fn send_over(
     let context = Context { channel, ..state.context() };
     let SendRequest { to_number, options } = body.read(&context)?;
     let mut send = Send {
-        to: recipient(channel, &to_number, context.region).map_err(Problem::invalid_phone_number)?,
+        to: phone::recipient(channel, &to_number, context.region).map_err(Problem::invalid_phone_number)?,
         from: options.from,
         messaging_service_sid: options.messaging_service_sid,
         content: options.content,
@@ -221,7 +221,7 @@ async fn send_bulk_over(
     let BulkRequest { phone_numbers, options } = body.read(&context)?;
     let (mut to, mut rejected) = (Vec::with_capacity(phone_numbers.len()), Vec::new());
     for typed in phone_numbers {
-        match recipient(channel, &typed, context.region) {
+        match phone::recipient(channel, &typed, context.region) {
             Ok(address) => to.push(address),
             Err(error) => rejected.push(Rejected {
                 code: Code::InvalidPhoneNumber.as_str(),
@@ -233,7 +233,6 @@ async fn send_bulk_over(
     let organization = caller.organization.clone();
     once(state.clone(), &caller, route, key, fingerprint, async move |seed| {
         let to = bulk::each_once(to);
-        let total = to.len() + rejected.len();
         let accepted = state
             .app
             .outgoing
@@ -262,6 +261,7 @@ async fn send_bulk_over(
         rejected.extend(not_accepted(&accepted.rejected.opted_out, Code::RecipientOptedOut, &detail));
         let detail = format!("the recipient has not opted in to {channel}");
         rejected.extend(not_accepted(&accepted.rejected.not_opted_in, Code::OptInRequired, &detail));
+        let total = accepted.accepted + rejected.len();
         tracing::info!(
             %organization, batch = %accepted.id, total, accepted = accepted.accepted, rejected = rejected.len(),
             "batch accepted"
@@ -293,7 +293,7 @@ impl Declared for SendRequest {
     fn declare(fields: &mut impl Fields) -> Read<Self> {
         let to_number = fields.required(
             "to_number",
-            "The recipient: E.164, or a number of the default region; over WhatsApp with or without `whatsapp:`.",
+            "The recipient: E.164, or a number of the default region; over SMS a short code too, over WhatsApp a user id, with or without `whatsapp:`.",
             kinds::typed_phone_number(),
         );
         let options = options(fields);
@@ -415,14 +415,4 @@ pub(super) fn content(fields: &mut impl Fields) -> Read<Content> {
 
 fn non_empty(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
-}
-
-/// A recipient: a number, over WhatsApp with or without the channel's prefix.
-fn recipient(
-    channel: Channel,
-    typed: &str,
-    region: Option<phone::Region>,
-) -> Result<Address, phone::InvalidPhoneNumber> {
-    let bare = typed.strip_prefix("whatsapp:").filter(|_| channel == Channel::Whatsapp).unwrap_or(typed);
-    Ok(phone::normalize(bare, region)?.on(channel))
 }

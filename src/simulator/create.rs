@@ -11,6 +11,7 @@ use reqwest::Url;
 use super::errors::ApiError;
 use crate::twilio::{
     Address, Channel, ContentSid, Form, MessagingServiceSid,
+    address::{is_short_code, is_whatsapp_user_id},
     limits::{MEDIA_MAX, VALIDITY_PERIOD_S},
     segments::BODY_CHARACTERS_MAX,
 };
@@ -277,26 +278,12 @@ fn parse_address(text: &str) -> Option<Address> {
     }
 }
 
-fn is_short_code(text: &str) -> bool {
-    (3..=8).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
-}
-
 fn is_alphanumeric_sender(text: &str) -> bool {
     const CHARACTERS_MAX: usize = 11;
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b" +-_&".contains(&byte);
     text.len() <= CHARACTERS_MAX
         && text.bytes().all(is_allowed)
         && text.bytes().any(|byte| byte.is_ascii_alphabetic())
-}
-
-/// Whether `text` is WhatsApp's name for a user whose number is not shown: `CO.899759302823042`.
-fn is_whatsapp_user_id(text: &str) -> bool {
-    text.split_once('.').is_some_and(|(country, id)| {
-        country.len() == 2
-            && country.bytes().all(|byte| byte.is_ascii_uppercase())
-            && !id.is_empty()
-            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.')
-    })
 }
 
 /// Whether `text` is an http or https URL with a host that may be on the internet. Unlike Twilio's, this one may be

@@ -121,7 +121,10 @@ impl Inbound {
         }
         if self.from.channel() == Channel::Whatsapp {
             add("ProfileName", "Simulated Person");
-            add("WaId", self.from.bare().trim_start_matches('+'));
+            match self.from.bare().strip_prefix('+') {
+                Some(digits) => add("WaId", digits),
+                None => add("ExternalUserId", &self.from.to_twilio()),
+            }
             add("MessageType", "text");
         }
         add("SmsMessageSid", sid);

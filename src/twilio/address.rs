@@ -10,6 +10,8 @@ use std::{fmt, ops::Deref, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use super::limits::SHORT_CODE_DIGITS;
+
 /// The longest address that is taken, in bytes: a WhatsApp user id has up to 128 letters after its country.
 pub const ADDRESS_BYTES_MAX: usize = 160;
 
@@ -190,6 +192,21 @@ const TOLL_FREE: [&str; 7] = ["+1800", "+1833", "+1844", "+1855", "+1866", "+187
 /// Whether `text` is a toll-free number of the United States or Canada, in E.164 form.
 pub fn is_toll_free(text: &str) -> bool {
     text.len() == "+18005550100".len() && is_e164(text) && TOLL_FREE.iter().any(|area| text.starts_with(area))
+}
+
+/// Whether `text` is a short code: digits alone, as many as [`SHORT_CODE_DIGITS`] says.
+pub fn is_short_code(text: &str) -> bool {
+    SHORT_CODE_DIGITS.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether `text` is WhatsApp's name for a user whose number is not shown: `CO.899759302823042`.
+pub fn is_whatsapp_user_id(text: &str) -> bool {
+    text.split_once('.').is_some_and(|(country, id)| {
+        country.len() == 2
+            && country.bytes().all(|byte| byte.is_ascii_uppercase())
+            && !id.is_empty()
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.')
+    })
 }
 
 /// `text` with its middle masked, for logs: `+1415***2671`. Three characters or more are hidden: of a number that is

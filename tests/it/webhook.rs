@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use textledger::twilio::{
-    Channel, Form, IncomingMessage, MessageStatus, StatusCallback,
+    Address, Channel, Form, IncomingMessage, MessageStatus, StatusCallback,
     webhook::{InvalidWebhook, OptOutType},
 };
 
@@ -239,7 +239,20 @@ fn media_segments_and_what_whatsapp_adds_are_read() {
     assert_eq!(button.button_payload.as_deref(), Some("confirm-42"));
     assert_eq!(button.profile_name.as_deref(), Some("Zoë 🦊"));
     assert_eq!(button.wa_id.as_deref(), Some("14155550100"));
-    assert_eq!(button.original_replied_message_sid.unwrap().as_str(), format!("SM{}", "e".repeat(32)));
+    assert_eq!(
+        button.original_replied_message_sid.as_ref().unwrap().as_str(),
+        format!("SM{}", "e".repeat(32))
+    );
+
+    assert_eq!(button.user_id_and_number(), None);
+    let named = IncomingMessage { external_user_id: Some("whatsapp:US.444555666".to_owned()), ..button };
+    let both = named.user_id_and_number().unwrap();
+    assert_eq!((both.0.as_str(), both.1.as_str()), ("US.444555666", "+14155550100"));
+    let by_id = IncomingMessage { from: Address::parse("whatsapp:US.444555666").unwrap(), ..named };
+    assert_eq!(by_id.user_id_and_number(), Some(both));
+    for wa_id in [None, Some("US.444555666".to_owned())] {
+        assert_eq!(IncomingMessage { wa_id, ..by_id.clone() }.user_id_and_number(), None);
+    }
 
     let hidden = incoming_message("whatsapp_business_scoped_user_id");
     assert_eq!(hidden.from.bare().as_str(), "CO.899759302823042");

@@ -140,7 +140,7 @@ fn record(
     now: UnixMs,
 ) -> Result<Record, String> {
     let text = |column: usize| places[column].and_then(|place| row.get(place)).unwrap_or_default().trim();
-    let phone = phone::normalize(text(0), region).map_err(|error| format!("phone_number: {error}"))?;
+    let phone = phone::person(text(0), region).map_err(|error| format!("phone_number: {error}"))?;
     let channel = ConsentChannel::parse(text(1)).ok_or("channel: must be sms, whatsapp or all")?;
     let state = ConsentState::parse(text(2))
         .filter(|state| matches!(state, ConsentState::OptedIn | ConsentState::OptedOut))

@@ -36,6 +36,9 @@ pub struct Receipt {
     /// The messaging service that the sender it was sent to is in.
     #[serde(default)]
     pub service: Option<MessagingServiceSid>,
+    /// The writer by the WhatsApp user id and by the number, if the message tells both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names: Option<(Person, Person)>,
     /// We hear of it later than it was sent, so that consent may have changed since by the person's own word.
     pub late: bool,
 }
@@ -96,11 +99,14 @@ impl Incoming {
             media: message.num_media,
             at,
         };
+        let names = message.user_id_and_number();
+        let names = names.map(|(user_id, number)| (Person::of(&user_id), Person::of(&number)));
         Receipt {
             entry,
             reading,
             opt_out_type: message.opt_out_type,
             service: message.messaging_service_sid.clone(),
+            names,
             late: false,
         }
     }
@@ -110,6 +116,10 @@ impl Scope<'_, Incoming> {
     /// Records a message received and what it does to the sender's consent. Both are stored when this returns; a
     /// repetition gets the first answer again.
     pub async fn record_inbound(&self, receipt: &Receipt) -> Result<Received, store::Error> {
+        // First, so that what the message asks for is known under both names when it is stored.
+        if let Some((user, person)) = &receipt.names {
+            self.core.store.link(self.organization, user, person).await?;
+        }
         let person = Person::of(&receipt.entry.from);
         for _ in 0..DECISIONS_MAX {
             let known = self.core.store.consent(self.organization, &person).await?;

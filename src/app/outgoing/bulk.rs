@@ -207,18 +207,23 @@ impl Scope<'_, Outgoing> {
         MessageId::new(self.core.store.partition(&Person::of(to.bare())), random)
     }
 
-    /// Parts the recipients by consent: those who may be sent to by `route`, and those who must not.
+    /// Parts the recipients by consent: those who may be sent to by `route`, and those who must not. Of two names of one
+    /// person the first counts.
     async fn who_may_be_sent_to(
         &self,
         route: &Route<'_>,
         recipients: Vec<Address>,
     ) -> Result<(Vec<Address>, Rejected), store::Error> {
         let (mut may, mut rejected) = (Vec::with_capacity(recipients.len()), Rejected::default());
+        let mut seen = HashSet::with_capacity(recipients.len());
         for some in recipients.chunks(store::PAGE_MAX) {
             let persons: Vec<Person> = some.iter().map(|to| Person::of(to.bare())).collect();
             let persons: Vec<&Person> = persons.iter().collect();
             let known = self.core.store.consents(self.organization, &persons).await?;
             for (recipient, known) in some.iter().zip(known) {
+                if !seen.insert(known.version.person().clone()) {
+                    continue;
+                }
                 let side = match known.consent.refusal(route, self.core.settings.required_opt_in) {
                     None => &mut may,
                     Some(NoConsent::OptedOut | NoConsent::BlockedByTwilio) => &mut rejected.opted_out,

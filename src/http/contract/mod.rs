@@ -20,7 +20,7 @@ pub use self::{
     body::{Body, too_large},
     fields::{Declared, Fields, Read, Request, value},
     given::{header, path, query},
-    phone_path::PhonePath,
+    phone_path::{PersonPath, PhonePath},
 };
 use crate::{domain::UnixMs, phone, twilio::Channel};
 

@@ -29,7 +29,7 @@ use crate::{
     public_host::{self, UrlRefusal},
     twilio::{
         Address, Channel, ContentSid, Form, MessagingServiceSid,
-        limits::{MEDIA_MAX, SHORT_CODE_DIGITS, VALIDITY_PERIOD_S},
+        limits::{MEDIA_MAX, VALIDITY_PERIOD_S},
         segments::BODY_CHARACTERS_MAX,
     },
 };
@@ -121,16 +121,7 @@ impl Parameters<'_> {
             self.get("To").ok_or_else(|| ApiError::bad_request(21604, "A 'To' phone number is required."))?;
         let invalid = || ApiError::bad_request(21211, format!("Invalid 'To' Phone Number: {text}"));
         let typed = Address::parse(text.trim()).map_err(|_| invalid())?;
-        let (channel, bare) = (typed.channel(), typed.bare());
-        if let Ok(number) = phone::normalize(bare, region) {
-            return Address::new(channel, &number).map_err(|_| invalid());
-        }
-        let is_known = match channel {
-            Channel::Sms => is_short_code(bare),
-            Channel::Whatsapp => is_whatsapp_user_id(bare),
-            Channel::Rcs => false,
-        };
-        if is_known { Ok(typed) } else { Err(invalid()) }
+        phone::recipient(typed.channel(), typed.bare(), region).map_err(|_| invalid())
     }
 
     fn from(&self) -> Result<Option<Address>, ApiError> {
@@ -243,18 +234,4 @@ fn check_scheduled(content: &Content, channel: Channel) -> Result<(), ApiError> 
         return refuse(if channel == Channel::Sms { 21602 } else { 21619 }, "Message body is required.");
     }
     Ok(())
-}
-
-fn is_short_code(text: &str) -> bool {
-    SHORT_CODE_DIGITS.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// Whether `text` is WhatsApp's name for a user whose number is not shown: `CO.899759302823042`.
-fn is_whatsapp_user_id(text: &str) -> bool {
-    text.split_once('.').is_some_and(|(country, id)| {
-        country.len() == 2
-            && country.bytes().all(|byte| byte.is_ascii_uppercase())
-            && !id.is_empty()
-            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.')
-    })
 }

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     domain::{Organization, Person, consent::ConsentChange},
     store::{
-        Error, Persons,
+        Consents, Error, Persons,
         consents::{FoundConsent, KeptConsent},
         decode, encode,
         persons::{SPELLED_TWICE, former_spelling},
@@ -106,6 +106,10 @@ impl Tables<'_> {
 #[async_trait]
 impl Persons for EmbeddedStore {
     async fn link(&self, organization: &Organization, user: &Person, person: &Person) -> Result<(), Error> {
+        // Most messages that name both tell nothing new, and are not worth a commit.
+        if self.consent(organization, user).await?.version.person() == person {
+            return Ok(());
+        }
         let (organization, user, person) = (organization.clone(), user.clone(), person.clone());
         self.write(move |tables| {
             let remains = KeptConsent::Elsewhere { same_as: person.clone() };

@@ -39,7 +39,7 @@ tables! {
     MESSAGES, messages: Key => &'static [u8];
     /// (organization, milliseconds, sequence) -> [`crate::domain::Event`]: the three streams, merged.
     EVENTS, events: (&'static str, u64, u64) => &'static [u8];
-    /// (organization, person) -> [`crate::domain::Consent`].
+    /// (organization, name) -> the [`crate::domain::Consent`] of that person, or of which person it is another name.
     CONSENTS, consents: Key => &'static str;
     /// (organization, person, number) -> [`crate::domain::consent::ConsentChange`].
     CHANGES, changes: (&'static str, &'static str, u64) => &'static [u8];

@@ -1,9 +1,10 @@
 //! The store in Redis 7 or later, one server or a cluster.
 //!
 //! Streams are Redis streams with the contract's keys and fields, one entry per change, so that a dashboard may read
-//! them with nothing but a Redis client. Every change is one script, but for those in [`persons`]: it compares what it was given with what is
-//! stored, writes, and appends to the stream, in one atomic step and one round trip. The rules stay in
-//! [`domain`](crate::domain): a script compares two numbers or two texts, and knows no status and no keyword.
+//! them with nothing but a Redis client. Every change is one script: it compares what it was given with what is
+//! stored, writes, and appends to the stream, in one atomic step and one round trip; [`persons`] tells of the one change
+//! that takes two. The rules stay in [`domain`](crate::domain): a script compares two numbers or two texts, and knows no
+//! status and no keyword.
 //!
 //! [`keys`] spells every key; `lua/` holds a script a file; [`record`] is the form in which a message is kept.
 

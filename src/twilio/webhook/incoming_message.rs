@@ -5,7 +5,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{InvalidWebhook, Parameters, channel_of};
-use crate::twilio::{AccountSid, Address, Channel, Form, MessageSid, MessagingServiceSid};
+use crate::twilio::{
+    AccountSid, Address, BareAddress, Channel, Form, MessageSid, MessagingServiceSid,
+    address::{is_e164, is_whatsapp_user_id},
+};
 
 /// What is documented, or has been seen, and is not read.
 const PASSED_OVER: &[&str] = &[
@@ -170,6 +173,19 @@ impl IncomingMessage {
             original_replied_message_sid: None,
             other: Vec::new(),
         }
+    }
+
+    /// The writer's WhatsApp user id and number, if the message tells both: they are one person's.
+    pub fn user_id_and_number(&self) -> Option<(BareAddress, BareAddress)> {
+        let from = Some(self.from.bare().clone());
+        let wa_id = self.wa_id.as_ref().and_then(|digits| format!("+{digits}").parse().ok());
+        let external = self.external_user_id.as_ref().and_then(|id| Address::parse(id).ok());
+        let external = external.map(|address| address.bare().clone());
+        let is_user_id = |address: &BareAddress| is_whatsapp_user_id(address);
+        let is_number = |address: &BareAddress| is_e164(address);
+        let user_id = from.clone().filter(is_user_id).or(external.filter(is_user_id));
+        let number = from.filter(is_number).or(wa_id.filter(is_number));
+        user_id.zip(number).filter(|_| self.channel == Channel::Whatsapp)
     }
 
     /// Reads an incoming message.

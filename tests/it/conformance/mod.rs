@@ -26,6 +26,7 @@ macro_rules! conformance {
             a_gate_asks_for_consent
             a_cooldown_is_kept_per_person
             all_spellings_of_a_person_are_one
+            a_user_id_and_a_number_become_one_person
             what_was_kept_under_a_spelling_moves_to_the_person
             what_became_of_a_send_only_gets_surer
             a_resolved_message_loses_its_content

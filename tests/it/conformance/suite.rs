@@ -30,7 +30,9 @@ pub use super::outbox::{
     several_documents_change_together_or_not_at_all, what_became_of_a_send_only_gets_surer,
 };
 pub use super::outbox_model::random_histories_of_the_outbox_agree_with_the_model;
-pub use super::persons::what_was_kept_under_a_spelling_moves_to_the_person;
+pub use super::persons::{
+    a_user_id_and_a_number_become_one_person, what_was_kept_under_a_spelling_moves_to_the_person,
+};
 
 /// Makes the store under test, and makes it again on the same data.
 #[async_trait]

@@ -71,10 +71,14 @@ impl World {
 
     /// Has a person write to the sender `to`, and returns what the webhook answered: status and body.
     pub async fn write_to(&self, to: &str, from: &str, text: &str) -> (u16, String) {
-        let inbound = serde_json::json!({ "from": from, "to": to, "body": text });
+        self.write_with(&serde_json::json!({ "from": from, "to": to, "body": text })).await
+    }
+
+    /// Has a person write what is in `inbound`, with any parameters of Twilio's.
+    pub async fn write_with(&self, inbound: &serde_json::Value) -> (u16, String) {
         let answer = reqwest::Client::new()
             .post(format!("{}/simulator/inbound", self.twilio.base_url()))
-            .json(&inbound)
+            .json(inbound)
             .send()
             .await
             .unwrap();

@@ -7,8 +7,8 @@
 --   last         string      <prefix>:{<organization>:<partition>}:last:<person>     when the person was last sent to
 --   flows        set         <prefix>:{<organization>:<partition>}:flows             every flow in which a message is queued
 --   history      stream      <prefix>:{<organization>:<partition>}:history
---   recipients?  sorted set  <prefix>:{<organization>:<partition>}:history:<xyz>    recipient, place and message; left out
---                                                                                   if the recipient's partition is another
+--   recipients?  sorted set  <prefix>:{<organization>:<partition>}:history:<xyz>     recipient, place and message; left out
+--                                                                                    if the recipient's partition is another
 --
 -- ARGV
 --   before       the state that it is decided on, empty for a new message
