@@ -2,7 +2,7 @@
 //!
 //! Body and signature belong together, so one extractor takes both: it bounds the body, finds the account by the
 //! `AccountSid` that the request claims, verifies the signature over the raw bytes against that account's keys and
-//! the configured public URL, and only then reads the form. What does not verify leaves no trace but a log line and a
+//! the configured public URL, and only then reads the form, if it can be read in one way only. What does not verify leaves no trace but a log line and a
 //! place among the last refusals.
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
@@ -74,6 +74,7 @@ impl<T: FromForm> FromRequest for Signed<T> {
             let signed = read.and_then(|unverified| {
                 let form = unverified.form();
                 let account = unverified.verify(&form, form.get("AccountSid").as_deref())?;
+                unverified.require_one_reading(&form)?;
                 let content = T::from_form(&form)?;
                 let ours = CallbackTags::of(unverified.query());
                 let relayed = ours.relay.then(|| pairs(&form));
