@@ -2,8 +2,8 @@
 //!
 //! Body and signature belong together, so one extractor takes both: it bounds the body, finds the account by the
 //! `AccountSid` that the request claims, verifies the signature over the raw bytes against that account's keys and
-//! the configured public URL, and only then reads the form. What does not verify leaves no trace but a log line and a
-//! place among the last refusals.
+//! the configured public URL, and only then reads the form, if it can be read in one way only. What does not verify
+//! leaves no trace but a log line and a place among the last refusals.
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
 use futures_util::future::LocalBoxFuture;
@@ -89,6 +89,7 @@ fn signed(
         let signed = read.and_then(|unverified| {
             let form = unverified.form();
             let account = unverified.verify(&form, form.get("AccountSid").as_deref())?;
+            unverified.require_one_reading(&form)?;
             let webhook = MessagingWebhook::parse(&form, place.expected)?;
             if webhook.kind() != place.expected {
                 misdirected::tell(unverified.state(), &request, &account, place.mistake);

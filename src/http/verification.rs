@@ -168,6 +168,16 @@ impl Unverified {
         self.verify_as(account, form)
     }
 
+    /// Refuses a request that can be read as another person's: its signature would hold for that reading as well.
+    pub fn require_one_reading(&self, form: &Form<'_>) -> Result<(), Rejection> {
+        let url = self.state.public_url.of(self.target());
+        let request = Request { url: &url, content: self.kind.content(form, &self.body) };
+        match signature::ambiguous_parameter(request) {
+            Some(name) => Err(InvalidWebhook::Ambiguous(name).into()),
+            None => Ok(()),
+        }
+    }
+
     /// The one of all accounts that has signed the request, which names none.
     pub fn verify_as_any(&self, form: &Form<'_>) -> Result<Arc<Account>, Rejection> {
         self.verify_as(self.account_that_signed(form).ok_or("no AccountSid"), form)

@@ -4,12 +4,14 @@
 //! sorted by name. A body that is no form is covered by its SHA-256 in the URL's query (`bodySHA256`). There is no
 //! timestamp in it: a captured request verifies for ever, so what a request does must be safe to do twice. There are
 //! no delimiters in it either: whoever holds one signed request can move the border between a name and its value, so
-//! required parameters are checked for their shape afterwards ([`super::webhook`]).
+//! it is asked afterwards whether the request can be read as another person's ([`ambiguous_parameter`]), and required
+//! parameters are checked for their shape ([`super::webhook`]).
 //!
 //! Sources: <https://www.twilio.com/docs/usage/security#validating-requests>,
 //! <https://www.twilio.com/docs/usage/webhooks/webhooks-security>,
 //! <https://www.twilio.com/docs/usage/webhooks/webhook-shared-keys>.
 
+mod borders;
 pub mod doctor;
 mod keyring;
 mod spelling;
@@ -23,6 +25,7 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+pub use self::borders::ambiguous_parameter;
 pub use self::keyring::{KeyName, Keyring, SETTINGS_HEADER};
 use self::spelling::Url;
 pub use self::spelling::{Port, Query, Spelling, Userinfo};
@@ -321,9 +324,7 @@ fn find(
 /// Names are compared as such and not with their values behind them: `Reason` sorts before `ReasonConferenceEnded`
 /// whatever its value. Repeated names follow Twilio's libraries for Python, Node and PHP; the others differ.
 fn signed_parameters(form: &Form<'_>) -> Vec<u8> {
-    let mut pairs: Vec<_> = form.iter().collect();
-    pairs.sort_unstable();
-    pairs.dedup();
+    let pairs = sorted_pairs(form);
     let len = pairs.iter().map(|(name, value)| name.len() + value.len()).sum();
     let mut parameters = Vec::with_capacity(len);
     for (name, value) in pairs {
@@ -331,6 +332,14 @@ fn signed_parameters(form: &Form<'_>) -> Vec<u8> {
         parameters.extend_from_slice(value);
     }
     parameters
+}
+
+/// A form's pairs as they are signed: see [`signed_parameters`].
+fn sorted_pairs<'a>(form: &'a Form<'_>) -> Vec<(&'a [u8], &'a [u8])> {
+    let mut pairs: Vec<_> = form.iter().collect();
+    pairs.sort_unstable();
+    pairs.dedup();
+    pairs
 }
 
 #[cfg(test)]

@@ -82,6 +82,9 @@ pub enum InvalidWebhook {
     /// A required parameter does not have its shape.
     #[error("the parameter {0} is malformed")]
     Malformed(&'static str),
+    /// A parameter that decides of whom or of what it is may begin at several places of what is signed.
+    #[error("the parameter {0} may begin at more than one place of what is signed")]
+    Ambiguous(&'static str),
     /// The body is no JSON, or holds neither an event nor a list of events.
     #[error("the body is neither a CloudEvent nor a list of them in JSON")]
     NoEvents,

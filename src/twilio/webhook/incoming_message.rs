@@ -194,7 +194,7 @@ impl IncomingMessage {
         let address = |text: &str| Address::parse(text).ok();
         let message_sid = |text: &str| MessageSid::parse(text).ok();
         let number = |text: &str| text.parse().ok();
-        let from = parameters.required(&["From"], address)?;
+        let from = parameters.required(&["From"], writer)?;
         let to = parameters.required(&["To"], address)?;
         let media = media_of(&mut parameters);
         Ok(Self {
@@ -220,6 +220,19 @@ impl IncomingMessage {
             other: parameters.other(PASSED_OVER),
         })
     }
+}
+
+/// The writer's address. What begins like a number has to be one to its end: behind it stands another parameter, which the
+/// signature does not tell from the number.
+fn writer(text: &str) -> Option<Address> {
+    let writer = Address::parse(text).ok()?;
+    let bare = writer.bare().as_str();
+    let is_whole = match bare.bytes().next() {
+        Some(b'+') => writer.is_e164(),
+        Some(b'0'..=b'9') => bare.bytes().all(|byte| byte.is_ascii_digit()),
+        _ => true,
+    };
+    is_whole.then_some(writer)
 }
 
 fn media_of(parameters: &mut Parameters<'_>) -> Vec<Media> {
