@@ -11,6 +11,7 @@ pub mod message_status;
 mod phrase;
 pub mod poster;
 pub mod raw;
+pub mod reply;
 pub mod resource;
 pub mod segments;
 pub mod sid;
