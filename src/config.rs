@@ -33,7 +33,7 @@ use crate::{
     },
     phone::Region,
     sealing::MasterKeys,
-    twilio::keyword::{FurtherWords, Keywords},
+    twilio::reply::{FurtherWords, ReplyReader},
 };
 
 /// Where state is kept.
@@ -80,8 +80,8 @@ pub struct Config {
     pub callback_overrides: String,
     /// How far one STOP reaches.
     pub opt_out_scope: OptOutScope,
-    /// The words that a reply is read by.
-    pub keywords: Keywords,
+    /// Reads what people reply, with the further words that are set.
+    pub reader: ReplyReader,
     /// What is said to people.
     pub replies: Replies,
     /// `tracing`'s filter.
@@ -177,7 +177,7 @@ impl Reader {
                 .trim_start_matches('#')
                 .to_owned(),
             opt_out_scope: self.opt_out_scope(),
-            keywords: self.keywords(),
+            reader: self.reader(),
             replies: self.replies(),
             log: self.text_or_default("TEXTLEDGER_LOG"),
             workers: self.workers(),
@@ -340,7 +340,7 @@ impl Reader {
         })
     }
 
-    fn keywords(&mut self) -> Keywords {
+    fn reader(&mut self) -> ReplyReader {
         let words = |name| {
             let listed = self.text(name).unwrap_or_default();
             listed.split(',').map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect()
@@ -349,10 +349,13 @@ impl Reader {
             opt_out: words("TEXTLEDGER_OPT_OUT_WORDS"),
             opt_in: words("TEXTLEDGER_OPT_IN_WORDS"),
             help: words("TEXTLEDGER_HELP_WORDS"),
+            join_codes: words("TEXTLEDGER_JOIN_CODES"),
         };
-        Keywords::with_further(&further).unwrap_or_else(|error| {
-            self.faults.push(format!("TEXTLEDGER_OPT_OUT_WORDS, …_OPT_IN_WORDS and …_HELP_WORDS: {error}"));
-            Keywords::default()
+        ReplyReader::with_further(&further).unwrap_or_else(|error| {
+            self.faults.push(format!(
+                "TEXTLEDGER_OPT_OUT_WORDS, …_OPT_IN_WORDS, …_HELP_WORDS and …_JOIN_CODES: {error}"
+            ));
+            ReplyReader::default()
         })
     }
 

@@ -184,7 +184,7 @@ pub fn assemble(
             public_url: public_url.to_owned(),
             callback_overrides: config.callback_overrides.clone(),
             opt_out_scope: config.opt_out_scope,
-            keywords: config.keywords.clone(),
+            reader: config.reader.clone(),
             default_region: config.default_region,
             reconcile_after: config.reconcile_after.clone(),
             limits: Limits {

@@ -34,7 +34,7 @@ use crate::{
     sealing::MasterKeys,
     spool::Spool,
     store::{self, Store},
-    twilio::{client::Client, keyword::Keywords, poster::Poster},
+    twilio::{client::Client, poster::Poster, reply::ReplyReader},
 };
 
 /// How often an operation is decided again when consent changes under it.
@@ -49,8 +49,8 @@ pub struct Settings {
     pub callback_overrides: String,
     /// How far one STOP reaches.
     pub opt_out_scope: OptOutScope,
-    /// The words that a reply is read by.
-    pub keywords: Keywords,
+    /// Reads what people reply.
+    pub reader: ReplyReader,
     /// The country of numbers without a `+`.
     pub default_region: Option<phone::Region>,
     /// How long after its first status a message without a final one is asked for at Twilio; the last is also how often

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     language::Language,
-    rules::{FurtherWords, InvalidWord, Reader},
+    rules::{FurtherWords, InvalidWord, ReplyReader},
 };
 
 /// Counts up whenever the rules or the words change what some reply means.

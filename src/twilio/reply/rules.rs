@@ -28,6 +28,9 @@ const TWILIO_ACTS_ON: [&str; 13] = [
     "INFO",
 ];
 
+/// In a longer text a word of fewer letters stands for too much else; a Chinese character is enough.
+const LETTERS_IN_TEXT_MIN: usize = 3;
+
 /// The longest keyword has six words, or as many characters of a script without blanks.
 const KEYWORD_WORDS_MAX: usize = 16;
 
@@ -62,7 +65,7 @@ struct Word {
 
 /// Reads replies.
 #[derive(Debug, Clone)]
-pub struct Reader {
+pub struct ReplyReader {
     words: HashMap<String, Word>,
     /// Opt-out words in Latin letters, without blanks, by which slips are recognized.
     slip_targets: Vec<(Vec<char>, Option<Language>)>,
@@ -99,7 +102,7 @@ const OPT_OUT_ALL: KeywordKind = KeywordKind::OptOut { all: true };
 const OPT_IN: KeywordKind = KeywordKind::OptIn { only_if_opted_out: false };
 const OPT_IN_IF_OUT: KeywordKind = KeywordKind::OptIn { only_if_opted_out: true };
 
-impl Default for Reader {
+impl Default for ReplyReader {
     fn default() -> Self {
         let mut reader = Self {
             words: HashMap::new(),
@@ -127,7 +130,7 @@ impl Default for Reader {
     }
 }
 
-impl Reader {
+impl ReplyReader {
     /// The built-in lists and `further` words. Twilio is taken not to act on those that are not built in.
     pub fn with_further(further: &FurtherWords) -> Result<Self, InvalidWord> {
         let mut reader = Self::default();
@@ -417,7 +420,8 @@ impl Reader {
         while place < words.len() {
             let longest = (1..=KEYWORD_WORDS_MAX.min(words.len() - place)).rev();
             let keyword = longest.filter_map(|length| {
-                let listed = self.word(&words[place..place + length].join(" "))?;
+                let word = words[place..place + length].join(" ");
+                let listed = self.word(&word).filter(|_| stands_out(&word))?;
                 matches!(
                     listed.listed,
                     Listed::Doubtful | Listed::Alone(_) | Listed::Plain(KeywordKind::OptOut { .. })
@@ -502,6 +506,11 @@ fn reading(meaning: Meaning, rule: Rule, language: Option<Language>) -> Reading 
 
 fn ordinary(rule: Rule) -> Reading {
     reading(Meaning::Ordinary, rule, None)
+}
+
+/// Whether a keyword is long enough to be looked for in a text.
+fn stands_out(word: &str) -> bool {
+    !word.is_ascii() || word.len() >= LETTERS_IN_TEXT_MIN
 }
 
 /// The reading of a keyword that was not the whole message: Twilio does not see it.

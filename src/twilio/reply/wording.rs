@@ -8,13 +8,13 @@
 //! | `<messages>` | one of the entries of a class of the same language, which may be of several words |
 //! | `please?` | perhaps it stands there |
 //! | `<filler>+` | any number of them, none too |
-//! | `..` | up to six words of any kind |
+//! | `..` | up to four words of any kind, or eight characters where each is a word |
 //! | `_` | one word of any kind |
 //! | `^`, `$` | nothing but courtesy before, or behind |
 //!
 //! Words are folded as replies are; a Chinese, Japanese or Korean character is a word by itself.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::{
     fold::{fold, is_of_word, is_word_by_itself},
@@ -22,7 +22,10 @@ use super::{
 };
 
 /// How many words `..` passes over at most.
-const GAP_WORDS_MAX: u32 = 6;
+const GAP_WORDS_MAX: usize = 4;
+
+/// The same where every character is a word.
+const GAP_CHARACTERS_MAX: usize = 8;
 
 /// How many words a wording may span; positions in it are the bits of a number.
 const SPAN_WORDS_MAX: usize = 63;
@@ -73,8 +76,8 @@ pub(super) struct Wordings {
     wordings: Vec<Wording>,
     /// The wordings that may begin with a term.
     beginning_with: Vec<Vec<u32>>,
-    /// Words of English wordings.
-    english: HashSet<Term>,
+    /// The languages whose wordings hold a term, as bits.
+    languages: Vec<u32>,
 }
 
 #[derive(Debug)]
@@ -88,7 +91,7 @@ struct Wording {
 #[derive(Debug)]
 enum Element {
     OneOf { entries: Vec<Vec<Term>>, optional: bool, repeated: bool },
-    Gap,
+    Gap { words_max: usize },
     AnyWord,
     End,
 }
@@ -138,18 +141,16 @@ impl Wordings {
         };
         let elements: Vec<Element> = rest
             .split(' ')
-            .map(|element| self.element(element, classes))
+            .map(|element| self.element(language, element, classes))
             .collect::<Option<_>>()
             .ok_or_else(|| invalid("it names a class that is not there, or holds no word"))?;
         let mut first_terms = first_terms(&elements).ok_or_else(|| invalid("any text could begin it"))?;
         first_terms.sort_unstable();
         first_terms.dedup();
-        if language == Language::English {
-            let entries = elements.iter().filter_map(|element| match element {
-                Element::OneOf { entries, .. } => Some(entries),
-                Element::Gap | Element::AnyWord | Element::End => None,
-            });
-            self.english.extend(entries.flatten().flatten());
+        for element in &elements {
+            if let Element::OneOf { entries, .. } = element {
+                entries.iter().flatten().for_each(|&term| self.languages[term as usize] |= bit(language));
+            }
         }
         let number = u32::try_from(self.wordings.len()).expect("wordings are few");
         for term in first_terms {
@@ -159,9 +160,19 @@ impl Wordings {
         Ok(())
     }
 
-    fn element(&mut self, text: &str, classes: &HashMap<String, Vec<String>>) -> Option<Element> {
+    fn element(
+        &mut self,
+        language: Language,
+        text: &str,
+        classes: &HashMap<String, Vec<String>>,
+    ) -> Option<Element> {
         match text {
-            ".." => return Some(Element::Gap),
+            ".." => {
+                let is_by_characters =
+                    matches!(language, Language::Chinese | Language::Japanese | Language::Korean);
+                let words_max = if is_by_characters { GAP_CHARACTERS_MAX } else { GAP_WORDS_MAX };
+                return Some(Element::Gap { words_max });
+            }
             "_" => return Some(Element::AnyWord),
             "$" => return Some(Element::End),
             _ => {}
@@ -211,6 +222,7 @@ impl Wordings {
         let term = *terms.entry(word.to_owned()).or_insert(next);
         if term == next {
             self.beginning_with.push(Vec::new());
+            self.languages.push(0);
         }
         if is_stem {
             self.stem_bytes_max = self.stem_bytes_max.max(word.len());
@@ -281,10 +293,14 @@ impl Wordings {
             .map(|&number| &self.wordings[number as usize])
     }
 
-    /// Whether English has all of these words. Other languages have borrowed some, and what English makes of them in
-    /// a row is for English to say.
-    fn is_english(&self, words: &[Vec<Term>]) -> bool {
-        words.iter().all(|terms| terms.iter().any(|term| self.english.contains(term)))
+    /// Whether one of these words is of `language`, and not of English. Other languages have borrowed English words, and
+    /// what those say in a row is for English to say.
+    fn are_of(&self, language: Language, words: &[Vec<Term>]) -> bool {
+        let english = bit(Language::English);
+        words.iter().any(|terms| {
+            let languages = terms.iter().fold(0, |all, &term| all | self.languages[term as usize]);
+            languages & bit(language) != 0 && languages & english == 0
+        })
     }
 
     /// All wordings in a clause, each as far as it reaches.
@@ -298,7 +314,7 @@ impl Wordings {
                 if let Some(length) = ones(wording.ends(clause, start)).last() {
                     let (says, language) = (wording.says, wording.language);
                     let end = start + length;
-                    if language == Language::English || !self.is_english(&clause.terms[start..end]) {
+                    if language == Language::English || self.are_of(language, &clause.terms[start..end]) {
                         found.push(Found { says, language, start, end });
                     }
                 }
@@ -334,7 +350,7 @@ impl Wording {
                     }
                     if *optional { next | reached } else { next }
                 }
-                Element::Gap => (0..=GAP_WORDS_MAX).fold(0, |all, words| all | reached << words),
+                Element::Gap { words_max } => (0..=*words_max).fold(0, |all, words| all | reached << words),
                 Element::AnyWord => reached << 1,
                 Element::End => ones(reached)
                     .filter(|place| clause.is_closed[start + place])
@@ -388,6 +404,10 @@ fn ones(mut bits: u64) -> impl Iterator<Item = usize> {
             place
         })
     })
+}
+
+fn bit(language: Language) -> u32 {
+    1 << language as u32
 }
 
 pub(super) fn is_number(word: &str) -> bool {
