@@ -557,7 +557,11 @@ mod tests {
             OptOutScope::Channel,
             &[
                 Step { after: (OptedOut, true), entry: Some((OnSms, OptedOut, ByKeyword)), ..sms("STOP") },
-                Step { after: (OptedIn, true), entry: Some((OnSms, OptedIn, ByKeyword)), ..sms("join crew") },
+                Step {
+                    after: (OptedIn, true),
+                    entry: Some((OnSms, OptedIn, ByKeyword)),
+                    ..sms("join green-fox")
+                },
             ],
         );
         assert_eq!(consent.refusal(Channel::Sms), Some(super::OptedOut::ByTwilio));
