@@ -185,7 +185,7 @@ pub(super) fn cut_signature(parts: &mut Vec<Part>, wordings: &Wordings) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::twilio::reply::{fold::fold, language::LANGUAGES};
+    use crate::twilio::reply::{fold::fold, lists::LANGUAGES};
 
     fn own(text: &str) -> String {
         let wordings = &LANGUAGES.wordings;

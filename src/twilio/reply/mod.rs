@@ -14,6 +14,7 @@
 mod clauses;
 mod fold;
 mod language;
+mod lists;
 mod reading;
 mod rules;
 mod wording;

@@ -5,7 +5,8 @@ use std::collections::{HashMap, HashSet};
 use super::{
     clauses::{Part, Unquoted, cut_signature, parts, unquoted},
     fold::{as_latin, fold},
-    language::{LANGUAGES, Language},
+    language::Language,
+    lists::LANGUAGES,
     reading::{Keyword, KeywordKind, Meaning, Reading, Rule},
     wording::{Clause, Found, Says, Wordings, is_number, words_of},
 };
