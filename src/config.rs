@@ -33,7 +33,7 @@ use crate::{
     },
     phone::Region,
     sealing::MasterKeys,
-    twilio::keyword::{FurtherWords, Keywords},
+    twilio::reply::{FurtherWords, ReplyReader},
 };
 
 /// Where state is kept.
@@ -84,8 +84,8 @@ pub struct Config {
     pub required_opt_in: RequiredOptIn,
     /// Who acts on the keywords that our senders receive.
     pub keyword_handlers: KeywordHandlers,
-    /// The words that a reply is read by.
-    pub keywords: Keywords,
+    /// Reads what people reply, with the further words that are set.
+    pub reader: ReplyReader,
     /// What is said to people.
     pub replies: Replies,
     /// `tracing`'s filter.
@@ -184,7 +184,7 @@ impl Reader {
             required_opt_in: self.required_opt_in(),
             keyword_handlers: self
                 .parsed_or_default("TEXTLEDGER_TWILIO_OPT_OUT", &InvalidKeywordHandlers.to_string()),
-            keywords: self.keywords(),
+            reader: self.reader(),
             replies: self.replies(),
             log: self.text_or_default("TEXTLEDGER_LOG"),
             workers: self.workers(),
@@ -356,7 +356,7 @@ impl Reader {
         })
     }
 
-    fn keywords(&mut self) -> Keywords {
+    fn reader(&mut self) -> ReplyReader {
         let words = |name| {
             let listed = self.text(name).unwrap_or_default();
             listed.split(',').map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect()
@@ -365,10 +365,13 @@ impl Reader {
             opt_out: words("TEXTLEDGER_OPT_OUT_WORDS"),
             opt_in: words("TEXTLEDGER_OPT_IN_WORDS"),
             help: words("TEXTLEDGER_HELP_WORDS"),
+            join_codes: words("TEXTLEDGER_JOIN_CODES"),
         };
-        Keywords::with_further(&further).unwrap_or_else(|error| {
-            self.faults.push(format!("TEXTLEDGER_OPT_OUT_WORDS, …_OPT_IN_WORDS and …_HELP_WORDS: {error}"));
-            Keywords::default()
+        ReplyReader::with_further(&further).unwrap_or_else(|error| {
+            self.faults.push(format!(
+                "TEXTLEDGER_OPT_OUT_WORDS, …_OPT_IN_WORDS, …_HELP_WORDS and …_JOIN_CODES: {error}"
+            ));
+            ReplyReader::default()
         })
     }
 

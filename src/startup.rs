@@ -187,7 +187,7 @@ pub fn assemble(
             opt_out_scope: config.opt_out_scope,
             required_opt_in: config.required_opt_in,
             keyword_handlers: config.keyword_handlers.clone(),
-            keywords: config.keywords.clone(),
+            reader: config.reader.clone(),
             default_region: config.default_region,
             reconcile_after: config.reconcile_after.clone(),
             limits: Limits {

@@ -38,7 +38,7 @@ use crate::{
     sealing::MasterKeys,
     spool::Spool,
     store::{self, Store},
-    twilio::{client::Client, keyword::Keywords, poster::Poster},
+    twilio::{client::Client, poster::Poster, reply::ReplyReader},
 };
 
 /// How often an operation is decided again when consent changes under it.
@@ -57,8 +57,8 @@ pub struct Settings {
     pub required_opt_in: RequiredOptIn,
     /// Who acts on the keywords that our senders receive.
     pub keyword_handlers: KeywordHandlers,
-    /// The words that a reply is read by.
-    pub keywords: Keywords,
+    /// Reads what people reply.
+    pub reader: ReplyReader,
     /// The country of numbers without a `+`.
     pub default_region: Option<phone::Region>,
     /// How long after its first status a message without a final one is asked for at Twilio; the last is also how often

@@ -1,4 +1,4 @@
-//! `textledger consent import` and `textledger consent export`.
+//! `textledger consent import`, `textledger consent export` and `textledger consent read`.
 
 mod actor;
 mod remote;
@@ -27,6 +27,10 @@ use crate::{
     config::{Config, Store},
     domain::Organization,
     startup,
+    twilio::{
+        Channel,
+        reply::{self, KeywordKind, Meaning, Reading},
+    },
 };
 
 /// How many lines are imported at a time: few enough for a service to answer within seconds, and to tell each that it
@@ -36,7 +40,9 @@ const LINES_AT_ONCE: usize = csv::KEPT_MAX;
 /// After how many further lines the progress of an export is told.
 const PROGRESS_LINES: usize = 50_000;
 
-/// Consent as a CSV file with the columns phone_number, channel (sms, whatsapp or all), state (opted_in or opted_out),
+/// Who may be sent to, and what makes it so.
+///
+/// A CSV file of consent has the columns phone_number, channel (sms, whatsapp or all), state (opted_in or opted_out),
 /// source, at (RFC 3339) and evidence, named on line 1; the first three are needed.
 #[derive(Args)]
 pub(super) struct Consent {
@@ -50,6 +56,8 @@ enum Which {
     Import(Import),
     /// Write everything down that is known.
     Export(Export),
+    /// Say what a reply means, and which rule says so.
+    Read(Read),
 }
 
 /// Lines that cannot be read are told by number and left out; the exit code is 1 then. Lines that are older than what
@@ -82,6 +90,23 @@ struct Export {
     through: Through,
 }
 
+/// Nothing is stored and nobody is asked: only the further words of the settings count. docs/replies.md explains the rules.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  textledger consent read 'Please stop texting me'
+  textledger consent read YES --channel whatsapp")]
+struct Read {
+    /// What the person wrote.
+    text: String,
+    /// Where: sms, whatsapp or rcs.
+    #[arg(long, default_value = "sms", value_parser = channel)]
+    channel: Channel,
+}
+
+fn channel(text: &str) -> Result<Channel, String> {
+    Channel::parse(text).ok_or_else(|| "give sms, whatsapp or rcs".to_owned())
+}
+
 #[derive(Args)]
 struct Through {
     /// The organization.
@@ -105,6 +130,7 @@ impl Consent {
         match self.command {
             Which::Import(command) => command.run(config),
             Which::Export(command) => command.run(config),
+            Which::Read(command) => command.run(config),
         }
     }
 }
@@ -162,6 +188,38 @@ async fn import(place: &Place, mut records: Vec<FileRecord>, actor: &str) -> any
         }
     }
     Ok(sum)
+}
+
+impl Read {
+    fn run(self, config: Option<&Path>) -> anyhow::Result<()> {
+        let Reading { meaning, rule, language } = configure(config)?.reader.read(&self.text, self.channel);
+        say(format_args!("meaning:  {}", in_words(&meaning)))?;
+        say(format_args!("rule:     {} (version {})", rule.name(), reply::VERSION))?;
+        if let Meaning::Keyword(keyword) = &meaning {
+            say(format_args!("word:     {}", keyword.word))?;
+        }
+        match language {
+            Some(language) => say(format_args!("language: {} ({})", language.code(), language.name())),
+            None => Ok(()),
+        }
+    }
+}
+
+fn in_words(meaning: &Meaning) -> &'static str {
+    match meaning {
+        Meaning::Phrase => "opt-out: a request in other words than a keyword",
+        Meaning::Review => "review: perhaps a request; somebody should look at it",
+        Meaning::Ordinary => "ordinary: consent stays as it is",
+        Meaning::Keyword(keyword) => match keyword.kind {
+            KeywordKind::OptOut { all: false } => "opt-out",
+            KeywordKind::OptOut { all: true } => "opt-out on every channel",
+            KeywordKind::OptIn { only_if_opted_out: false } => "opt-in",
+            KeywordKind::OptIn { only_if_opted_out: true } => {
+                "opt-in, from a person who is opted out; ordinary otherwise"
+            }
+            KeywordKind::Help => "help",
+        },
+    }
 }
 
 impl Export {

@@ -242,7 +242,7 @@ pub const GROUPS: [(&str, &[Setting]); 7] = [
             ),
             Setting::unset(
                 "TEXTLEDGER_OPT_OUT_WORDS",
-                "BASTA,ARRET",
+                "ADIOS,FORGET ME",
                 "Further words that opt out, separated by commas.",
             ),
             Setting::unset(
@@ -252,8 +252,14 @@ pub const GROUPS: [(&str, &[Setting]); 7] = [
             ),
             Setting::unset(
                 "TEXTLEDGER_HELP_WORDS",
-                "AYUDA",
+                "WHO",
                 "Further words that ask for help, separated by commas.",
+            ),
+            Setting::unset(
+                "TEXTLEDGER_JOIN_CODES",
+                "NEWS,SPRING",
+                "Words that opt in when they stand behind JOIN, separated by commas; besides JOIN alone, and JOIN with two \
+                 words and a hyphen between them, as WhatsApp's sandbox has it.",
             ),
             Setting::new(
                 "TEXTLEDGER_OPT_OUT_REPLY",

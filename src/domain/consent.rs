@@ -18,7 +18,7 @@ pub use self::{
 use super::{UnixMs, category};
 use crate::twilio::{
     BareAddress, Channel, MessageSid, MessagingServiceSid,
-    keyword::{Keyword, KeywordKind, Reading},
+    reply::{Keyword, KeywordKind, Meaning, Reading},
     webhook::OptOutType,
 };
 
@@ -399,7 +399,7 @@ impl Consent {
     /// What `reply` does to this consent.
     pub fn decide(&self, reply: &Reply<'_>, scope: OptOutScope) -> Decision {
         let nothing = Decision { consent: self.clone(), entry: None, answer: Answer::Nothing };
-        let wish = match (reply.opt_out_type, reply.reading) {
+        let wish = match (reply.opt_out_type, &reply.reading.meaning) {
             (Some(OptOutType::Stop), _) => Wish {
                 state: ConsentState::OptedOut,
                 channel: scope.reach(reply.channel),
@@ -414,19 +414,19 @@ impl Consent {
                 block: BlockChange::Lifted,
                 twilio_answers: true,
             },
-            (Some(OptOutType::Help), _) | (None, Reading::Ordinary) => return nothing,
-            (None, Reading::Phrase) => Wish {
+            (Some(OptOutType::Help), _) | (None, Meaning::Ordinary) => return nothing,
+            (None, Meaning::Phrase) => Wish {
                 state: ConsentState::OptedOut,
                 channel: scope.reach(reply.channel),
                 source: ConsentSource::Phrase,
                 block: BlockChange::Unchanged,
                 twilio_answers: false,
             },
-            (None, Reading::Review) => {
+            (None, Meaning::Review) => {
                 let entry = reply.entry(reply.channel.into(), ConsentState::Review, ConsentSource::Phrase);
                 return Decision { entry: Some(entry), ..nothing };
             }
-            (None, Reading::Keyword(keyword)) => match self.wish_of(keyword, reply, scope) {
+            (None, Meaning::Keyword(keyword)) => match self.wish_of(keyword, reply, scope) {
                 Ok(wish) => wish,
                 Err(answer) => return Decision { answer, ..nothing },
             },
@@ -591,7 +591,7 @@ impl Reply<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::twilio::keyword::Keywords;
+    use crate::twilio::reply::ReplyReader;
 
     /// What a story's person writes, where, and what must follow.
     struct Step {
@@ -611,7 +611,7 @@ mod tests {
         let sid = MessageSid::parse("SM00000000000000000000000000000001").unwrap();
         let mut consent = Consent::default();
         for (number, step) in steps.iter().enumerate() {
-            let reading = Keywords::default().read(step.text);
+            let reading = ReplyReader::default().read(step.text, step.channel);
             let sender = step.sender.parse().unwrap();
             let reply = Reply {
                 phone: &"+14155550100".parse().unwrap(),
@@ -681,7 +681,11 @@ mod tests {
             OptOutScope::Channel,
             &[
                 Step { after: (OptedOut, true), entry: Some((OnSms, OptedOut, ByKeyword)), ..sms("STOP") },
-                Step { after: (OptedIn, true), entry: Some((OnSms, OptedIn, ByKeyword)), ..sms("join crew") },
+                Step {
+                    after: (OptedIn, true),
+                    entry: Some((OnSms, OptedIn, ByKeyword)),
+                    ..sms("join green-fox")
+                },
             ],
         );
         assert_eq!(refusal(&consent, Channel::Sms, LONG_CODE), Some(NoConsent::BlockedByTwilio));

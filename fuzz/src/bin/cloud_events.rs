@@ -2,14 +2,18 @@
 
 #![no_main]
 
+use std::sync::LazyLock;
+
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use textledger::twilio::{
     Form,
-    keyword::Keywords,
+    reply::ReplyReader,
     signature::{Algorithm, Content, Refusal, Request, SigningKey, body_sha256_hex, sign, verify},
     webhook::{EventBatch, EventContent, InvalidWebhook},
 };
+
+static READER: LazyLock<ReplyReader> = LazyLock::new(ReplyReader::default);
 
 fuzz_target!(|data: &[u8]| {
     let batch = EventBatch::parse(data);
@@ -71,7 +75,7 @@ fn is_made_of_what_was_sent(batch: &EventBatch, data: &[u8]) {
                 assert_eq!(kind, Some("com.twilio.messaging.inbound-message.received"));
                 assert_eq!(Some(message.account_sid.as_str()), account_sid);
                 assert_eq!(sent["data"]["from"].as_str(), Some(message.from.to_twilio().as_str()));
-                Keywords::default().read(&message.body);
+                READER.read_message(message);
             }
             EventContent::Other => assert!(kind.is_some()),
             EventContent::Unreadable(error) => {

@@ -6,12 +6,12 @@
 use std::{borrow::Cow, sync::LazyLock};
 
 use libfuzzer_sys::fuzz_target;
-use textledger::twilio::{Form, IncomingMessage, StatusCallback, keyword::Keywords, segments};
+use textledger::twilio::{Form, IncomingMessage, StatusCallback, reply::ReplyReader, segments};
 
 /// How many names of an input are looked up in it, one after the other.
 const NAMES_LOOKED_UP: usize = 16;
 
-static KEYWORDS: LazyLock<Keywords> = LazyLock::new(Keywords::default);
+static READER: LazyLock<ReplyReader> = LazyLock::new(ReplyReader::default);
 
 fuzz_target!(|data: &[u8]| {
     let form = Form::parse(data);
@@ -70,7 +70,8 @@ fn becomes_a_type_or_a_refusal(form: &Form<'_>) {
         assert!(message.media.len() <= 10);
         assert!(!format!("{message:?}").is_empty());
         // What is read of its text does not depend on how it is decorated.
-        assert_eq!(KEYWORDS.read(&format!(" {} ", message.body.trim())), KEYWORDS.read(message.body.trim()));
+        let read = |text: &str| READER.read(text, message.channel);
+        assert_eq!(read(&format!(" {} ", message.body.trim())), read(message.body.trim()));
         assert!(segments::count(&message.body).segments >= 1);
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     store::{self, ConsentUpdate, InboundRecorded},
     twilio::{
         MessagingServiceSid,
-        keyword::Reading,
+        reply::{Meaning, Reading},
         webhook::{IncomingMessage, OptOutType},
     },
 };
@@ -85,16 +85,16 @@ pub struct Received {
 impl Incoming {
     /// Reads a verified incoming message that was received at `at`.
     pub fn receipt(&self, message: &IncomingMessage, at: UnixMs) -> Receipt {
-        let reading = self.core.settings.keywords.read(&message.body);
+        let reading = self.core.settings.reader.read_message(message);
         let entry = InboundEntry {
             sid: message.message_sid.clone(),
             channel: message.channel,
             from: message.from.bare().clone(),
             to: message.to.bare().clone(),
             body_length: message.body.chars().count(),
-            keyword: match &reading {
-                Reading::Keyword(keyword) => Some(keyword.word.clone()),
-                Reading::Phrase | Reading::Review | Reading::Ordinary => None,
+            keyword: match &reading.meaning {
+                Meaning::Keyword(keyword) => Some(keyword.word.clone()),
+                Meaning::Phrase | Meaning::Review | Meaning::Ordinary => None,
             },
             media: message.num_media,
             at,

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 
 use super::super::outgoing::Sender;
 use crate::twilio::{
-    Address, BareAddress, Channel, MessagingServiceSid, address::is_toll_free, keyword::Keyword,
+    Address, BareAddress, Channel, MessagingServiceSid, address::is_toll_free, reply::Keyword,
 };
 
 /// Who acts on the keywords that a sender receives.

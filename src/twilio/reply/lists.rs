@@ -1,0 +1,64 @@
+//! The files of all languages, read: their keywords, and their wordings in one index.
+
+use std::{collections::HashMap, sync::LazyLock};
+
+use serde::Deserialize;
+
+use super::{
+    language::Language,
+    wording::{Says, Wordings},
+};
+
+/// What a language's file holds.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LanguageFile {
+    pub(super) keywords: ListedKeywords,
+    /// Lists that patterns name.
+    #[serde(default)]
+    classes: HashMap<String, Vec<String>>,
+    /// The patterns, by what they say.
+    wordings: HashMap<Says, Vec<String>>,
+}
+
+/// Replies of a word or two that say all by themselves.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ListedKeywords {
+    pub(super) opt_out: Vec<String>,
+    /// They opt out too, and are so common elsewhere that a word of courtesy beside them makes them doubtful.
+    pub(super) opt_out_alone: Vec<String>,
+    pub(super) opt_out_all: Vec<String>,
+    pub(super) opt_in: Vec<String>,
+    pub(super) opt_in_if_opted_out: Vec<String>,
+    pub(super) help: Vec<String>,
+    /// They may be a request: somebody should look.
+    pub(super) doubtful: Vec<String>,
+    /// Words that are one letter away from a keyword and mean something else.
+    pub(super) no_slips: Vec<String>,
+}
+
+/// The files of all languages, read.
+pub(super) struct Languages {
+    pub(super) keywords: Vec<(Language, ListedKeywords)>,
+    pub(super) wordings: Wordings,
+}
+
+/// Read at the first reply. That every file can be read is held by a test.
+pub(super) static LANGUAGES: LazyLock<Languages> = LazyLock::new(|| {
+    let mut languages = Languages { keywords: Vec::new(), wordings: Wordings::default() };
+    for &language in Language::ALL {
+        let file: LanguageFile = toml::from_str(language.file())
+            .unwrap_or_else(|error| panic!("the words of {} are malformed: {error}", language.name()));
+        for (&says, patterns) in &file.wordings {
+            for pattern in patterns {
+                languages
+                    .wordings
+                    .add(language, says, pattern, &file.classes)
+                    .unwrap_or_else(|error| panic!("the words of {}: {error}", language.name()));
+            }
+        }
+        languages.keywords.push((language, file.keywords));
+    }
+    languages
+});

@@ -1,0 +1,922 @@
+//! The rules by which a reply is read, in their order.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{
+    clauses::{Part, Unquoted, cut_signature, parts, unquoted},
+    fold::{as_latin, fold},
+    language::Language,
+    lists::LANGUAGES,
+    reading::{Keyword, KeywordKind, Meaning, Reading, Rule},
+    wording::{Clause, Found, Says, Wordings, is_number, words_of},
+};
+use crate::twilio::{Channel, IncomingMessage};
+
+/// Twilio's default keywords.
+const TWILIO_ACTS_ON: [&str; 13] = [
+    "STOP",
+    "STOPALL",
+    "UNSUBSCRIBE",
+    "CANCEL",
+    "END",
+    "QUIT",
+    "REVOKE",
+    "OPTOUT",
+    "START",
+    "UNSTOP",
+    "YES",
+    "HELP",
+    "INFO",
+];
+
+/// In a longer text a word of fewer letters stands for too much else; a Chinese character is enough.
+const LETTERS_IN_TEXT_MIN: usize = 3;
+
+/// The longest keyword has six words, or as many characters of a script without blanks.
+const KEYWORD_WORDS_MAX: usize = 16;
+
+/// A keyword written with blanks at the wrong places has at least so many letters; shorter ones are found in too much.
+const REJOINED_LETTERS_MIN: usize = 4;
+
+/// From so many letters on a keyword is recognized with any one letter wrong.
+const LONG_KEYWORD_LETTERS: usize = 6;
+
+const STOP: &str = "STOP";
+const JOIN: &str = "JOIN";
+
+/// How a word of the lists is taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Listed {
+    /// It is a keyword, beside courtesy too.
+    Plain(KeywordKind),
+    /// It is a keyword alone, and doubtful beside courtesy.
+    Alone(KeywordKind),
+    /// It may be a request.
+    Doubtful,
+}
+
+#[derive(Debug, Clone)]
+struct Word {
+    listed: Listed,
+    /// As it stands in its list, in upper case.
+    word: String,
+    /// The language of its list; none for those of the settings.
+    language: Option<Language>,
+}
+
+/// Reads replies.
+#[derive(Debug, Clone)]
+pub struct ReplyReader {
+    words: HashMap<String, Word>,
+    /// Opt-out words in Latin letters by which slips are recognized.
+    slip_targets: Vec<(Vec<char>, Option<Language>)>,
+    no_slips: HashSet<String>,
+    join_codes: HashSet<String>,
+}
+
+/// Words to add to the lists. They are folded as replies are, so case, accents and punctuation do not matter.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FurtherWords {
+    /// They opt out.
+    pub opt_out: Vec<String>,
+    /// They opt in.
+    pub opt_in: Vec<String>,
+    /// They ask for help.
+    pub help: Vec<String>,
+    /// JOIN with one of them opts in.
+    pub join_codes: Vec<String>,
+}
+
+/// Why a word can not be added.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidWord {
+    /// There is nothing in it to recognize.
+    #[error("the keyword \"{0}\" holds no letter or digit")]
+    Empty(String),
+    /// It is in another list already.
+    #[error("the keyword \"{0}\" already asks for something else")]
+    Contradiction(String),
+}
+
+const OPT_OUT: KeywordKind = KeywordKind::OptOut { all: false };
+const OPT_OUT_ALL: KeywordKind = KeywordKind::OptOut { all: true };
+const OPT_IN: KeywordKind = KeywordKind::OptIn { only_if_opted_out: false };
+const OPT_IN_IF_OUT: KeywordKind = KeywordKind::OptIn { only_if_opted_out: true };
+
+impl Default for ReplyReader {
+    fn default() -> Self {
+        let mut reader = Self {
+            words: HashMap::new(),
+            slip_targets: Vec::new(),
+            no_slips: HashSet::new(),
+            join_codes: HashSet::new(),
+        };
+        for (language, listed) in &LANGUAGES.keywords {
+            for (words, as_what) in [
+                (&listed.opt_out, Listed::Plain(OPT_OUT)),
+                (&listed.opt_out_alone, Listed::Alone(OPT_OUT)),
+                (&listed.opt_out_all, Listed::Plain(OPT_OUT_ALL)),
+                (&listed.opt_in, Listed::Plain(OPT_IN)),
+                (&listed.opt_in_if_opted_out, Listed::Plain(OPT_IN_IF_OUT)),
+                (&listed.help, Listed::Plain(KeywordKind::Help)),
+                (&listed.doubtful, Listed::Doubtful),
+            ] {
+                for word in words {
+                    reader.insert(word, as_what.clone(), Some(*language));
+                }
+            }
+            reader.no_slips.extend(listed.no_slips.iter().map(|word| key(word).replace(' ', "")));
+        }
+        reader
+    }
+}
+
+impl ReplyReader {
+    /// The built-in lists and `further` words. Twilio is taken not to act on those that are not built in.
+    pub fn with_further(further: &FurtherWords) -> Result<Self, InvalidWord> {
+        let mut reader = Self::default();
+        for (words, kind) in
+            [(&further.opt_out, OPT_OUT), (&further.opt_in, OPT_IN), (&further.help, KeywordKind::Help)]
+        {
+            for word in words {
+                reader.add(word, kind)?;
+            }
+        }
+        for code in &further.join_codes {
+            let code = key(code);
+            if code.is_empty() {
+                return Err(InvalidWord::Empty(code));
+            }
+            reader.join_codes.insert(code);
+        }
+        Ok(reader)
+    }
+
+    fn add(&mut self, text: &str, kind: KeywordKind) -> Result<(), InvalidWord> {
+        let word = key(text);
+        if word.is_empty() {
+            return Err(InvalidWord::Empty(text.to_owned()));
+        }
+        match self.words.get(&word).map(|known| &known.listed) {
+            // A word that is in the same list already stays as it is.
+            Some(Listed::Plain(known) | Listed::Alone(known)) => {
+                let is_same = std::mem::discriminant(known) == std::mem::discriminant(&kind);
+                is_same.then_some(()).ok_or_else(|| InvalidWord::Contradiction(text.to_owned()))
+            }
+            Some(Listed::Doubtful) | None => {
+                self.insert(text, Listed::Plain(kind), None);
+                Ok(())
+            }
+        }
+    }
+
+    /// Adds a word. Of several languages the first has it, but one that is sure goes before one that doubts.
+    fn insert(&mut self, text: &str, listed: Listed, language: Option<Language>) {
+        let key = key(text);
+        let is_opt_out = matches!(listed, Listed::Plain(KeywordKind::OptOut { .. }) | Listed::Alone(_));
+        let letters: Vec<char> = key.chars().collect();
+        if is_opt_out && letters.len() >= REJOINED_LETTERS_MIN && letters.iter().all(char::is_ascii_uppercase)
+        {
+            self.slip_targets.push((letters, language));
+        }
+        let word = Word { listed, word: text.trim().to_uppercase(), language };
+        match self.words.get(&key) {
+            Some(known) if known.listed != Listed::Doubtful || word.listed == Listed::Doubtful => {}
+            _ => drop(self.words.insert(key, word)),
+        }
+    }
+
+    /// Reads an incoming message: its text, and if that says nothing, the button that was pressed.
+    pub fn read_message(&self, message: &IncomingMessage) -> Reading {
+        let texts = [Some(&message.body), message.button_text.as_ref(), message.button_payload.as_ref()];
+        let readings = texts.into_iter().flatten().map(|text| self.read(text, message.channel));
+        let says_something = |reading: &Reading| reading.meaning != Meaning::Ordinary;
+        let mut readings = readings.peekable();
+        let first = readings.peek().cloned();
+        readings.find(says_something).or(first).unwrap_or_else(|| ordinary(Rule::Nothing))
+    }
+
+    /// Reads a reply that came over `channel`; of its text, as much as Twilio delivers.
+    pub fn read(&self, body: &str, channel: Channel) -> Reading {
+        let wordings = &LANGUAGES.wordings;
+        let folded = fold(body);
+        let whole = parts(&folded);
+        if let Some(reading) = self.keyword(&whole, channel) {
+            return reading;
+        }
+        let own = match unquoted(&folded, wordings) {
+            Unquoted::Own(own) => own,
+            Unquoted::Reaction => return ordinary(Rule::Reaction),
+            Unquoted::Forwarded => return ordinary(Rule::Forwarded),
+        };
+        let mut own_parts = parts(&own);
+        cut_signature(&mut own_parts, wordings);
+        if own_parts != whole
+            && let Some(reading) = self.keyword(&own_parts, channel)
+        {
+            return cut(reading);
+        }
+        self.join_code(&own)
+            .or_else(|| self.slip(&own, &own_parts))
+            .unwrap_or_else(|| self.clauses(&own_parts, wordings))
+    }
+
+    /// The whole reply is a keyword.
+    fn keyword(&self, parts: &[Part], channel: Channel) -> Option<Reading> {
+        let words: Vec<&str> = parts.iter().flat_map(|part| &part.words).map(String::as_str).collect();
+        if words.is_empty() || words.len() > KEYWORD_WORDS_MAX {
+            return None;
+        }
+        let spaced = words.join(" ");
+        let written = self.word(&spaced);
+        let found = written.or_else(|| self.rejoined(&words))?;
+        let kind = match found.listed {
+            Listed::Plain(kind) | Listed::Alone(kind) => kind,
+            Listed::Doubtful => return Some(reading(Meaning::Review, Rule::DoubtfulWord, found.language)),
+        };
+        if kind == OPT_IN_IF_OUT && channel == Channel::Whatsapp {
+            return Some(ordinary(Rule::Nothing));
+        }
+        let word = found.word.clone();
+        let twilio_acts = written.is_some() && TWILIO_ACTS_ON.contains(&word.as_str());
+        Some(reading(Meaning::Keyword(Keyword { kind, word, twilio_acts }), Rule::Keyword, found.language))
+    }
+
+    fn word(&self, word: &str) -> Option<&Word> {
+        self.words.get(word).or_else(|| self.words.get(&as_latin(word)?))
+    }
+
+    /// A keyword whose letters were spelled, or parted at the wrong place.
+    fn rejoined(&self, words: &[&str]) -> Option<&Word> {
+        let joined = words.concat();
+        let found = self.word(&joined)?;
+        let is_opt_out = matches!(found.listed, Listed::Plain(KeywordKind::OptOut { .. }));
+        (is_opt_out && joined.chars().count() >= REJOINED_LETTERS_MIN).then_some(found)
+    }
+
+    /// JOIN with a code of the sandbox's form, two words with a hyphen between them, or one of the settings.
+    fn join_code(&self, own: &str) -> Option<Reading> {
+        let is_decoration = |character: char| !character.is_alphanumeric();
+        let (first, code) = own.trim_matches(is_decoration).split_once(char::is_whitespace)?;
+        let is_word = |word: &str| !word.is_empty() && word.chars().all(char::is_alphanumeric);
+        let has_the_form =
+            || code.trim().split_once('-').is_some_and(|(one, other)| is_word(one) && is_word(other));
+        (first == JOIN && (has_the_form() || self.join_codes.contains(&words_of(code).join(" ")))).then(
+            || {
+                let keyword = Keyword { kind: OPT_IN, word: JOIN.into(), twilio_acts: false };
+                reading(Meaning::Keyword(keyword), Rule::JoinCode, Some(Language::English))
+            },
+        )
+    }
+
+    /// The whole reply is a keyword with a slip of the thumb.
+    fn slip(&self, own: &str, parts: &[Part]) -> Option<Reading> {
+        let words: Vec<&String> = parts.iter().flat_map(|part| &part.words).collect();
+        if !matches!(words.len(), 1..=3) {
+            return None;
+        }
+        let slip = |meaning, language| Some(reading(meaning, Rule::Slip, language));
+        let plain_opt_out = |word: &str| {
+            self.words.get(word).filter(|found| {
+                matches!(found.listed, Listed::Plain(KeywordKind::OptOut { .. }) | Listed::Alone(_))
+            })
+        };
+        let read_as_letters = words_of(&letters_for_digits(own)).concat();
+        let joined: String = words.into_iter().map(String::as_str).collect();
+        let halves = joined.split_at_checked(joined.len() / 2);
+        let said_twice = halves.filter(|(one, other)| one == other).map_or("", |(one, _)| one);
+        for intended in [&read_as_letters, joined.trim_end_matches(char::is_numeric), said_twice] {
+            if let Some(found) = plain_opt_out(intended) {
+                return slip(Meaning::Phrase, found.language);
+            }
+        }
+        if self.no_slips.contains(&joined)
+            || self.words.contains_key(&joined)
+            || LANGUAGES.wordings.knows(&joined)
+        {
+            return None;
+        }
+        let letters: Vec<char> = joined.chars().collect();
+        self.slip_targets.iter().find_map(|(target, language)| {
+            let is_long = target.len() >= LONG_KEYWORD_LETTERS;
+            match one_edit(&letters, target)? {
+                Edit::Light => slip(Meaning::Phrase, *language),
+                Edit::OtherLetter if is_long => slip(Meaning::Phrase, *language),
+                Edit::OtherLetter if target.iter().copied().eq(STOP.chars()) => {
+                    slip(Meaning::Review, *language)
+                }
+                Edit::OtherLetter => None,
+            }
+        })
+    }
+
+    /// What the clauses of a reply say together.
+    fn clauses(&self, parts: &[Part], wordings: &Wordings) -> Reading {
+        let outcomes: Vec<Outcome> = parts.iter().map(|part| self.clause(part, wordings)).collect();
+        let first = |is_it: fn(&Outcome) -> bool| outcomes.iter().position(is_it);
+        let is_courtesy = |outcome: &Outcome| matches!(outcome, Outcome::Courtesy | Outcome::Keywords { .. });
+        let condition = first(|outcome| matches!(outcome, Outcome::Condition(_)));
+        let language_of = |number: usize| match outcomes[number] {
+            Outcome::Request(language) | Outcome::Condition(language) => Some(language),
+            _ => None,
+        };
+
+        if let Some(request) = first(|outcome| matches!(outcome, Outcome::Request(_))) {
+            return match condition.filter(|&condition| condition < request) {
+                Some(_) => reading(Meaning::Review, Rule::Condition, language_of(request)),
+                None => reading(Meaning::Phrase, Rule::Request, language_of(request)),
+            };
+        }
+        if let Some(&Outcome::Weakened(rule, language)) =
+            outcomes.iter().find(|outcome| matches!(outcome, Outcome::Weakened(..)))
+        {
+            return reading(Meaning::Review, rule, Some(language));
+        }
+        let is_alone = outcomes.iter().all(is_courtesy);
+        for (number, outcome) in outcomes.iter().enumerate() {
+            let &Outcome::Keywords { language, certainty, with_name } = outcome else { continue };
+            let begins =
+                number == 0 || parts[number - 1].ends_sentence || outcomes[..number].iter().all(is_courtesy);
+            let is_last = number + 1 == parts.len();
+            let is_sentence = begins && parts[number].ends_sentence || is_last;
+            let rule = if with_name { Rule::KeywordAndName } else { Rule::KeywordInText };
+            return match certainty {
+                Certainty::Clear if condition.is_some() => {
+                    reading(Meaning::Review, Rule::Condition, language)
+                }
+                Certainty::Clear if is_alone || is_sentence && !with_name => {
+                    reading(Meaning::Phrase, rule, language)
+                }
+                _ if with_name => continue,
+                Certainty::Doubtful if !is_alone => continue,
+                Certainty::Clear | Certainty::AfterAssent => reading(Meaning::Review, rule, language),
+                Certainty::Doubtful => reading(Meaning::Review, Rule::DoubtfulWord, language),
+            };
+        }
+        if let Some(&Outcome::Review(rule, language)) =
+            outcomes.iter().find(|outcome| matches!(outcome, Outcome::Review(..)))
+        {
+            return reading(Meaning::Review, rule, Some(language));
+        }
+        match outcomes.iter().find(|outcome| matches!(outcome, Outcome::Negated(_))) {
+            Some(&Outcome::Negated(language)) => reading(Meaning::Ordinary, Rule::Negation, Some(language)),
+            _ => ordinary(Rule::Nothing),
+        }
+    }
+
+    fn clause(&self, part: &Part, wordings: &Wordings) -> Outcome {
+        let clause = wordings.clause(&part.words);
+        let found = wordings.find(&clause);
+        let is_negated = |one: &Found| {
+            found.iter().any(|other| {
+                other.says == Says::Negation
+                    && other.language == one.language
+                    && (other.start..other.end).contains(&one.start)
+            })
+        };
+        let holds = |says: Says| found.iter().find(|one| one.says == says && !is_negated(one));
+
+        if let Some(request) = holds(Says::Request) {
+            let beside =
+                |says: Says| found.iter().find(|one| one.says == says && one.language == request.language);
+            let is_conditional = beside(Says::Condition).is_some_and(|one| one.start < request.start);
+            return if beside(Says::Question).is_some() {
+                Outcome::Weakened(Rule::Question, request.language)
+            } else if beside(Says::Partial).is_some() {
+                Outcome::Weakened(Rule::Partial, request.language)
+            } else if is_conditional {
+                Outcome::Weakened(Rule::Condition, request.language)
+            } else {
+                Outcome::Request(request.language)
+            };
+        }
+        if let Some(keywords) = self.keywords_in(&clause, &found, wordings) {
+            return keywords;
+        }
+        for (says, rule) in [
+            (Says::Question, Rule::Question),
+            (Says::WrongNumber, Rule::WrongNumber),
+            (Says::LegalThreat, Rule::LegalThreat),
+            (Says::Dismissal, Rule::Dismissal),
+        ] {
+            if let Some(one) = holds(says) {
+                return Outcome::Review(rule, one.language);
+            }
+        }
+        let language_of = |says| found.iter().find(|one| one.says == says).map(|one| one.language);
+        if let Some(language) = language_of(Says::Condition) {
+            Outcome::Condition(language)
+        } else if clause.is_courtesy() {
+            Outcome::Courtesy
+        } else if let Some(language) = language_of(Says::Negation) {
+            Outcome::Negated(language)
+        } else {
+            Outcome::Other
+        }
+    }
+
+    /// The clause is made of keywords, courtesy and numbers behind them; or of STOP and a name.
+    fn keywords_in(&self, clause: &Clause<'_>, found: &[Found], wordings: &Wordings) -> Option<Outcome> {
+        let words = clause.words;
+        let mut language = None;
+        let (mut opt_outs, mut everyday, mut doubtful, mut names) = (0, 0, 0, 0);
+        let mut after_assent = false;
+        let mut place = 0;
+        while place < words.len() {
+            let longest = (1..=KEYWORD_WORDS_MAX.min(words.len() - place)).rev();
+            let keyword = longest.filter_map(|length| {
+                let word = words[place..place + length].join(" ");
+                let listed = self.word(&word).filter(|_| stands_out(&word))?;
+                matches!(
+                    listed.listed,
+                    Listed::Doubtful | Listed::Alone(_) | Listed::Plain(KeywordKind::OptOut { .. })
+                )
+                .then_some((length, listed))
+            });
+            if let Some((length, word)) = keyword.into_iter().next() {
+                match word.listed {
+                    Listed::Plain(_) => opt_outs += 1,
+                    Listed::Alone(_) => everyday += 1,
+                    Listed::Doubtful => doubtful += 1,
+                }
+                language = language.or(word.language);
+                place += length;
+                continue;
+            }
+            let seen = opt_outs + everyday + doubtful;
+            if let Some(one) = found
+                .iter()
+                .filter(|one| one.start == place)
+                .filter(|one| matches!(one.says, Says::Courtesy | Says::Assent))
+                .max_by_key(|one| one.end)
+            {
+                after_assent |= one.says == Says::Assent && seen == 0;
+                place = one.end;
+            } else if opt_outs > 0 && is_number(&words[place]) {
+                place += 1;
+            } else if place > 0 && words[place - 1] == STOP && names == 0 && is_name(&words[place], wordings)
+            {
+                names += 1;
+                place += 1;
+            } else {
+                return None;
+            }
+        }
+        let certainty = match (opt_outs, everyday, doubtful) {
+            (0, 0, 0) => return None,
+            _ if after_assent => Certainty::AfterAssent,
+            (0, 0, _) | (0, 1, 0) => Certainty::Doubtful,
+            _ => Certainty::Clear,
+        };
+        // "STOP aub": the word is everyone's, and the courtesy tells the language.
+        if language == Some(Language::English) {
+            let courtesies = || found.iter().filter(|one| one.says == Says::Courtesy);
+            let is_english = courtesies().any(|one| one.language == Language::English);
+            language = courtesies().next().filter(|_| !is_english).map(|one| one.language).or(language);
+        }
+        let is_negated = found.iter().any(|one| one.says == Says::Negation && Some(one.language) == language);
+        (!is_negated).then_some(Outcome::Keywords { language, certainty, with_name: names > 0 })
+    }
+}
+
+/// What a clause says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Request(Language),
+    /// A request that a question, a condition or a limit takes back in part.
+    Weakened(Rule, Language),
+    Keywords {
+        language: Option<Language>,
+        certainty: Certainty,
+        with_name: bool,
+    },
+    Review(Rule, Language),
+    Condition(Language),
+    Negated(Language),
+    Courtesy,
+    Other,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Certainty {
+    Clear,
+    /// "OK stop" may answer a question of ours.
+    AfterAssent,
+    Doubtful,
+}
+
+fn reading(meaning: Meaning, rule: Rule, language: Option<Language>) -> Reading {
+    Reading { meaning, rule, language }
+}
+
+fn ordinary(rule: Rule) -> Reading {
+    reading(Meaning::Ordinary, rule, None)
+}
+
+/// Whether a keyword is long enough to be looked for in a text.
+fn stands_out(word: &str) -> bool {
+    !word.is_ascii() || word.len() >= LETTERS_IN_TEXT_MIN
+}
+
+/// The reading of a keyword that was not the whole message: Twilio does not see it.
+fn cut(mut reading: Reading) -> Reading {
+    if let Meaning::Keyword(keyword) = &mut reading.meaning {
+        keyword.twilio_acts = false;
+    }
+    reading
+}
+
+/// The form in which words of the lists are compared.
+fn key(text: &str) -> String {
+    words_of(&fold(text)).join(" ")
+}
+
+/// Whether a word behind STOP may name a sender. What somebody does is none ("stop laughing"), nor is a word of which we
+/// know another use.
+fn is_name(word: &str, wordings: &Wordings) -> bool {
+    word.chars().count() > 1 && !word.ends_with("ING") && !is_number(word) && !wordings.knows(word)
+}
+
+/// A text with the letters for which people write digits and signs, as in `5TOP` or `$TOP`.
+fn letters_for_digits(text: &str) -> String {
+    text.chars()
+        .map(|character| match character {
+            '0' => 'O',
+            '1' => 'I',
+            '3' => 'E',
+            '4' | '@' => 'A',
+            '5' | '$' => 'S',
+            other => other,
+        })
+        .collect()
+}
+
+/// How two words differ.
+enum Edit {
+    /// Two letters changed places, one was typed twice, or one is missing.
+    Light,
+    /// A letter is another, or one too many.
+    OtherLetter,
+}
+
+/// How `typed` differs from `target`, if it does by one step.
+fn one_edit(typed: &[char], target: &[char]) -> Option<Edit> {
+    if typed.len().abs_diff(target.len()) > 1 {
+        return None;
+    }
+    let same_before = typed.iter().zip(target).take_while(|(one, other)| one == other).count();
+    let (typed_rest, target_rest) = (&typed[same_before..], &target[same_before..]);
+    let same_behind =
+        typed_rest.iter().rev().zip(target_rest.iter().rev()).take_while(|(one, other)| one == other).count();
+    let typed_rest = &typed_rest[..typed_rest.len() - same_behind];
+    let target_rest = &target_rest[..target_rest.len() - same_behind];
+    match (typed_rest, target_rest) {
+        ([], [_]) => Some(Edit::Light),
+        ([one, other], [first, second]) if one == second && other == first => Some(Edit::Light),
+        ([extra], []) if same_before > 0 && typed[same_before - 1] == *extra => Some(Edit::Light),
+        ([_], []) | ([_], [_]) => Some(Edit::OtherLetter),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{prelude::*, sample::select};
+
+    use super::*;
+    use crate::twilio::segments::BODY_CHARACTERS_MAX;
+
+    fn read(text: &str) -> Reading {
+        ReplyReader::default().read(text, Channel::Sms)
+    }
+
+    fn keyword(text: &str) -> Option<(String, KeywordKind, bool)> {
+        match read(text).meaning {
+            Meaning::Keyword(Keyword { kind, word, twilio_acts }) => Some((word, kind, twilio_acts)),
+            _ => None,
+        }
+    }
+
+    /// Every one of `texts`, separated by ` / ` or a new line, must mean what is said.
+    fn assert_means(expected: &Meaning, texts: &str) {
+        let reader = ReplyReader::default();
+        for text in texts.lines().flat_map(|line| line.split(" / ")).map(str::trim) {
+            let text = text.replace("\\n", "\n");
+            assert_eq!(&reader.read(&text, Channel::Sms).meaning, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_keyword_of_twilio_is_read_as_what_it_asks_for() {
+        for (text, kind) in [
+            ("STOP", OPT_OUT),
+            ("STOPALL", OPT_OUT_ALL),
+            ("UNSUBSCRIBE", OPT_OUT),
+            ("CANCEL", OPT_OUT),
+            ("END", OPT_OUT),
+            ("QUIT", OPT_OUT),
+            ("REVOKE", OPT_OUT),
+            ("OPTOUT", OPT_OUT),
+            ("START", OPT_IN),
+            ("UNSTOP", OPT_IN),
+            ("YES", OPT_IN_IF_OUT),
+            ("HELP", KeywordKind::Help),
+            ("INFO", KeywordKind::Help),
+        ] {
+            assert_eq!(keyword(text), Some((text.to_owned(), kind, true)));
+            assert_eq!(read(text).rule, Rule::Keyword);
+            assert_eq!(read(text).language, Some(Language::English));
+        }
+    }
+
+    #[test]
+    fn words_that_twilio_does_not_act_on_are_keywords_too() {
+        for (text, word, kind, language) in [
+            ("Opt-Out", "OPT OUT", OPT_OUT, Language::English),
+            ("stop all!", "STOP ALL", OPT_OUT_ALL, Language::English),
+            ("STOP2END", "STOP2END", OPT_OUT, Language::English),
+            ("Stop promotions", "STOP PROMOTIONS", OPT_OUT, Language::English),
+            ("No more ads", "NO MORE ADS", OPT_OUT, Language::English),
+            ("Subscribe", "SUBSCRIBE", OPT_IN, Language::English),
+            ("arrêt", "ARRÊT", OPT_OUT, Language::French),
+            ("ARRET.", "ARRÊT", OPT_OUT, Language::French),
+            ("Aide?", "AIDE", KeywordKind::Help, Language::French),
+            ("baja", "BAJA", OPT_OUT, Language::Spanish),
+            ("Abmelden", "ABMELDEN", OPT_OUT, Language::German),
+            ("СТОП", "СТОП", OPT_OUT, Language::Russian),
+            ("退訂", "退订", OPT_OUT, Language::Chinese),
+        ] {
+            assert_eq!(keyword(text), Some((word.to_owned(), kind, false)), "{text}");
+            assert_eq!(read(text).language, Some(language), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_keyword_is_read_under_a_signature_and_beside_a_quotation_but_twilio_saw_more_than_the_word() {
+        for text in ["STOP\nSent from my iPhone", "STOP - Bill", "“Acme: Sale! Reply STOP to end”\n\nstop"]
+        {
+            assert_eq!(keyword(text), Some(("STOP".into(), OPT_OUT, false)), "{text}");
+        }
+    }
+
+    #[test]
+    fn yes_opts_in_over_sms_and_rcs_and_is_an_answer_over_whatsapp() {
+        let reader = ReplyReader::default();
+        for channel in [Channel::Sms, Channel::Rcs] {
+            assert!(matches!(reader.read("Yes!", channel).meaning, Meaning::Keyword(_)));
+        }
+        assert_eq!(reader.read("Yes!", Channel::Whatsapp).meaning, Meaning::Ordinary);
+    }
+
+    #[test]
+    fn join_opts_in_alone_and_with_a_code() {
+        let further = FurtherWords { join_codes: vec!["News".into()], ..Default::default() };
+        let reader = ReplyReader::with_further(&further).unwrap();
+        let opts_in = |text: &str| matches!(reader.read(text, Channel::Sms).meaning, Meaning::Keyword(_));
+        for text in ["join", "JOIN!", "join green-fox", "“Join green-fox”", "join news", "JOIN NEWS."] {
+            assert!(opts_in(text), "{text}");
+        }
+        for text in [
+            "Join us",
+            "join us at 5",
+            "join acme",
+            "join zoom?",
+            "please join",
+            "join-acme",
+            "join the well-known club",
+        ] {
+            assert!(!opts_in(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_slip_of_the_thumb_is_seen_unless_it_makes_another_word() {
+        assert_means(
+            &Meaning::Phrase,
+            "STPO / sotp / unsuscribe / unsubscibe / cancle / 5top / $top / st0p / stop1 / STOPSTOP / opt oit",
+        );
+        assert_means(&Meaning::Review, "dtop / atop / stahp / revoked");
+        assert_means(
+            &Meaning::Ordinary,
+            "shop / step / stops / spot / top / quiet / remote / cancelled / ends / starts",
+        );
+    }
+
+    #[test]
+    fn clear_requests_are_obeyed() {
+        assert_means(
+            &Meaning::Phrase,
+            "please stop texting me / remove me from your list / do not message me again / unsubscribe me please
+             STOP 12345 / Stop. Thank you / Please stop / plz stop!! / can you stop it / STOP! STOP! STOP! / stop unsubscribe
+             I said STOP! / can you please stop / make it stop / Stop texting me! / stop msging me
+             stop messaging this number / I want you to stop texting me / stop texting me. I am not John
+             Stop texting me, you have the wrong number / no, stop texting me / stop sending me messages
+             stop these texts / Cease all communications / no more texts / Don’t text me! / never contact me again
+             don't send me texts / I don't want these messages / I no longer wish to receive text messages
+             unsubscribe from all / I'd like to unsubscribe please / I want to opt out of these texts / remove my number
+             take me off your list / I revoke my consent / cease and desist / You're harassing me, stop
+             arrêtez s'il vous plaît / Bitte keine SMS mehr / no me escriban más / не пишите мне больше / 不要再联系我
+             मुझे मैसेज मत भेजो / もう送らないで / 문자 보내지 마세요 / لا ترسلوا لي رسائل / תפסיקו לשלוח לי הודעות",
+        );
+    }
+
+    #[test]
+    fn what_may_be_a_request_is_looked_at() {
+        assert_means(
+            &Meaning::Review,
+            "ok stop / yes stop / please cancel / ok, quit / don't text me on Sundays / stop texting me before 8
+             how do I unsubscribe / how do i stop these messages? / if this is a bot, unsubscribe me / stop calling me
+             go away / fuck off / wrong number / you have the wrong number / not interested / Stop it, you make me laugh
+             I will sue you / mauvais numéro / kein Interesse / número equivocado",
+        );
+    }
+
+    #[test]
+    fn what_speaks_of_something_else_is_ordinary() {
+        assert_means(
+            &Meaning::Ordinary,
+            "stop by at 5? / can you stop at the shop / bus stop / full stop / don't stop / please don't stop
+             don't stop sending me these / never stop texting me / I don't want you to stop / don't unsubscribe me
+             do not remove me from your list / I can't stop laughing / did you stop texting me? / you stopped
+             why did you stop texting me / I told them to stop texting me / does stop work? / next stop / stop sign
+             stop and shop / Reply STOP to unsubscribe / cancel my appointment / the end is near / I quit my job
+             I want to stop / don't text and drive / never mind / no / ok thanks / 12345 / 👍 / 🛑 / ? / ...
+             who is this? / start the car / Join us / no dejes de escribirme / nicht aufhören / 不要停 / バス停にいます",
+        );
+    }
+
+    #[test]
+    fn a_button_is_read_like_a_reply_where_the_text_says_nothing() {
+        let form = |pairs: &[(&'static str, &'static str)]| {
+            let common = [
+                ("MessageSid", "SM00000000000000000000000000000001"),
+                ("AccountSid", "AC00000000000000000000000000000001"),
+                ("From", "whatsapp:+14155550100"),
+                ("To", "whatsapp:+14155550101"),
+            ];
+            let form: crate::twilio::Form<'_> =
+                common.iter().chain(pairs).map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+            ReplyReader::default().read_message(&IncomingMessage::parse(&form).unwrap())
+        };
+        let opts_out = |reading: Reading| matches!(reading.meaning, Meaning::Phrase | Meaning::Keyword(_));
+        assert!(opts_out(form(&[
+            ("Body", "Nein danke"),
+            ("ButtonText", "Nein danke"),
+            ("ButtonPayload", "STOP")
+        ])));
+        assert!(opts_out(form(&[("Body", ""), ("ButtonText", "Stop promotions")])));
+        assert_eq!(form(&[("Body", "OK"), ("ButtonPayload", "order-17")]).meaning, Meaning::Ordinary);
+    }
+
+    #[test]
+    fn further_words_are_read_in_their_folded_form_and_beside_courtesy() {
+        let further = FurtherWords {
+            opt_out: vec![" Adiós! ".into(), "stop".into(), "Genug".into()],
+            opt_in: vec!["zurück".into()],
+            help: vec!["wer".into()],
+            ..Default::default()
+        };
+        let reader = ReplyReader::with_further(&further).unwrap();
+        for (text, word, kind, twilio_acts) in [
+            ("adios", "ADIÓS!", OPT_OUT, false),
+            ("ADIO\u{301}S", "ADIÓS!", OPT_OUT, false),
+            ("genug", "GENUG", OPT_OUT, false),
+            ("ZURUCK", "ZURÜCK", OPT_IN, false),
+            ("wer?", "WER", KeywordKind::Help, false),
+            ("stop", "STOP", OPT_OUT, true),
+        ] {
+            let keyword = Keyword { kind, word: word.into(), twilio_acts };
+            assert_eq!(reader.read(text, Channel::Sms).meaning, Meaning::Keyword(keyword), "{text}");
+        }
+        assert_eq!(reader.read("genug bitte", Channel::Sms).meaning, Meaning::Phrase);
+    }
+
+    #[test]
+    fn a_further_word_must_mean_something_and_one_thing_only() {
+        let add = |opt_out: &str, opt_in: &str| {
+            let words = |word: &str| if word.is_empty() { vec![] } else { vec![word.to_owned()] };
+            let further =
+                FurtherWords { opt_out: words(opt_out), opt_in: words(opt_in), ..Default::default() };
+            ReplyReader::with_further(&further).map(drop)
+        };
+        assert_eq!(add("", ""), Ok(()));
+        assert_eq!(add("", "yes"), Ok(()));
+        assert_eq!(add("🛑", ""), Err(InvalidWord::Empty("🛑".into())));
+        assert_eq!(add("", "Stop"), Err(InvalidWord::Contradiction("Stop".into())));
+        assert_eq!(add("", "arrêt"), Err(InvalidWord::Contradiction("arrêt".into())));
+        assert_eq!(add("zzz", "Zzz!"), Err(InvalidWord::Contradiction("Zzz!".into())));
+    }
+
+    #[test]
+    fn nothing_is_read_past_the_longest_body() {
+        let padded = |blanks: usize| format!("stop{}x", " ".repeat(blanks));
+        assert_eq!(keyword(&padded(BODY_CHARACTERS_MAX - 5)), None);
+        assert!(keyword(&padded(BODY_CHARACTERS_MAX - 4)).is_some());
+        assert_means(&Meaning::Phrase, &"stop ".repeat(1_000_000));
+        assert_means(&Meaning::Ordinary, &"ok thanks ".repeat(1_000_000));
+    }
+
+    #[test]
+    fn what_an_earlier_version_stored_is_still_read() {
+        let stored = [
+            (r#""phrase""#, Meaning::Phrase),
+            (r#""review""#, Meaning::Review),
+            (r#""ordinary""#, Meaning::Ordinary),
+            (
+                r#"{"keyword":{"kind":{"opt_out":{"all":true}},"word":"STOPALL","twilio_acts":true}}"#,
+                Meaning::Keyword(Keyword { kind: OPT_OUT_ALL, word: "STOPALL".into(), twilio_acts: true }),
+            ),
+        ];
+        for (text, meaning) in stored {
+            let expected = Reading { meaning, rule: Rule::OtherVersion, language: None };
+            assert_eq!(serde_json::from_str::<Reading>(text).unwrap(), expected, "{text}");
+        }
+        for text in
+            ["STOP", "please stop texting me", "wrong number", "hello", "Liked “Reply STOP to opt out now”"]
+        {
+            let reading = read(text);
+            let stored = serde_json::to_string(&reading).unwrap();
+            assert_eq!(serde_json::from_str::<Reading>(&stored).unwrap(), reading, "{stored}");
+        }
+        let later = r#"{"meaning":"review","rule":"a-rule-to-come","language":null}"#;
+        assert_eq!(serde_json::from_str::<Reading>(later).unwrap().rule, Rule::OtherVersion);
+    }
+
+    /// Something that may stand around a keyword without changing it.
+    fn decoration() -> impl Strategy<Value = String> {
+        const PARTS: &[&str] = &[
+            " ", "\n", "\t", ".", "!", "?", ",", "'", "\"", "“", "”", "*", "_", "-", "(", ")", "…", "🛑",
+            "👍🏽",
+        ];
+        prop::collection::vec(select(PARTS), 0..6).prop_map(|parts| parts.concat())
+    }
+
+    /// `word` with each letter in a case and width of its own, and sometimes a mark of no width behind it.
+    fn respelled(word: &str, choices: &[u8]) -> String {
+        let mut text = String::new();
+        for (character, choice) in word.chars().zip(choices.iter().cycle()) {
+            let character = if choice & 1 == 0 { character } else { character.to_ascii_lowercase() };
+            match character {
+                'A'..='Z' | 'a'..='z' if choice & 2 == 0 => {
+                    text.push(char::from_u32(u32::from(character) + 0xfee0).unwrap())
+                }
+                _ => text.push(character),
+            }
+            if choice & 12 == 12 {
+                text.push('\u{200d}');
+            }
+        }
+        text
+    }
+
+    const SAMPLE: &[&str] = &[
+        "STOP",
+        "STOP ALL",
+        "UNSUBSCRIBE",
+        "CANCEL",
+        "ARRÊT",
+        "BAJA",
+        "ABMELDEN",
+        "СТОП",
+        "退订",
+        "START",
+        "HELP",
+        "AIDE",
+    ];
+
+    proptest! {
+        #[test]
+        fn any_case_width_and_decoration_of_a_keyword_reads_the_same(
+            word in select(SAMPLE),
+            choices in prop::collection::vec(any::<u8>(), 1..12),
+            (before, after) in (decoration(), decoration()),
+        ) {
+            let text = format!("{before}{}{after}", respelled(word, &choices));
+            prop_assert_eq!(keyword(&text), keyword(word));
+        }
+
+        #[test]
+        fn any_text_is_read_without_a_panic(text in "\\PC{0,200}", other in any::<String>()) {
+            let reader = ReplyReader::default();
+            reader.read(&text, Channel::Sms);
+            reader.read(&other, Channel::Whatsapp);
+        }
+
+        #[test]
+        fn courtesy_keeps_a_request_clear(
+            before in select(&["", "please ", "OK, ", "Hi! ", "can you ", "Thanks, but "][..]),
+            request in select(&["stop texting me", "remove me from your list", "do not message me again"][..]),
+            after in select(&["", "!", " please", ", thank you.", " NOW", ". Thanks!", " 🙏"][..]),
+        ) {
+            prop_assert_eq!(read(&format!("{before}{request}{after}")).meaning, Meaning::Phrase);
+        }
+
+        #[test]
+        fn a_negated_request_is_none(
+            negation in select(&["don't ", "do not ", "please don't ", "never ", "Hey, please do not "][..]),
+            request in select(&["stop", "stop texting me", "remove me", "unsubscribe me", "stop texts"][..]),
+        ) {
+            prop_assert_eq!(read(&format!("{negation}{request}")).meaning, Meaning::Ordinary);
+        }
+    }
+}
