@@ -91,6 +91,11 @@ const USES: &[(&str, &str, Use)] = &[
         "docker run",
         Use::LeftOut("it takes Docker, and builds the image from the network"),
     ),
+    (
+        "docs/replies.md",
+        "consent read",
+        Use::Run(&["opt-out: a request in other words", "request (version", "English"]),
+    ),
     ("docs/streams.md", "> XRANGE", Use::LeftOut("tests/it/conformance/redis.rs knows every field")),
     ("docs/streams.md", "'(1795428646265-0'", Use::Streams(&["delivered", "delivered"])),
     (

@@ -61,7 +61,10 @@ fn is_made_of_what_was_sent(batch: &EventBatch, data: &[u8]) {
         let kind = sent["type"].as_str();
         let account_sid = event.account_sid.as_ref().map(|sid| sid.as_str());
         assert_eq!(event.id.as_deref(), sent["id"].as_str());
-        assert!(account_sid.is_none_or(|sid| sent["data"]["accountSid"].as_str() == Some(sid)));
+        let names_account = |sid: &str| {
+            ["accountSid", "account_sid"].iter().any(|name| sent["data"][name].as_str() == Some(sid))
+        };
+        assert!(account_sid.is_none_or(names_account));
         match &event.content {
             EventContent::Status { status, status_callback_url } => {
                 assert!(kind.is_some_and(|kind| kind.starts_with("com.twilio.messaging.message.")));
@@ -76,6 +79,10 @@ fn is_made_of_what_was_sent(batch: &EventBatch, data: &[u8]) {
                 assert_eq!(Some(message.account_sid.as_str()), account_sid);
                 assert_eq!(sent["data"]["from"].as_str(), Some(message.from.to_twilio().as_str()));
                 READER.read_message(message);
+            }
+            EventContent::Reassigned { number } => {
+                assert_eq!(kind, Some("com.twilio.messaging.reassigned-number.detected"));
+                assert_eq!(sent["data"]["to_number"].as_str(), Some(number.to_twilio().as_str()));
             }
             EventContent::Other => assert!(kind.is_some()),
             EventContent::Unreadable(error) => {

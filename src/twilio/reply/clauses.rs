@@ -121,8 +121,7 @@ pub(super) fn parts(text: &str) -> Vec<Part> {
     let mut start = 0;
     let mut follows_dash = false;
     let mut before = '\n';
-    let mut characters = text.char_indices().peekable();
-    while let Some((at, character)) = characters.next() {
+    for (at, character) in text.char_indices() {
         let stands_alone = before.is_whitespace() || !is_of_word(before);
         let is_dash = matches!(character, '-' | '~' | '\u{2010}'..='\u{2015}' | '\u{2212}') && stands_alone;
         let ends_sentence = matches!(character, '.' | '!' | '?' | '\n' | '\r' | '。' | '؟' | '।');

@@ -260,14 +260,15 @@ impl Wordings {
         let terms: Vec<_> = words.iter().map(|word| self.terms_of_word(word)).collect();
         let mut clause = Clause { words, terms, is_led: vec![false; words.len() + 1], is_closed: Vec::new() };
         clause.is_led[0] = true;
-        let mut ends_of_courtesy = vec![0; words.len()];
+        let mut ends_of_courtesy = Vec::with_capacity(words.len());
         for start in 0..words.len() {
-            ends_of_courtesy[start] = self.courtesy_ends(&clause, start);
+            let ends = self.courtesy_ends(&clause, start);
             if clause.is_led[start] {
-                for length in ones(ends_of_courtesy[start]) {
+                for length in ones(ends) {
                     clause.is_led[start + length] = true;
                 }
             }
+            ends_of_courtesy.push(ends);
         }
         clause.is_closed = vec![false; words.len() + 1];
         clause.is_closed[words.len()] = true;
