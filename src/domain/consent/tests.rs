@@ -1,0 +1,345 @@
+//! Stories of what people write, and what must follow.
+
+use super::*;
+use crate::twilio::reply::ReplyReader;
+
+/// What a story's person writes, where, and what must follow.
+struct Step {
+    /// Which of our senders it goes to, as Twilio writes it.
+    sender: &'static str,
+    channel: Channel,
+    text: &'static str,
+    opt_out_type: Option<OptOutType>,
+    answer: Answer,
+    /// State and block on the step's channel.
+    after: (ConsentState, bool),
+    /// Channel, state and source of the stream's entry.
+    entry: Option<(ConsentChannel, ConsentState, ConsentSource)>,
+}
+
+fn tell(scope: OptOutScope, steps: &[Step]) -> Consent {
+    let sid = MessageSid::parse("SM00000000000000000000000000000001").unwrap();
+    let mut consent = Consent::default();
+    for (number, step) in steps.iter().enumerate() {
+        let reading = ReplyReader::default().read(step.text, step.channel);
+        let sender = step.sender.parse().unwrap();
+        let reply = Reply {
+            phone: &"+14155550100".parse().unwrap(),
+            channel: step.channel,
+            sender: &sender,
+            service: None,
+            handling: KeywordHandlers::default().of(step.channel, &sender, None),
+            reading: &reading,
+            opt_out_type: step.opt_out_type,
+            sid: &sid,
+            at: UnixMs::new(1),
+        };
+        let decision = consent.decide(&reply, scope);
+        let entry = decision.entry.map(|entry| (entry.channel, entry.state, entry.source));
+        assert_eq!(entry, step.entry, "step {number}: {}", step.text);
+        assert_eq!(decision.answer, step.answer, "step {number}: {}", step.text);
+        consent = decision.consent;
+        let known = consent.on(step.channel);
+        assert_eq!((known.state, !known.blocks.is_empty()), step.after, "step {number}: {}", step.text);
+    }
+    consent
+}
+
+use ConsentChannel::{All, Sms as OnSms, Whatsapp as OnWhatsapp};
+use ConsentSource::{Keyword as ByKeyword, OptOutType as ByType, Phrase as ByPhrase};
+use ConsentState::{OptedIn, OptedOut, Unknown};
+
+fn sms(text: &'static str) -> Step {
+    Step {
+        sender: LONG_CODE,
+        channel: Channel::Sms,
+        text,
+        opt_out_type: None,
+        answer: Answer::Nothing,
+        after: (Unknown, false),
+        entry: None,
+    }
+}
+
+const LONG_CODE: &str = "+15005550006";
+const OTHER_LONG_CODE: &str = "+15005550007";
+const SHORT_CODE: &str = "12345";
+const TOLL_FREE: &str = "+18005550199";
+
+fn refusal(consent: &Consent, channel: Channel, from: &str) -> Option<NoConsent> {
+    refusal_of(consent, channel, from, None, RequiredOptIn::None)
+}
+
+fn refusal_of(
+    consent: &Consent,
+    channel: Channel,
+    from: &str,
+    category: Option<&str>,
+    required: RequiredOptIn,
+) -> Option<NoConsent> {
+    let from = from.parse().unwrap();
+    consent.refusal(&Route { channel, from: Some(&from), service: None, category }, required)
+}
+
+fn whatsapp(text: &'static str) -> Step {
+    Step { channel: Channel::Whatsapp, ..sms(text) }
+}
+
+#[test]
+fn join_after_stop_is_consent_that_twilio_still_blocks_until_start() {
+    let consent = tell(
+        OptOutScope::Channel,
+        &[
+            Step { after: (OptedOut, true), entry: Some((OnSms, OptedOut, ByKeyword)), ..sms("STOP") },
+            Step {
+                after: (OptedIn, true),
+                entry: Some((OnSms, OptedIn, ByKeyword)),
+                ..sms("join green-fox")
+            },
+        ],
+    );
+    assert_eq!(refusal(&consent, Channel::Sms, LONG_CODE), Some(NoConsent::BlockedByTwilio));
+    assert_eq!(refusal(&consent, Channel::Rcs, LONG_CODE), Some(NoConsent::BlockedByTwilio));
+    assert_eq!(refusal(&consent, Channel::Sms, OTHER_LONG_CODE), None);
+    assert_eq!(refusal(&consent, Channel::Whatsapp, LONG_CODE), None);
+    tell(
+        OptOutScope::Channel,
+        &[
+            Step { after: (OptedOut, true), entry: Some((OnSms, OptedOut, ByKeyword)), ..sms("Stop.") },
+            Step { after: (OptedIn, false), entry: Some((OnSms, OptedIn, ByKeyword)), ..sms("start") },
+            // Not blocked any more, so the confirmation of a JOIN would arrive; but nothing changes.
+            Step { after: (OptedIn, false), entry: Some((OnSms, OptedIn, ByKeyword)), ..sms("JOIN") },
+        ],
+    );
+}
+
+#[test]
+fn we_answer_once_where_twilio_does_not() {
+    tell(
+        OptOutScope::Channel,
+        &[
+            Step {
+                answer: Answer::OptedIn,
+                after: (OptedIn, false),
+                entry: Some((OnSms, OptedIn, ByKeyword)),
+                ..sms("Subscribe")
+            },
+            Step {
+                answer: Answer::OptedOut,
+                after: (OptedOut, false),
+                entry: Some((OnSms, OptedOut, ByPhrase)),
+                ..sms("please stop texting me")
+            },
+            Step {
+                answer: Answer::OptedOut,
+                after: (OptedOut, false),
+                entry: Some((OnWhatsapp, OptedOut, ByKeyword)),
+                ..whatsapp("STOP")
+            },
+            Step {
+                after: (OptedOut, false),
+                entry: Some((OnWhatsapp, OptedOut, ByKeyword)),
+                ..whatsapp("stop")
+            },
+            Step {
+                answer: Answer::OptedIn,
+                after: (OptedIn, false),
+                entry: Some((OnWhatsapp, OptedIn, ByKeyword)),
+                ..whatsapp("START")
+            },
+            Step { answer: Answer::Help, after: (OptedIn, false), ..whatsapp("HELP") },
+            Step { after: (OptedOut, false), ..sms("HELP") },
+        ],
+    );
+}
+
+#[test]
+fn yes_is_an_opt_in_only_from_someone_who_is_opted_out() {
+    tell(
+        OptOutScope::Channel,
+        &[
+            sms("Yes"),
+            Step { after: (OptedOut, true), entry: Some((OnSms, OptedOut, ByKeyword)), ..sms("QUIT") },
+            Step { after: (OptedIn, false), entry: Some((OnSms, OptedIn, ByKeyword)), ..sms("yes!") },
+            Step { after: (OptedIn, false), ..sms("YES") },
+        ],
+    );
+}
+
+#[test]
+fn stopall_and_the_scope_all_silence_every_channel() {
+    let consent = tell(
+        OptOutScope::Channel,
+        &[Step { after: (OptedOut, true), entry: Some((All, OptedOut, ByKeyword)), ..sms("STOPALL") }],
+    );
+    assert_eq!(refusal(&consent, Channel::Whatsapp, LONG_CODE), Some(NoConsent::OptedOut));
+    assert!(consent.whatsapp.blocks.is_empty());
+    let consent = tell(
+        OptOutScope::All,
+        &[Step {
+            answer: Answer::OptedOut,
+            after: (OptedOut, false),
+            entry: Some((All, OptedOut, ByKeyword)),
+            ..whatsapp("stop")
+        }],
+    );
+    assert_eq!(refusal(&consent, Channel::Sms, LONG_CODE), Some(NoConsent::OptedOut));
+}
+
+#[test]
+fn what_twilio_says_wins_over_our_reading_and_silences_us() {
+    tell(
+        OptOutScope::Channel,
+        &[
+            Step {
+                opt_out_type: Some(OptOutType::Stop),
+                after: (OptedOut, true),
+                entry: Some((OnWhatsapp, OptedOut, ByType)),
+                ..whatsapp("arrêt")
+            },
+            Step { opt_out_type: Some(OptOutType::Help), after: (OptedOut, true), ..whatsapp("START") },
+            Step {
+                opt_out_type: Some(OptOutType::Start),
+                after: (OptedIn, false),
+                entry: Some((OnWhatsapp, OptedIn, ByType)),
+                ..whatsapp("go")
+            },
+        ],
+    );
+}
+
+#[test]
+fn a_block_is_of_the_sender_that_was_told_to_stop() {
+    let consent = tell(
+        OptOutScope::Channel,
+        &[
+            Step { after: (OptedOut, true), entry: Some((OnSms, OptedOut, ByKeyword)), ..sms("STOP") },
+            Step {
+                sender: OTHER_LONG_CODE,
+                after: (OptedIn, true),
+                entry: Some((OnSms, OptedIn, ByKeyword)),
+                ..sms("START")
+            },
+        ],
+    );
+    assert_eq!(refusal(&consent, Channel::Sms, LONG_CODE), Some(NoConsent::BlockedByTwilio));
+    assert_eq!(refusal(&consent, Channel::Sms, OTHER_LONG_CODE), None);
+}
+
+#[test]
+fn a_short_code_is_answered_by_us_and_knows_no_block() {
+    let to_short_code = |text| Step { sender: SHORT_CODE, ..sms(text) };
+    let consent = tell(
+        OptOutScope::Channel,
+        &[
+            Step {
+                answer: Answer::OptedOut,
+                after: (OptedOut, false),
+                entry: Some((OnSms, OptedOut, ByKeyword)),
+                ..to_short_code("STOP")
+            },
+            Step { answer: Answer::Help, after: (OptedOut, false), ..to_short_code("HELP") },
+            Step { after: (OptedOut, false), ..to_short_code("YES") },
+            Step {
+                answer: Answer::OptedIn,
+                after: (OptedIn, false),
+                entry: Some((OnSms, OptedIn, ByKeyword)),
+                ..to_short_code("JOIN")
+            },
+        ],
+    );
+    assert_eq!(refusal(&consent, Channel::Sms, SHORT_CODE), None);
+}
+
+#[test]
+fn yes_does_not_open_a_toll_free_number() {
+    let to_toll_free = |text| Step { sender: TOLL_FREE, ..sms(text) };
+    tell(
+        OptOutScope::Channel,
+        &[
+            Step {
+                after: (OptedOut, true),
+                entry: Some((OnSms, OptedOut, ByKeyword)),
+                ..to_toll_free("STOP")
+            },
+            Step { after: (OptedOut, true), ..to_toll_free("YES") },
+            Step {
+                after: (OptedIn, false),
+                entry: Some((OnSms, OptedIn, ByKeyword)),
+                ..to_toll_free("UNSTOP")
+            },
+        ],
+    );
+}
+
+#[test]
+fn an_opt_in_is_needed_for_what_the_setting_says() {
+    let unknown = Consent::default();
+    let mut opted_in = Consent::default();
+    opted_in.sms.state = OptedIn;
+    for (required, category, is_refused) in [
+        (RequiredOptIn::None, Some("marketing"), false),
+        (RequiredOptIn::Marketing, Some("marketing"), true),
+        (RequiredOptIn::Marketing, Some("general"), false),
+        (RequiredOptIn::Marketing, None, false),
+        (RequiredOptIn::All, None, true),
+        (RequiredOptIn::All, Some("general"), true),
+        (RequiredOptIn::All, Some("emergency"), false),
+    ] {
+        let reason = |consent| refusal_of(consent, Channel::Sms, LONG_CODE, category, required);
+        assert_eq!(
+            reason(&unknown),
+            is_refused.then_some(NoConsent::NotOptedIn),
+            "{required:?} {category:?}"
+        );
+        assert_eq!(reason(&opted_in), None, "{required:?} {category:?}");
+    }
+}
+
+/// The consent after an error of Twilio's for a message from the long code.
+fn after_error(consent: &Consent, channel: Channel, source: ConsentSource) -> Option<Consent> {
+    let block = Block { sender: Some(LONG_CODE.parse().unwrap()), service: None };
+    let phone = "+14155550100".parse().unwrap();
+    let changed = consent.opted_out_by_error(&phone, channel, source, block, None, UnixMs::new(1));
+    changed.map(|(consent, entry)| {
+        assert_eq!((entry.channel, entry.state), (channel.into(), OptedOut));
+        consent
+    })
+}
+
+#[test]
+fn an_error_that_means_opted_out_is_recorded_once() {
+    let after = after_error(&Consent::default(), Channel::Rcs, ConsentSource::Twilio21610).unwrap();
+    assert_eq!(after.sms.state, OptedOut);
+    assert!(!after.sms.blocks.is_empty() && after.whatsapp.blocks.is_empty());
+    assert_eq!(after_error(&after, Channel::Rcs, ConsentSource::Twilio21610), None);
+}
+
+#[test]
+fn whatsapps_stop_of_marketing_is_about_marketing() {
+    let marketing_alone =
+        after_error(&Consent::default(), Channel::Whatsapp, ConsentSource::Twilio63033).unwrap();
+    assert!(marketing_alone.whatsapp.blocks.is_empty());
+    for (category, is_refused) in [
+        (None, true),
+        (Some("marketing"), true),
+        (Some("general"), true),
+        (Some("workflow_approval"), false),
+        (Some("emergency"), false),
+    ] {
+        let reason =
+            refusal_of(&marketing_alone, Channel::Whatsapp, LONG_CODE, category, RequiredOptIn::None);
+        assert_eq!(reason, is_refused.then_some(NoConsent::OptedOut), "{category:?}");
+    }
+    // It takes nothing back from a person who said STOP to everything.
+    let stopped = tell(
+        OptOutScope::Channel,
+        &[Step {
+            answer: Answer::OptedOut,
+            after: (OptedOut, false),
+            entry: Some((OnWhatsapp, OptedOut, ByKeyword)),
+            ..whatsapp("STOP")
+        }],
+    );
+    assert_eq!(after_error(&stopped, Channel::Whatsapp, ConsentSource::Twilio63033), None);
+}
