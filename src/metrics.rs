@@ -2,16 +2,20 @@
 //!
 //! Labels have few values each: no message, no number and no text of a caller becomes one.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text},
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 
 /// The media type of [`Metrics::write`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Bounds of [`Metrics::opted_out`]'s classes, in seconds: from a store beside the service to a spool that waited for hours.
+const OPT_OUT_SECONDS: [f64; 14] =
+    [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0, 3_600.0, 86_400.0];
 
 /// Where Twilio posts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -160,6 +164,7 @@ pub struct Metrics {
     spool_oldest_seconds: Gauge,
     waiting: Gauge,
     daily_limit_warnings: Counter,
+    opt_out_seconds: Histogram,
 }
 
 impl Default for Metrics {
@@ -172,11 +177,17 @@ impl Metrics {
     /// Everything at zero.
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("textledger");
+        let opt_out_seconds = Histogram::new(OPT_OUT_SECONDS);
+        registry.register(
+            "opt_out_seconds",
+            "Time from the arrival of a person's request to stop until it is stored and obeyed, in the spool too",
+            opt_out_seconds.clone(),
+        );
         macro_rules! register {
             ($($name:ident: $help:literal),+ $(,)?) => {
                 $(let $name = Default::default(); let kept = Clone::clone(&$name);
                   registry.register(stringify!($name), $help, $name); let $name = kept;)+
-                Self { $($name,)+ registry }
+                Self { $($name,)+ opt_out_seconds, registry }
             };
         }
         register! {
@@ -266,6 +277,11 @@ impl Metrics {
         self.daily_limit_warnings.inc();
     }
 
+    /// Tells how long a person's request to stop took from its arrival until it was obeyed.
+    pub fn opted_out(&self, after: Duration) {
+        self.opt_out_seconds.observe(after.as_secs_f64());
+    }
+
     /// Writes everything down in OpenMetrics' text format, which Prometheus reads.
     pub fn write(&self) -> String {
         let mut written = String::new();
@@ -284,12 +300,15 @@ mod tests {
         metrics.webhook(Route::Status, WebhookResult::Accepted);
         metrics.signature("AC1", "auth_token".to_owned());
         metrics.spool(3, 400, 5);
+        metrics.opted_out(Duration::from_millis(7));
         let written = metrics.write();
         for line in [
             r#"textledger_webhook_requests_total{route="status",result="accepted"} 1"#,
             r#"textledger_signatures_total{account_sid="AC1",key="auth_token"} 1"#,
             "textledger_spool_entries 3",
             "textledger_spool_oldest_seconds 5",
+            r#"textledger_opt_out_seconds_bucket{le="0.005"} 0"#,
+            r#"textledger_opt_out_seconds_bucket{le="0.01"} 1"#,
         ] {
             assert!(written.lines().any(|written| written == line), "{line}\n{written}");
         }

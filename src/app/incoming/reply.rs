@@ -9,7 +9,7 @@ use crate::{
     app::{DECISIONS_MAX, Scope, contended},
     domain::{
         Consent, Person, UnixMs,
-        consent::{Answer, ConsentEntry, Decision, KeywordHandlers, Reply},
+        consent::{Answer, ConsentEntry, ConsentState, Decision, KeywordHandlers, Reply},
         event::InboundEntry,
     },
     store::{self, ConsentUpdate, InboundRecorded},
@@ -145,6 +145,9 @@ impl Scope<'_, Incoming> {
             match self.core.store.record_inbound(self.organization, entry, &person, update, answer).await? {
                 InboundRecorded::Stored => {
                     if let Some(entry) = &decision.entry {
+                        if entry.state == ConsentState::OptedOut {
+                            self.core.metrics.opted_out(self.core.now_ms().since(receipt.entry.at));
+                        }
                         self.steps.of(self.organization).refuse_waiting_after(entry).await;
                     }
                     return Ok(Received { answer, consent: decision.entry, duplicate: false });
