@@ -10,6 +10,7 @@ mod conformance;
 mod document;
 mod dropin;
 mod faults;
+mod races;
 mod replies;
 mod schema;
 mod sdk;
