@@ -5,7 +5,7 @@ pub mod csv;
 pub mod preferences;
 pub mod reassigned;
 pub mod record;
-mod spellings;
+mod upgrade;
 
 use std::sync::Arc;
 

@@ -17,7 +17,7 @@ use crate::{
         rights::{self, Verdict},
     },
     store::{self, DocumentChange, Kind},
-    twilio::{BareAddress, Channel},
+    twilio::{BareAddress, Channel, address::mask},
 };
 
 /// A user's preferences as they are stored.
@@ -195,6 +195,34 @@ impl Scope<'_, Consents> {
             return Ok(self.preferences(user).await?);
         }
         Err(contended().into())
+    }
+
+    /// Makes the number that stands in the preferences of `user` theirs, unless it is somebody's. Version 0.1.0 let several
+    /// users have one number: the first of them keeps it.
+    pub(super) async fn own_number(&self, user: &str) -> Result<(), store::Error> {
+        for _ in 0..DECISIONS_MAX {
+            let (text, stored) = self.stored_preferences(user).await?;
+            let Some(number) = &stored.phone_number else { return Ok(()) };
+            match self.owner(number).await? {
+                Some(owner) if owner == user => return Ok(()),
+                Some(owner) => {
+                    tracing::warn!(
+                        organization = %self.organization, user, owner, number = mask(number.as_str()),
+                        "a number stands in the preferences of two users, and belongs to one: let the other have theirs changed"
+                    );
+                    return Ok(());
+                }
+                None => {}
+            }
+            let owner =
+                OwnerChange { number: Person::of(number), before: None, after: Some(user.to_owned()) };
+            let (kind, text) = (Kind::Preferences, text.as_deref());
+            let unchanged = DocumentChange { kind, name: user, before: text, after: text };
+            if self.core.store.change_documents(self.organization, &[unchanged, owner.document()]).await? {
+                return Ok(());
+            }
+        }
+        Err(contended())
     }
 
     /// What changes of the owners of numbers when `user` gives up `former` and takes `number`.

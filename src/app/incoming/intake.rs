@@ -195,7 +195,7 @@ impl Incoming {
     pub async fn find_store(&self) -> Result<(), store::Error> {
         self.core.store.ping().await?;
         for organization in self.accounts.organizations().await? {
-            self.consents.of(&organization).unite_spellings().await?;
+            self.consents.of(&organization).upgrade().await?;
         }
         self.intake.away.store(false, Ordering::Release);
         Ok(())

@@ -11,6 +11,7 @@ mod people;
 mod persons;
 mod sending;
 mod settings;
+mod upgrade;
 mod webhooks;
 
 /// Makes a test per store of each async function that takes `On`.

@@ -36,6 +36,13 @@ impl RedisServer {
         Self::launch(free_port(), folder.to_owned(), "yes", &[])
     }
 
+    /// Starts a server that has what was dumped into the file `dump`.
+    pub fn start_with_dump(dump: &Path) -> Self {
+        let folder = tempfile::tempdir().unwrap().keep();
+        std::fs::copy(dump, folder.join("dump.rdb")).unwrap();
+        Self::launch(free_port(), folder, "no", &[])
+    }
+
     /// Starts a replica of the server at `port`.
     pub async fn start_replica_of(port: u16) -> Self {
         let replica = Self::start();
