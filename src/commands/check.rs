@@ -1,5 +1,7 @@
 //! `textledger check`.
 
+mod webhooks;
+
 use std::{
     fmt, fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -48,8 +50,9 @@ const TOKEN_LIFE_S: u64 = 60;
 
 /// One line for each part: ok, warning or FAILED, each with what to do. The exit code is 1 if anything fails.
 ///
-/// Configuration, callers, spool, store, master key, credentials (asks Twilio for the account), senders and public URL
-/// are looked at. Nothing is sent and nothing is stored; a service may run meanwhile.
+/// Configuration, callers, spool, store, master key, credentials (asks Twilio for the account), senders, public URL and
+/// where Twilio posts what people write to the account's numbers are looked at. Nothing is sent and nothing is stored; a
+/// service may run meanwhile.
 #[derive(Args)]
 pub(super) struct Check {
     /// Also post a signed request to the public URL, as Twilio does, and say what became of it on the way. The service
@@ -104,6 +107,11 @@ impl Check {
                 report.tell(senders(account))?;
             }
             report.tell(public_url(&config))?;
+            for account in accounts.iter() {
+                for found in webhooks::webhooks(&config, account).await {
+                    report.tell(found)?;
+                }
+            }
             if self.public {
                 for account in accounts.iter() {
                     report.tell(through_the_public_url(&config, account).await)?;

@@ -1,4 +1,5 @@
-//! The parts of `api.twilio.com` and `lookups.twilio.com` that are simulated: messages, the account itself, numbers.
+//! The parts of `api.twilio.com`, `messaging.twilio.com` and `lookups.twilio.com` that are simulated: messages, the account
+//! itself and its senders, what a number is.
 //!
 //! Sources: <https://www.twilio.com/docs/messaging/api/message-resource>,
 //! <https://www.twilio.com/docs/usage/twilios-response>.
@@ -33,6 +34,7 @@ use super::{
     exchange::Exchange,
     list, lookup,
     message::{API_VERSION, rfc_2822},
+    senders::List,
     update::Change,
 };
 use crate::twilio::{AccountSid, Form, credentials::ApiKey};
@@ -97,11 +99,44 @@ pub fn configure(config: &mut ServiceConfig) {
                     .route(web::get().to(account))
                     .default_service(not_allowed()),
             )
+            .service(
+                web::resource("/Accounts/{account_sid}/IncomingPhoneNumbers.json")
+                    .route(web::get().to(numbers))
+                    .default_service(not_allowed()),
+            )
             .default_service(web::to(not_found)),
     );
-    config.service(web::scope("/v2").wrap(from_fn(envelope)).service(
-        web::resource("/PhoneNumbers/{number}").route(web::get().to(look_up)).default_service(not_allowed()),
-    ));
+    config.service(
+        web::scope("/v1")
+            .wrap(from_fn(envelope))
+            .service(web::resource("/Services").route(web::get().to(services)).default_service(not_allowed()))
+            .service(
+                web::resource("/Services/{service_sid}/PhoneNumbers")
+                    .route(web::get().to(service_numbers))
+                    .default_service(not_allowed()),
+            )
+            .service(
+                web::resource("/Services/{service_sid}/ChannelSenders")
+                    .route(web::get().to(service_whatsapp_senders))
+                    .default_service(not_allowed()),
+            )
+            .default_service(web::to(not_found)),
+    );
+    config.service(
+        web::scope("/v2")
+            .wrap(from_fn(envelope))
+            .service(
+                web::resource("/PhoneNumbers/{number}")
+                    .route(web::get().to(look_up))
+                    .default_service(not_allowed()),
+            )
+            .service(
+                web::resource("/Channels/Senders")
+                    .route(web::get().to(whatsapp_senders))
+                    .default_service(not_allowed()),
+            )
+            .default_service(web::to(not_found)),
+    );
 }
 
 /// Proof that a request has the account's credentials and that no fault befell it.
@@ -187,8 +222,47 @@ async fn look_up(
     request: HttpRequest,
     number: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let base_url = format!("http://{}", request.connection_info().host());
-    Ok(HttpResponse::Ok().json(lookup::answer(&number, request.query_string(), &base_url)?))
+    Ok(HttpResponse::Ok().json(lookup::answer(&number, request.query_string(), &base_url(&request))?))
+}
+
+fn base_url(request: &HttpRequest) -> String {
+    format!("http://{}", request.connection_info().host())
+}
+
+async fn numbers(_: Caller, api: Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    list_senders(&api, &request, List::Numbers)
+}
+
+async fn whatsapp_senders(_: Caller, api: Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    list_senders(&api, &request, List::WhatsappSenders)
+}
+
+async fn services(_: Caller, api: Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    list_senders(&api, &request, List::Services)
+}
+
+async fn service_numbers(
+    _: Caller,
+    api: Data<Api>,
+    request: HttpRequest,
+    service_sid: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    list_senders(&api, &request, List::ServiceNumbers(&service_sid))
+}
+
+async fn service_whatsapp_senders(
+    _: Caller,
+    api: Data<Api>,
+    request: HttpRequest,
+    service_sid: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    list_senders(&api, &request, List::ServiceWhatsappSenders(&service_sid))
+}
+
+fn list_senders(api: &Api, request: &HttpRequest, list: List<'_>) -> Result<HttpResponse, ApiError> {
+    let senders = api.exchange.senders();
+    let page = senders.answer(list, api.account_sid(), request.query_string(), &base_url(request))?;
+    Ok(HttpResponse::Ok().json(page))
 }
 
 async fn list(_: Caller, api: Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {

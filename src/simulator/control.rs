@@ -12,6 +12,7 @@ use super::{
     faults::Faults,
     inbound::Inbound,
     message::Direction,
+    senders::Senders,
 };
 
 /// Twilio's code for a parameter that is not as it must be.
@@ -25,6 +26,7 @@ pub fn configure(config: &mut ServiceConfig) {
         .route("/simulator/inbound", web::post().to(inbound))
         .route("/simulator/messages", web::get().to(messages))
         .route("/simulator/faults", web::post().to(faults))
+        .route("/simulator/senders", web::post().to(senders))
         .route("/simulator", web::delete().to(restart));
 }
 
@@ -58,6 +60,13 @@ async fn messages(exchange: Data<Exchange>) -> HttpResponse {
 async fn faults(exchange: Data<Exchange>, body: Bytes) -> Result<HttpResponse, ApiError> {
     let faults = Faults::from_json(&read(&body)?).map_err(|error| invalid(error.to_string()))?;
     exchange.model().set_faults(faults);
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Gives the account other numbers, messaging services and WhatsApp senders, each with where messages to it go.
+async fn senders(exchange: Data<Exchange>, body: Bytes) -> Result<HttpResponse, ApiError> {
+    let senders: Senders = serde_json::from_slice(&body).map_err(|error| invalid(error.to_string()))?;
+    exchange.set_senders(senders);
     Ok(HttpResponse::NoContent().finish())
 }
 

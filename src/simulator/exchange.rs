@@ -22,9 +22,10 @@ use super::{
     plan::{Posting, Step},
     post::{Answer, Outcome, Parameters, Poster},
     replies,
+    senders::Senders,
     update::Change,
 };
-use crate::twilio::{AccountSid, MessageSid, MessageStatus};
+use crate::twilio::{AccountSid, Address, MessageSid, MessageStatus};
 
 /// A simulated account at work.
 pub struct Exchange {
@@ -34,6 +35,8 @@ pub struct Exchange {
     changes: watch::Sender<u64>,
     poster: Poster,
     webhook_url: Mutex<Option<String>>,
+    /// What the account has, if it was given anything.
+    senders: Mutex<Option<Senders>>,
     runtime: tokio::runtime::Handle,
     era: Mutex<Era>,
 }
@@ -75,6 +78,7 @@ impl Exchange {
             changes: watch::Sender::new(0),
             poster,
             webhook_url: Mutex::new(webhook_url),
+            senders: Mutex::new(None),
             runtime: tokio::runtime::Handle::current(),
             era: Mutex::default(),
         }
@@ -135,10 +139,33 @@ impl Exchange {
         Ok(())
     }
 
+    /// Gives the account other numbers, messaging services and WhatsApp senders.
+    pub fn set_senders(&self, senders: Senders) {
+        *self.senders.lock().unwrap_or_else(PoisonError::into_inner) = Some(senders);
+    }
+
+    /// The account's numbers, messaging services and WhatsApp senders.
+    pub fn senders(&self) -> Senders {
+        let given = self.senders.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        given.unwrap_or_else(|| Senders::of_webhook(self.webhook_url()))
+    }
+
+    fn webhook_url(&self) -> Option<String> {
+        self.webhook_url.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Where a message to `to` goes: where the account's sender of that address says, or one and the same place for all
+    /// addresses that it does not know.
+    fn webhook_of(&self, to: &Address) -> Option<String> {
+        match self.senders().webhook_of(&to.to_twilio()) {
+            Some(url) => url.map(str::to_owned),
+            None => self.webhook_url(),
+        }
+    }
+
     /// Takes in a message from a person, posts it to the webhook, and sends what that answers.
     pub async fn receive(self: &Arc<Self>, inbound: &Inbound) -> Result<Answer, InboundError> {
-        let url = inbound.webhook_url.clone();
-        let url = url.or_else(|| self.webhook_url.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        let url = inbound.webhook_url.clone().or_else(|| self.webhook_of(&inbound.to));
         let url = url.ok_or(InboundError::NoWebhook)?;
         let (message, token) = {
             let mut model = self.model();

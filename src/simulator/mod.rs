@@ -9,8 +9,8 @@
 //!   are parts of it, `message`, `errors` and `faults` its vocabulary.
 //! * `exchange` gives it time and posts what falls due by `post`, obeying `overrides`; `inbound` and
 //!   `replies` are the two ways of a conversation.
-//! * `api` and `control` are its HTTP: Twilio's, and its own under `/simulator`; `update` and `lookup` answer parts of
-//!   the former.
+//! * `api` and `control` are its HTTP: Twilio's, and its own under `/simulator`; `update`, `lookup` and `senders`
+//!   answer parts of the former.
 //!
 //! Twilio confirms STOP, START and HELP on SMS by messages of its own; they are not modelled, so that every message
 //! in the model is one that the application caused.
@@ -31,6 +31,7 @@ mod overrides;
 mod plan;
 mod post;
 mod replies;
+mod senders;
 mod update;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -46,6 +47,7 @@ pub use self::{
     inbound::{Inbound, InvalidInbound},
     message::{Callback, Direction, Message},
     post::{Answer, Attempt, Outcome, Parameters},
+    senders::{Senders, Service},
 };
 use crate::twilio::{
     AccountSid,
@@ -198,6 +200,11 @@ impl Handle {
     /// Sends messages from people to `url` from now on.
     pub fn set_webhook_url(&self, url: &str) {
         self.exchange.set_webhook_url(url.to_owned());
+    }
+
+    /// Gives the account other numbers, messaging services and WhatsApp senders.
+    pub fn set_senders(&self, senders: Senders) {
+        self.exchange.set_senders(senders);
     }
 
     /// Replaces all faults.

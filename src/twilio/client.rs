@@ -5,6 +5,8 @@
 //!
 //! Sources: <https://www.twilio.com/docs/usage/api>, <https://www.twilio.com/docs/usage/twilios-response>.
 
+pub mod inbound;
+
 use std::{error::Error as _, fmt, time::Duration};
 
 use jiff::fmt::rfc2822;
@@ -196,7 +198,7 @@ impl Client {
 
     /// What Twilio knows of the line of `number`, in E.164. Twilio bills every question.
     pub async fn look_up(&self, credentials: &Credentials, number: &str) -> Result<Line, Error> {
-        let url = format!("{}/v2/PhoneNumbers/{number}", lookups_url(&self.base_url));
+        let url = format!("{}/v2/PhoneNumbers/{number}", product_url(&self.base_url, "lookups"));
         let request = self.http.get(url).query(&[("Fields", "line_type_intelligence")]);
         let answer = send(credentials, request).await?;
         Line::from_json(&answer.json).ok_or_else(|| answer.unreadable("it is no number"))
@@ -207,11 +209,11 @@ impl Client {
     }
 }
 
-/// Where Lookup is: its host differs from the API's in the first part alone, also at a regional edge. Anything else is a
-/// stand-in for Twilio, which answers for both.
-fn lookups_url(base_url: &str) -> String {
+/// Where Twilio has the API of `product`, such as `lookups`: the host differs from this API's in the first part alone, also
+/// at a regional edge. Anything else is a stand-in for Twilio, which answers for all.
+fn product_url(base_url: &str, product: &str) -> String {
     match base_url.strip_prefix("https://api.") {
-        Some(rest) if rest.ends_with("twilio.com") => format!("https://lookups.{rest}"),
+        Some(rest) if rest.ends_with("twilio.com") => format!("https://{product}.{rest}"),
         _ => base_url.to_owned(),
     }
 }

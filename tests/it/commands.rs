@@ -8,7 +8,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{
     service::{AUTH_TOKEN, MASTER_KEY, On, TestService},
@@ -238,6 +238,52 @@ async fn check_has_a_line_for_each_part_and_its_mend() {
             "{further:?}: {lines}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check_names_the_numbers_and_services_to_which_people_write_without_our_hearing_of_it() {
+    let world = World::start(On::Redis).await;
+    let service = &world.service;
+    let (url, here) = (service.url(""), service.url("/webhooks/twilio/inbound"));
+    let checked = async || {
+        let output = service.run(&["check"], &[("TEXTLEDGER_PUBLIC_URL", &url)]).await;
+        let lines = text(&output.stdout).lines().filter(|line| line.contains(" webhooks of default: "));
+        (output.status.code(), lines.map(str::to_owned).collect::<Vec<_>>())
+    };
+    let (code, lines) = checked().await;
+    assert_eq!((code, lines.len()), (Some(0), 1), "{lines:?}");
+    assert!(lines[0].starts_with("ok ") && lines[0].ends_with("1 number, 1 WhatsApp sender"), "{lines:?}");
+
+    // Enough of them for a second page, which all but the last post here.
+    let numbers = (0..=100).map(|number| (format!("+1500556{number:04}"), Some(here.clone())));
+    let elsewhere = Some("https://someone:secret@other.example/sms?key=secret".to_owned());
+    let numbers = numbers.chain([("+15005560100".to_owned(), elsewhere), ("+15005550006".to_owned(), None)]);
+    let in_service = |number: &str, leaves_it: bool, url: Option<&str>| {
+        json!({
+            "sid": format!("MG{}", number.repeat(16)), "friendly_name": "shop", "inbound_request_url": url,
+            "use_inbound_webhook_on_number": leaves_it, "senders": [format!("+15005560{number}0")],
+        })
+    };
+    let senders = json!({
+        "numbers": numbers.collect::<std::collections::BTreeMap<_, _>>(),
+        "whatsapp_senders": { "whatsapp:+15005550006": here },
+        "services": [in_service("01", false, None), in_service("02", true, None), in_service("03", false, Some(&here))],
+    });
+    world.twilio.set_senders(serde_json::from_value(senders).unwrap());
+    let (code, lines) = checked().await;
+    assert_eq!((code, lines.len()), (Some(1), 3), "{lines:?}");
+    for (verdict, who, what) in [
+        ("FAILED", "to +15005550006 is posted nowhere", "a STOP is not heard of here"),
+        ("warning", "to +15005560100 is posted to https://other.example/sms,", here.as_str()),
+        ("warning", "to the messaging service \"shop\" (MG0101", "is posted nowhere"),
+    ] {
+        let is_it = |line: &String| line.starts_with(verdict) && line.contains(who) && line.contains(what);
+        assert!(lines.iter().any(is_it), "{who}: {lines:?}");
+    }
+    assert!(!lines.concat().contains("secret"), "{lines:?}");
+
+    let output = service.run(&["check"], &[("TEXTLEDGER_PUBLIC_URL", "")]).await;
+    assert!(text(&output.stdout).contains("webhooks of default: not looked at"), "{output:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

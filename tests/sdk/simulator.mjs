@@ -13,7 +13,7 @@ const [sender, person, service] = ["+15005550006", "+14155550100", "MG" + "c".re
 
 class ToSimulator extends twilio.RequestClient {
   request(options) {
-    const uri = options.uri.replace(/^https:\/\/(api|lookups)\.twilio\.com/, baseUrl);
+    const uri = options.uri.replace(/^https:\/\/(api|lookups|messaging)\.twilio\.com/, baseUrl);
     return super.request({ ...options, uri });
   }
 }
@@ -75,6 +75,20 @@ await refused(20404, 404, () => client.messages(created.sid).fetch());
 assert.equal((await client.api.accounts(accountSid).fetch()).status, "active");
 const number = await client.lookups.v2.phoneNumbers("+14155552671").fetch({ fields: "line_type_intelligence" });
 assert.deepEqual([number.valid, number.countryCode, number.lineTypeIntelligence.type], [true, "US", "mobile"]);
+
+// What the account has to write to, page by page.
+await control("/simulator/senders", {
+  numbers: { [sender]: "https://a.example/in", "+15005550007": null },
+  services: [{ sid: service, inbound_request_url: "https://c.example/in", senders: [sender] }],
+});
+const numbers = await client.incomingPhoneNumbers.list({ pageSize: 1 });
+assert.deepEqual(numbers.map((number) => [number.phoneNumber, number.smsUrl]), [
+  [sender, "https://a.example/in"],
+  ["+15005550007", ""],
+]);
+const [listed] = await client.messaging.v1.services.list({ pageSize: 1 });
+assert.deepEqual([listed.sid, listed.inboundRequestUrl], [service, "https://c.example/in"]);
+assert.deepEqual(await client.messaging.v2.channelsSenders.list({ channel: "whatsapp" }), []);
 
 // Refusals, as the library's exception.
 await refused(20003, 401, () => clientWith("wrong").messages.create({ to: person, from: sender, body: "hello" }));

@@ -23,7 +23,7 @@ SENDER, PERSON, SERVICE = "+15005550006", "+14155550100", "MG" + "c" * 32
 
 class ToSimulator(TwilioHttpClient):
     def request(self, method, url, *args, **kwargs):
-        for host in ("https://api.twilio.com", "https://lookups.twilio.com"):
+        for host in ("https://api.twilio.com", "https://lookups.twilio.com", "https://messaging.twilio.com"):
             url = url.replace(host, BASE_URL)
         return super().request(method, url, *args, **kwargs)
 
@@ -112,6 +112,27 @@ assert number.phone_number == "+14155552671" and number.caller_name is None and 
 short = twilio.lookups.v2.phone_numbers("+1415").fetch()
 assert short.valid is False and short.validation_errors == ["TOO_SHORT"]
 refused(20404, 404, twilio.lookups.v2.phone_numbers("nobody").fetch)
+
+# What the account has to write to, page by page.
+senders = {
+    "numbers": {SENDER: "https://a.example/in", "+15005550007": None},
+    "whatsapp_senders": {"whatsapp:" + SENDER: "https://b.example/in"},
+    "services": [
+        {"sid": SERVICE, "friendly_name": "shop", "inbound_request_url": "https://c.example/in", "senders": [SENDER]}
+    ],
+}
+control("/simulator/senders", senders)
+numbers = list(twilio.incoming_phone_numbers.stream(page_size=1))
+assert [(number.phone_number, number.sms_url) for number in numbers] == [
+    (SENDER, "https://a.example/in"),
+    ("+15005550007", ""),
+]
+(service,) = twilio.messaging.v1.services.list(page_size=1)
+assert (service.friendly_name, service.inbound_request_url) == ("shop", "https://c.example/in")
+assert service.use_inbound_webhook_on_number is False
+assert [number.phone_number for number in twilio.messaging.v1.services(SERVICE).phone_numbers.list()] == [SENDER]
+(sender,) = twilio.messaging.v2.channels_senders.list(channel="whatsapp")
+assert (sender.sender_id, sender.webhook.callback_url) == ("whatsapp:" + SENDER, "https://b.example/in")
 
 # Every documented refusal, as the library's exception.
 refused(20003, 401, lambda: client("wrong").messages.create(to=PERSON, from_=SENDER, body="hello"))
