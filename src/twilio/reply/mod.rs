@@ -17,6 +17,7 @@ mod language;
 mod lists;
 mod reading;
 mod rules;
+mod vocabulary;
 mod wording;
 
 pub use self::{
