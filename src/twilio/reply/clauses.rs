@@ -134,8 +134,8 @@ pub(super) fn parts<'a>(text: &'a str, wordings: &'a Wordings) -> Vec<Part<'a>> 
     let mut follows_dash = false;
     let mut before = '\n';
     for (at, character) in text.char_indices() {
-        let stands_alone = before.is_whitespace() || !is_of_word(before);
-        let is_dash = matches!(character, '-' | '~' | '\u{2010}'..='\u{2015}' | '\u{2212}') && stands_alone;
+        let is_dash = matches!(character, '-' | '~' | '\u{2010}'..='\u{2015}' | '\u{2212}')
+            && (before.is_whitespace() || !is_of_word(before));
         let ends_sentence = matches!(character, '.' | '!' | '?' | '\n' | '\r' | '。' | '؟' | '।');
         let ends = ends_sentence
             || is_dash

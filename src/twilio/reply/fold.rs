@@ -176,7 +176,7 @@ fn upper_case(character: char) -> impl Iterator<Item = char> {
 /// The text with the letters of other alphabets made Latin in each word that has a Latin letter beside them. A word
 /// that is wholly Greek or Cyrillic stays readable as what it is.
 fn with_latin_words(text: String) -> String {
-    if text.is_ascii() {
+    if !text.contains(|letter| latin_look_alike(letter).is_some()) {
         return text;
     }
     let mut latin = String::with_capacity(text.len());
@@ -196,6 +196,9 @@ fn with_latin_words(text: String) -> String {
 fn latin_look_alike(letter: char) -> Option<char> {
     const OTHERS: &str = "АВЕКМНОРСТУХЅІЈԚԜҮҺӀԀЗΑΒΕΖΗΙΚΜΝΟΡΤΥΧϹՏՕ";
     const LATIN: &[u8] = b"ABEKMHOPCTYXSIJQWYHIDZABEZHIKMNOPTYXCSO";
+    if !('Α'..='Օ').contains(&letter) {
+        return None;
+    }
     OTHERS.chars().position(|other| other == letter).map(|place| char::from(LATIN[place]))
 }
 

@@ -422,7 +422,7 @@ impl ReplyReader {
         }
         if let Some(condition) = findings.first(Says::Condition) {
             Outcome::Condition(condition.language)
-        } else if findings.is_courtesy {
+        } else if findings.is_courtesy() {
             Outcome::Courtesy
         } else if let Some(negation) = findings.first(Says::Negation) {
             Outcome::Negated(negation.language)

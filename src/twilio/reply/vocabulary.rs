@@ -42,12 +42,10 @@ struct Expression {
 #[derive(Debug)]
 pub(super) struct Clause<'a> {
     pub(super) words: Vec<Cow<'a, str>>,
-    /// What is known of each word.
-    known: Vec<Option<&'a Expression>>,
+    /// What is known of each word, and how many of the standing expressions begin with it or before it.
+    known: Vec<(Option<&'a Expression>, usize)>,
     /// The expressions of some list that stand in the clause, in the order of their first words.
     standing: Vec<Standing<'a>>,
-    /// For each word, how many of them begin before it.
-    standing_before: Vec<usize>,
     /// The lists of all of them, as bits.
     lists: Vec<u64>,
 }
@@ -160,17 +158,15 @@ impl Vocabulary {
 
     /// Looks the words of a clause up.
     pub(super) fn clause<'a>(&'a self, words: Vec<Cow<'a, str>>) -> Clause<'a> {
-        let known = words.iter().map(|word| self.look_up(word)).collect();
+        let known = words.iter().map(|word| (self.look_up(word), 0)).collect();
         let lists = vec![0; self.lists.len().div_ceil(64)];
-        let standing_before = Vec::with_capacity(words.len() + 1);
-        let mut clause = Clause { words, known, standing: Vec::new(), standing_before, lists };
+        let mut clause = Clause { words, known, standing: Vec::new(), lists };
         for start in 0..clause.words.len() {
-            clause.standing_before.push(clause.standing.len());
             for &single in clause.counts_as(start) {
                 self.note(&mut clause, start, 1, single);
             }
+            clause.known[start].1 = clause.standing.len();
         }
-        clause.standing_before.push(clause.standing.len());
         clause
     }
 
@@ -194,7 +190,7 @@ impl Vocabulary {
 impl<'a> Clause<'a> {
     /// The words and beginnings of wordings that the word at `place` is; none if there is no word.
     pub(super) fn counts_as(&self, place: usize) -> &'a [ExpressionId] {
-        self.known.get(place).copied().flatten().map_or(&[], |known| &known.counts_as)
+        self.known.get(place).and_then(|known| known.0).map_or(&[], |known| &known.counts_as)
     }
 
     /// Whether an expression of the list stands anywhere in the clause.
@@ -204,8 +200,9 @@ impl<'a> Clause<'a> {
 
     /// How many words the expressions of the list have that stand at `place`.
     pub(super) fn lengths(&self, list: List, place: usize) -> impl Iterator<Item = usize> {
-        let range = self.standing_before[place]..self.standing_before[(place + 1).min(self.words.len())];
-        self.standing[range]
+        let behind = |place: usize| self.known.get(place).map_or(self.standing.len(), |known| known.1);
+        let before = place.checked_sub(1).map_or(0, behind);
+        self.standing[before..behind(place)]
             .iter()
             .filter(move |one| one.lists.binary_search(&list).is_ok())
             .map(|one| one.words)
@@ -216,7 +213,10 @@ impl<'a> Clause<'a> {
     pub(super) fn is_of(&self, language: Language, words: Range<usize>) -> bool {
         let (own, english) = (bit(language), bit(Language::English));
         language == Language::English
-            || self.known[words].iter().flatten().any(|known| known.languages & (own | english) == own)
+            || self.known[words]
+                .iter()
+                .filter_map(|known| known.0)
+                .any(|known| known.languages & (own | english) == own)
     }
 }
 
@@ -238,7 +238,7 @@ pub(super) fn words_of(folded: &str) -> Vec<Cow<'_, str>> {
     // Behind what `word` already holds.
     let mut begin = 0;
     for (at, character) in folded.char_indices() {
-        if is_of_word(character) && !is_word_by_itself(character) {
+        if !is_word_by_itself(character) && is_of_word(character) {
             continue;
         }
         word += &folded[begin..at];

@@ -16,7 +16,7 @@
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
 };
 
 use super::{
@@ -81,7 +81,7 @@ impl Says {
 /// All wordings of all languages.
 ///
 /// There are thousands, and a clause shall not take longer to read for it: a wording is tried only at words that may
-/// begin it, and only if an expression of the rarest of the lists that it needs stands somewhere in the clause.
+/// begin it, and only if the rarest of the lists that it needs besides has an expression somewhere in the clause.
 #[derive(Debug, Default)]
 pub(super) struct Wordings {
     vocabulary: Vocabulary,
@@ -104,8 +104,8 @@ struct Group {
 struct Candidate {
     /// The number of the wording.
     wording: u32,
-    /// Of the lists that it needs, the one with the fewest expressions.
-    rarest: List,
+    /// Of the lists that it needs behind its beginning, if it does, the one with the fewest expressions.
+    rarest: Option<List>,
 }
 
 #[derive(Debug)]
@@ -142,10 +142,20 @@ pub(super) struct Findings {
     pub(super) courtesies: Vec<Found>,
     /// All others.
     pub(super) matters: Vec<Found>,
-    /// For each word, the languages in which it is part of a negation, as bits.
-    negated_in: Vec<u32>,
-    /// Whether all of it is courtesy, and numbers.
-    pub(super) is_courtesy: bool,
+    places: Vec<Place>,
+}
+
+/// A place in a clause: that of a word, or behind the last.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    /// The lengths of the wordings of courtesy that begin here, as bits.
+    courtesies: u64,
+    /// Whether nothing but courtesy stands before it.
+    is_led: bool,
+    /// Whether nothing but courtesy and numbers stands behind it.
+    is_closed: bool,
+    /// The languages in which the word is part of a negation, as bits.
+    negated_in: u32,
 }
 
 /// The classes of a language: lists that its patterns name.
@@ -200,35 +210,25 @@ impl Wordings {
         if (says.is_frame() || says.is_courtesy()) && (after_courtesy || rest.ends_with('$')) {
             return Err("it is looked for before courtesy is known");
         }
-        let mut elements = Vec::new();
-        let mut first_words = Vec::new();
-        // The rarest list that the wording needs, and before that one is met, none: the wording may begin here.
-        let mut rarest = None;
-        for text in rest.split(' ') {
-            let (element, expressions) = self.element(language, text, classes)?;
-            if rarest.is_none() {
-                let first_word = |&one: &ExpressionId| self.vocabulary.first_word(one);
-                first_words.extend(expressions.iter().map(first_word));
-            }
-            match element {
-                Element::OneOf { list, optional: false, .. } => {
-                    rarest = rarest.into_iter().chain([(expressions.len(), list)]).min();
-                }
-                Element::OneOf { .. } => {}
-                _ if rarest.is_none() => return Err(ANY_BEGINNING),
-                _ => {}
-            }
-            elements.push(element);
+        let elements = rest.split(' ').map(|text| self.element(language, text, classes));
+        let elements: Vec<(Element, Vec<ExpressionId>)> = elements.collect::<Result<_, _>>()?;
+        // It begins with the first element that must be there, or with one before that may be.
+        let needed = elements.iter().position(|(element, _)| element.needs().is_some());
+        let (beginning, rest) = elements.split_at(needed.ok_or(ANY_BEGINNING)? + 1);
+        if !beginning.iter().all(|(element, _)| matches!(element, Element::OneOf { .. })) {
+            return Err(ANY_BEGINNING);
         }
-        let (_, rarest) = rarest.ok_or(ANY_BEGINNING)?;
-        first_words.sort_unstable();
-        first_words.dedup();
+        let first_words = beginning.iter().flat_map(|(_, expressions)| expressions);
+        let first_words = first_words.map(|&one| self.vocabulary.first_word(one)).collect();
+        let rarity = |(element, expressions): &(Element, Vec<_>)| Some((expressions.len(), element.needs()?));
+        let rarest = rest.iter().filter_map(rarity).min().map(|(_, list)| list);
         let group = match says {
             _ if says.is_frame() => &mut self.frames,
             _ if says.is_courtesy() => &mut self.courtesies,
             _ => &mut self.matters,
         };
-        group.add(Wording { says, language, after_courtesy, elements }, &first_words, rarest);
+        let elements = elements.into_iter().map(|(element, _)| element).collect();
+        group.add(Wording { says, language, after_courtesy, elements }, first_words, rarest);
         Ok(())
     }
 
@@ -308,47 +308,50 @@ impl Wordings {
 
     /// What a clause says.
     pub(super) fn findings(&self, clause: &Clause<'_>) -> Findings {
-        let words = clause.words.len();
+        let end = clause.words.len();
+        let mut places = vec![Place::default(); end + 1];
         let mut courtesies = Vec::new();
-        // The lengths of the courtesies that begin at each word, as bits.
-        let mut lengths = vec![0; words];
-        // For each place, whether nothing but courtesy stands before it.
-        let mut is_led = vec![false; words + 1];
-        is_led[0] = true;
-        for start in 0..words {
+        places[0].is_led = true;
+        for start in 0..end {
+            let mut lengths = 0;
             for wording in self.courtesies.beginning(clause, start) {
                 let ends = wording.ends(clause, &[], start);
-                lengths[start] |= ends;
+                lengths |= ends;
                 courtesies.extend(wording.found(clause, start, ends));
             }
-            if is_led[start] {
-                ones(lengths[start]).for_each(|length| is_led[start + length] = true);
+            places[start].courtesies = lengths;
+            if places[start].is_led {
+                ones(lengths).for_each(|length| places[start + length].is_led = true);
             }
         }
-        // For each place, whether nothing but courtesy and numbers stands behind it.
-        let mut is_closed = vec![false; words + 1];
-        is_closed[words] = true;
-        for start in (0..words).rev() {
-            is_closed[start] = is_number(&clause.words[start]) && is_closed[start + 1]
-                || ones(lengths[start]).any(|length| is_closed[start + length]);
+        places[end].is_closed = true;
+        for start in (0..end).rev() {
+            let mut lengths = ones(places[start].courtesies);
+            places[start].is_closed = lengths.any(|length| places[start + length].is_closed)
+                || places[start + 1].is_closed && is_number(&clause.words[start]);
         }
         let mut matters = Vec::new();
-        let mut negated_in = vec![0; words];
-        for start in 0..words {
+        for start in 0..end {
             let wordings = self.matters.beginning(clause, start);
-            for wording in wordings.filter(|wording| !wording.after_courtesy || is_led[start]) {
-                let found = wording.found(clause, start, wording.ends(clause, &is_closed, start));
+            let is_led = places[start].is_led;
+            for wording in wordings.filter(|wording| is_led || !wording.after_courtesy) {
+                let found = wording.found(clause, start, wording.ends(clause, &places, start));
                 if let Some(Found { says: Says::Negation, language, end, .. }) = found {
-                    negated_in[start..end].iter_mut().for_each(|languages| *languages |= bit(language));
+                    places[start..end].iter_mut().for_each(|place| place.negated_in |= bit(language));
                 }
                 matters.extend(found);
             }
         }
-        Findings { courtesies, matters, negated_in, is_courtesy: is_closed[0] }
+        Findings { courtesies, matters, places }
     }
 }
 
 impl Findings {
+    /// Whether all of the clause is courtesy, and numbers.
+    pub(super) fn is_courtesy(&self) -> bool {
+        self.places[0].is_closed
+    }
+
     /// The first wording that says `says`.
     pub(super) fn first(&self, says: Says) -> Option<&Found> {
         self.matters.iter().find(|one| one.says == says)
@@ -356,7 +359,7 @@ impl Findings {
 
     /// The first wording that says `says` and does not begin inside a negation of its language.
     pub(super) fn first_unnegated(&self, says: Says) -> Option<&Found> {
-        let is_negated = |one: &Found| self.negated_in[one.start] & bit(one.language) != 0;
+        let is_negated = |one: &Found| self.places[one.start].negated_in & bit(one.language) != 0;
         self.matters.iter().find(|one| one.says == says && !is_negated(one))
     }
 
@@ -368,11 +371,10 @@ impl Findings {
 }
 
 impl Group {
-    fn add(&mut self, wording: Wording, first_words: &[ExpressionId], rarest: List) {
+    fn add(&mut self, wording: Wording, first_words: BTreeSet<ExpressionId>, rarest: Option<List>) {
         let number = u32::try_from(self.wordings.len()).expect("wordings are few");
         self.wordings.push(wording);
-        for &word in first_words {
-            let word = word as usize;
+        for word in first_words.into_iter().map(|word| word as usize) {
             if self.beginning_with.len() <= word {
                 self.beginning_with.resize_with(word + 1, Vec::new);
             }
@@ -384,8 +386,19 @@ impl Group {
     fn beginning<'a>(&'a self, clause: &'a Clause<'_>, start: usize) -> impl Iterator<Item = &'a Wording> {
         let candidates =
             clause.counts_as(start).iter().filter_map(|&word| self.beginning_with.get(word as usize));
-        let candidates = candidates.flatten().filter(|candidate| clause.holds(candidate.rarest));
+        let candidates =
+            candidates.flatten().filter(|candidate| candidate.rarest.is_none_or(|list| clause.holds(list)));
         candidates.map(|candidate| &self.wordings[candidate.wording as usize])
+    }
+}
+
+impl Element {
+    /// The list of which an expression must stand there.
+    fn needs(&self) -> Option<List> {
+        match self {
+            Self::OneOf { list, optional: false, .. } => Some(*list),
+            _ => None,
+        }
     }
 }
 
@@ -398,7 +411,7 @@ impl Wording {
     }
 
     /// The lengths with which the wording stands at `start`, as bits.
-    fn ends(&self, clause: &Clause<'_>, is_closed: &[bool], start: usize) -> u64 {
+    fn ends(&self, clause: &Clause<'_>, places: &[Place], start: usize) -> u64 {
         let words = (clause.words.len() - start).min(SPAN_WORDS_MAX);
         let within = u64::MAX >> (SPAN_WORDS_MAX - words);
         let mut reached: u64 = 1;
@@ -421,7 +434,7 @@ impl Wording {
                         (0..=words_max).fold(0, |all, words| all | reached << words)
                     }
                     Element::AnyWord => reached << 1,
-                    Element::End => bits(ones(reached).filter(|place| is_closed[start + place])),
+                    Element::End => bits(ones(reached).filter(|place| places[start + place].is_closed)),
                 };
             if reached == 0 {
                 break;
