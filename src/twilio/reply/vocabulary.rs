@@ -27,6 +27,7 @@ pub(super) struct Vocabulary {
 /// A word, the beginning of words, or several of them in a row.
 #[derive(Debug, Default)]
 struct Expression {
+    /// Its first word, or the beginning of it.
     first_word: ExpressionId,
     /// The lists that hold it, in ascending order.
     lists: Vec<List>,
@@ -42,19 +43,27 @@ struct Expression {
 #[derive(Debug)]
 pub(super) struct Clause<'a> {
     pub(super) words: Vec<Cow<'a, str>>,
-    /// What is known of each word, and how many of the standing expressions begin with it or before it.
-    known: Vec<(Option<&'a Expression>, usize)>,
+    known: Vec<Known<'a>>,
     /// The expressions of some list that stand in the clause, in the order of their first words.
     standing: Vec<Standing<'a>>,
     /// The lists of all of them, as bits.
     lists: Vec<u64>,
 }
 
+/// What is known of a word of a clause.
+#[derive(Debug)]
+struct Known<'a> {
+    /// The word itself, or the longest beginning of it that wordings hold.
+    word: Option<&'a Expression>,
+    /// How many expressions begin in the clause with this word or before it.
+    standing: usize,
+}
+
 /// An expression that stands in a clause.
 #[derive(Debug)]
-pub(super) struct Standing<'a> {
+struct Standing<'a> {
     /// How many words it has.
-    pub(super) words: usize,
+    words: usize,
     lists: &'a [List],
 }
 
@@ -110,6 +119,7 @@ impl Vocabulary {
         ExpressionId::try_from(self.expressions.len()).expect("expressions are few")
     }
 
+    /// The first word of an expression, or the beginning of it.
     pub(super) fn first_word(&self, expression: ExpressionId) -> ExpressionId {
         self.expressions[expression as usize].first_word
     }
@@ -146,7 +156,7 @@ impl Vocabulary {
         self.words.contains_key(word)
     }
 
-    /// What is known of a word; of one that no wording holds, what is known of its longest known beginning.
+    /// The word, or the longest beginning of it that wordings hold.
     fn look_up(&self, word: &str) -> Option<&Expression> {
         let longest_beginning = || {
             let ends = (1..=self.beginning_bytes_max.min(word.len())).rev();
@@ -158,14 +168,14 @@ impl Vocabulary {
 
     /// Looks the words of a clause up.
     pub(super) fn clause<'a>(&'a self, words: Vec<Cow<'a, str>>) -> Clause<'a> {
-        let known = words.iter().map(|word| (self.look_up(word), 0)).collect();
+        let known = words.iter().map(|word| Known { word: self.look_up(word), standing: 0 }).collect();
         let lists = vec![0; self.lists.len().div_ceil(64)];
         let mut clause = Clause { words, known, standing: Vec::new(), lists };
         for start in 0..clause.words.len() {
             for &single in clause.counts_as(start) {
                 self.note(&mut clause, start, 1, single);
             }
-            clause.known[start].1 = clause.standing.len();
+            clause.known[start].standing = clause.standing.len();
         }
         clause
     }
@@ -190,7 +200,7 @@ impl Vocabulary {
 impl<'a> Clause<'a> {
     /// The words and beginnings of wordings that the word at `place` is; none if there is no word.
     pub(super) fn counts_as(&self, place: usize) -> &'a [ExpressionId] {
-        self.known.get(place).and_then(|known| known.0).map_or(&[], |known| &known.counts_as)
+        self.known.get(place).and_then(|known| known.word).map_or(&[], |word| &word.counts_as)
     }
 
     /// Whether an expression of the list stands anywhere in the clause.
@@ -200,7 +210,7 @@ impl<'a> Clause<'a> {
 
     /// How many words the expressions of the list have that stand at `place`.
     pub(super) fn lengths(&self, list: List, place: usize) -> impl Iterator<Item = usize> {
-        let behind = |place: usize| self.known.get(place).map_or(self.standing.len(), |known| known.1);
+        let behind = |place: usize| self.known.get(place).map_or(self.standing.len(), |known| known.standing);
         let before = place.checked_sub(1).map_or(0, behind);
         self.standing[before..behind(place)]
             .iter()
@@ -215,8 +225,8 @@ impl<'a> Clause<'a> {
         language == Language::English
             || self.known[words]
                 .iter()
-                .filter_map(|known| known.0)
-                .any(|known| known.languages & (own | english) == own)
+                .filter_map(|known| known.word)
+                .any(|word| word.languages & (own | english) == own)
     }
 }
 
