@@ -1,5 +1,8 @@
 //! The files of all languages, read: their keywords, and their wordings in one index.
 
+#[cfg(test)]
+mod tests;
+
 use std::{collections::BTreeMap, sync::LazyLock};
 
 use serde::Deserialize;
