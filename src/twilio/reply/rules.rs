@@ -311,7 +311,9 @@ impl ReplyReader {
         let read_as_letters = words_of(&letters_for_digits(own)).concat();
         let halves = joined.split_at_checked(joined.len() / 2);
         let said_twice = halves.filter(|(one, other)| one == other).map_or("", |(one, _)| one);
-        for intended in [&read_as_letters, joined.trim_end_matches(char::is_numeric), said_twice] {
+        let drawn_out = without_drawn_out_letters(&joined);
+        let without_number = joined.trim_end_matches(char::is_numeric);
+        for intended in [&read_as_letters, without_number, said_twice, &drawn_out] {
             if let Some(found) = plain_opt_out(intended) {
                 return slip(Meaning::Phrase, found.language);
             }
@@ -558,6 +560,13 @@ fn letters_for_digits(text: &str) -> String {
             other => other,
         })
         .collect()
+}
+
+/// A word with each letter once that was typed three times or more, as in `STOPPPP`.
+fn without_drawn_out_letters(word: &str) -> String {
+    let letters: Vec<char> = word.chars().collect();
+    let runs = letters.chunk_by(|one, other| one == other);
+    runs.flat_map(|run| if run.len() < 3 { run } else { &run[..1] }).collect()
 }
 
 /// How two words differ.
