@@ -5,7 +5,8 @@ use std::borrow::Cow;
 
 use super::{
     fold::is_of_word,
-    wording::{Says, Wordings, words_of},
+    vocabulary::{Clause, words_of},
+    wording::{Says, Wordings},
 };
 
 /// A quotation has at least so many words; fewer are the person's own, with quotation marks around them.
@@ -15,9 +16,9 @@ const QUOTED_WORDS_MIN: usize = 4;
 const NAME_WORDS_MAX: usize = 3;
 
 /// Words up to the next punctuation mark.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Part {
-    pub(super) words: Vec<String>,
+#[derive(Debug)]
+pub(super) struct Part<'a> {
+    pub(super) clause: Clause<'a>,
     /// A full stop, a question or exclamation mark, the end of the line or of the text stands behind it.
     pub(super) ends_sentence: bool,
     /// A dash that stands by itself is before it.
@@ -38,16 +39,20 @@ pub(super) enum Unquoted<'a> {
 /// Takes out of a folded text what it quotes.
 pub(super) fn unquoted<'a>(text: &'a str, wordings: &Wordings) -> Unquoted<'a> {
     if let Some((head, _)) = text.split_once([':', '\n'])
-        && wordings.is_whole(&words_of(head), Says::Forwarded)
+        && wordings.is_whole(&wordings.clause(words_of(head)), Says::Forwarded)
     {
         return Unquoted::Forwarded;
     }
     let text = without_earlier_lines(text);
     match without_quotations(&text, wordings) {
-        Some(rest) if wordings.is_whole(&words_of(&rest), Says::Reaction) => Unquoted::Reaction,
+        Some(rest) if is_reaction(&rest, wordings) => Unquoted::Reaction,
         Some(rest) => Unquoted::Own(Cow::Owned(rest)),
         None => Unquoted::Own(text),
     }
+}
+
+fn is_reaction(text: &str, wordings: &Wordings) -> bool {
+    wordings.is_whole(&wordings.clause(words_of(text)), Says::Reaction)
 }
 
 /// The text without the lines that a mail program puts `>` before, and without the earlier message below a line of
@@ -81,7 +86,7 @@ fn without_quotations(text: &str, wordings: &Wordings) -> Option<String> {
                 (&inside[..close], &inside[close + closing.len_utf8()..])
             }
             // A phone cuts a long message off, with the mark that would close it.
-            None if wordings.is_whole(&words_of(before), Says::Reaction) => (inside, ""),
+            None if is_reaction(before, wordings) => (inside, ""),
             None => break,
         };
         rest.push_str(before);
@@ -116,14 +121,21 @@ fn is_closing(opening: char, character: char) -> bool {
 }
 
 /// The clauses of a folded text.
-pub(super) fn parts(text: &str) -> Vec<Part> {
-    let mut parts: Vec<Part> = Vec::new();
+pub(super) fn parts<'a>(text: &'a str, wordings: &'a Wordings) -> Vec<Part<'a>> {
+    let mut parts: Vec<Part<'_>> = Vec::new();
+    let mut push = |words: Vec<_>, ends_sentence, follows_dash| {
+        if !words.is_empty() {
+            parts.push(Part { clause: wordings.clause(words), ends_sentence, follows_dash });
+        } else if let Some(last) = parts.last_mut() {
+            last.ends_sentence |= ends_sentence;
+        }
+    };
     let mut start = 0;
     let mut follows_dash = false;
     let mut before = '\n';
     for (at, character) in text.char_indices() {
-        let stands_alone = before.is_whitespace() || !is_of_word(before);
-        let is_dash = matches!(character, '-' | '~' | '\u{2010}'..='\u{2015}' | '\u{2212}') && stands_alone;
+        let is_dash = matches!(character, '-' | '~' | '\u{2010}'..='\u{2015}' | '\u{2212}')
+            && (before.is_whitespace() || !is_of_word(before));
         let ends_sentence = matches!(character, '.' | '!' | '?' | '\n' | '\r' | '。' | '؟' | '।');
         let ends = ends_sentence
             || is_dash
@@ -132,46 +144,39 @@ pub(super) fn parts(text: &str) -> Vec<Part> {
                 ',' | ';' | ':' | '(' | ')' | '、' | '،' | '؛' | '|' | '"' | '“' | '”' | '«' | '»'
             );
         if ends {
-            push(&mut parts, &text[start..at], ends_sentence, follows_dash);
+            push(words_of(&text[start..at]), ends_sentence, follows_dash);
             start = at + character.len_utf8();
             follows_dash = is_dash;
         }
         before = character;
     }
-    push(&mut parts, &text[start..], true, follows_dash);
+    push(words_of(&text[start..]), true, follows_dash);
     parts
 }
 
-fn push(parts: &mut Vec<Part>, text: &str, ends_sentence: bool, follows_dash: bool) {
-    let words = words_of(text);
-    if !words.is_empty() {
-        parts.push(Part { words, ends_sentence, follows_dash });
-    } else if let Some(last) = parts.last_mut() {
-        last.ends_sentence |= ends_sentence;
-    }
-}
-
 /// Cuts off a signature: "Sent from my iPhone", "Regards, Dana", "- Bill".
-pub(super) fn cut_signature(parts: &mut Vec<Part>, wordings: &Wordings) {
+pub(super) fn cut_signature<'a>(parts: &mut Vec<Part<'a>>, wordings: &'a Wordings) {
     for number in 0..parts.len() {
-        if let Some(start) = wordings.first(&parts[number].words, Says::Signature)
+        if let Some(start) = wordings.first(&parts[number].clause, Says::Signature)
             && (number > 0 || start > 0)
         {
-            parts[number].words.truncate(start);
+            let mut words = std::mem::take(&mut parts[number].clause.words);
+            words.truncate(start);
+            parts[number].clause = wordings.clause(words);
             parts[number].ends_sentence = true;
             parts.truncate(if start > 0 { number + 1 } else { number });
             break;
         }
     }
-    let is_name = |parts: &[Part]| {
-        let mut words = parts.iter().flat_map(|part| &part.words);
-        let is_of_name = |word: &String| word.chars().count() == 1 || !wordings.knows(word);
+    let is_name = |parts: &[Part<'_>]| {
+        let mut words = parts.iter().flat_map(|part| &part.clause.words).take(NAME_WORDS_MAX + 1);
+        let is_of_name = |word: &Cow<'_, str>| word.chars().count() == 1 || !wordings.knows(word);
         words.clone().count() <= NAME_WORDS_MAX && words.all(is_of_name)
     };
     let begins = |number: usize| {
         let (part, behind) = (&parts[number], &parts[number + 1..]);
         part.follows_dash && is_name(&parts[number..])
-            || wordings.is_whole(&part.words, Says::SignOff) && !behind.is_empty() && is_name(behind)
+            || wordings.is_whole(&part.clause, Says::SignOff) && !behind.is_empty() && is_name(behind)
     };
     if let Some(number) = (1..parts.len()).find(|&number| begins(number)) {
         parts.truncate(number);
@@ -194,9 +199,9 @@ mod tests {
             Unquoted::Reaction => return "(reaction)".into(),
             Unquoted::Forwarded => return "(forwarded)".into(),
         };
-        let mut parts = parts(&own);
+        let mut parts = parts(&own, wordings);
         cut_signature(&mut parts, wordings);
-        parts.iter().map(|part| part.words.join(" ")).collect::<Vec<_>>().join(", ")
+        parts.iter().map(|part| part.clause.words.join(" ")).collect::<Vec<_>>().join(", ")
     }
 
     #[test]
@@ -237,8 +242,13 @@ mod tests {
 
     #[test]
     fn a_text_is_cut_at_punctuation_and_at_dashes_that_stand_alone() {
-        let words =
-            |text: &str| parts(&fold(text)).iter().map(|part| part.words.join(" ")).collect::<Vec<_>>();
+        let words = |text: &str| {
+            let parts = |folded: &str| {
+                let parts = parts(folded, &LANGUAGES.wordings);
+                parts.iter().map(|part| part.clause.words.join(" ")).collect::<Vec<_>>()
+            };
+            parts(&fold(text))
+        };
         assert_eq!(words("No. Don't stop, opt-out — now"), ["NO", "DONT STOP", "OPT OUT", "NOW"]);
         assert_eq!(words("merci d'arrêter"), ["MERCI D ARRETER"]);
         assert_eq!(words("别再发了"), ["别 再 发 了"]);

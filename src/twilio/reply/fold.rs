@@ -11,9 +11,28 @@ use crate::twilio::segments::BODY_CHARACTERS_MAX;
 /// The first [`BODY_CHARACTERS_MAX`] characters of `text`, folded, and of the result no more than as many: Unicode
 /// has single characters that stand for eighteen. Folding twice changes nothing more.
 pub(super) fn fold(text: &str) -> String {
-    let folded: String = text
-        .chars()
-        .take(BODY_CHARACTERS_MAX)
+    let end = text.char_indices().nth(BODY_CHARACTERS_MAX).map_or(text.len(), |(end, _)| end);
+    let mut folded = String::with_capacity(end);
+    let mut room = BODY_CHARACTERS_MAX;
+    // No accent or mark that is left after a letter of ASCII makes another letter of it, so that the stretches of a
+    // text between ASCII and the rest can be folded one by one, and most texts are ASCII but for an apostrophe.
+    for stretch in text.as_bytes()[..end].chunk_by(|one, other| one.is_ascii() == other.is_ascii()) {
+        let stretch = str::from_utf8(stretch).expect("a character is ASCII or is not");
+        let before = folded.len();
+        if stretch.is_ascii() {
+            folded.push_str(&stretch[..stretch.len().min(room)]);
+            folded[before..].make_ascii_uppercase();
+        } else {
+            folded.extend(folded_characters(stretch).take(room));
+        }
+        room -= folded[before..].chars().count();
+    }
+    with_latin_words(folded)
+}
+
+/// The folded characters of a text without ASCII.
+fn folded_characters(text: &str) -> impl Iterator<Item = char> {
+    text.chars()
         .filter(|&character| !has_no_width(character))
         .map(plain_letter)
         .nfkd()
@@ -21,13 +40,13 @@ pub(super) fn fold(text: &str) -> String {
         .map(plain_letter)
         .flat_map(upper_case)
         .nfc()
-        .take(BODY_CHARACTERS_MAX)
-        .collect();
-    with_latin_words(&folded)
 }
 
-/// The word in Latin letters, if each of its letters looks like one: Cyrillic `ЕND`, Greek `ΕΝD`.
+/// The word in Latin letters, if it has others and each looks like one: Cyrillic `ЕND`, Greek `ΕΝD`.
 pub(super) fn as_latin(word: &str) -> Option<String> {
+    if word.is_ascii() {
+        return None;
+    }
     word.chars().map(|letter| latin_look_alike(letter).or(letter.is_ascii().then_some(letter))).collect()
 }
 
@@ -156,9 +175,9 @@ fn upper_case(character: char) -> impl Iterator<Item = char> {
 
 /// The text with the letters of other alphabets made Latin in each word that has a Latin letter beside them. A word
 /// that is wholly Greek or Cyrillic stays readable as what it is.
-fn with_latin_words(text: &str) -> String {
-    if text.is_ascii() {
-        return text.to_owned();
+fn with_latin_words(text: String) -> String {
+    if !text.contains(|letter| latin_look_alike(letter).is_some()) {
+        return text;
     }
     let mut latin = String::with_capacity(text.len());
     for word in text.split_inclusive(|character: char| !character.is_alphanumeric()) {
@@ -177,6 +196,9 @@ fn with_latin_words(text: &str) -> String {
 fn latin_look_alike(letter: char) -> Option<char> {
     const OTHERS: &str = "АВЕКМНОРСТУХЅІЈԚԜҮҺӀԀЗΑΒΕΖΗΙΚΜΝΟΡΤΥΧϹՏՕ";
     const LATIN: &[u8] = b"ABEKMHOPCTYXSIJQWYHIDZABEZHIKMNOPTYXCSO";
+    if !('Α'..='Օ').contains(&letter) {
+        return None;
+    }
     OTHERS.chars().position(|other| other == letter).map(|place| char::from(LATIN[place]))
 }
 

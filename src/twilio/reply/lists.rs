@@ -1,12 +1,15 @@
 //! The files of all languages, read: their keywords, and their wordings in one index.
 
-use std::{collections::HashMap, sync::LazyLock};
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use serde::Deserialize;
 
 use super::{
     language::Language,
-    wording::{Says, Wordings},
+    wording::{Classes, Says, Wordings},
 };
 
 /// What a language's file holds.
@@ -16,9 +19,9 @@ pub(super) struct LanguageFile {
     pub(super) keywords: ListedKeywords,
     /// Lists that patterns name.
     #[serde(default)]
-    classes: HashMap<String, Vec<String>>,
+    classes: Classes,
     /// The patterns, by what they say.
-    wordings: HashMap<Says, Vec<String>>,
+    wordings: BTreeMap<Says, Vec<String>>,
 }
 
 /// Replies of a word or two that say all by themselves.
@@ -50,15 +53,12 @@ pub(super) static LANGUAGES: LazyLock<Languages> = LazyLock::new(|| {
     for &language in Language::ALL {
         let file: LanguageFile = toml::from_str(language.file())
             .unwrap_or_else(|error| panic!("the words of {} are malformed: {error}", language.name()));
-        for (&says, patterns) in &file.wordings {
-            for pattern in patterns {
-                languages
-                    .wordings
-                    .add(language, says, pattern, &file.classes)
-                    .unwrap_or_else(|error| panic!("the words of {}: {error}", language.name()));
-            }
-        }
+        languages
+            .wordings
+            .add_all(language, &file.classes, &file.wordings)
+            .unwrap_or_else(|error| panic!("the words of {}: {error}", language.name()));
         languages.keywords.push((language, file.keywords));
     }
+    languages.wordings.complete();
     languages
 });

@@ -7,7 +7,8 @@
 //!
 //! A text is brought into one spelling (`fold.rs`), what is quoted or signed is cut off it (`clauses.rs`), and the rules
 //! (`rules.rs`) ask in turn: is it a keyword? nearly one? is a clause of it a request, a negated one, or one that
-//! somebody should look at? Nothing is learned, guessed by statistics, or compiled for a reply.
+//! somebody should look at? What a clause says is found by wordings (`wording.rs`) over the words and expressions that
+//! stand in it (`vocabulary.rs`). Nothing is learned, guessed by statistics, or compiled for a reply.
 //!
 //! Sources: <https://help.twilio.com/articles/223134027> (Twilio's default keywords), 47 CFR 64.1200(a)(10).
 
@@ -17,6 +18,7 @@ mod language;
 mod lists;
 mod reading;
 mod rules;
+mod vocabulary;
 mod wording;
 
 pub use self::{

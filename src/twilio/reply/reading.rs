@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::language::Language;
 
 /// Counts up whenever the rules or the words change what some reply means.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// What a reply means, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

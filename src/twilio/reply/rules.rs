@@ -3,7 +3,10 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+};
 
 use super::{
     clauses::{Part, Unquoted, cut_signature, parts, unquoted},
@@ -11,7 +14,8 @@ use super::{
     language::Language,
     lists::LANGUAGES,
     reading::{Keyword, KeywordKind, Meaning, Reading, Rule},
-    wording::{Clause, Found, Says, Wordings, is_number, words_of},
+    vocabulary::{Clause, is_number, words_of},
+    wording::{Findings, Found, Says, Wordings},
 };
 use crate::twilio::{Channel, IncomingMessage};
 
@@ -40,6 +44,9 @@ const KEYWORD_WORDS_MAX: usize = 16;
 
 /// A keyword written with blanks at the wrong places has at least so many letters; shorter ones are found in too much.
 const REJOINED_LETTERS_MIN: usize = 4;
+
+/// A keyword with a slip of the thumb is looked for in so many words.
+const SLIP_WORDS_MAX: usize = 3;
 
 /// From so many letters on a keyword is recognized with any one letter wrong.
 const LONG_KEYWORD_LETTERS: usize = 6;
@@ -71,6 +78,8 @@ struct Word {
 #[derive(Debug, Clone)]
 pub struct ReplyReader {
     words: HashMap<String, Word>,
+    /// How many words the longest of them has that begins with a word.
+    longest_from: HashMap<String, usize>,
     /// Opt-out words in Latin letters by which slips are recognized.
     slip_targets: Vec<(Vec<char>, Option<Language>)>,
     no_slips: HashSet<String>,
@@ -110,6 +119,7 @@ impl Default for ReplyReader {
     fn default() -> Self {
         let mut reader = Self {
             words: HashMap::new(),
+            longest_from: HashMap::new(),
             slip_targets: Vec::new(),
             no_slips: HashSet::new(),
             join_codes: HashSet::new(),
@@ -182,6 +192,9 @@ impl ReplyReader {
         {
             self.slip_targets.push((letters, language));
         }
+        let first = key.split(' ').next().unwrap_or_default();
+        let longest = self.longest_from.entry(first.to_owned()).or_default();
+        *longest = (*longest).max(key.split(' ').count());
         let word = Word { listed, word: text.trim().to_uppercase(), language };
         match self.words.get(&key) {
             Some(known) if known.listed != Listed::Doubtful || word.listed == Listed::Doubtful => {}
@@ -203,7 +216,7 @@ impl ReplyReader {
     pub fn read(&self, body: &str, channel: Channel) -> Reading {
         let wordings = &LANGUAGES.wordings;
         let folded = fold(body);
-        let whole = parts(&folded);
+        let whole = parts(&folded, wordings);
         if let Some(reading) = self.keyword(&whole, channel) {
             return reading;
         }
@@ -212,11 +225,12 @@ impl ReplyReader {
             Unquoted::Reaction => return ordinary(Rule::Reaction),
             Unquoted::Forwarded => return ordinary(Rule::Forwarded),
         };
-        let mut own_parts = parts(&own);
+        let mut own_parts = match &own {
+            Cow::Borrowed(_) => whole,
+            Cow::Owned(own) => parts(own, wordings),
+        };
         cut_signature(&mut own_parts, wordings);
-        if own_parts != whole
-            && let Some(reading) = self.keyword(&own_parts, channel)
-        {
+        if let Some(reading) = self.keyword(&own_parts, channel) {
             return cut(reading);
         }
         self.join_code(&own)
@@ -225,11 +239,8 @@ impl ReplyReader {
     }
 
     /// The whole reply is a keyword.
-    fn keyword(&self, parts: &[Part], channel: Channel) -> Option<Reading> {
-        let words: Vec<&str> = parts.iter().flat_map(|part| &part.words).map(String::as_str).collect();
-        if words.is_empty() || words.len() > KEYWORD_WORDS_MAX {
-            return None;
-        }
+    fn keyword(&self, parts: &[Part<'_>], channel: Channel) -> Option<Reading> {
+        let words = all_words(parts, KEYWORD_WORDS_MAX)?;
         let spaced = words.join(" ");
         let written = self.word(&spaced);
         let found = written.or_else(|| self.rejoined(&words))?;
@@ -247,6 +258,22 @@ impl ReplyReader {
 
     fn word(&self, word: &str) -> Option<&Word> {
         self.words.get(word).or_else(|| self.words.get(&as_latin(word)?))
+    }
+
+    /// The longest opt-out or doubtful word with which these words of a text begin, and how many of them it is.
+    fn opt_out_before(&self, words: &[Cow<'_, str>]) -> Option<(usize, &Word)> {
+        let first = words.first()?;
+        let longest_from = |word: &str| self.longest_from.get(word).copied();
+        let longest = longest_from(first).max(as_latin(first).and_then(|latin| longest_from(&latin)))?;
+        (1..=longest.min(KEYWORD_WORDS_MAX).min(words.len())).rev().find_map(|length| {
+            let word = words[..length].join(" ");
+            let listed = self.word(&word).filter(|_| stands_out(&word))?;
+            let asks_to_stop = matches!(
+                listed.listed,
+                Listed::Doubtful | Listed::Alone(_) | Listed::Plain(KeywordKind::OptOut { .. })
+            );
+            asks_to_stop.then_some((length, listed))
+        })
     }
 
     /// A keyword whose letters were spelled, or parted at the wrong place.
@@ -273,11 +300,8 @@ impl ReplyReader {
     }
 
     /// The whole reply is a keyword with a slip of the thumb.
-    fn slip(&self, own: &str, parts: &[Part]) -> Option<Reading> {
-        let words: Vec<&String> = parts.iter().flat_map(|part| &part.words).collect();
-        if !matches!(words.len(), 1..=3) {
-            return None;
-        }
+    fn slip(&self, own: &str, parts: &[Part<'_>]) -> Option<Reading> {
+        let joined = all_words(parts, SLIP_WORDS_MAX)?.concat();
         let slip = |meaning, language| Some(reading(meaning, Rule::Slip, language));
         let plain_opt_out = |word: &str| {
             self.words.get(word).filter(|found| {
@@ -285,10 +309,11 @@ impl ReplyReader {
             })
         };
         let read_as_letters = words_of(&letters_for_digits(own)).concat();
-        let joined: String = words.into_iter().map(String::as_str).collect();
         let halves = joined.split_at_checked(joined.len() / 2);
         let said_twice = halves.filter(|(one, other)| one == other).map_or("", |(one, _)| one);
-        for intended in [&read_as_letters, joined.trim_end_matches(char::is_numeric), said_twice] {
+        let drawn_out = without_drawn_out_letters(&joined);
+        let without_number = joined.trim_end_matches(char::is_numeric);
+        for intended in [&read_as_letters, without_number, said_twice, &drawn_out] {
             if let Some(found) = plain_opt_out(intended) {
                 return slip(Meaning::Phrase, found.language);
             }
@@ -314,8 +339,8 @@ impl ReplyReader {
     }
 
     /// What the clauses of a reply say together.
-    fn clauses(&self, parts: &[Part], wordings: &Wordings) -> Reading {
-        let outcomes: Vec<Outcome> = parts.iter().map(|part| self.clause(part, wordings)).collect();
+    fn clauses(&self, parts: &[Part<'_>], wordings: &Wordings) -> Reading {
+        let outcomes: Vec<Outcome> = parts.iter().map(|part| self.clause(&part.clause, wordings)).collect();
         let first = |is_it: fn(&Outcome) -> bool| outcomes.iter().position(is_it);
         let is_courtesy = |outcome: &Outcome| matches!(outcome, Outcome::Courtesy | Outcome::Keywords { .. });
         let condition = first(|outcome| matches!(outcome, Outcome::Condition(_)));
@@ -367,21 +392,12 @@ impl ReplyReader {
         }
     }
 
-    fn clause(&self, part: &Part, wordings: &Wordings) -> Outcome {
-        let clause = wordings.clause(&part.words);
-        let found = wordings.find(&clause);
-        let is_negated = |one: &Found| {
-            found.iter().any(|other| {
-                other.says == Says::Negation
-                    && other.language == one.language
-                    && (other.start..other.end).contains(&one.start)
-            })
-        };
-        let holds = |says: Says| found.iter().find(|one| one.says == says && !is_negated(one));
-
-        if let Some(request) = holds(Says::Request) {
-            let beside =
-                |says: Says| found.iter().find(|one| one.says == says && one.language == request.language);
+    fn clause(&self, clause: &Clause<'_>, wordings: &Wordings) -> Outcome {
+        let findings = wordings.findings(clause);
+        if let Some(request) = findings.first_unnegated(Says::Request) {
+            let beside = |says: Says| {
+                findings.matters.iter().find(|one| one.says == says && one.language == request.language)
+            };
             let is_conditional = beside(Says::Condition).is_some_and(|one| one.start < request.start);
             return if beside(Says::Question).is_some() {
                 Outcome::Weakened(Rule::Question, request.language)
@@ -393,7 +409,7 @@ impl ReplyReader {
                 Outcome::Request(request.language)
             };
         }
-        if let Some(keywords) = self.keywords_in(&clause, &found, wordings) {
+        if let Some(keywords) = self.keywords_in(clause, &findings, wordings) {
             return keywords;
         }
         for (says, rule) in [
@@ -402,41 +418,30 @@ impl ReplyReader {
             (Says::LegalThreat, Rule::LegalThreat),
             (Says::Dismissal, Rule::Dismissal),
         ] {
-            if let Some(one) = holds(says) {
+            if let Some(one) = findings.first_unnegated(says) {
                 return Outcome::Review(rule, one.language);
             }
         }
-        let language_of = |says| found.iter().find(|one| one.says == says).map(|one| one.language);
-        if let Some(language) = language_of(Says::Condition) {
-            Outcome::Condition(language)
-        } else if clause.is_courtesy() {
+        if let Some(condition) = findings.first(Says::Condition) {
+            Outcome::Condition(condition.language)
+        } else if findings.is_courtesy() {
             Outcome::Courtesy
-        } else if let Some(language) = language_of(Says::Negation) {
-            Outcome::Negated(language)
+        } else if let Some(negation) = findings.first(Says::Negation) {
+            Outcome::Negated(negation.language)
         } else {
             Outcome::Other
         }
     }
 
     /// The clause is made of keywords, courtesy and numbers behind them; or of STOP and a name.
-    fn keywords_in(&self, clause: &Clause<'_>, found: &[Found], wordings: &Wordings) -> Option<Outcome> {
-        let words = clause.words;
+    fn keywords_in(&self, clause: &Clause<'_>, findings: &Findings, wordings: &Wordings) -> Option<Outcome> {
+        let words = &clause.words;
         let mut language = None;
         let (mut opt_outs, mut everyday, mut doubtful, mut names) = (0, 0, 0, 0);
         let mut after_assent = false;
         let mut place = 0;
         while place < words.len() {
-            let longest = (1..=KEYWORD_WORDS_MAX.min(words.len() - place)).rev();
-            let keyword = longest.filter_map(|length| {
-                let word = words[place..place + length].join(" ");
-                let listed = self.word(&word).filter(|_| stands_out(&word))?;
-                matches!(
-                    listed.listed,
-                    Listed::Doubtful | Listed::Alone(_) | Listed::Plain(KeywordKind::OptOut { .. })
-                )
-                .then_some((length, listed))
-            });
-            if let Some((length, word)) = keyword.into_iter().next() {
+            if let Some((length, word)) = self.opt_out_before(&words[place..]) {
                 match word.listed {
                     Listed::Plain(_) => opt_outs += 1,
                     Listed::Alone(_) => everyday += 1,
@@ -447,12 +452,7 @@ impl ReplyReader {
                 continue;
             }
             let seen = opt_outs + everyday + doubtful;
-            if let Some(one) = found
-                .iter()
-                .filter(|one| one.start == place)
-                .filter(|one| matches!(one.says, Says::Courtesy | Says::Assent))
-                .max_by_key(|one| one.end)
-            {
+            if let Some(one) = findings.courtesies_at(place).max_by_key(|one| one.end) {
                 after_assent |= one.says == Says::Assent && seen == 0;
                 place = one.end;
             } else if opt_outs > 0 && is_number(&words[place]) {
@@ -473,11 +473,12 @@ impl ReplyReader {
         };
         // "STOP aub": the word is everyone's, and the courtesy tells the language.
         if language == Some(Language::English) {
-            let courtesies = || found.iter().filter(|one| one.says == Says::Courtesy);
+            let courtesies = || findings.courtesies.iter().filter(|one| one.says == Says::Courtesy);
             let is_english = courtesies().any(|one| one.language == Language::English);
             language = courtesies().next().filter(|_| !is_english).map(|one| one.language).or(language);
         }
-        let is_negated = found.iter().any(|one| one.says == Says::Negation && Some(one.language) == language);
+        let is_negation = |one: &Found| one.says == Says::Negation && Some(one.language) == language;
+        let is_negated = findings.matters.iter().any(is_negation);
         (!is_negated).then_some(Outcome::Keywords { language, certainty, with_name: names > 0 })
     }
 }
@@ -516,6 +517,13 @@ fn ordinary(rule: Rule) -> Reading {
     reading(Meaning::Ordinary, rule, None)
 }
 
+/// The words of a reply, if there are any, and no more than `words_max`.
+fn all_words<'a>(parts: &'a [Part<'_>], words_max: usize) -> Option<Vec<&'a str>> {
+    let words = parts.iter().flat_map(|part| &part.clause.words).map(AsRef::as_ref);
+    let words: Vec<&str> = words.take(words_max + 1).collect();
+    (1..=words_max).contains(&words.len()).then_some(words)
+}
+
 /// Whether a keyword is long enough to be looked for in a text.
 fn stands_out(word: &str) -> bool {
     !word.is_ascii() || word.len() >= LETTERS_IN_TEXT_MIN
@@ -552,6 +560,13 @@ fn letters_for_digits(text: &str) -> String {
             other => other,
         })
         .collect()
+}
+
+/// A word with each letter once that was typed three times or more, as in `STOPPPP`.
+fn without_drawn_out_letters(word: &str) -> String {
+    let letters: Vec<char> = word.chars().collect();
+    let runs = letters.chunk_by(|one, other| one == other);
+    runs.flat_map(|run| if run.len() < 3 { run } else { &run[..1] }).collect()
 }
 
 /// How two words differ.

@@ -14,11 +14,14 @@
 //!
 //! Words are folded as replies are; a Chinese, Japanese or Korean character is a word by itself.
 
-use std::collections::HashMap;
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet, HashMap},
+};
 
 use super::{
-    fold::{fold, is_of_word, is_word_by_itself},
     language::Language,
+    vocabulary::{Clause, ExpressionId, List, Vocabulary, bit, is_number},
 };
 
 /// How many words `..` passes over at most.
@@ -64,20 +67,45 @@ pub(super) enum Says {
     Reaction,
 }
 
-/// A word, or the beginning of words, that some wording holds.
-type Term = u32;
+impl Says {
+    /// Whether it tells what is not the person's own.
+    fn is_frame(self) -> bool {
+        matches!(self, Says::Forwarded | Says::Signature | Says::SignOff | Says::Reaction)
+    }
+
+    fn is_courtesy(self) -> bool {
+        matches!(self, Says::Courtesy | Says::Assent)
+    }
+}
 
 /// All wordings of all languages.
+///
+/// There are thousands, and a clause shall not take longer to read for it: a wording is tried only at words that may
+/// begin it, and only if the rarest of the lists that it needs besides has an expression somewhere in the clause.
 #[derive(Debug, Default)]
 pub(super) struct Wordings {
-    exact: HashMap<String, Term>,
-    stems: HashMap<String, Term>,
-    stem_bytes_max: usize,
+    vocabulary: Vocabulary,
+    /// What stands around a person's words.
+    frames: Group,
+    courtesies: Group,
+    /// All others.
+    matters: Group,
+}
+
+/// Wordings that are looked for together.
+#[derive(Debug, Default)]
+struct Group {
     wordings: Vec<Wording>,
-    /// The wordings that may begin with a term.
-    beginning_with: Vec<Vec<u32>>,
-    /// The languages whose wordings hold a term, as bits.
-    languages: Vec<u32>,
+    /// For each word or beginning, the wordings that may begin with it.
+    beginning_with: Vec<Vec<Candidate>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    /// The number of the wording.
+    wording: u32,
+    /// Of the lists that it needs behind its beginning, if it does, the one with the fewest expressions.
+    rarest: Option<List>,
 }
 
 #[derive(Debug)]
@@ -90,7 +118,7 @@ struct Wording {
 
 #[derive(Debug)]
 enum Element {
-    OneOf { entries: Vec<Vec<Term>>, optional: bool, repeated: bool },
+    OneOf { list: List, optional: bool, repeated: bool },
     Gap { words_max: usize },
     AnyWord,
     End,
@@ -107,15 +135,31 @@ pub(super) struct Found {
     pub(super) end: usize,
 }
 
-/// The words of a clause with what is known of them.
-pub(super) struct Clause<'a> {
-    pub(super) words: &'a [String],
-    terms: Vec<Vec<Term>>,
-    /// For each place, whether nothing but courtesy stands before it.
-    is_led: Vec<bool>,
-    /// For each place, whether nothing but courtesy and numbers stands behind it.
-    is_closed: Vec<bool>,
+/// What a clause says: the wordings in it, each as far as it reaches, in the order of their first words.
+#[derive(Debug)]
+pub(super) struct Findings {
+    /// Those of courtesy and assent.
+    pub(super) courtesies: Vec<Found>,
+    /// All others.
+    pub(super) matters: Vec<Found>,
+    places: Vec<Place>,
 }
+
+/// A place in a clause: that of a word, or behind the last.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    /// The lengths of the wordings of courtesy that begin here, as bits.
+    courtesies: u64,
+    /// Whether nothing but courtesy stands before it.
+    is_led: bool,
+    /// Whether nothing but courtesy and numbers stands behind it.
+    is_closed: bool,
+    /// The languages in which the word is part of a negation, as bits.
+    negated_in: u32,
+}
+
+/// The classes of a language: lists that its patterns name.
+pub(super) type Classes = HashMap<String, Vec<String>>;
 
 /// Why a pattern cannot be read.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -125,239 +169,273 @@ pub(super) struct InvalidPattern {
     fault: &'static str,
 }
 
+const ANY_BEGINNING: &str = "any text could begin it";
+
 impl Wordings {
-    /// Adds a pattern of `language`, whose classes are `classes`.
-    pub(super) fn add(
+    /// Adds the patterns of a language.
+    pub(super) fn add_all(
+        &mut self,
+        language: Language,
+        classes: &Classes,
+        patterns: &BTreeMap<Says, Vec<String>>,
+    ) -> Result<(), InvalidPattern> {
+        let invalid = |text: &str, fault| InvalidPattern { pattern: text.to_owned(), fault };
+        let mut expressions = HashMap::new();
+        for (name, entries) in classes {
+            let of_class = entries.iter().map(|entry| {
+                let expression = self.vocabulary.expression(language, entry);
+                expression.ok_or_else(|| invalid(entry, "it holds no word"))
+            });
+            expressions.insert(name.as_str(), of_class.collect::<Result<_, _>>()?);
+        }
+        for (&says, patterns) in patterns {
+            for pattern in patterns {
+                self.add(language, says, pattern, &expressions).map_err(|fault| invalid(pattern, fault))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add(
         &mut self,
         language: Language,
         says: Says,
         pattern: &str,
-        classes: &HashMap<String, Vec<String>>,
-    ) -> Result<(), InvalidPattern> {
-        let invalid = |fault| InvalidPattern { pattern: pattern.to_owned(), fault };
+        classes: &HashMap<&str, Vec<ExpressionId>>,
+    ) -> Result<(), &'static str> {
         let (after_courtesy, rest) = match pattern.strip_prefix("^ ") {
             Some(rest) => (true, rest),
             None => (false, pattern),
         };
-        let elements: Vec<Element> = rest
-            .split(' ')
-            .map(|element| self.element(language, element, classes))
-            .collect::<Option<_>>()
-            .ok_or_else(|| invalid("it names a class that is not there, or holds no word"))?;
-        let mut first_terms = first_terms(&elements).ok_or_else(|| invalid("any text could begin it"))?;
-        first_terms.sort_unstable();
-        first_terms.dedup();
-        for element in &elements {
-            if let Element::OneOf { entries, .. } = element {
-                entries.iter().flatten().for_each(|&term| self.languages[term as usize] |= bit(language));
-            }
+        if (says.is_frame() || says.is_courtesy()) && (after_courtesy || rest.ends_with('$')) {
+            return Err("it is looked for before courtesy is known");
         }
-        let number = u32::try_from(self.wordings.len()).expect("wordings are few");
-        for term in first_terms {
-            self.beginning_with[term as usize].push(number);
+        let elements = rest.split(' ').map(|text| self.element(language, text, classes));
+        let elements: Vec<(Element, Vec<ExpressionId>)> = elements.collect::<Result<_, _>>()?;
+        // It begins with the first element that must be there, or with one before that may be.
+        let needed = elements.iter().position(|(element, _)| element.needs().is_some());
+        let (beginning, rest) = elements.split_at(needed.ok_or(ANY_BEGINNING)? + 1);
+        if !beginning.iter().all(|(element, _)| matches!(element, Element::OneOf { .. })) {
+            return Err(ANY_BEGINNING);
         }
-        self.wordings.push(Wording { says, language, after_courtesy, elements });
+        let first_words = beginning.iter().flat_map(|(_, expressions)| expressions);
+        let first_words = first_words.map(|&one| self.vocabulary.first_word(one)).collect();
+        let rarity = |(element, expressions): &(Element, Vec<_>)| Some((expressions.len(), element.needs()?));
+        let rarest = rest.iter().filter_map(rarity).min().map(|(_, list)| list);
+        let group = match says {
+            _ if says.is_frame() => &mut self.frames,
+            _ if says.is_courtesy() => &mut self.courtesies,
+            _ => &mut self.matters,
+        };
+        let elements = elements.into_iter().map(|(element, _)| element).collect();
+        group.add(Wording { says, language, after_courtesy, elements }, first_words, rarest);
         Ok(())
     }
 
+    /// An element of a pattern, and the expressions of which it is one.
     fn element(
         &mut self,
         language: Language,
         text: &str,
-        classes: &HashMap<String, Vec<String>>,
-    ) -> Option<Element> {
+        classes: &HashMap<&str, Vec<ExpressionId>>,
+    ) -> Result<(Element, Vec<ExpressionId>), &'static str> {
         match text {
             ".." => {
                 let is_by_characters =
                     matches!(language, Language::Chinese | Language::Japanese | Language::Korean);
                 let words_max = if is_by_characters { GAP_CHARACTERS_MAX } else { GAP_WORDS_MAX };
-                return Some(Element::Gap { words_max });
+                return Ok((Element::Gap { words_max }, Vec::new()));
             }
-            "_" => return Some(Element::AnyWord),
-            "$" => return Some(Element::End),
+            "_" => return Ok((Element::AnyWord, Vec::new())),
+            "$" => return Ok((Element::End, Vec::new())),
             _ => {}
         }
-        let (text, optional, repeated) = match (text.strip_suffix('?'), text.strip_suffix('+')) {
+        let (alternatives, optional, repeated) = match (text.strip_suffix('?'), text.strip_suffix('+')) {
             (Some(text), _) => (text, true, false),
             (_, Some(text)) => (text, true, true),
             _ => (text, false, false),
         };
-        let mut entries = Vec::new();
-        // A class of one language stands for several elements only as an entry of several words.
-        for alternative in text.split('|') {
+        let mut expressions = Vec::new();
+        for alternative in alternatives.split('|') {
             match alternative.strip_prefix('<').and_then(|name| name.strip_suffix('>')) {
-                Some(name) => {
-                    for entry in classes.get(name)? {
-                        entries.push(self.terms_of_entry(entry)?);
-                    }
+                Some(class) => {
+                    expressions.extend(classes.get(class).ok_or("it names a class that is not there")?)
                 }
-                None => entries.push(self.terms_of_entry(&alternative.replace('_', " "))?),
+                None => {
+                    let entry = alternative.replace('_', " ");
+                    expressions.push(self.vocabulary.expression(language, &entry).ok_or("it holds no word")?);
+                }
             }
         }
-        Some(Element::OneOf { entries, optional, repeated })
+        let list = self.vocabulary.list(&expressions);
+        Ok((Element::OneOf { list, optional, repeated }, expressions))
     }
 
-    /// The terms of an entry such as `unsubscrib*` or `mailing list`.
-    fn terms_of_entry(&mut self, entry: &str) -> Option<Vec<Term>> {
-        let mut terms = Vec::new();
-        for part in entry.split(' ') {
-            let (text, is_stem) = match part.strip_suffix('*') {
-                Some(stem) => (stem, true),
-                None => (part, false),
-            };
-            let words = words_of(&fold(text));
-            for (place, word) in words.iter().enumerate() {
-                // Of several words in one the beginning is all but the last: `d'arret*`.
-                terms.push(self.term(word, is_stem && place + 1 == words.len()));
-            }
-        }
-        (!terms.is_empty()).then_some(terms)
-    }
-
-    fn term(&mut self, word: &str, is_stem: bool) -> Term {
-        // In scripts without blanks every character is a word, and a beginning is the character itself.
-        let is_stem = is_stem && !word.chars().all(is_word_by_itself);
-        let next = Term::try_from(self.beginning_with.len()).expect("terms are few");
-        let terms = if is_stem { &mut self.stems } else { &mut self.exact };
-        let term = *terms.entry(word.to_owned()).or_insert(next);
-        if term == next {
-            self.beginning_with.push(Vec::new());
-            self.languages.push(0);
-        }
-        if is_stem {
-            self.stem_bytes_max = self.stem_bytes_max.max(word.len());
-        }
-        term
+    /// To be called when the patterns of all languages are there.
+    pub(super) fn complete(&mut self) {
+        self.vocabulary.link();
     }
 
     /// Whether some wording holds this very word.
     pub(super) fn knows(&self, word: &str) -> bool {
-        self.exact.contains_key(word)
-    }
-
-    fn terms_of_word(&self, word: &str) -> Vec<Term> {
-        let mut terms: Vec<Term> = self.exact.get(word).copied().into_iter().collect();
-        let beginnings = word.char_indices().map(|(at, character)| at + character.len_utf8());
-        for end in beginnings.take_while(|&end| end <= self.stem_bytes_max) {
-            terms.extend(self.stems.get(&word[..end]));
-        }
-        terms
-    }
-
-    /// Whether `words` as a whole are a wording that says `says`.
-    pub(super) fn is_whole(&self, words: &[String], says: Says) -> bool {
-        let is_whole = |one: &Found| one.says == says && one.start == 0 && one.end == words.len();
-        !words.is_empty() && self.find(&self.clause(words)).iter().any(is_whole)
-    }
-
-    /// Where the first wording that says `says` begins.
-    pub(super) fn first(&self, words: &[String], says: Says) -> Option<usize> {
-        self.find(&self.clause(words)).iter().find(|one| one.says == says).map(|one| one.start)
+        self.vocabulary.knows(word)
     }
 
     /// Looks the words of a clause up.
-    pub(super) fn clause<'a>(&self, words: &'a [String]) -> Clause<'a> {
-        let terms: Vec<_> = words.iter().map(|word| self.terms_of_word(word)).collect();
-        let mut clause = Clause { words, terms, is_led: vec![false; words.len() + 1], is_closed: Vec::new() };
-        clause.is_led[0] = true;
-        let mut ends_of_courtesy = Vec::with_capacity(words.len());
-        for start in 0..words.len() {
-            let ends = self.courtesy_ends(&clause, start);
-            if clause.is_led[start] {
-                for length in ones(ends) {
-                    clause.is_led[start + length] = true;
-                }
+    pub(super) fn clause<'a>(&'a self, words: Vec<Cow<'a, str>>) -> Clause<'a> {
+        self.vocabulary.clause(words)
+    }
+
+    /// Whether a clause as a whole is a frame that says `says`.
+    pub(super) fn is_whole(&self, clause: &Clause<'_>, says: Says) -> bool {
+        self.frames(clause, 0, says).any(|one| one.end == clause.words.len())
+    }
+
+    /// Where the first frame that says `says` begins.
+    pub(super) fn first(&self, clause: &Clause<'_>, says: Says) -> Option<usize> {
+        (0..clause.words.len()).find(|&start| self.frames(clause, start, says).next().is_some())
+    }
+
+    fn frames<'a>(
+        &'a self,
+        clause: &'a Clause<'_>,
+        start: usize,
+        says: Says,
+    ) -> impl Iterator<Item = Found> + 'a {
+        let wordings = self.frames.beginning(clause, start).filter(move |wording| wording.says == says);
+        wordings.filter_map(move |wording| wording.found(clause, start, wording.ends(clause, &[], start)))
+    }
+
+    /// What a clause says.
+    pub(super) fn findings(&self, clause: &Clause<'_>) -> Findings {
+        let end = clause.words.len();
+        let mut places = vec![Place::default(); end + 1];
+        let mut courtesies = Vec::new();
+        places[0].is_led = true;
+        for start in 0..end {
+            let mut lengths = 0;
+            for wording in self.courtesies.beginning(clause, start) {
+                let ends = wording.ends(clause, &[], start);
+                lengths |= ends;
+                courtesies.extend(wording.found(clause, start, ends));
             }
-            ends_of_courtesy.push(ends);
-        }
-        clause.is_closed = vec![false; words.len() + 1];
-        clause.is_closed[words.len()] = true;
-        for start in (0..words.len()).rev() {
-            let closes = |length: usize| clause.is_closed[start + length];
-            clause.is_closed[start] =
-                is_number(&words[start]) && closes(1) || ones(ends_of_courtesy[start]).any(closes);
-        }
-        clause
-    }
-
-    /// The lengths of the wordings of courtesy that begin at `start`, as bits.
-    fn courtesy_ends(&self, clause: &Clause<'_>, start: usize) -> u64 {
-        self.candidates(clause, start)
-            .filter(|wording| matches!(wording.says, Says::Courtesy | Says::Assent))
-            .fold(0, |ends, wording| ends | wording.ends(clause, start))
-    }
-
-    fn candidates<'a>(&'a self, clause: &'a Clause<'_>, start: usize) -> impl Iterator<Item = &'a Wording> {
-        let terms = clause.terms[start].iter();
-        terms
-            .flat_map(|&term| &self.beginning_with[term as usize])
-            .map(|&number| &self.wordings[number as usize])
-    }
-
-    /// Whether one of these words is of `language`, and not of English. Other languages have borrowed English words, and
-    /// what those say in a row is for English to say.
-    fn are_of(&self, language: Language, words: &[Vec<Term>]) -> bool {
-        let english = bit(Language::English);
-        words.iter().any(|terms| {
-            let languages = terms.iter().fold(0, |all, &term| all | self.languages[term as usize]);
-            languages & bit(language) != 0 && languages & english == 0
-        })
-    }
-
-    /// All wordings in a clause, each as far as it reaches.
-    pub(super) fn find(&self, clause: &Clause<'_>) -> Vec<Found> {
-        let mut found = Vec::new();
-        for start in 0..clause.words.len() {
-            for wording in self.candidates(clause, start) {
-                if wording.after_courtesy && !clause.is_led[start] {
-                    continue;
-                }
-                if let Some(length) = ones(wording.ends(clause, start)).last() {
-                    let (says, language) = (wording.says, wording.language);
-                    let end = start + length;
-                    if language == Language::English || self.are_of(language, &clause.terms[start..end]) {
-                        found.push(Found { says, language, start, end });
-                    }
-                }
+            places[start].courtesies = lengths;
+            if places[start].is_led {
+                ones(lengths).for_each(|length| places[start + length].is_led = true);
             }
         }
-        found
+        places[end].is_closed = true;
+        for start in (0..end).rev() {
+            let mut lengths = ones(places[start].courtesies);
+            places[start].is_closed = lengths.any(|length| places[start + length].is_closed)
+                || places[start + 1].is_closed && is_number(&clause.words[start]);
+        }
+        let mut matters = Vec::new();
+        for start in 0..end {
+            let wordings = self.matters.beginning(clause, start);
+            let is_led = places[start].is_led;
+            for wording in wordings.filter(|wording| is_led || !wording.after_courtesy) {
+                let found = wording.found(clause, start, wording.ends(clause, &places, start));
+                if let Some(Found { says: Says::Negation, language, end, .. }) = found {
+                    places[start..end].iter_mut().for_each(|place| place.negated_in |= bit(language));
+                }
+                matters.extend(found);
+            }
+        }
+        Findings { courtesies, matters, places }
     }
 }
 
-impl Clause<'_> {
-    /// Whether all of it is courtesy.
+impl Findings {
+    /// Whether all of the clause is courtesy, and numbers.
     pub(super) fn is_courtesy(&self) -> bool {
-        self.is_closed[0]
+        self.places[0].is_closed
+    }
+
+    /// The first wording that says `says`.
+    pub(super) fn first(&self, says: Says) -> Option<&Found> {
+        self.matters.iter().find(|one| one.says == says)
+    }
+
+    /// The first wording that says `says` and does not begin inside a negation of its language.
+    pub(super) fn first_unnegated(&self, says: Says) -> Option<&Found> {
+        let is_negated = |one: &Found| self.places[one.start].negated_in & bit(one.language) != 0;
+        self.matters.iter().find(|one| one.says == says && !is_negated(one))
+    }
+
+    /// The courtesies that begin at a word.
+    pub(super) fn courtesies_at(&self, start: usize) -> impl Iterator<Item = &Found> {
+        let first = self.courtesies.partition_point(|one| one.start < start);
+        self.courtesies[first..].iter().take_while(move |one| one.start == start)
+    }
+}
+
+impl Group {
+    fn add(&mut self, wording: Wording, first_words: BTreeSet<ExpressionId>, rarest: Option<List>) {
+        let number = u32::try_from(self.wordings.len()).expect("wordings are few");
+        self.wordings.push(wording);
+        for word in first_words.into_iter().map(|word| word as usize) {
+            if self.beginning_with.len() <= word {
+                self.beginning_with.resize_with(word + 1, Vec::new);
+            }
+            self.beginning_with[word].push(Candidate { wording: number, rarest });
+        }
+    }
+
+    /// The wordings that may begin at a word of the clause.
+    fn beginning<'a>(&'a self, clause: &'a Clause<'_>, start: usize) -> impl Iterator<Item = &'a Wording> {
+        let candidates =
+            clause.counts_as(start).iter().filter_map(|&word| self.beginning_with.get(word as usize));
+        let candidates =
+            candidates.flatten().filter(|candidate| candidate.rarest.is_none_or(|list| clause.holds(list)));
+        candidates.map(|candidate| &self.wordings[candidate.wording as usize])
+    }
+}
+
+impl Element {
+    /// The list of which an expression must stand there.
+    fn needs(&self) -> Option<List> {
+        match self {
+            Self::OneOf { list, optional: false, .. } => Some(*list),
+            _ => None,
+        }
     }
 }
 
 impl Wording {
+    /// The wording as it was found with these lengths, as bits: as far as it reaches.
+    fn found(&self, clause: &Clause<'_>, start: usize, ends: u64) -> Option<Found> {
+        let end = start + ends.checked_ilog2()? as usize;
+        let found = Found { says: self.says, language: self.language, start, end };
+        clause.is_of(self.language, start..end).then_some(found)
+    }
+
     /// The lengths with which the wording stands at `start`, as bits.
-    fn ends(&self, clause: &Clause<'_>, start: usize) -> u64 {
+    fn ends(&self, clause: &Clause<'_>, places: &[Place], start: usize) -> u64 {
         let words = (clause.words.len() - start).min(SPAN_WORDS_MAX);
+        let within = u64::MAX >> (SPAN_WORDS_MAX - words);
         let mut reached: u64 = 1;
         for element in &self.elements {
-            reached = match element {
-                Element::OneOf { entries, optional, repeated } => {
-                    let step = |from| behind(entries, clause, start, from);
-                    let mut next = step(reached);
-                    if *repeated {
+            reached = within
+                & match *element {
+                    Element::OneOf { list, optional, repeated } => {
+                        let behind =
+                            |place| clause.lengths(list, start + place).map(move |length| place + length);
+                        let step = |from| bits(ones(from).flat_map(behind));
+                        let mut next = step(reached);
                         let mut newest = next;
-                        while newest != 0 {
+                        while repeated && newest != 0 {
                             newest = step(newest) & !next;
                             next |= newest;
                         }
+                        if optional { next | reached } else { next }
                     }
-                    if *optional { next | reached } else { next }
-                }
-                Element::Gap { words_max } => (0..=*words_max).fold(0, |all, words| all | reached << words),
-                Element::AnyWord => reached << 1,
-                Element::End => ones(reached)
-                    .filter(|place| clause.is_closed[start + place])
-                    .fold(0, |all, place| all | 1 << place),
-            };
-            reached &= u64::MAX >> (SPAN_WORDS_MAX - words);
+                    Element::Gap { words_max } => {
+                        (0..=words_max).fold(0, |all, words| all | reached << words)
+                    }
+                    Element::AnyWord => reached << 1,
+                    Element::End => bits(ones(reached).filter(|place| places[start + place].is_closed)),
+                };
             if reached == 0 {
                 break;
             }
@@ -366,34 +444,9 @@ impl Wording {
     }
 }
 
-/// The terms that a match may begin with: those of the first element, and of the next as long as one may be missing.
-fn first_terms(elements: &[Element]) -> Option<Vec<Term>> {
-    let mut terms = Vec::new();
-    for element in elements {
-        let Element::OneOf { entries, optional, .. } = element else { return None };
-        terms.extend(entries.iter().map(|entry| entry[0]));
-        if !optional {
-            return Some(terms);
-        }
-    }
-    None
-}
-
-/// The places behind one of `entries`, of those places from which it stands there.
-fn behind(entries: &[Vec<Term>], clause: &Clause<'_>, start: usize, from: u64) -> u64 {
-    let mut reached = 0;
-    for place in ones(from) {
-        for entry in entries {
-            let end = place + entry.len();
-            let words = clause.terms.get(start + place..start + end);
-            let holds =
-                |words: &[Vec<Term>]| words.iter().zip(entry).all(|(terms, term)| terms.contains(term));
-            if end <= SPAN_WORDS_MAX && words.is_some_and(holds) {
-                reached |= 1 << end;
-            }
-        }
-    }
-    reached
+/// The number in which these bits are set.
+fn bits(places: impl Iterator<Item = usize>) -> u64 {
+    places.filter(|&place| place <= SPAN_WORDS_MAX).fold(0, |all, place| all | 1 << place)
 }
 
 /// The places of the bits that are set, in ascending order.
@@ -405,42 +458,4 @@ fn ones(mut bits: u64) -> impl Iterator<Item = usize> {
             place
         })
     })
-}
-
-fn bit(language: Language) -> u32 {
-    1 << language as u32
-}
-
-pub(super) fn is_number(word: &str) -> bool {
-    word.chars().all(char::is_numeric)
-}
-
-/// The words of a folded text. Apostrophes go ("don't" is also written "dont") except behind the short words that
-/// Romance languages tie to the next by one (`m'envoyer`).
-pub(super) fn words_of(folded: &str) -> Vec<String> {
-    const TIED: [&str; 10] = ["C", "D", "J", "L", "M", "N", "QU", "S", "T", "ALL"];
-    let mut words = Vec::new();
-    let mut word = String::new();
-    let mut characters = folded.chars().peekable();
-    while let Some(character) = characters.next() {
-        let is_tie = matches!(character, '\'' | '’' | '‘' | 'ʼ' | '´' | '`' | 'ʻ');
-        let goes_on = characters.peek().is_some_and(|&next| is_of_word(next));
-        if is_of_word(character) && !is_word_by_itself(character) {
-            word.push(character);
-        } else if !is_tie
-            || !goes_on
-            || TIED.contains(&word.as_str()) && characters.clone().nth(1).is_some_and(is_of_word)
-        {
-            if !word.is_empty() {
-                words.push(std::mem::take(&mut word));
-            }
-            if is_word_by_itself(character) {
-                words.push(character.into());
-            }
-        }
-    }
-    if !word.is_empty() {
-        words.push(word);
-    }
-    words
 }

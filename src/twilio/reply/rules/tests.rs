@@ -111,7 +111,7 @@ fn join_opts_in_alone_and_with_a_code() {
 fn a_slip_of_the_thumb_is_seen_unless_it_makes_another_word() {
     assert_means(
         &Meaning::Phrase,
-        "STPO / sotp / unsuscribe / unsubscibe / cancle / 5top / $top / st0p / stop1 / STOPSTOP / opt oit",
+        "STPO / sotp / unsuscribe / unsubscibe / cancle / 5top / $top / st0p / stop1 / STOPSTOP / opt oit / stoppppp",
     );
     assert_means(&Meaning::Review, "dtop / atop / stahp / revoked");
     assert_means(
