@@ -183,6 +183,7 @@ pub fn assemble(
         configured: configured(config),
         settings: Settings {
             public_url: public_url.to_owned(),
+            page_url: config.public_url.clone(),
             callback_overrides: config.callback_overrides.clone(),
             opt_out_scope: config.opt_out_scope,
             required_opt_in: config.required_opt_in,

@@ -49,6 +49,9 @@ const DECISIONS_MAX: usize = 8;
 pub struct Settings {
     /// The URL by which Twilio reaches us, without a slash at its end.
     pub public_url: String,
+    /// The same if it was configured: where people's browsers find the page that a link leads to. A service that nobody
+    /// told its URL is known to this machine alone.
+    pub page_url: Option<String>,
     /// Twilio's connection overrides, put behind `#` on every StatusCallback URL.
     pub callback_overrides: String,
     /// How far one STOP reaches.

@@ -25,6 +25,11 @@ macro_rules! languages {
                 match self { $(Language::$language => $code,)* }
             }
 
+            /// The language that has these two letters.
+            pub fn of_code(code: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|language| language.code() == code)
+            }
+
             /// The language's name in English.
             pub fn name(self) -> &'static str {
                 match self { $(Language::$language => $name,)* }
