@@ -100,6 +100,19 @@ words! {
         /// To get none.
         OptedOut = "opted_out",
     }
+    /// The languages of the page on which a person changes their consent.
+    PageLanguage {
+        /// English.
+        English = "en",
+        /// Spanish.
+        Spanish = "es",
+        /// French.
+        French = "fr",
+        /// Portuguese.
+        Portuguese = "pt",
+        /// German.
+        German = "de",
+    }
     /// What a caller may name as the source of a wish.
     ClaimedSource {
         /// The caller.
@@ -195,6 +208,18 @@ impl From<Channel> for twilio::Channel {
             Channel::Sms => twilio::Channel::Sms,
             Channel::Whatsapp => twilio::Channel::Whatsapp,
             Channel::Rcs => twilio::Channel::Rcs,
+        }
+    }
+}
+
+impl From<PageLanguage> for twilio::reply::Language {
+    fn from(word: PageLanguage) -> Self {
+        match word {
+            PageLanguage::English => twilio::reply::Language::English,
+            PageLanguage::Spanish => twilio::reply::Language::Spanish,
+            PageLanguage::French => twilio::reply::Language::French,
+            PageLanguage::Portuguese => twilio::reply::Language::Portuguese,
+            PageLanguage::German => twilio::reply::Language::German,
         }
     }
 }
