@@ -1,6 +1,7 @@
-//! `textledger consent import`, `textledger consent export` and `textledger consent read`.
+//! `textledger consent import`, `textledger consent export`, `textledger consent read` and `textledger consent link`.
 
 mod actor;
+mod link;
 mod remote;
 
 use std::{
@@ -58,6 +59,8 @@ enum Which {
     Export(Export),
     /// Say what a reply means, and which rule says so.
     Read(Read),
+    /// Print a link by which one person sees and changes their own consent.
+    Link(link::Link),
 }
 
 /// Lines that cannot be read are told by number and left out; the exit code is 1 then. Lines that are older than what
@@ -131,6 +134,7 @@ impl Consent {
             Which::Import(command) => command.run(config),
             Which::Export(command) => command.run(config),
             Which::Read(command) => command.run(config),
+            Which::Link(command) => command.run(config),
         }
     }
 }

@@ -27,6 +27,10 @@ pub const LIFE_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// Where the page is, below the public URL.
 pub const PATH: &str = "/consent/";
 
+/// The languages that the page is written in; whoever reads none of them gets the first.
+pub const LANGUAGES: [Language; 5] =
+    [Language::English, Language::Spanish, Language::French, Language::Portuguese, Language::German];
+
 /// What a token is sealed for, so that nothing else that is sealed can be taken for one.
 const CONTEXT: &str = "consent link";
 

@@ -4,17 +4,18 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use crate::{domain::UnixMs, twilio::reply::Language};
+use crate::{app::consents::link::LANGUAGES, domain::UnixMs, twilio::reply::Language};
 
-/// The page's languages, and what their files say; whoever reads none of them gets the first.
-static ALL: LazyLock<[Texts; 5]> = LazyLock::new(|| {
-    [
-        Texts::read(Language::English, include_str!("texts/en.toml")),
-        Texts::read(Language::Spanish, include_str!("texts/es.toml")),
-        Texts::read(Language::French, include_str!("texts/fr.toml")),
-        Texts::read(Language::Portuguese, include_str!("texts/pt.toml")),
-        Texts::read(Language::German, include_str!("texts/de.toml")),
-    ]
+/// What the files of [`LANGUAGES`] say, in the same order.
+static ALL: LazyLock<[Texts; LANGUAGES.len()]> = LazyLock::new(|| {
+    let files = [
+        include_str!("texts/en.toml"),
+        include_str!("texts/es.toml"),
+        include_str!("texts/fr.toml"),
+        include_str!("texts/pt.toml"),
+        include_str!("texts/de.toml"),
+    ];
+    std::array::from_fn(|at| Texts::read(LANGUAGES[at], files[at]))
 });
 
 /// The texts of one language, as its file has them. In braces is what is filled in.
@@ -137,11 +138,13 @@ mod tests {
             holes.sort();
             holes
         };
-        let files = ["en", "es", "fr", "pt", "de"].map(|code| {
+        let files = LANGUAGES.map(|language| {
             let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/http/consent_page/texts");
-            let file = std::fs::read_to_string(format!("{folder}/{code}.toml")).unwrap();
-            assert_eq!(Texts::of(code).unwrap().code, code);
-            toml::from_str::<toml::Table>(&file).unwrap()
+            let file = std::fs::read_to_string(format!("{folder}/{}.toml", language.code())).unwrap();
+            assert!(file.starts_with(&format!("# {}\n", language.name())));
+            let file: toml::Table = toml::from_str(&file).unwrap();
+            assert_eq!(Texts::of(language.code()).unwrap().name, file["name"].as_str().unwrap());
+            file
         });
         let english = texts_in(&files[0]);
         for file in &files {
