@@ -25,8 +25,9 @@ pub use self::{
 };
 use crate::{
     domain::{
-        ApiKey, Replies, Role,
+        ApiKey, Identity, Replies, Role,
         consent::{InvalidKeywordHandlers, KeywordHandlers, OptOutScope, RequiredOptIn},
+        identity::{self, HELP_CONTACT_CHARACTERS_MAX, NAME_CHARACTERS_MAX},
         message_id::PARTITIONS_MAX,
         pace::{InvalidPace, Pace},
         quiet_hours::{InvalidQuietHours, QuietHours},
@@ -86,6 +87,8 @@ pub struct Config {
     pub keyword_handlers: KeywordHandlers,
     /// Reads what people reply, with the further words that are set.
     pub reader: ReplyReader,
+    /// Who sends, for organizations that do not say it.
+    pub identity: Identity,
     /// What is said to people.
     pub replies: Replies,
     /// `tracing`'s filter.
@@ -185,6 +188,7 @@ impl Reader {
             keyword_handlers: self
                 .parsed_or_default("TEXTLEDGER_TWILIO_OPT_OUT", &InvalidKeywordHandlers.to_string()),
             reader: self.reader(),
+            identity: self.identity(),
             replies: self.replies(),
             log: self.text_or_default("TEXTLEDGER_LOG"),
             workers: self.workers(),
@@ -372,6 +376,26 @@ impl Reader {
                 "TEXTLEDGER_OPT_OUT_WORDS, …_OPT_IN_WORDS, …_HELP_WORDS and …_JOIN_CODES: {error}"
             ));
             ReplyReader::default()
+        })
+    }
+
+    fn identity(&mut self) -> Identity {
+        Identity {
+            name: self.line("TEXTLEDGER_SENDER_NAME", NAME_CHARACTERS_MAX),
+            help_contact: self.line("TEXTLEDGER_HELP_CONTACT", HELP_CONTACT_CHARACTERS_MAX),
+        }
+    }
+
+    fn line(&mut self, name: &str, characters_max: usize) -> Option<String> {
+        let text = self.text(name);
+        self.checked_line(name, characters_max, text)
+    }
+
+    /// `text` as one line of at most `characters_max`, or a fault of `name`.
+    fn checked_line(&mut self, name: &str, characters_max: usize, text: Option<String>) -> Option<String> {
+        identity::read_line(&text?, characters_max).unwrap_or_else(|_| {
+            self.fault(name, &format!("one line of at most {characters_max} characters"));
+            None
         })
     }
 

@@ -188,6 +188,7 @@ pub fn assemble(
             required_opt_in: config.required_opt_in,
             keyword_handlers: config.keyword_handlers.clone(),
             reader: config.reader.clone(),
+            identity: config.identity.clone(),
             default_region: config.default_region,
             reconcile_after: config.reconcile_after.clone(),
             limits: Limits {

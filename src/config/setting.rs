@@ -261,6 +261,16 @@ pub const GROUPS: [(&str, &[Setting]); 7] = [
                 "Words that opt in when they stand behind JOIN, separated by commas; besides JOIN alone, and JOIN with two \
                  words and a hyphen between them, as WhatsApp's sandbox has it.",
             ),
+            Setting::unset(
+                "TEXTLEDGER_SENDER_NAME",
+                "Acme",
+                "Who sends, as people know them: named in what they are told. An organization's own display_name wins.",
+            ),
+            Setting::unset(
+                "TEXTLEDGER_HELP_CONTACT",
+                "help@acme.example",
+                "Where people can ask: a phone number, a mail address or a URL. An organization's own help_contact wins.",
+            ),
             Setting::new(
                 "TEXTLEDGER_OPT_OUT_REPLY",
                 Value(
@@ -410,6 +420,8 @@ const ACCOUNTS: &str = r#"
 # phone_number = "+15005550006"
 # whatsapp_number = "+15005550006"
 # messaging_service_sid = "MG..."
+# display_name = "Acme"
+# help_contact = "help@acme.example"
 "#;
 
 /// A text as TOML writes it.

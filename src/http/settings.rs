@@ -22,7 +22,10 @@ use crate::{
         change::{Fault, SettingsChange},
         saved::Source,
     },
-    domain::{AccountSettings, NamedSecret},
+    domain::{
+        AccountSettings, NamedSecret,
+        identity::{HELP_CONTACT_CHARACTERS_MAX, NAME_CHARACTERS_MAX},
+    },
     twilio::{AccountSid, Address, Channel, MessagingServiceSid},
 };
 
@@ -60,6 +63,10 @@ pub struct SettingsAnswer {
     api_key_sid: Option<String>,
     shared_key_ids: Vec<String>,
     require_shared_key: bool,
+    /// Who sends, as people know them: as it was saved, or else `TEXTLEDGER_SENDER_NAME`.
+    display_name: Option<String>,
+    /// Where people can ask: as it was saved, or else `TEXTLEDGER_HELP_CONTACT`.
+    help_contact: Option<String>,
     webhook_urls: WebhookUrls,
 }
 
@@ -124,6 +131,8 @@ pub async fn save(
 fn answer(state: &State, settings: Option<(Source, &AccountSettings)>) -> SettingsAnswer {
     let (source, settings) = settings.unzip();
     let url = |path: &str| format!("{}/webhooks/twilio/{path}", state.app.settings().public_url);
+    let configured = &state.app.settings().identity;
+    let identity = settings.map_or_else(|| configured.clone(), |settings| settings.identity(configured));
     let bare = |address: &Address| address.bare().as_str().to_owned();
     SettingsAnswer {
         configured: settings.is_some(),
@@ -140,6 +149,8 @@ fn answer(state: &State, settings: Option<(Source, &AccountSettings)>) -> Settin
             .map(|settings| settings.shared_keys.iter().map(|key| key.id.clone()).collect())
             .unwrap_or_default(),
         require_shared_key: settings.is_some_and(|settings| settings.require_shared_key),
+        display_name: identity.name,
+        help_contact: identity.help_contact,
         webhook_urls: WebhookUrls { status: url("status"), inbound: url("inbound"), events: url("events") },
     }
 }
@@ -204,6 +215,16 @@ impl Declared for SettingsRequest {
             "Refuses webhooks that only an auth token signed.",
             kinds::switch(),
         );
+        let display_name = fields.change(
+            "display_name",
+            "Who sends, as people know them: named in what they are told. A blank one clears it.",
+            kinds::line(NAME_CHARACTERS_MAX, "Acme"),
+        );
+        let help_contact = fields.change(
+            "help_contact",
+            "Where people can ask: a phone number, a mail address or a URL. A blank one clears it.",
+            kinds::line(HELP_CONTACT_CHARACTERS_MAX, "help@acme.example"),
+        );
         // The secret of a key goes with the key.
         if matches!(api_key_secret, Ok(Some(None))) && !matches!(api_key_sid, Ok(Some(None))) {
             fields.fault("api_key_secret", "cannot be cleared; leave it out to keep it");
@@ -224,6 +245,8 @@ impl Declared for SettingsRequest {
             api_key_secret: api_key_secret.unwrap_or_default().flatten(),
             shared_keys: shared_keys.map(|keys| keys.into_iter().map(|SharedKeyRequest(key)| key).collect()),
             require_shared_key: require_shared_key.unwrap_or_default(),
+            display_name: display_name.unwrap_or_default().map(Option::flatten),
+            help_contact: help_contact.unwrap_or_default().map(Option::flatten),
             faults: Vec::new(),
         }))
     }

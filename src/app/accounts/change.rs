@@ -31,6 +31,10 @@ pub struct SettingsChange {
     pub shared_keys: Option<Vec<NamedSecret>>,
     /// Whether auth tokens sign no webhooks.
     pub require_shared_key: Option<bool>,
+    /// Who sends, as people know them.
+    pub display_name: Option<Option<String>>,
+    /// Where people can ask.
+    pub help_contact: Option<Option<String>>,
     /// What was found wrong with it while it was read, to be told together with what is found here.
     pub faults: Vec<Fault>,
 }
@@ -107,6 +111,8 @@ impl SettingsChange {
                     &self.messaging_service_sid,
                     before.map(|before| &before.messaging_service_sid),
                 ),
+                display_name: kept_unless(&self.display_name, before.map(|before| &before.display_name)),
+                help_contact: kept_unless(&self.help_contact, before.map(|before| &before.help_contact)),
             }),
             _ => Err(faults.0),
         }

@@ -9,7 +9,7 @@ use super::{
     Context, Request, faults::Fault, fields::Kind, given::Given, names::Names, schema, words::Words,
 };
 use crate::{
-    domain::{Person, UnixMs},
+    domain::{Person, UnixMs, identity},
     phone,
     public_host::check_media_url,
     twilio::{Address, Channel, address::InvalidAddress, limits::MEDIA_MAX},
@@ -78,6 +78,13 @@ pub fn user_id() -> impl Kind<Value = String> {
 /// Any text.
 pub fn any_text() -> impl Kind<Value = String> {
     text_read(json!({ "type": "string" }), |text, _| Ok(text))
+}
+
+/// One line of at most `max` characters; none if it is blank.
+pub fn line(max: usize, example: &str) -> impl Kind<Value = Option<String>> {
+    text_read(json!({ "type": "string", "maxLength": max, "examples": [example] }), move |text, _| {
+        identity::read_line(&text, max).map_err(|error| error.to_string().into())
+    })
 }
 
 /// Visible ASCII characters and blanks, as many as `length` says.
