@@ -25,12 +25,13 @@ pub use self::{
 };
 use crate::{
     domain::{
-        ApiKey, Identity, Replies, Role,
+        ApiKey, Identity, Replies, ReplyTexts, Role,
         consent::{InvalidKeywordHandlers, KeywordHandlers, OptOutScope, RequiredOptIn},
         identity::{self, HELP_CONTACT_CHARACTERS_MAX, NAME_CHARACTERS_MAX},
         message_id::PARTITIONS_MAX,
         pace::{InvalidPace, Pace},
         quiet_hours::{InvalidQuietHours, QuietHours},
+        replies::Text,
     },
     phone::Region,
     sealing::MasterKeys,
@@ -89,7 +90,7 @@ pub struct Config {
     pub reader: ReplyReader,
     /// Who sends, for organizations that do not say it.
     pub identity: Identity,
-    /// What is said to people.
+    /// What people are told, for organizations that have no words of their own.
     pub replies: Replies,
     /// `tracing`'s filter.
     pub log: String,
@@ -399,12 +400,21 @@ impl Reader {
         })
     }
 
-    fn replies(&self) -> Replies {
+    fn replies(&mut self) -> Replies {
         Replies {
-            opted_out: self.text_or_default("TEXTLEDGER_OPT_OUT_REPLY"),
-            opted_in: self.text_or_default("TEXTLEDGER_OPT_IN_REPLY"),
-            help: self.text_or_default("TEXTLEDGER_HELP_REPLY"),
+            language: self
+                .parsed_or_default("TEXTLEDGER_REPLY_LANGUAGE", "the code of a language, such as en or es"),
+            texts: ReplyTexts {
+                opted_out: self.reply_text("TEXTLEDGER_OPT_OUT_REPLY"),
+                opted_in: self.reply_text("TEXTLEDGER_OPT_IN_REPLY"),
+                help: self.reply_text("TEXTLEDGER_HELP_REPLY"),
+            },
         }
+    }
+
+    fn reply_text(&mut self, name: &str) -> Option<Text> {
+        let text = Text::parse(&self.text(name)?);
+        text.map_err(|error| self.faults.push(format!("{name} {error}"))).ok()
     }
 
     fn spool_max(&mut self) -> u64 {

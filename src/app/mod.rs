@@ -29,7 +29,7 @@ use self::{
 use crate::{
     clock::Clock,
     domain::{
-        AccountSettings, Identity, Organization, UnixMs,
+        AccountSettings, Identity, Organization, Replies, UnixMs,
         consent::{KeywordHandlers, OptOutScope, RequiredOptIn},
         task::next_ask,
     },
@@ -61,6 +61,8 @@ pub struct Settings {
     pub reader: ReplyReader,
     /// Who sends, for organizations that do not say it.
     pub identity: Identity,
+    /// What people are told, for organizations that have no words of their own.
+    pub replies: Replies,
     /// The country of numbers without a `+`.
     pub default_region: Option<phone::Region>,
     /// How long after its first status a message without a final one is asked for at Twilio; the last is also how often

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::Reader;
 use crate::{
     domain::{
-        AccountSettings, NamedSecret, Organization,
+        AccountSettings, NamedSecret, Organization, OwnReplies,
         account::is_same_account,
         identity::{HELP_CONTACT_CHARACTERS_MAX, NAME_CHARACTERS_MAX},
     },
@@ -160,6 +160,7 @@ impl Reader {
                 messaging_service_sid,
                 display_name,
                 help_contact,
+                replies: OwnReplies::default(),
             },
         })
     }

@@ -3,7 +3,7 @@
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::Identity;
+use super::{Identity, OwnReplies};
 use crate::twilio::{
     AccountSid, Address, Channel, Credentials, MessagingServiceSid, credentials::ApiKey, signature::Keyring,
 };
@@ -44,6 +44,9 @@ pub struct AccountSettings {
     /// Where people can ask.
     #[serde(default)]
     pub help_contact: Option<String>,
+    /// What people are told, in the organization's own words.
+    #[serde(default)]
+    pub replies: OwnReplies,
 }
 
 /// A secret with a public id: an API key or a shared key.
@@ -132,6 +135,8 @@ impl AccountSettings {
             ("require_shared_key", self.require_shared_key == before.require_shared_key),
             ("display_name", self.display_name == before.display_name),
             ("help_contact", self.help_contact == before.help_contact),
+            ("language", self.replies.language == before.replies.language),
+            ("reply_texts", self.replies.texts == before.replies.texts),
         ];
         is_kept.into_iter().filter(|(_, is_kept)| !is_kept).map(|(name, _)| name).collect()
     }
@@ -151,6 +156,8 @@ impl AccountSettings {
             ("require_shared_key", self.require_shared_key),
             ("display_name", self.display_name.is_some()),
             ("help_contact", self.help_contact.is_some()),
+            ("language", self.replies.language.is_some()),
+            ("reply_texts", !self.replies.texts.is_empty()),
         ];
         is_set.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name).collect()
     }
@@ -207,6 +214,7 @@ mod tests {
             messaging_service_sid: None,
             display_name: Some("Acme".to_owned()),
             help_contact: None,
+            replies: OwnReplies::default(),
         }
     }
 

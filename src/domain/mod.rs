@@ -35,7 +35,7 @@ pub use organization::Organization;
 pub use outgoing::{Flow, Hold, Outbound, OutboundState, Refusal, Sender, Standing};
 pub use person::Person;
 pub use quiet_hours::QuietHours;
-pub use replies::Replies;
+pub use replies::{OwnReplies, Replies, ReplyTexts};
 pub use rights::Actor;
 pub use role::{Right, Role};
 pub use task::{Task, TaskLine};

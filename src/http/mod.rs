@@ -57,11 +57,7 @@ use self::{
     rate_limit::RateLimit,
     refusals::Refusals,
 };
-use crate::{
-    app::App,
-    domain::{Replies, UnixMs},
-    worker::tailer::Tailer,
-};
+use crate::{app::App, domain::UnixMs, worker::tailer::Tailer};
 
 /// What the handlers share.
 pub struct State {
@@ -77,8 +73,6 @@ pub struct State {
     pub authenticator: Authenticator,
     /// How often.
     pub rate_limit: RateLimit,
-    /// What is said to people.
-    pub replies: Replies,
     /// The live streams.
     pub tailer: Tailer,
     /// Cancelled when the service stops: what streams ends.
