@@ -61,7 +61,7 @@ use self::{
 };
 use crate::{
     app::{App, consents::link},
-    domain::{Replies, UnixMs},
+    domain::UnixMs,
     worker::tailer::Tailer,
 };
 
@@ -79,8 +79,6 @@ pub struct State {
     pub authenticator: Authenticator,
     /// How often.
     pub rate_limit: RateLimit,
-    /// What is said to people.
-    pub replies: Replies,
     /// The live streams.
     pub tailer: Tailer,
     /// Cancelled when the service stops: what streams ends.

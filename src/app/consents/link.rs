@@ -105,7 +105,7 @@ impl Link {
                 name => Organization::parse(name).ok()?,
             },
             person: person.parse().ok()?,
-            language: std::str::from_utf8(language).ok().and_then(Language::of_code),
+            language: std::str::from_utf8(language).ok().and_then(|code| code.parse().ok()),
             expires_at: UnixMs::EPOCH + MINUTE * u32::from_be_bytes(*minutes),
         })
     }

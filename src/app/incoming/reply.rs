@@ -15,7 +15,7 @@ use crate::{
     store::{self, ConsentUpdate, InboundRecorded},
     twilio::{
         MessagingServiceSid,
-        reply::{Meaning, Reading},
+        reply::{Language, Meaning, Reading},
         webhook::{IncomingMessage, OptOutType},
     },
 };
@@ -113,6 +113,14 @@ impl Incoming {
 }
 
 impl Scope<'_, Incoming> {
+    /// The words of `answer` to a person who wrote in a language, if that is known. They do not depend on the store.
+    pub fn words(&self, answer: Answer, written_in: Option<Language>) -> Option<String> {
+        let account = self.accounts.find(self.organization);
+        let own = account.map(|account| account.settings.replies.clone()).unwrap_or_default();
+        let identity = self.accounts.of(self.organization).identity();
+        self.core.settings.replies.say(answer, written_in, &own, &identity)
+    }
+
     /// Records a message received and what it does to the sender's consent. Both are stored when this returns; a
     /// repetition gets the first answer again.
     pub async fn record_inbound(&self, receipt: &Receipt) -> Result<Received, store::Error> {

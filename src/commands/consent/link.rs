@@ -51,6 +51,6 @@ impl Link {
 }
 
 fn language(code: &str) -> Result<Language, String> {
-    let language = Language::of_code(code).filter(|language| link::LANGUAGES.contains(language));
+    let language = code.parse().ok().filter(|language| link::LANGUAGES.contains(language));
     language.ok_or_else(|| format!("expected one of {}", link::LANGUAGES.map(Language::code).join(", ")))
 }

@@ -161,9 +161,11 @@ async fn own_page(
     let account = state.app.accounts.find(&link.organization);
     let account = account.as_ref().map(|account| account.settings.as_ref());
     let standings = state.app.consents.of(&link.organization).standings(&link.person, account).await?;
+    let identity = state.app.accounts.of(&link.organization).identity();
     let done = query(request, "done").and_then(|word| Choice::parse(&word));
     let page = OwnPage {
-        sender: account.and_then(sender_name),
+        sender: identity.name.as_deref().or_else(|| account.and_then(usual_sender)),
+        help_contact: identity.help_contact.as_deref(),
         number_ending: ending(&link.person),
         expires_at: link.expires_at,
         standings: &standings,
@@ -220,8 +222,8 @@ fn answer(status: StatusCode, texts: &Texts, document: Markup) -> HttpResponse {
         .body(document.into_string())
 }
 
-/// By which name a person knows who sends: the sender that they see on their phone.
-fn sender_name(account: &AccountSettings) -> Option<&str> {
+/// Who sends to a person that knows no name of theirs: the number on their phone.
+fn usual_sender(account: &AccountSettings) -> Option<&str> {
     let sender = account.sender(Channel::Sms).or_else(|| account.sender(Channel::Whatsapp));
     sender.map(Address::bare).map(BareAddress::as_str)
 }

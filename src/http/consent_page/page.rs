@@ -33,6 +33,8 @@ pub static CONTENT_SECURITY_POLICY: LazyLock<String> = LazyLock::new(|| {
 pub struct OwnPage<'a> {
     /// Who sends, if that is known.
     pub sender: Option<&'a str>,
+    /// Where the person can ask, if that is known.
+    pub help_contact: Option<&'a str>,
     /// The end of the person's number, if they have one.
     pub number_ending: Option<&'a str>,
     /// Until when the link is good.
@@ -57,46 +59,43 @@ impl OwnPage<'_> {
             None => heading.clone(),
         };
         let stops_everything = self.standings.iter().all(|standing| standing.wish == ConsentState::OptedOut);
-        document(
-            texts,
-            &title,
-            html! {
-                h1 { (heading) }
-                @if let Some(done) = done {
-                    p.notice role="status" tabindex="-1" autofocus { (done) }
+        let content = html! {
+            h1 { (heading) }
+            @if let Some(done) = done {
+                p.notice role="status" tabindex="-1" autofocus { (done) }
+            }
+            p {
+                @match self.number_ending {
+                    Some(ending) => { (texts.about.replace("{ending}", ending)) }
+                    None => { (texts.about_without_number) }
                 }
-                p {
-                    @match self.number_ending {
-                        Some(ending) => { (texts.about.replace("{ending}", ending)) }
-                        None => { (texts.about_without_number) }
-                    }
+            }
+            @for standing in self.standings {
+                (channel(texts, standing))
+            }
+            @if !stops_everything && self.standings.len() > 1 {
+                form method="post" { (button(Choice::STOP_ALL, &texts.stop_all)) }
+            }
+            footer {
+                p { (texts.stop_anyway) }
+                @if let Some(contact) = self.help_contact {
+                    p { (texts.help.replace("{contact}", contact)) }
                 }
-                @for standing in self.standings {
-                    (channel(texts, standing))
-                }
-                @if !stops_everything && self.standings.len() > 1 {
-                    form method="post" { (button(Choice::STOP_ALL, &texts.stop_all)) }
-                }
-                footer {
-                    p { (texts.stop_anyway) }
-                    p { (texts.expires.replace("{date}", &texts.date(self.expires_at))) }
-                }
-            },
-        )
+                p { (texts.expires.replace("{date}", &texts.date(self.expires_at))) }
+            }
+        };
+        document(texts, &title, content)
     }
 }
 
 /// A page in place of the person's own, with what to do.
 pub fn trouble(texts: &Texts, trouble: &TroubleTexts) -> Markup {
-    document(
-        texts,
-        &trouble.title,
-        html! {
-            h1 { (trouble.title) }
-            p { (trouble.text) }
-            p { (texts.stop_anyway) }
-        },
-    )
+    let content = html! {
+        h1 { (trouble.title) }
+        p { (trouble.text) }
+        p { (texts.stop_anyway) }
+    };
+    document(texts, &trouble.title, content)
 }
 
 fn document(texts: &Texts, title: &str, content: Markup) -> Markup {

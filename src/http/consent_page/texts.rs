@@ -34,6 +34,7 @@ pub struct Texts {
     pub about: String,
     pub about_without_number: String,
     pub expires: String,
+    pub help: String,
     /// What helps whatever else fails.
     pub stop_anyway: String,
     pub gets_messages: String,

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::twilio;
+use crate::twilio::{self, reply::Language};
 
 /// Words of which a field has one.
 pub trait Words: Copy + PartialEq + 'static {
@@ -201,6 +201,29 @@ words! {
         Start = "start",
     }
 }
+
+impl Words for Language {
+    const NAME: &'static str = "Language";
+    const MEANING: &'static str = "A language that replies are read in.";
+    const ALL: &'static [(Self, &'static str, &'static str)] = &{
+        let mut words = [(Language::English, "", ""); Language::ALL.len()];
+        let mut index = 0;
+        while index < words.len() {
+            let language = Language::ALL[index];
+            words[index] = (language, language.code(), language.name());
+            index += 1;
+        }
+        words
+    };
+}
+
+impl utoipa::PartialSchema for Language {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        serde_json::from_value(<Self as Words>::schema()).expect("what describes words is a schema")
+    }
+}
+
+impl utoipa::ToSchema for Language {}
 
 impl From<Channel> for twilio::Channel {
     fn from(word: Channel) -> Self {

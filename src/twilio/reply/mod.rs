@@ -20,7 +20,7 @@ mod rules;
 mod wording;
 
 pub use self::{
-    language::Language,
+    language::{Language, UnknownLanguage},
     reading::{Keyword, KeywordKind, Meaning, Reading, Rule, VERSION},
     rules::{FurtherWords, InvalidWord, ReplyReader},
 };

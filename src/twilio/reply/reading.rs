@@ -7,6 +7,26 @@ use super::language::Language;
 /// Counts up whenever the rules or the words change what some reply means.
 pub const VERSION: u32 = 1;
 
+/// Twilio's default keywords.
+pub(super) const TWILIO_ACTS_ON: [&str; 13] = [
+    "STOP",
+    "STOPALL",
+    "UNSUBSCRIBE",
+    "CANCEL",
+    "END",
+    "QUIT",
+    "REVOKE",
+    "OPTOUT",
+    "START",
+    "UNSTOP",
+    "YES",
+    "HELP",
+    "INFO",
+];
+
+/// The word of the WhatsApp sandbox, which people of all languages use too.
+pub(super) const JOIN: &str = "JOIN";
+
 /// What a reply means, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "StoredReading")]
@@ -17,6 +37,19 @@ pub struct Reading {
     pub rule: Rule,
     /// The language of the word or the wording.
     pub language: Option<Language>,
+}
+
+impl Reading {
+    /// The language that the person wrote in, as far as the reply tells it: STOP, START, HELP and JOIN are English words
+    /// and used by people of all languages, who also mistype them and put names beside them.
+    pub fn written_in(&self) -> Option<Language> {
+        let is_everybodys = match (&self.meaning, self.rule) {
+            (Meaning::Keyword(keyword), _) => keyword.is_everybodys(),
+            (_, Rule::Slip | Rule::KeywordInText | Rule::KeywordAndName) => true,
+            _ => false,
+        };
+        self.language.filter(|language| *language != Language::English || !is_everybodys)
+    }
 }
 
 /// What a reply means.
@@ -48,6 +81,12 @@ pub struct Keyword {
 }
 
 impl Keyword {
+    /// Whether people of all languages use the word: Twilio knows it, in one word or in two, or it is JOIN.
+    fn is_everybodys(&self) -> bool {
+        let word = self.word.replace([' ', '-'], "");
+        word == JOIN || TWILIO_ACTS_ON.contains(&word.as_str())
+    }
+
     /// Whether it asks for messages again.
     pub fn opts_in(&self) -> bool {
         matches!(self.kind, KeywordKind::OptIn { .. })

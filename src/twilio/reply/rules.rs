@@ -10,27 +10,10 @@ use super::{
     fold::{as_latin, fold},
     language::Language,
     lists::LANGUAGES,
-    reading::{Keyword, KeywordKind, Meaning, Reading, Rule},
+    reading::{JOIN, Keyword, KeywordKind, Meaning, Reading, Rule, TWILIO_ACTS_ON},
     wording::{Clause, Found, Says, Wordings, is_number, words_of},
 };
 use crate::twilio::{Channel, IncomingMessage};
-
-/// Twilio's default keywords.
-const TWILIO_ACTS_ON: [&str; 13] = [
-    "STOP",
-    "STOPALL",
-    "UNSUBSCRIBE",
-    "CANCEL",
-    "END",
-    "QUIT",
-    "REVOKE",
-    "OPTOUT",
-    "START",
-    "UNSTOP",
-    "YES",
-    "HELP",
-    "INFO",
-];
 
 /// In a longer text a word of fewer letters stands for too much else; a Chinese character is enough.
 const LETTERS_IN_TEXT_MIN: usize = 3;
@@ -45,7 +28,6 @@ const REJOINED_LETTERS_MIN: usize = 4;
 const LONG_KEYWORD_LETTERS: usize = 6;
 
 const STOP: &str = "STOP";
-const JOIN: &str = "JOIN";
 
 /// How a word of the lists is taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
