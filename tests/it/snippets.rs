@@ -76,6 +76,8 @@ const USES: &[(&str, &str, Use)] = &[
         Use::LeftOut("tests/it/tidy.rs compares it with the source"),
     ),
     ("docs/http.md", "send-bulk", Use::Run(&["\"batch_id\"", "\"accepted\":2"])),
+    // That service has no public URL: the command is right, and says what is missing.
+    ("docs/http.md", "consent/links", Use::Run(&["public_url_not_configured", "TEXTLEDGER_PUBLIC_URL"])),
     ("docs/http.md", "consent export", Use::Run(&["0 imported, 1 unchanged, 0 with errors"])),
     ("docs/http.md", "/api/sms/settings", Use::Run(&[ACME_ACCOUNT])),
     ("docs/http.md", "[[accounts]]", Use::Settings(&["# account of acme: ", ACME_ACCOUNT])),

@@ -74,6 +74,7 @@ const GUARDED: &[(&str, &[&str])] = &[
 /// Libraries that belong to few, so that neither HTTP nor a database shows anywhere else.
 const LIBRARIES: &[(&str, &[&str])] = &[
     ("actix_web", &["http", "simulator", "startup"]),
+    ("maud", &["http::consent_page"]),
     ("redb", &["store::embedded"]),
     (
         "reqwest",

@@ -37,7 +37,7 @@ pub enum Gets {
 
 /// How a person stands on a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct Subscription {
     /// The channel.
     pub channel: ConsentChannel,
     /// What they get from the organization's usual sender.
@@ -67,11 +67,11 @@ impl Scope<'_, Consents> {
     }
 
     /// How `person` stands on each channel that they can be reached on, if `account` sends.
-    pub async fn standings(
+    pub async fn subscriptions(
         &self,
         person: &BareAddress,
         account: Option<&AccountSettings>,
-    ) -> Result<Vec<Standing>, store::Error> {
+    ) -> Result<Vec<Subscription>, store::Error> {
         let consent = self.consent(person).await?;
         let required = self.core.settings.required_opt_in;
         // Who is known by a user id of WhatsApp's alone has no number to get an SMS at.
@@ -80,7 +80,7 @@ impl Scope<'_, Consents> {
         } else {
             &[Channel::Whatsapp]
         };
-        Ok(channels.iter().map(|channel| standing(&consent, *channel, account, required)).collect())
+        Ok(channels.iter().map(|channel| subscription(&consent, *channel, account, required)).collect())
     }
 
     /// Records what a person wishes on their page, as their own word; whether it was anything new. What waits for a person
@@ -110,12 +110,12 @@ impl Consents {
 }
 
 /// How a person of this consent stands on `channel`, if `account` sends.
-fn standing(
+fn subscription(
     consent: &Consent,
     channel: Channel,
     account: Option<&AccountSettings>,
     required: RequiredOptIn,
-) -> Standing {
+) -> Subscription {
     let known = consent.on(channel);
     let route = Route {
         channel,
@@ -131,7 +131,7 @@ fn standing(
         }
         Some(NoConsent::OptedOut | NoConsent::BlockedByTwilio | NoConsent::NotOptedIn) => Gets::Nothing,
     };
-    Standing {
+    Subscription {
         channel: channel.into(),
         gets,
         wish: known.state,
@@ -188,7 +188,7 @@ mod tests {
     fn a_person_gets_what_a_send_would_not_refuse() {
         let gets = |known: ChannelConsent, required| {
             let consent = Consent { whatsapp: known, ..Consent::default() };
-            standing(&consent, Channel::Whatsapp, None, required).gets
+            subscription(&consent, Channel::Whatsapp, None, required).gets
         };
         let blocked: Blocks = serde_json::from_str("true").unwrap();
         for (known, required, expected) in [

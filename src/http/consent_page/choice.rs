@@ -1,7 +1,7 @@
 //! What a person can choose on their page.
 
 use crate::{
-    app::consents::own_page::Standing,
+    app::consents::own_page::Subscription,
     domain::consent::{ConsentChannel, ConsentState},
 };
 
@@ -40,9 +40,9 @@ impl Choice {
     }
 
     /// Whether that is how things stand, so that a page never confirms what is not so.
-    pub fn is_so(self, standings: &[Standing]) -> bool {
-        let mut reached = standings.iter().filter(|standing| self.reaches(standing.channel));
-        reached.all(|standing| standing.wish == self.wish)
+    pub fn is_so(self, subscriptions: &[Subscription]) -> bool {
+        let mut reached = subscriptions.iter().filter(|subscription| self.reaches(subscription.channel));
+        reached.all(|subscription| subscription.wish == self.wish)
     }
 
     fn reaches(self, channel: ConsentChannel) -> bool {

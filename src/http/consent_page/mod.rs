@@ -160,7 +160,8 @@ async fn own_page(
 ) -> Result<Markup, Trouble> {
     let account = state.app.accounts.find(&link.organization);
     let account = account.as_ref().map(|account| account.settings.as_ref());
-    let standings = state.app.consents.of(&link.organization).standings(&link.person, account).await?;
+    let subscriptions =
+        state.app.consents.of(&link.organization).subscriptions(&link.person, account).await?;
     let identity = state.app.accounts.of(&link.organization).identity();
     let done = query(request, "done").and_then(|word| Choice::parse(&word));
     let page = OwnPage {
@@ -168,8 +169,8 @@ async fn own_page(
         help_contact: identity.help_contact.as_deref(),
         number_ending: ending(&link.person),
         expires_at: link.expires_at,
-        standings: &standings,
-        done: done.filter(|choice| choice.is_so(&standings)),
+        subscriptions: &subscriptions,
+        done: done.filter(|choice| choice.is_so(&subscriptions)),
     };
     Ok(page.document(texts))
 }

@@ -11,7 +11,7 @@ use super::{
     texts::{ChannelTexts, Texts, TroubleTexts},
 };
 use crate::{
-    app::consents::own_page::{Gets, Standing},
+    app::consents::own_page::{Gets, Subscription},
     domain::{
         UnixMs,
         consent::{ConsentChannel, ConsentState},
@@ -40,7 +40,7 @@ pub struct OwnPage<'a> {
     /// Until when the link is good.
     pub expires_at: UnixMs,
     /// How they stand on each channel.
-    pub standings: &'a [Standing],
+    pub subscriptions: &'a [Subscription],
     /// What they have just chosen.
     pub done: Option<Choice>,
 }
@@ -58,7 +58,8 @@ impl OwnPage<'_> {
             Some(done) => format!("{done} – {heading}"),
             None => heading.clone(),
         };
-        let stops_everything = self.standings.iter().all(|standing| standing.wish == ConsentState::OptedOut);
+        let stops_everything =
+            self.subscriptions.iter().all(|subscription| subscription.wish == ConsentState::OptedOut);
         let content = html! {
             h1 { (heading) }
             @if let Some(done) = done {
@@ -70,10 +71,10 @@ impl OwnPage<'_> {
                     None => { (texts.about_without_number) }
                 }
             }
-            @for standing in self.standings {
-                (channel(texts, standing))
+            @for subscription in self.subscriptions {
+                (channel(texts, subscription))
             }
-            @if !stops_everything && self.standings.len() > 1 {
+            @if !stops_everything && self.subscriptions.len() > 1 {
                 form method="post" { (button(Choice::STOP_ALL, &texts.stop_all)) }
             }
             footer {
@@ -130,36 +131,36 @@ fn document(texts: &Texts, title: &str, content: Markup) -> Markup {
 }
 
 /// How the person stands on a channel, and the buttons that change it.
-fn channel(texts: &Texts, standing: &Standing) -> Markup {
-    let (name, said) = (standing.channel.as_str(), channel_texts(texts, standing.channel));
-    let gets = match standing.gets {
+fn channel(texts: &Texts, subscription: &Subscription) -> Markup {
+    let (name, said) = (subscription.channel.as_str(), channel_texts(texts, subscription.channel));
+    let gets = match subscription.gets {
         Gets::Messages => &texts.gets_messages,
         Gets::AllButMarketing => &texts.gets_all_but_marketing,
         Gets::Nothing => &texts.gets_nothing,
     };
-    let stop = Choice::new(ConsentState::OptedOut, standing.channel);
-    let start = Choice::new(ConsentState::OptedIn, standing.channel);
+    let stop = Choice::new(ConsentState::OptedOut, subscription.channel);
+    let start = Choice::new(ConsentState::OptedIn, subscription.channel);
     // Whom only Twilio's block keeps from messages has nothing to start here.
-    let may_start = match standing.gets {
+    let may_start = match subscription.gets {
         Gets::Messages => false,
         Gets::AllButMarketing => true,
-        Gets::Nothing => standing.wish != ConsentState::OptedIn,
+        Gets::Nothing => subscription.wish != ConsentState::OptedIn,
     };
-    let may_stop = standing.gets == Gets::AllButMarketing || !may_start;
+    let may_stop = subscription.gets == Gets::AllButMarketing || !may_start;
     html! {
         section aria-labelledby=(name) {
             h2 id=(name) { (said.name) }
             p {
                 span.state { (gets) }
-                @if let Some(since) = standing.since {
+                @if let Some(since) = subscription.since {
                     " "
                     span.since { (texts.since.replace("{date}", &texts.date(since))) }
                 }
             }
-            @for number in standing.blocked_senders.iter().filter(|name| is_number(name)) {
+            @for number in subscription.blocked_senders.iter().filter(|name| is_number(name)) {
                 p { (texts.blocked.replace("{number}", number)) }
             }
-            @if standing.is_blocked && !standing.blocked_senders.iter().any(|name| is_number(name)) {
+            @if subscription.is_blocked && !subscription.blocked_senders.iter().any(|name| is_number(name)) {
                 p { (texts.blocked_somewhere) }
             }
             form method="post" {

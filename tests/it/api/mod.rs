@@ -3,6 +3,7 @@
 mod access;
 mod bulk;
 mod connection;
+mod consent_page;
 mod consents;
 mod event_streams;
 mod events;
