@@ -57,7 +57,18 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "commands",
-        &["app", "clock", "config", "domain", "http::auth", "simulator", "startup", "telemetry", "twilio"],
+        &[
+            "app",
+            "clock",
+            "config",
+            "domain",
+            "http::auth",
+            "phone",
+            "simulator",
+            "startup",
+            "telemetry",
+            "twilio",
+        ],
     ),
 ];
 
