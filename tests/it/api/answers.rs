@@ -152,6 +152,8 @@ async fn words_that_are_everybodys_are_answered_in_the_organizations_language(on
     }
     assert!(told(&world, 0, "JOIN").await.starts_with("Ha aceptado"));
     assert!(told(&world, 10, "help").await.starts_with("Responda STOP"));
+    // A word of several languages, of which the organization's is one.
+    assert!(told(&world, 14, "PARAR").await.starts_with("Su baja"));
     // Other languages, English among them, are answered in their own.
     assert!(told(&world, 11, "ARRET").await.starts_with("Votre"));
     assert!(told(&world, 12, "please stop sending me messages").await.starts_with("You are unsubscribed"));
