@@ -45,7 +45,7 @@ impl ReplyTexts {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct OwnReplies {
-    /// The language of answers to words that are everybody's; without it, the installation's.
+    /// The language of answers to words that people of all languages use; without it, the installation's.
     pub language: Option<Language>,
     /// The texts, by language.
     pub texts: BTreeMap<Language, ReplyTexts>,

@@ -69,7 +69,7 @@ pub struct Keyword {
 
 impl Keyword {
     /// Whether people of all languages use the word: Twilio knows it, in one word or in two, or it is JOIN.
-    pub(super) fn is_everybodys(&self) -> bool {
+    pub(super) fn is_universal(&self) -> bool {
         let word = self.word.replace([' ', '-'], "");
         word == JOIN || TWILIO_ACTS_ON.contains(&word.as_str())
     }

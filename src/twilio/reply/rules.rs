@@ -189,18 +189,18 @@ impl ReplyReader {
     /// if that is one of them. STOP, START, HELP and JOIN are English words and used by people of all languages, who also
     /// mistype them and put names beside them: they tell nothing.
     pub fn written_in(&self, reading: &Reading, expected: Language) -> Option<Language> {
-        let is_everybodys = match (&reading.meaning, reading.rule) {
+        let is_universal = match (&reading.meaning, reading.rule) {
             (Meaning::Keyword(keyword), _) => {
                 let word = self.words.get(&key(&keyword.word));
                 if word.is_some_and(|word| word.languages.contains(&expected)) {
                     return Some(expected);
                 }
-                keyword.is_everybodys()
+                keyword.is_universal()
             }
             (_, Rule::Slip | Rule::KeywordInText | Rule::KeywordAndName) => true,
             _ => false,
         };
-        reading.language.filter(|language| *language != Language::English || !is_everybodys)
+        reading.language.filter(|language| *language != Language::English || !is_universal)
     }
 
     /// Reads an incoming message: its text, and if that says nothing, the button that was pressed.

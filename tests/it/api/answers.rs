@@ -17,7 +17,7 @@ on_both_stores! {
     an_answer_is_in_the_language_of_the_word
     an_answer_names_who_sends
     an_organization_has_words_of_its_own
-    words_that_are_everybodys_are_answered_in_the_organizations_language
+    words_that_all_languages_use_are_answered_in_the_organizations_language
     a_configured_text_is_of_one_language
     the_words_of_another_organization_are_not_used
     a_text_that_cannot_be_said_is_refused_by_its_name
@@ -143,7 +143,7 @@ async fn an_organization_has_words_of_its_own(on: On) {
     assert!(told(&world, 5, "wypisz").await.starts_with("You are unsubscribed"));
 }
 
-async fn words_that_are_everybodys_are_answered_in_the_organizations_language(on: On) {
+async fn words_that_all_languages_use_are_answered_in_the_organizations_language(on: On) {
     let world = World::start(on).await;
     let saved = save(&world.service, "default", json!({ "language": "es" })).await;
     assert_eq!(saved["language"], "es");
