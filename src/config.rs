@@ -534,6 +534,7 @@ fn default_of(name: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::twilio::reply::Language;
 
     fn read(environment: &[(&'static str, &str)], file: &str) -> Result<Config, Invalid> {
         let environment = environment.iter().map(|(name, value)| (*name, (*value).to_owned()));
@@ -580,6 +581,26 @@ mod tests {
         assert!(!text.contains("hunter2") && !text.contains("secret\""), "{text}");
         let syntax = read(&[], "a = 1\ntwilio_auth_token = \"unfinished").unwrap_err().to_string();
         assert!(syntax.contains("line 2") && !syntax.contains("unfinished"), "{syntax}");
+    }
+
+    #[test]
+    fn what_people_are_told_has_a_language_and_names_only_who_sends() {
+        let config =
+            read(&[("TEXTLEDGER_SENDER_NAME", " Acme "), ("TEXTLEDGER_HELP_REPLY", "{name} helps")], "");
+        let config = config.unwrap();
+        assert_eq!(
+            (config.identity.name.as_deref(), config.replies.language),
+            (Some("Acme"), Language::English)
+        );
+        assert!(config.replies.texts.help.is_some() && config.replies.texts.opted_out.is_none());
+        for (name, wrong) in [
+            ("TEXTLEDGER_REPLY_LANGUAGE", "English"),
+            ("TEXTLEDGER_OPT_OUT_REPLY", "Bye, {Name}"),
+            ("TEXTLEDGER_HELP_CONTACT", "one\ntwo"),
+        ] {
+            let faults = read(&[(name, wrong)], "").unwrap_err();
+            assert!(faults.0.len() == 1 && faults.0[0].starts_with(name), "{faults}");
+        }
     }
 
     #[test]

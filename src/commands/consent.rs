@@ -207,7 +207,8 @@ impl Read {
         if let Some(language) = reading.language {
             say(format_args!("language: {} ({})", language.code(), language.name()))?;
         }
-        let (written_in, own) = (reading.written_in(), OwnReplies::default());
+        let own = OwnReplies::default();
+        let written_in = config.reader.written_in(&reading, config.replies.language_of(&own));
         match config.replies.say(answer_to(&reading.meaning), written_in, &own, &config.identity) {
             Some(answer) => say(format_args!("answer:   {answer}")),
             None => Ok(()),

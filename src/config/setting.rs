@@ -277,8 +277,8 @@ pub const GROUPS: [(&str, &[Setting]); 7] = [
             Setting::new(
                 "TEXTLEDGER_REPLY_LANGUAGE",
                 Value("en"),
-                "The language of the three texts below, and of answers to words of everybody's, such as STOP. An \
-                 organization's own language wins.",
+                "The language of the three texts below, and of answers to words that people of all languages use, such as STOP: \
+                 a code such as es. An organization's own language wins.",
             ),
             Setting::new(
                 "TEXTLEDGER_OPT_OUT_REPLY",

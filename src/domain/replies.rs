@@ -45,7 +45,7 @@ impl ReplyTexts {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct OwnReplies {
-    /// The language of answers to words that are everybody's; without it, the installation's.
+    /// The language of answers to words that people of all languages use; without it, the installation's.
     pub language: Option<Language>,
     /// The texts, by language.
     pub texts: BTreeMap<Language, ReplyTexts>,
@@ -61,6 +61,11 @@ pub struct Replies {
 }
 
 impl Replies {
+    /// The language that an organization speaks unless a person writes in another.
+    pub fn language_of(&self, own: &OwnReplies) -> Language {
+        own.language.unwrap_or(self.language)
+    }
+
     /// The words of `answer` to a person who wrote in a language, if that is known. They are in that language, or else
     /// in the organization's, the installation's, English: the first that has a text which `identity` can fill in. Of
     /// one language the organization's `own` text goes first, then the installation's, then the one that is built in.
@@ -74,7 +79,7 @@ impl Replies {
         if answer == Answer::Nothing {
             return None;
         }
-        let chosen = [own.language.unwrap_or(self.language), self.language, Language::English];
+        let chosen = [self.language_of(own), self.language, Language::English];
         let words = written_in.into_iter().chain(chosen).find_map(|language| {
             let of_organization = own.texts.get(&language);
             let of_installation = (language == self.language).then_some(&self.texts);

@@ -68,7 +68,7 @@ pub struct SettingsAnswer {
     display_name: Option<String>,
     /// Where people can ask: as it was saved, or else `TEXTLEDGER_HELP_CONTACT`.
     help_contact: Option<String>,
-    /// The language of answers to words that are everybody's: as it was saved, or else `TEXTLEDGER_REPLY_LANGUAGE`.
+    /// The language of answers to words that people of all languages use: as it was saved, or else `TEXTLEDGER_REPLY_LANGUAGE`.
     language: Language,
     /// The organization's own texts of answers, by language.
     #[schema(value_type = BTreeMap<String, ReplyTextsView>)]
@@ -162,7 +162,7 @@ fn answer(state: &State, settings: Option<(Source, &AccountSettings)>) -> Settin
     let url = |path: &str| format!("{}/webhooks/twilio/{path}", state.app.settings().public_url);
     let configured = &state.app.settings().identity;
     let identity = settings.map_or_else(|| configured.clone(), |settings| settings.identity(configured));
-    let replies = settings.map(|settings| &settings.replies);
+    let (installation, own) = (&state.app.settings().replies, settings.map(|settings| &settings.replies));
     let bare = |address: &Address| address.bare().as_str().to_owned();
     SettingsAnswer {
         configured: settings.is_some(),
@@ -181,8 +181,8 @@ fn answer(state: &State, settings: Option<(Source, &AccountSettings)>) -> Settin
         require_shared_key: settings.is_some_and(|settings| settings.require_shared_key),
         display_name: identity.name,
         help_contact: identity.help_contact,
-        language: replies.and_then(|own| own.language).unwrap_or(state.app.settings().replies.language),
-        reply_texts: replies
+        language: own.map_or(installation.language, |own| installation.language_of(own)),
+        reply_texts: own
             .map(|own| own.texts.iter().map(|(language, texts)| (*language, texts.into())).collect())
             .unwrap_or_default(),
         webhook_urls: WebhookUrls { status: url("status"), inbound: url("inbound"), events: url("events") },
@@ -261,7 +261,8 @@ impl Declared for SettingsRequest {
         );
         let language = fields.change(
             "language",
-            "The language of answers to words that are everybody's, such as STOP, and to those of languages without a text.",
+            "The language of answers to words that people of all languages use, such as STOP, and to words of a language \
+             without a text.",
             kinds::word::<Language>(),
         );
         let reply_texts = fields.change(

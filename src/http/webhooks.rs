@@ -54,10 +54,10 @@ async fn take(state: &State, route: Route, signed: Signed) -> HttpResponse {
         }
         MessagingWebhook::Incoming(message) => {
             let receipt = state.app.incoming.receipt(&message, state.app.now_ms());
-            let written_in = receipt.reading.written_in();
+            let reading = receipt.reading.clone();
             match take_reply(state, route, &organization, receipt).await {
                 Ok(answer) => {
-                    let words = state.app.incoming.of(&organization).words(answer, written_in);
+                    let words = state.app.incoming.of(&organization).words(answer, &reading);
                     let xml = words.map_or(Reply::Silence, Reply::Message).to_xml();
                     HttpResponse::Ok().content_type(twiml::CONTENT_TYPE).body(xml)
                 }

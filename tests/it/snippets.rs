@@ -96,7 +96,12 @@ const USES: &[(&str, &str, Use)] = &[
     (
         "docs/replies.md",
         "consent read",
-        Use::Run(&["opt-out: a request in other words", "request (version", "English"]),
+        Use::Run(&[
+            "opt-out: a request in other words",
+            "request (version",
+            "English",
+            "answer:   You are unsubscribed",
+        ]),
     ),
     ("docs/streams.md", "> XRANGE", Use::LeftOut("tests/it/conformance/redis.rs knows every field")),
     ("docs/streams.md", "'(1795428646265-0'", Use::Streams(&["delivered", "delivered"])),

@@ -37,7 +37,7 @@ pub struct SettingsChange {
     pub display_name: Option<Option<String>>,
     /// Where people can ask.
     pub help_contact: Option<Option<String>>,
-    /// The language of answers to words that are everybody's.
+    /// The language of answers to words that people of all languages use.
     pub language: Option<Option<Language>>,
     /// The texts of answers by language, all of them.
     pub reply_texts: Option<BTreeMap<Language, ReplyTexts>>,

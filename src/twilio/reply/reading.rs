@@ -39,19 +39,6 @@ pub struct Reading {
     pub language: Option<Language>,
 }
 
-impl Reading {
-    /// The language that the person wrote in, as far as the reply tells it: STOP, START, HELP and JOIN are English words
-    /// and used by people of all languages, who also mistype them and put names beside them.
-    pub fn written_in(&self) -> Option<Language> {
-        let is_everybodys = match (&self.meaning, self.rule) {
-            (Meaning::Keyword(keyword), _) => keyword.is_everybodys(),
-            (_, Rule::Slip | Rule::KeywordInText | Rule::KeywordAndName) => true,
-            _ => false,
-        };
-        self.language.filter(|language| *language != Language::English || !is_everybodys)
-    }
-}
-
 /// What a reply means.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -82,7 +69,7 @@ pub struct Keyword {
 
 impl Keyword {
     /// Whether people of all languages use the word: Twilio knows it, in one word or in two, or it is JOIN.
-    fn is_everybodys(&self) -> bool {
+    pub(super) fn is_universal(&self) -> bool {
         let word = self.word.replace([' ', '-'], "");
         word == JOIN || TWILIO_ACTS_ON.contains(&word.as_str())
     }

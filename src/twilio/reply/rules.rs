@@ -45,8 +45,15 @@ struct Word {
     listed: Listed,
     /// As it stands in its list, in upper case.
     word: String,
-    /// The language of its list; none for those of the settings.
-    language: Option<Language>,
+    /// The languages that list it; none for those of the settings.
+    languages: Vec<Language>,
+}
+
+impl Word {
+    /// Of several languages, the first has it.
+    fn language(&self) -> Option<Language> {
+        self.languages.first().copied()
+    }
 }
 
 /// Reads replies.
@@ -112,6 +119,12 @@ impl Default for ReplyReader {
             }
             reader.no_slips.extend(listed.no_slips.iter().map(|word| key(word).replace(' ', "")));
         }
+        for (language, listed) in &LANGUAGES.keywords {
+            for word in &listed.also {
+                let known = reader.words.get_mut(&key(word)).expect("another language lists the word");
+                known.languages.push(*language);
+            }
+        }
         reader
     }
 }
@@ -164,11 +177,30 @@ impl ReplyReader {
         {
             self.slip_targets.push((letters, language));
         }
-        let word = Word { listed, word: text.trim().to_uppercase(), language };
-        match self.words.get(&key) {
+        let word = Word { listed, word: text.trim().to_uppercase(), languages: Vec::from_iter(language) };
+        match self.words.get_mut(&key) {
+            Some(known) if known.listed == word.listed => known.languages.extend(language),
             Some(known) if known.listed != Listed::Doubtful || word.listed == Listed::Doubtful => {}
             _ => drop(self.words.insert(key, word)),
         }
+    }
+
+    /// The language that a person wrote in, as far as the reply tells it. A keyword of several languages is of `expected`,
+    /// if that is one of them. STOP, START, HELP and JOIN are English words and used by people of all languages, who also
+    /// mistype them and put names beside them: they tell nothing.
+    pub fn written_in(&self, reading: &Reading, expected: Language) -> Option<Language> {
+        let is_universal = match (&reading.meaning, reading.rule) {
+            (Meaning::Keyword(keyword), _) => {
+                let word = self.words.get(&key(&keyword.word));
+                if word.is_some_and(|word| word.languages.contains(&expected)) {
+                    return Some(expected);
+                }
+                keyword.is_universal()
+            }
+            (_, Rule::Slip | Rule::KeywordInText | Rule::KeywordAndName) => true,
+            _ => false,
+        };
+        reading.language.filter(|language| *language != Language::English || !is_universal)
     }
 
     /// Reads an incoming message: its text, and if that says nothing, the button that was pressed.
@@ -217,14 +249,14 @@ impl ReplyReader {
         let found = written.or_else(|| self.rejoined(&words))?;
         let kind = match found.listed {
             Listed::Plain(kind) | Listed::Alone(kind) => kind,
-            Listed::Doubtful => return Some(reading(Meaning::Review, Rule::DoubtfulWord, found.language)),
+            Listed::Doubtful => return Some(reading(Meaning::Review, Rule::DoubtfulWord, found.language())),
         };
         if kind == OPT_IN_IF_OUT && channel == Channel::Whatsapp {
             return Some(ordinary(Rule::Nothing));
         }
         let word = found.word.clone();
         let twilio_acts = written.is_some() && TWILIO_ACTS_ON.contains(&word.as_str());
-        Some(reading(Meaning::Keyword(Keyword { kind, word, twilio_acts }), Rule::Keyword, found.language))
+        Some(reading(Meaning::Keyword(Keyword { kind, word, twilio_acts }), Rule::Keyword, found.language()))
     }
 
     fn word(&self, word: &str) -> Option<&Word> {
@@ -272,7 +304,7 @@ impl ReplyReader {
         let said_twice = halves.filter(|(one, other)| one == other).map_or("", |(one, _)| one);
         for intended in [&read_as_letters, joined.trim_end_matches(char::is_numeric), said_twice] {
             if let Some(found) = plain_opt_out(intended) {
-                return slip(Meaning::Phrase, found.language);
+                return slip(Meaning::Phrase, found.language());
             }
         }
         if self.no_slips.contains(&joined)
@@ -424,7 +456,7 @@ impl ReplyReader {
                     Listed::Alone(_) => everyday += 1,
                     Listed::Doubtful => doubtful += 1,
                 }
-                language = language.or(word.language);
+                language = language.or(word.language());
                 place += length;
                 continue;
             }

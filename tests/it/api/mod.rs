@@ -1,6 +1,7 @@
 //! The service through its port, on both stores.
 
 mod access;
+mod answers;
 mod bulk;
 mod connection;
 mod consent_page;
