@@ -25,11 +25,13 @@ pub use self::{
 };
 use crate::{
     domain::{
-        ApiKey, Replies, Role,
+        ApiKey, Identity, Replies, ReplyTexts, Role,
         consent::{InvalidKeywordHandlers, KeywordHandlers, OptOutScope, RequiredOptIn},
+        identity::{self, HELP_CONTACT_CHARACTERS_MAX, NAME_CHARACTERS_MAX},
         message_id::PARTITIONS_MAX,
         pace::{InvalidPace, Pace},
         quiet_hours::{InvalidQuietHours, QuietHours},
+        replies::Text,
     },
     phone::Region,
     sealing::MasterKeys,
@@ -86,7 +88,9 @@ pub struct Config {
     pub keyword_handlers: KeywordHandlers,
     /// Reads what people reply, with the further words that are set.
     pub reader: ReplyReader,
-    /// What is said to people.
+    /// Who sends, for organizations that do not say it.
+    pub identity: Identity,
+    /// What people are told, for organizations that have no words of their own.
     pub replies: Replies,
     /// `tracing`'s filter.
     pub log: String,
@@ -185,6 +189,7 @@ impl Reader {
             keyword_handlers: self
                 .parsed_or_default("TEXTLEDGER_TWILIO_OPT_OUT", &InvalidKeywordHandlers.to_string()),
             reader: self.reader(),
+            identity: self.identity(),
             replies: self.replies(),
             log: self.text_or_default("TEXTLEDGER_LOG"),
             workers: self.workers(),
@@ -375,12 +380,41 @@ impl Reader {
         })
     }
 
-    fn replies(&self) -> Replies {
-        Replies {
-            opted_out: self.text_or_default("TEXTLEDGER_OPT_OUT_REPLY"),
-            opted_in: self.text_or_default("TEXTLEDGER_OPT_IN_REPLY"),
-            help: self.text_or_default("TEXTLEDGER_HELP_REPLY"),
+    fn identity(&mut self) -> Identity {
+        Identity {
+            name: self.line("TEXTLEDGER_SENDER_NAME", NAME_CHARACTERS_MAX),
+            help_contact: self.line("TEXTLEDGER_HELP_CONTACT", HELP_CONTACT_CHARACTERS_MAX),
         }
+    }
+
+    fn line(&mut self, name: &str, characters_max: usize) -> Option<String> {
+        let text = self.text(name);
+        self.checked_line(name, characters_max, text)
+    }
+
+    /// `text` as one line of at most `characters_max`, or a fault of `name`.
+    fn checked_line(&mut self, name: &str, characters_max: usize, text: Option<String>) -> Option<String> {
+        identity::read_line(&text?, characters_max).unwrap_or_else(|_| {
+            self.fault(name, &format!("one line of at most {characters_max} characters"));
+            None
+        })
+    }
+
+    fn replies(&mut self) -> Replies {
+        Replies {
+            language: self
+                .parsed_or_default("TEXTLEDGER_REPLY_LANGUAGE", "the code of a language, such as en or es"),
+            texts: ReplyTexts {
+                opted_out: self.reply_text("TEXTLEDGER_OPT_OUT_REPLY"),
+                opted_in: self.reply_text("TEXTLEDGER_OPT_IN_REPLY"),
+                help: self.reply_text("TEXTLEDGER_HELP_REPLY"),
+            },
+        }
+    }
+
+    fn reply_text(&mut self, name: &str) -> Option<Text> {
+        let text = Text::parse(&self.text(name)?);
+        text.map_err(|error| self.faults.push(format!("{name} {error}"))).ok()
     }
 
     fn spool_max(&mut self) -> u64 {
@@ -500,6 +534,7 @@ fn default_of(name: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::twilio::reply::Language;
 
     fn read(environment: &[(&'static str, &str)], file: &str) -> Result<Config, Invalid> {
         let environment = environment.iter().map(|(name, value)| (*name, (*value).to_owned()));
@@ -546,6 +581,26 @@ mod tests {
         assert!(!text.contains("hunter2") && !text.contains("secret\""), "{text}");
         let syntax = read(&[], "a = 1\ntwilio_auth_token = \"unfinished").unwrap_err().to_string();
         assert!(syntax.contains("line 2") && !syntax.contains("unfinished"), "{syntax}");
+    }
+
+    #[test]
+    fn what_people_are_told_has_a_language_and_names_only_who_sends() {
+        let config =
+            read(&[("TEXTLEDGER_SENDER_NAME", " Acme "), ("TEXTLEDGER_HELP_REPLY", "{name} helps")], "");
+        let config = config.unwrap();
+        assert_eq!(
+            (config.identity.name.as_deref(), config.replies.language),
+            (Some("Acme"), Language::English)
+        );
+        assert!(config.replies.texts.help.is_some() && config.replies.texts.opted_out.is_none());
+        for (name, wrong) in [
+            ("TEXTLEDGER_REPLY_LANGUAGE", "English"),
+            ("TEXTLEDGER_OPT_OUT_REPLY", "Bye, {Name}"),
+            ("TEXTLEDGER_HELP_CONTACT", "one\ntwo"),
+        ] {
+            let faults = read(&[(name, wrong)], "").unwrap_err();
+            assert!(faults.0.len() == 1 && faults.0[0].starts_with(name), "{faults}");
+        }
     }
 
     #[test]

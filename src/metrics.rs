@@ -142,6 +142,11 @@ struct PollLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WishLabels {
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RelayLabels {
     result: RelayResult,
 }
@@ -155,6 +160,7 @@ pub struct Metrics {
     statuses: Family<SourceLabels, Counter>,
     polls: Family<PollLabels, Counter>,
     relays: Family<RelayLabels, Counter>,
+    consent_link_changes: Family<WishLabels, Counter>,
     listings: Counter,
     unknown_events: Counter,
     spool_replayed: Counter,
@@ -197,6 +203,7 @@ impl Metrics {
             statuses: "Statuses that moved a message, by who told them; poll means that no callback did",
             polls: "Messages asked for at Twilio since no final status had come, by what came of it",
             relays: "Tries to tell callers' own StatusCallback URLs of a status, by what came of it",
+            consent_link_changes: "Changes of consent that people made on the page of a link, by what they wished",
             listings: "Daily listings of an account's messages at Twilio that came to their end",
             unknown_events: "Events of Event Streams of types that are not known",
             spool_replayed: "Webhooks that were spooled and have reached the store",
@@ -237,6 +244,11 @@ impl Metrics {
     /// Counts a try to tell a caller's own URL of a status.
     pub fn relay(&self, result: RelayResult) {
         self.relays.get_or_create(&RelayLabels { result }).inc();
+    }
+
+    /// Counts a change of consent on the page of a link, to `state`.
+    pub fn consent_link_change(&self, state: &'static str) {
+        self.consent_link_changes.get_or_create(&WishLabels { state }).inc();
     }
 
     /// Counts a finished listing.

@@ -108,7 +108,6 @@ impl Service {
             misdirected: Default::default(),
             authenticator,
             rate_limit: RateLimit::new(config.api_rate),
-            replies: config.replies.clone(),
             tailer: Tailer::new(store, tracker.clone(), stop.clone()),
             stop: stop.clone(),
         });
@@ -183,11 +182,14 @@ pub fn assemble(
         configured: configured(config),
         settings: Settings {
             public_url: public_url.to_owned(),
+            page_url: config.public_url.clone(),
             callback_overrides: config.callback_overrides.clone(),
             opt_out_scope: config.opt_out_scope,
             required_opt_in: config.required_opt_in,
             keyword_handlers: config.keyword_handlers.clone(),
             reader: config.reader.clone(),
+            identity: config.identity.clone(),
+            replies: config.replies.clone(),
             default_region: config.default_region,
             reconcile_after: config.reconcile_after.clone(),
             limits: Limits {

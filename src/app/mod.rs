@@ -29,7 +29,7 @@ use self::{
 use crate::{
     clock::Clock,
     domain::{
-        AccountSettings, Organization, UnixMs,
+        AccountSettings, Identity, Organization, Replies, UnixMs,
         consent::{KeywordHandlers, OptOutScope, RequiredOptIn},
         task::next_ask,
     },
@@ -49,6 +49,9 @@ const DECISIONS_MAX: usize = 8;
 pub struct Settings {
     /// The URL by which Twilio reaches us, without a slash at its end.
     pub public_url: String,
+    /// The same if it was configured: where people's browsers find the page that a link leads to. A service that nobody
+    /// told its URL is known to this machine alone.
+    pub page_url: Option<String>,
     /// Twilio's connection overrides, put behind `#` on every StatusCallback URL.
     pub callback_overrides: String,
     /// How far one STOP reaches.
@@ -59,6 +62,10 @@ pub struct Settings {
     pub keyword_handlers: KeywordHandlers,
     /// Reads what people reply.
     pub reader: ReplyReader,
+    /// Who sends, for organizations that do not say it.
+    pub identity: Identity,
+    /// What people are told, for organizations that have no words of their own.
+    pub replies: Replies,
     /// The country of numbers without a `+`.
     pub default_region: Option<phone::Region>,
     /// How long after its first status a message without a final one is asked for at Twilio; the last is also how often

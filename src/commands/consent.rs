@@ -1,6 +1,7 @@
-//! `textledger consent import`, `textledger consent export` and `textledger consent read`.
+//! `textledger consent import`, `textledger consent export`, `textledger consent read` and `textledger consent link`.
 
 mod actor;
+mod link;
 mod remote;
 
 use std::{
@@ -25,11 +26,11 @@ use crate::{
     },
     clock::{Clock, SystemClock},
     config::{Config, Store},
-    domain::Organization,
+    domain::{Organization, OwnReplies, consent::Answer},
     startup,
     twilio::{
         Channel,
-        reply::{self, KeywordKind, Meaning, Reading},
+        reply::{self, KeywordKind, Meaning},
     },
 };
 
@@ -58,6 +59,8 @@ enum Which {
     Export(Export),
     /// Say what a reply means, and which rule says so.
     Read(Read),
+    /// Print a link by which one person sees and changes their own consent.
+    Link(link::Link),
 }
 
 /// Lines that cannot be read are told by number and left out; the exit code is 1 then. Lines that are older than what
@@ -90,7 +93,8 @@ struct Export {
     through: Through,
 }
 
-/// Nothing is stored and nobody is asked: only the further words of the settings count. docs/replies.md explains the rules.
+/// Nothing is stored and nobody is asked: only the settings count. The answer is the one where Twilio gives none and the
+/// organization has saved no words of its own. docs/replies.md explains the rules.
 #[derive(Args)]
 #[command(after_help = "Examples:
   textledger consent read 'Please stop texting me'
@@ -131,6 +135,7 @@ impl Consent {
             Which::Import(command) => command.run(config),
             Which::Export(command) => command.run(config),
             Which::Read(command) => command.run(config),
+            Which::Link(command) => command.run(config),
         }
     }
 }
@@ -192,16 +197,35 @@ async fn import(place: &Place, mut records: Vec<FileRecord>, actor: &str) -> any
 
 impl Read {
     fn run(self, config: Option<&Path>) -> anyhow::Result<()> {
-        let Reading { meaning, rule, language } = configure(config)?.reader.read(&self.text, self.channel);
-        say(format_args!("meaning:  {}", in_words(&meaning)))?;
-        say(format_args!("rule:     {} (version {})", rule.name(), reply::VERSION))?;
-        if let Meaning::Keyword(keyword) = &meaning {
+        let config = configure(config)?;
+        let reading = config.reader.read(&self.text, self.channel);
+        say(format_args!("meaning:  {}", in_words(&reading.meaning)))?;
+        say(format_args!("rule:     {} (version {})", reading.rule.name(), reply::VERSION))?;
+        if let Meaning::Keyword(keyword) = &reading.meaning {
             say(format_args!("word:     {}", keyword.word))?;
         }
-        match language {
-            Some(language) => say(format_args!("language: {} ({})", language.code(), language.name())),
+        if let Some(language) = reading.language {
+            say(format_args!("language: {} ({})", language.code(), language.name()))?;
+        }
+        let own = OwnReplies::default();
+        let written_in = config.reader.written_in(&reading, config.replies.language_of(&own));
+        match config.replies.say(answer_to(&reading.meaning), written_in, &own, &config.identity) {
+            Some(answer) => say(format_args!("answer:   {answer}")),
             None => Ok(()),
         }
+    }
+}
+
+/// What a reply is answered where Twilio leaves it to us and it changes something.
+fn answer_to(meaning: &Meaning) -> Answer {
+    match meaning {
+        Meaning::Phrase => Answer::OptedOut,
+        Meaning::Review | Meaning::Ordinary => Answer::Nothing,
+        Meaning::Keyword(keyword) => match keyword.kind {
+            KeywordKind::OptOut { .. } => Answer::OptedOut,
+            KeywordKind::OptIn { .. } => Answer::OptedIn,
+            KeywordKind::Help => Answer::Help,
+        },
     }
 }
 

@@ -50,7 +50,7 @@ enum Command {
     Check(check::Check),
     /// Print every setting with its default and meaning, or what is in force.
     Config(config::ConfigCommand),
-    /// Move consent in and out as CSV.
+    /// Move consent in and out as CSV, say what a reply means, make a link for a person.
     Consent(consent::Consent),
     /// Print a bearer token, signed with the service's own key.
     Token(token::Token),

@@ -5,7 +5,11 @@ use serde::Deserialize;
 
 use super::Reader;
 use crate::{
-    domain::{AccountSettings, NamedSecret, Organization, account::is_same_account},
+    domain::{
+        AccountSettings, NamedSecret, Organization, OwnReplies,
+        account::is_same_account,
+        identity::{HELP_CONTACT_CHARACTERS_MAX, NAME_CHARACTERS_MAX},
+    },
     phone,
     twilio::{AccountSid, Address, Channel, MessagingServiceSid},
 };
@@ -34,6 +38,8 @@ pub(super) struct Table {
     phone_number: Option<String>,
     whatsapp_number: Option<String>,
     messaging_service_sid: Option<String>,
+    display_name: Option<String>,
+    help_contact: Option<String>,
 }
 
 /// A shared key of Twilio's, as it is written down.
@@ -92,6 +98,9 @@ impl Reader {
             phone_number: self.text("TWILIO_PHONE_NUMBER"),
             whatsapp_number: self.text("TWILIO_WHATSAPP_NUMBER"),
             messaging_service_sid: self.text("TWILIO_MESSAGING_SERVICE_SID"),
+            // Those of the environment are the whole installation's.
+            display_name: None,
+            help_contact: None,
         })
     }
 
@@ -125,6 +134,13 @@ impl Reader {
             }
             sid
         });
+        let display_name =
+            self.checked_line(&format!("{place}display_name"), NAME_CHARACTERS_MAX, table.display_name);
+        let help_contact = self.checked_line(
+            &format!("{place}help_contact"),
+            HELP_CONTACT_CHARACTERS_MAX,
+            table.help_contact,
+        );
         if table.require_shared_key && table.shared_keys.is_empty() {
             self.fault(&format!("{place}TWILIO_SHARED_KEYS"), "given with TWILIO_REQUIRE_SHARED_KEY");
         }
@@ -142,6 +158,9 @@ impl Reader {
                 phone_number,
                 whatsapp_number,
                 messaging_service_sid,
+                display_name,
+                help_contact,
+                replies: OwnReplies::default(),
             },
         })
     }

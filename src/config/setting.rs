@@ -69,6 +69,9 @@ impl Setting {
     }
 }
 
+/// What is said where no text is configured.
+const BUILT_IN_TEXT: &str = "a text that is built in";
+
 /// The settings by subject, in the order in which they are read about.
 pub const GROUPS: [(&str, &[Setting]); 7] = [
     (
@@ -261,22 +264,37 @@ pub const GROUPS: [(&str, &[Setting]); 7] = [
                 "Words that opt in when they stand behind JOIN, separated by commas; besides JOIN alone, and JOIN with two \
                  words and a hyphen between them, as WhatsApp's sandbox has it.",
             ),
+            Setting::unset(
+                "TEXTLEDGER_SENDER_NAME",
+                "Acme",
+                "Who sends, as people know them: named in what they are told. An organization's own display_name wins.",
+            ),
+            Setting::unset(
+                "TEXTLEDGER_HELP_CONTACT",
+                "help@acme.example",
+                "Where people can ask: a phone number, a mail address or a URL. An organization's own help_contact wins.",
+            ),
+            Setting::new(
+                "TEXTLEDGER_REPLY_LANGUAGE",
+                Value("en"),
+                "The language of the three texts below, and of answers to words that people of all languages use, such as STOP: \
+                 a code such as es. An organization's own language wins.",
+            ),
             Setting::new(
                 "TEXTLEDGER_OPT_OUT_REPLY",
-                Value(
-                    "You have been unsubscribed and will get no more messages. Reply START to subscribe again.",
-                ),
-                "What a person is told after an opt-out, where Twilio does not say it.",
+                Otherwise { said: BUILT_IN_TEXT, example: "{name}: You will get no more messages." },
+                "What a person is told after an opt-out, where Twilio does not say it; {name} and {help_contact} are filled \
+                 in. An organization's own text wins.",
             ),
             Setting::new(
                 "TEXTLEDGER_OPT_IN_REPLY",
-                Value("You are subscribed to our messages. Reply STOP to unsubscribe, HELP for help."),
-                "What a person is told after an opt-in, where Twilio does not say it.",
+                Otherwise { said: BUILT_IN_TEXT, example: "{name}: Welcome. Reply HELP for help, STOP to unsubscribe." },
+                "What a person is told after an opt-in, in the same way.",
             ),
             Setting::new(
                 "TEXTLEDGER_HELP_REPLY",
-                Value("Reply STOP to unsubscribe, START to subscribe again."),
-                "What a person is told who asks for help, where Twilio does not say it.",
+                Otherwise { said: BUILT_IN_TEXT, example: "{name}: Reply STOP to unsubscribe. Help: {help_contact}" },
+                "What a person is told who asks for help, in the same way.",
             ),
         ],
     ),
@@ -410,6 +428,8 @@ const ACCOUNTS: &str = r#"
 # phone_number = "+15005550006"
 # whatsapp_number = "+15005550006"
 # messaging_service_sid = "MG..."
+# display_name = "Acme"
+# help_contact = "help@acme.example"
 "#;
 
 /// A text as TOML writes it.

@@ -3,6 +3,7 @@
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::{Identity, OwnReplies};
 use crate::twilio::{
     AccountSid, Address, Channel, Credentials, MessagingServiceSid, credentials::ApiKey, signature::Keyring,
 };
@@ -37,6 +38,15 @@ pub struct AccountSettings {
     /// The messaging service that chooses the sender, unless a send names one or the other.
     #[serde(default)]
     pub messaging_service_sid: Option<MessagingServiceSid>,
+    /// Who sends, as people know them.
+    #[serde(default)]
+    pub display_name: Option<String>,
+    /// Where people can ask.
+    #[serde(default)]
+    pub help_contact: Option<String>,
+    /// What people are told, in the organization's own words.
+    #[serde(default)]
+    pub replies: OwnReplies,
 }
 
 /// A secret with a public id: an API key or a shared key.
@@ -72,6 +82,16 @@ impl AccountSettings {
             keyring = keyring.with_shared_key(&key.id, &key.secret);
         }
         if self.require_shared_key { keyring.requiring_shared_key() } else { keyring }
+    }
+
+    /// Who the account's messages come from; what is not set here is as `configured` for the installation.
+    pub fn identity(&self, configured: &Identity) -> Identity {
+        let either =
+            |own: &Option<String>, configured: &Option<String>| own.as_ref().or(configured.as_ref()).cloned();
+        Identity {
+            name: either(&self.display_name, &configured.name),
+            help_contact: either(&self.help_contact, &configured.help_contact),
+        }
     }
 
     /// The sender over `channel`, if one is set.
@@ -113,6 +133,10 @@ impl AccountSettings {
             ("api_key_secret", api_key_secret),
             ("shared_keys", is_same_list(&self.shared_keys, &before.shared_keys)),
             ("require_shared_key", self.require_shared_key == before.require_shared_key),
+            ("display_name", self.display_name == before.display_name),
+            ("help_contact", self.help_contact == before.help_contact),
+            ("language", self.replies.language == before.replies.language),
+            ("reply_texts", self.replies.texts == before.replies.texts),
         ];
         is_kept.into_iter().filter(|(_, is_kept)| !is_kept).map(|(name, _)| name).collect()
     }
@@ -130,6 +154,10 @@ impl AccountSettings {
             ("api_key_secret", self.api_key.is_some()),
             ("shared_keys", !self.shared_keys.is_empty()),
             ("require_shared_key", self.require_shared_key),
+            ("display_name", self.display_name.is_some()),
+            ("help_contact", self.help_contact.is_some()),
+            ("language", self.replies.language.is_some()),
+            ("reply_texts", !self.replies.texts.is_empty()),
         ];
         is_set.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name).collect()
     }
@@ -184,6 +212,9 @@ mod tests {
             phone_number: Some(Address::parse("+15005550006").unwrap()),
             whatsapp_number: Some(Address::parse("whatsapp:+15005550006").unwrap()),
             messaging_service_sid: None,
+            display_name: Some("Acme".to_owned()),
+            help_contact: None,
+            replies: OwnReplies::default(),
         }
     }
 
@@ -203,7 +234,7 @@ mod tests {
     fn changes_are_told_by_field() {
         let before = settings();
         let mut after = before.clone();
-        assert_eq!(after.changed_from(None).len(), 9);
+        assert_eq!(after.changed_from(None).len(), 10);
         after.api_key = None;
         after.auth_token_secondary = None;
         after.shared_keys[0].secret = "hunter4".into();
@@ -212,5 +243,15 @@ mod tests {
         assert!(!after.verifies_like(&before));
         let sender = AccountSettings { phone_number: None, api_key: None, ..before.clone() };
         assert!(sender.verifies_like(&before));
+    }
+
+    #[test]
+    fn what_an_account_does_not_say_of_its_sender_is_as_configured() {
+        let configured = Identity { name: Some("Host".into()), help_contact: Some("host.example".into()) };
+        let identity = settings().identity(&configured);
+        assert_eq!(
+            (identity.name.as_deref(), identity.help_contact.as_deref()),
+            (Some("Acme"), Some("host.example"))
+        );
     }
 }

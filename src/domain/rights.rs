@@ -12,7 +12,7 @@ use super::{
 /// Who asks for a change of consent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Actor {
-    /// The person, with a reply from their own phone.
+    /// The person, with a reply from their own phone or on the page that a link of theirs leads to.
     Person,
     /// The person as a user, on the page of their own preferences.
     User,

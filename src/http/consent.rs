@@ -273,7 +273,8 @@ pub async fn record(state: web::Data<State>, caller: Caller, body: Body) -> Resu
     let ConsentRequest { channel, wish, source, .. } = request;
     let record =
         Record { phone: phone.clone(), channel, state: wish, source, evidence: request.evidence, at: None };
-    let author = Author { actor: Actor::of(caller.role, record.evidence.is_some()), name: &caller.user };
+    let actor = Actor::of(caller.role, record.evidence.is_some());
+    let author = Author { actor, name: Some(&caller.user) };
     let consent = state.app.consents.of(&caller.organization).record_consent(&record, author).await?;
     tracing::info!(
         event = "audit", action = "consent.recorded", organization = %caller.organization, actor = caller.user,

@@ -10,7 +10,7 @@ use utoipa::{
 };
 
 use super::{
-    batches, connection, consent,
+    batches, connection, consent, consent_links,
     contract::operations::{ProblemDetails, SUBJECTS, TAG},
     events, lookup, messages, notify, preferences,
     problem::Code,
@@ -32,7 +32,8 @@ use super::{
         batches::cancel, batches::list, notify::notify, messages::message_status, messages::history,
         preferences::own, preferences::change_own, preferences::confirm, preferences::of_user,
         preferences::change_of_user,
-        consent::consent, consent::history, consent::record, consent::export, consent::import, lookup::lookup,
+        consent::consent, consent::history, consent::record, consent::export, consent::import, consent_links::make,
+        lookup::lookup,
         settings::show, settings::save, connection::test, events::events, stats::stats, refusals::list,
     ),
     components(schemas(ProblemDetails)),

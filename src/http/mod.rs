@@ -4,6 +4,8 @@ pub mod auth;
 mod batches;
 mod connection;
 mod consent;
+mod consent_links;
+mod consent_page;
 mod contract;
 mod dashboard;
 mod document;
@@ -58,8 +60,8 @@ use self::{
     refusals::Refusals,
 };
 use crate::{
-    app::App,
-    domain::{Replies, UnixMs},
+    app::{App, consents::link},
+    domain::UnixMs,
     worker::tailer::Tailer,
 };
 
@@ -77,8 +79,6 @@ pub struct State {
     pub authenticator: Authenticator,
     /// How often.
     pub rate_limit: RateLimit,
-    /// What is said to people.
-    pub replies: Replies,
     /// The live streams.
     pub tailer: Tailer,
     /// Cancelled when the service stops: what streams ends.
@@ -95,7 +95,8 @@ impl State {
 /// Where everything is the application's.
 const API: &str = "/api/sms";
 
-/// The route table. What Twilio posts is taken below `prefix` too, the public URL's path, for proxies that leave it on.
+/// The route table. What Twilio posts and what people open is taken below `prefix` too, the public URL's path, for proxies
+/// that leave it on.
 pub fn routes(config: &mut web::ServiceConfig, prefix: &str) {
     config
         .service(page("/", [get(dashboard::page)]))
@@ -122,6 +123,7 @@ pub fn routes(config: &mut web::ServiceConfig, prefix: &str) {
         .service(api("/api/sms/consent", [post(consent::record)]))
         .service(api("/api/sms/consent/export", [get(consent::export)]))
         .service(api("/api/sms/consent/import", [post(consent::import)]))
+        .service(api("/api/sms/consent/links", [post(consent_links::make)]))
         .service(api("/api/sms/consent/{phone}", [get(consent::consent)]))
         .service(api("/api/sms/consent/{phone}/history", [get(consent::history)]))
         .service(api("/api/sms/settings", [get(settings::show), post(settings::save)]))
@@ -136,6 +138,10 @@ pub fn routes(config: &mut web::ServiceConfig, prefix: &str) {
             .service(page(&webhook("status"), [get(webhooks::status), post(webhooks::status)]))
             .service(page(&webhook("inbound"), [get(webhooks::inbound), post(webhooks::inbound)]))
             .service(page(&webhook("events"), [post(webhooks::events)]))
+            .service(page(
+                &format!("{prefix}{}{{token:.*}}", link::PATH),
+                [get(consent_page::show), post(consent_page::change)],
+            ))
             .service(web::resource(format!("{prefix}/webhooks/{{path:.*}}")).to(misdirected::unknown_path));
     }
     config.configure(dropin::routes);

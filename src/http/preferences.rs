@@ -301,7 +301,7 @@ async fn ask_for_code(
 }
 
 fn author(caller: &Caller) -> Author<'_> {
-    Author { actor: Actor::of_preferences(caller.role), name: &caller.user }
+    Author { actor: Actor::of_preferences(caller.role), name: Some(&caller.user) }
 }
 
 /// The caller's own name, which is whatever the token says.

@@ -18,7 +18,7 @@ use crate::{
             change::Fault,
             saved::{ReadError, SaveError, Unopened},
         },
-        consents::{preferences::ChangeError, record::RecordError},
+        consents::{own_page::NoPageUrl, preferences::ChangeError, record::RecordError},
         outgoing::{
             number_code::{CodeError, ConfirmError, SENT_PERIOD},
             send::SendError,
@@ -75,6 +75,8 @@ codes! {
     RequestTimeout = "request_timeout", 408, "The body did not arrive in time";
     /// No account at Twilio.
     TwilioNotConfigured = "twilio_not_configured", 409, "Twilio is not configured";
+    /// No public URL.
+    PublicUrlNotConfigured = "public_url_not_configured", 409, "The public URL is not configured";
     /// Another organization has the account.
     AccountInUse = "account_in_use", 409, "The account belongs to another organization";
     /// The person does not want messages.
@@ -335,6 +337,16 @@ impl From<RecordError> for Problem {
             ),
             RecordError::Store(error) => error.into(),
         }
+    }
+}
+
+impl From<NoPageUrl> for Problem {
+    fn from(error: NoPageUrl) -> Self {
+        Self::new(
+            Code::PublicUrlNotConfigured,
+            error.to_string(),
+            "have the operator set TEXTLEDGER_PUBLIC_URL to the URL at which people's browsers reach the service",
+        )
     }
 }
 

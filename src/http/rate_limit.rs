@@ -9,7 +9,10 @@ use super::{
     auth::Caller,
     problem::{Code, Problem},
 };
-use crate::domain::Organization;
+use crate::{
+    domain::{Organization, Person},
+    twilio::BareAddress,
+};
 
 /// How many seconds' worth of requests may come at once.
 const BURST_S: u32 = 5;
@@ -22,6 +25,8 @@ pub const FORGET_INTERVAL: Duration = Duration::from_secs(30);
 enum Who {
     /// A user of an organization.
     Known(Organization, String),
+    /// Whoever has a link to the page of a person's consent.
+    Link(Organization, Person),
     /// Somebody without a valid token, at an address.
     Unknown(Option<IpAddr>),
 }
@@ -40,6 +45,11 @@ impl RateLimit {
     /// Counts a request of `caller`; refuses it if there were too many.
     pub fn count(&self, caller: &Caller) -> Result<(), Problem> {
         self.count_of(Who::Known(caller.organization.clone(), caller.user.clone()))
+    }
+
+    /// Counts a request by a link of `person`'s.
+    pub fn count_link(&self, organization: &Organization, person: &BareAddress) -> Result<(), Problem> {
+        self.count_of(Who::Link(organization.clone(), Person::of(person)))
     }
 
     /// Counts a request without a valid token.

@@ -1,6 +1,6 @@
 //! An organization's account at Twilio, seen and changed by its administrators. No secret leaves by here.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use actix_web::web;
 use secrecy::{ExposeSecret, SecretString};
@@ -22,8 +22,12 @@ use crate::{
         change::{Fault, SettingsChange},
         saved::Source,
     },
-    domain::{AccountSettings, NamedSecret},
-    twilio::{AccountSid, Address, Channel, MessagingServiceSid},
+    domain::{
+        AccountSettings, NamedSecret, ReplyTexts,
+        identity::{HELP_CONTACT_CHARACTERS_MAX, NAME_CHARACTERS_MAX},
+        replies::Text,
+    },
+    twilio::{AccountSid, Address, Channel, MessagingServiceSid, reply::Language},
 };
 
 /// The shortest token of which the last characters are shown.
@@ -60,7 +64,39 @@ pub struct SettingsAnswer {
     api_key_sid: Option<String>,
     shared_key_ids: Vec<String>,
     require_shared_key: bool,
+    /// Who sends, as people know them: as it was saved, or else `TEXTLEDGER_SENDER_NAME`.
+    display_name: Option<String>,
+    /// Where people can ask: as it was saved, or else `TEXTLEDGER_HELP_CONTACT`.
+    help_contact: Option<String>,
+    /// The language of answers to words that people of all languages use: as it was saved, or else `TEXTLEDGER_REPLY_LANGUAGE`.
+    language: Language,
+    /// The organization's own texts of answers, by language.
+    #[schema(value_type = BTreeMap<String, ReplyTextsView>)]
+    reply_texts: BTreeMap<Language, ReplyTextsView>,
     webhook_urls: WebhookUrls,
+}
+
+/// What people are told in one language.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReplyTexts)]
+pub struct ReplyTextsView {
+    /// After an opt-out.
+    opted_out: Option<String>,
+    /// After an opt-in.
+    opted_in: Option<String>,
+    /// On HELP.
+    help: Option<String>,
+}
+
+impl From<&ReplyTexts> for ReplyTextsView {
+    fn from(texts: &ReplyTexts) -> Self {
+        let written = |text: &Option<Text>| text.as_ref().map(Text::to_string);
+        Self {
+            opted_out: written(&texts.opted_out),
+            opted_in: written(&texts.opted_in),
+            help: written(&texts.help),
+        }
+    }
 }
 
 /// What Twilio is to be given, so that it reaches this service.
@@ -124,6 +160,9 @@ pub async fn save(
 fn answer(state: &State, settings: Option<(Source, &AccountSettings)>) -> SettingsAnswer {
     let (source, settings) = settings.unzip();
     let url = |path: &str| format!("{}/webhooks/twilio/{path}", state.app.settings().public_url);
+    let configured = &state.app.settings().identity;
+    let identity = settings.map_or_else(|| configured.clone(), |settings| settings.identity(configured));
+    let (installation, own) = (&state.app.settings().replies, settings.map(|settings| &settings.replies));
     let bare = |address: &Address| address.bare().as_str().to_owned();
     SettingsAnswer {
         configured: settings.is_some(),
@@ -140,6 +179,12 @@ fn answer(state: &State, settings: Option<(Source, &AccountSettings)>) -> Settin
             .map(|settings| settings.shared_keys.iter().map(|key| key.id.clone()).collect())
             .unwrap_or_default(),
         require_shared_key: settings.is_some_and(|settings| settings.require_shared_key),
+        display_name: identity.name,
+        help_contact: identity.help_contact,
+        language: own.map_or(installation.language, |own| installation.language_of(own)),
+        reply_texts: own
+            .map(|own| own.texts.iter().map(|(language, texts)| (*language, texts.into())).collect())
+            .unwrap_or_default(),
         webhook_urls: WebhookUrls { status: url("status"), inbound: url("inbound"), events: url("events") },
     }
 }
@@ -204,6 +249,27 @@ impl Declared for SettingsRequest {
             "Refuses webhooks that only an auth token signed.",
             kinds::switch(),
         );
+        let display_name = fields.change(
+            "display_name",
+            "Who sends, as people know them: named in what they are told. A blank one clears it.",
+            kinds::line(NAME_CHARACTERS_MAX, "Acme"),
+        );
+        let help_contact = fields.change(
+            "help_contact",
+            "Where people can ask: a phone number, a mail address or a URL. A blank one clears it.",
+            kinds::line(HELP_CONTACT_CHARACTERS_MAX, "help@acme.example"),
+        );
+        let language = fields.change(
+            "language",
+            "The language of answers to words that people of all languages use, such as STOP, and to words of a language \
+             without a text.",
+            kinds::word::<Language>(),
+        );
+        let reply_texts = fields.change(
+            "reply_texts",
+            "What people are told where Twilio does not say it, by language; all of it.",
+            kinds::object::<ReplyTextsRequest>(),
+        );
         // The secret of a key goes with the key.
         if matches!(api_key_secret, Ok(Some(None))) && !matches!(api_key_sid, Ok(Some(None))) {
             fields.fault("api_key_secret", "cannot be cleared; leave it out to keep it");
@@ -224,6 +290,12 @@ impl Declared for SettingsRequest {
             api_key_secret: api_key_secret.unwrap_or_default().flatten(),
             shared_keys: shared_keys.map(|keys| keys.into_iter().map(|SharedKeyRequest(key)| key).collect()),
             require_shared_key: require_shared_key.unwrap_or_default(),
+            display_name: display_name.unwrap_or_default().map(Option::flatten),
+            help_contact: help_contact.unwrap_or_default().map(Option::flatten),
+            language: language.unwrap_or_default(),
+            reply_texts: reply_texts
+                .unwrap_or_default()
+                .map(|texts| texts.map(|ReplyTextsRequest(texts)| texts).unwrap_or_default()),
             faults: Vec::new(),
         }))
     }
@@ -246,6 +318,54 @@ impl Declared for SharedKeyRequest {
         );
         let secret = fields.required("secret", "Its secret.", kinds::secret());
         Ok(Self(NamedSecret { id: id?, secret: secret? }))
+    }
+}
+
+/// The texts of all languages.
+struct ReplyTextsRequest(BTreeMap<Language, ReplyTexts>);
+
+impl Request for ReplyTextsRequest {
+    const NAME: &'static str = "ReplyTextsRequest";
+    const MEANING: &'static str = "What people are told, by language.";
+}
+
+impl Declared for ReplyTextsRequest {
+    fn declare(fields: &mut impl Fields) -> Read<Self> {
+        let read: Vec<_> = Language::ALL
+            .iter()
+            .map(|&language| {
+                let texts = fields.optional(
+                    language.code(),
+                    language.name(),
+                    kinds::object::<LanguageTextsRequest>(),
+                );
+                texts.map(|texts| Some((language, texts?.0)))
+            })
+            .collect();
+        let texts = read.into_iter().collect::<Read<Vec<_>>>()?;
+        Ok(Self(texts.into_iter().flatten().filter(|(_, texts)| !texts.is_empty()).collect()))
+    }
+}
+
+/// The texts of one language.
+struct LanguageTextsRequest(ReplyTexts);
+
+impl Request for LanguageTextsRequest {
+    const NAME: &'static str = "LanguageTextsRequest";
+    const MEANING: &'static str = "What people are told in one language. `{name}` and `{help_contact}` are filled in; a text \
+                                   that names what is not set is not used, and neither is a blank one.";
+}
+
+impl Declared for LanguageTextsRequest {
+    fn declare(fields: &mut impl Fields) -> Read<Self> {
+        let opted_out = fields.optional("opted_out", "After an opt-out.", kinds::reply_text());
+        let opted_in = fields.optional("opted_in", "After an opt-in.", kinds::reply_text());
+        let help = fields.optional("help", "On HELP.", kinds::reply_text());
+        Ok(Self(ReplyTexts {
+            opted_out: opted_out?.flatten(),
+            opted_in: opted_in?.flatten(),
+            help: help?.flatten(),
+        }))
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
             reply::{Receipt, Received},
         },
     },
-    domain::{Organization, Replies, Source, StatusChange, UnixMs, consent::Answer, delivery::Recorded},
+    domain::{Organization, Source, StatusChange, UnixMs, consent::Answer, delivery::Recorded},
     metrics::{Route, WebhookResult},
     twilio::{
         MessageSid,
@@ -54,24 +54,16 @@ async fn take(state: &State, route: Route, signed: Signed) -> HttpResponse {
         }
         MessagingWebhook::Incoming(message) => {
             let receipt = state.app.incoming.receipt(&message, state.app.now_ms());
+            let reading = receipt.reading.clone();
             match take_reply(state, route, &organization, receipt).await {
                 Ok(answer) => {
-                    let xml = spoken(&state.replies, answer).to_xml();
+                    let words = state.app.incoming.of(&organization).words(answer, &reading);
+                    let xml = words.map_or(Reply::Silence, Reply::Message).to_xml();
                     HttpResponse::Ok().content_type(twiml::CONTENT_TYPE).body(xml)
                 }
                 Err(NotTakenLogged) => HttpResponse::new(StatusCode::SERVICE_UNAVAILABLE),
             }
         }
-    }
-}
-
-/// What is said to a person as `answer`.
-fn spoken(replies: &Replies, answer: Answer) -> Reply {
-    match answer {
-        Answer::Nothing => Reply::Silence,
-        Answer::OptedOut => Reply::Message(replies.opted_out.clone()),
-        Answer::OptedIn => Reply::Message(replies.opted_in.clone()),
-        Answer::Help => Reply::Message(replies.help.clone()),
     }
 }
 

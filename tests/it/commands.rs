@@ -42,6 +42,7 @@ fn every_command_explains_itself() {
         vec!["consent", "--help"],
         vec!["consent", "import", "--help"],
         vec!["consent", "export", "--help"],
+        vec!["consent", "link", "--help"],
     ] {
         let output = textledger(&arguments, &[]);
         assert!(output.status.success(), "{arguments:?}");
@@ -73,6 +74,9 @@ fn bad_usage_and_configuration_exit_with_2_and_say_what_to_do() {
         (vec!["consent", "import", "/dev/null", "--url", "nowhere"], vec![], "http://127.0.0.1:8080"),
         (vec!["consent", "import", "/dev/null", "--org", "a b"], vec![], "organization"),
         (vec!["consent", "export", "--output", "missing/consent.csv"], vec![], "missing/consent.csv"),
+        (vec!["consent", "link", "+14155552671"], vec![], "TEXTLEDGER_PUBLIC_URL"),
+        (vec!["consent", "link", "nobody"], vec![], "+14155552671"),
+        (vec!["consent", "link", "+14155552671", "--language", "nl"], vec![], "en, es, fr, pt, de"),
     ] {
         let output = textledger(&arguments, &environment);
         let errors = text(&output.stderr);

@@ -9,7 +9,7 @@ use textledger::domain::Role;
 use crate::{
     api::on_both_stores,
     support::{
-        service::{On, TestService, answer, token},
+        service::{On, PUBLIC_URL, TestService, answer, token},
         twilio::World,
     },
 };
@@ -96,7 +96,8 @@ on_both_stores! {
 /// Requests as the document's reader pastes them, in the order in which each finds what it is about: those that make
 /// something first, and what calls it off last.
 async fn every_example_works_as_it_stands(on: On) {
-    let world = World::start(on).await;
+    // A link for a person begins with the public URL.
+    let world = World::start_with(on, &[("TEXTLEDGER_PUBLIC_URL", PUBLIC_URL)]).await;
     let service = &world.service;
     let (_, document) = answer(service.anonymous(Method::GET, "/api/openapi.json")).await;
     let mut operations = Vec::new();

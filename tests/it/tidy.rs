@@ -57,7 +57,18 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "commands",
-        &["app", "clock", "config", "domain", "http::auth", "simulator", "startup", "telemetry", "twilio"],
+        &[
+            "app",
+            "clock",
+            "config",
+            "domain",
+            "http::auth",
+            "phone",
+            "simulator",
+            "startup",
+            "telemetry",
+            "twilio",
+        ],
     ),
 ];
 
@@ -74,6 +85,7 @@ const GUARDED: &[(&str, &[&str])] = &[
 /// Libraries that belong to few, so that neither HTTP nor a database shows anywhere else.
 const LIBRARIES: &[(&str, &[&str])] = &[
     ("actix_web", &["http", "simulator", "startup"]),
+    ("maud", &["http::consent_page"]),
     ("redb", &["store::embedded"]),
     (
         "reqwest",

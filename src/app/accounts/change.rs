@@ -1,10 +1,12 @@
 //! What an administrator wants changed, and the settings that this makes of what was.
 
+use std::collections::BTreeMap;
+
 use secrecy::SecretString;
 
 use crate::{
-    domain::{AccountSettings, NamedSecret, account::is_same_account},
-    twilio::{AccountSid, Address, MessagingServiceSid},
+    domain::{AccountSettings, NamedSecret, OwnReplies, ReplyTexts, account::is_same_account},
+    twilio::{AccountSid, Address, MessagingServiceSid, reply::Language},
 };
 
 /// A change of an organization's settings. Of each field the outer `None` keeps what was; an inner one clears it.
@@ -31,6 +33,14 @@ pub struct SettingsChange {
     pub shared_keys: Option<Vec<NamedSecret>>,
     /// Whether auth tokens sign no webhooks.
     pub require_shared_key: Option<bool>,
+    /// Who sends, as people know them.
+    pub display_name: Option<Option<String>>,
+    /// Where people can ask.
+    pub help_contact: Option<Option<String>>,
+    /// The language of answers to words that people of all languages use.
+    pub language: Option<Option<Language>>,
+    /// The texts of answers by language, all of them.
+    pub reply_texts: Option<BTreeMap<Language, ReplyTexts>>,
     /// What was found wrong with it while it was read, to be told together with what is found here.
     pub faults: Vec<Fault>,
 }
@@ -107,8 +117,19 @@ impl SettingsChange {
                     &self.messaging_service_sid,
                     before.map(|before| &before.messaging_service_sid),
                 ),
+                display_name: kept_unless(&self.display_name, before.map(|before| &before.display_name)),
+                help_contact: kept_unless(&self.help_contact, before.map(|before| &before.help_contact)),
+                replies: self.replies(before.map(|before| &before.replies)),
             }),
             _ => Err(faults.0),
+        }
+    }
+
+    fn replies(&self, before: Option<&OwnReplies>) -> OwnReplies {
+        let texts = self.reply_texts.as_ref().or(before.map(|before| &before.texts));
+        OwnReplies {
+            language: kept_unless(&self.language, before.map(|before| &before.language)),
+            texts: texts.cloned().unwrap_or_default(),
         }
     }
 

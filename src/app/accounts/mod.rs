@@ -13,7 +13,7 @@ pub use self::directory::{Account, Directory};
 use self::effective::Effective;
 use super::{Core, Scope, scope::scoped};
 use crate::{
-    domain::{AccountSettings, Organization},
+    domain::{AccountSettings, Identity, Organization},
     twilio::{
         AccountSid,
         client::{self, Client},
@@ -71,6 +71,13 @@ impl Accounts {
 }
 
 impl Scope<'_, Accounts> {
+    /// Who the organization's messages come from: as it saved, or else as the installation is configured.
+    pub fn identity(&self) -> Identity {
+        let configured = &self.core.settings.identity;
+        self.find(self.organization)
+            .map_or_else(|| configured.clone(), |account| account.settings.identity(configured))
+    }
+
     /// What Twilio knows of the line of `number`, in E.164.
     pub async fn look_up(&self, number: &str) -> Result<Line, AccountError> {
         let account = self.find(self.organization).ok_or(AccountError::NotConfigured)?;

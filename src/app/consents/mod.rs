@@ -1,7 +1,10 @@
-//! What persons and users wish, as it is recorded, imported, exported and chosen in preferences.
+//! What persons and users wish, as it is recorded, imported, exported and chosen in preferences or on a
+//! page that a link leads to.
 
 mod by_error;
 pub mod csv;
+pub mod link;
+pub mod own_page;
 pub mod preferences;
 pub mod reassigned;
 pub mod record;

@@ -50,7 +50,7 @@ impl Scope<'_, Consents> {
             evidence: event_id.as_ref().map(|id| format!("Twilio's event {id}")),
             at: Some(*at),
         };
-        let author = Author { actor: Actor::Twilio, name: TWILIO };
+        let author = Author { actor: Actor::Twilio, name: Some(TWILIO) };
         let outcome = self.apply_record(&record, author, |known| !is_of_new_owner(known, *at)).await?;
         Ok(matches!(outcome, Outcome::Changed(_)))
     }

@@ -43,8 +43,13 @@ pub struct Record {
 pub struct Author<'a> {
     /// What gives their word its weight.
     pub actor: Actor,
-    /// By which name the history knows them.
-    pub name: &'a str,
+    /// By which name the history knows them; none for the person.
+    pub name: Option<&'a str>,
+}
+
+impl Author<'_> {
+    /// The person whose wish it is.
+    pub(super) const PERSON: Author<'static> = Author { actor: Actor::Person, name: None };
 }
 
 /// Why a wish was not recorded.
@@ -143,7 +148,7 @@ impl Scope<'_, Consents> {
         records: Vec<FileRecord>,
         name: &str,
     ) -> Result<Imported, store::Error> {
-        let author = Author { actor: Actor::File, name };
+        let author = Author { actor: Actor::File, name: Some(name) };
         let mut persons: BTreeMap<Person, Vec<FileRecord>> = BTreeMap::new();
         for record in records {
             persons.entry(Person::of(&record.record.phone)).or_default().push(record);
@@ -196,7 +201,7 @@ impl Scope<'_, Consents> {
                 consent: consent.clone(),
                 entry: entry.clone(),
                 evidence: record.evidence.clone(),
-                actor: Some(author.name.to_owned()),
+                actor: author.name.map(str::to_owned),
             };
             if self.core.store.change_consent(self.organization, update).await? {
                 self.steps.of(self.organization).refuse_waiting_after(&entry).await;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Incoming;
 use crate::{
-    app::{DECISIONS_MAX, Scope, contended},
+    app::{DECISIONS_MAX, Scope, Settings, contended},
     domain::{
         Consent, Person, UnixMs,
         consent::{Answer, ConsentEntry, ConsentState, Decision, KeywordHandlers, Reply},
@@ -113,6 +113,16 @@ impl Incoming {
 }
 
 impl Scope<'_, Incoming> {
+    /// The words of `answer` to a reply, in its language as far as that is known. They do not depend on the store.
+    pub fn words(&self, answer: Answer, reading: &Reading) -> Option<String> {
+        let account = self.accounts.find(self.organization);
+        let own = account.map(|account| account.settings.replies.clone()).unwrap_or_default();
+        let identity = self.accounts.of(self.organization).identity();
+        let Settings { reader, replies, .. } = &self.core.settings;
+        let written_in = reader.written_in(reading, replies.language_of(&own));
+        replies.say(answer, written_in, &own, &identity)
+    }
+
     /// Records a message received and what it does to the sender's consent. Both are stored when this returns; a
     /// repetition gets the first answer again.
     pub async fn record_inbound(&self, receipt: &Receipt) -> Result<Received, store::Error> {

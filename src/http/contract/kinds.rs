@@ -9,10 +9,13 @@ use super::{
     Context, Request, faults::Fault, fields::Kind, given::Given, names::Names, schema, words::Words,
 };
 use crate::{
-    domain::{Person, UnixMs},
+    domain::{
+        Person, UnixMs, identity,
+        replies::{InvalidText, Text as ReplyText},
+    },
     phone,
     public_host::check_media_url,
-    twilio::{Address, Channel, address::InvalidAddress, limits::MEDIA_MAX},
+    twilio::{Address, Channel, address::InvalidAddress, limits::MEDIA_MAX, segments::BODY_CHARACTERS_MAX},
 };
 
 /// The longest secret that is taken, in bytes; Twilio's own have 32 characters.
@@ -78,6 +81,27 @@ pub fn user_id() -> impl Kind<Value = String> {
 /// Any text.
 pub fn any_text() -> impl Kind<Value = String> {
     text_read(json!({ "type": "string" }), |text, _| Ok(text))
+}
+
+/// One line of at most `max` characters; none if it is blank.
+pub fn line(max: usize, example: &str) -> impl Kind<Value = Option<String>> {
+    text_read(json!({ "type": "string", "maxLength": max, "examples": [example] }), move |text, _| {
+        identity::read_line(&text, max).map_err(|error| error.to_string().into())
+    })
+}
+
+/// The text of an answer to a person; none if it is blank.
+pub fn reply_text() -> impl Kind<Value = Option<ReplyText>> {
+    let schema = json!({
+        "type": "string", "maxLength": BODY_CHARACTERS_MAX, "examples": ["{name}: You will get no more messages."],
+    });
+    text_read(schema, |text, _| match ReplyText::parse(&text) {
+        Ok(text) => Ok(Some(text)),
+        Err(InvalidText::Blank) => Ok(None),
+        Err(error @ (InvalidText::TooLong | InvalidText::UnknownPlaceholder)) => {
+            Err(error.to_string().into())
+        }
+    })
 }
 
 /// Visible ASCII characters and blanks, as many as `length` says.

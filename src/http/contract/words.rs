@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::twilio;
+use crate::twilio::{self, reply::Language};
 
 /// Words of which a field has one.
 pub trait Words: Copy + PartialEq + 'static {
@@ -100,6 +100,19 @@ words! {
         /// To get none.
         OptedOut = "opted_out",
     }
+    /// The languages of the page on which a person changes their consent.
+    PageLanguage {
+        /// English.
+        English = "en",
+        /// Spanish.
+        Spanish = "es",
+        /// French.
+        French = "fr",
+        /// Portuguese.
+        Portuguese = "pt",
+        /// German.
+        German = "de",
+    }
     /// What a caller may name as the source of a wish.
     ClaimedSource {
         /// The caller.
@@ -189,12 +202,47 @@ words! {
     }
 }
 
+impl Words for Language {
+    const NAME: &'static str = "Language";
+    const MEANING: &'static str = "A language that replies are read in.";
+    const ALL: &'static [(Self, &'static str, &'static str)] = &{
+        let mut words = [(Language::English, "", ""); Language::ALL.len()];
+        let mut index = 0;
+        while index < words.len() {
+            let language = Language::ALL[index];
+            words[index] = (language, language.code(), language.name());
+            index += 1;
+        }
+        words
+    };
+}
+
+impl utoipa::PartialSchema for Language {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        serde_json::from_value(<Self as Words>::schema()).expect("what describes words is a schema")
+    }
+}
+
+impl utoipa::ToSchema for Language {}
+
 impl From<Channel> for twilio::Channel {
     fn from(word: Channel) -> Self {
         match word {
             Channel::Sms => twilio::Channel::Sms,
             Channel::Whatsapp => twilio::Channel::Whatsapp,
             Channel::Rcs => twilio::Channel::Rcs,
+        }
+    }
+}
+
+impl From<PageLanguage> for twilio::reply::Language {
+    fn from(word: PageLanguage) -> Self {
+        match word {
+            PageLanguage::English => twilio::reply::Language::English,
+            PageLanguage::Spanish => twilio::reply::Language::Spanish,
+            PageLanguage::French => twilio::reply::Language::French,
+            PageLanguage::Portuguese => twilio::reply::Language::Portuguese,
+            PageLanguage::German => twilio::reply::Language::German,
         }
     }
 }

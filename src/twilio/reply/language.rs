@@ -1,6 +1,6 @@
 //! The languages that replies are read in, each with a file of its words and wordings.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -21,12 +21,12 @@ macro_rules! languages {
             pub const ALL: &[Language] = &[$(Language::$language),*];
 
             /// The two letters of ISO 639-1.
-            pub fn code(self) -> &'static str {
+            pub const fn code(self) -> &'static str {
                 match self { $(Language::$language => $code,)* }
             }
 
             /// The language's name in English.
-            pub fn name(self) -> &'static str {
+            pub const fn name(self) -> &'static str {
                 match self { $(Language::$language => $name,)* }
             }
 
@@ -66,6 +66,19 @@ languages! {
     Japanese "ja" "Japanese",
     Korean "ko" "Korean",
     Tagalog "tl" "Tagalog",
+}
+
+/// A code that is none of [`Language::ALL`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not the code of a language that replies are read in")]
+pub struct UnknownLanguage;
+
+impl FromStr for Language {
+    type Err = UnknownLanguage;
+
+    fn from_str(code: &str) -> Result<Self, UnknownLanguage> {
+        Self::ALL.iter().find(|language| language.code() == code).copied().ok_or(UnknownLanguage)
+    }
 }
 
 impl fmt::Display for Language {

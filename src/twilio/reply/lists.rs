@@ -35,6 +35,8 @@ pub(super) struct ListedKeywords {
     pub(super) opt_in: Vec<String>,
     pub(super) opt_in_if_opted_out: Vec<String>,
     pub(super) help: Vec<String>,
+    /// Another language lists them, which has them first; they are used in this one too.
+    pub(super) also: Vec<String>,
     /// They may be a request: somebody should look.
     pub(super) doubtful: Vec<String>,
     /// Words that are one letter away from a keyword and mean something else.

@@ -22,7 +22,7 @@ mod vocabulary;
 mod wording;
 
 pub use self::{
-    language::Language,
+    language::{Language, UnknownLanguage},
     reading::{Keyword, KeywordKind, Meaning, Reading, Rule, VERSION},
     rules::{FurtherWords, InvalidWord, ReplyReader},
 };

@@ -7,6 +7,26 @@ use super::language::Language;
 /// Counts up whenever the rules or the words change what some reply means.
 pub const VERSION: u32 = 2;
 
+/// Twilio's default keywords.
+pub(super) const TWILIO_ACTS_ON: [&str; 13] = [
+    "STOP",
+    "STOPALL",
+    "UNSUBSCRIBE",
+    "CANCEL",
+    "END",
+    "QUIT",
+    "REVOKE",
+    "OPTOUT",
+    "START",
+    "UNSTOP",
+    "YES",
+    "HELP",
+    "INFO",
+];
+
+/// The word of the WhatsApp sandbox, which people of all languages use too.
+pub(super) const JOIN: &str = "JOIN";
+
 /// What a reply means, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "StoredReading")]
@@ -48,6 +68,12 @@ pub struct Keyword {
 }
 
 impl Keyword {
+    /// Whether people of all languages use the word: Twilio knows it, in one word or in two, or it is JOIN.
+    pub(super) fn is_universal(&self) -> bool {
+        let word = self.word.replace([' ', '-'], "");
+        word == JOIN || TWILIO_ACTS_ON.contains(&word.as_str())
+    }
+
     /// Whether it asks for messages again.
     pub fn opts_in(&self) -> bool {
         matches!(self.kind, KeywordKind::OptIn { .. })

@@ -13,28 +13,11 @@ use super::{
     fold::{as_latin, fold},
     language::Language,
     lists::LANGUAGES,
-    reading::{Keyword, KeywordKind, Meaning, Reading, Rule},
+    reading::{JOIN, Keyword, KeywordKind, Meaning, Reading, Rule, TWILIO_ACTS_ON},
     vocabulary::{Clause, is_number, words_of},
     wording::{Findings, Found, Says, Wordings},
 };
 use crate::twilio::{Channel, IncomingMessage};
-
-/// Twilio's default keywords.
-const TWILIO_ACTS_ON: [&str; 13] = [
-    "STOP",
-    "STOPALL",
-    "UNSUBSCRIBE",
-    "CANCEL",
-    "END",
-    "QUIT",
-    "REVOKE",
-    "OPTOUT",
-    "START",
-    "UNSTOP",
-    "YES",
-    "HELP",
-    "INFO",
-];
 
 /// In a longer text a word of fewer letters stands for too much else; a Chinese character is enough.
 const LETTERS_IN_TEXT_MIN: usize = 3;
@@ -52,7 +35,6 @@ const SLIP_WORDS_MAX: usize = 3;
 const LONG_KEYWORD_LETTERS: usize = 6;
 
 const STOP: &str = "STOP";
-const JOIN: &str = "JOIN";
 
 /// How a word of the lists is taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,8 +52,15 @@ struct Word {
     listed: Listed,
     /// As it stands in its list, in upper case.
     word: String,
-    /// The language of its list; none for those of the settings.
-    language: Option<Language>,
+    /// The languages that list it; none for those of the settings.
+    languages: Vec<Language>,
+}
+
+impl Word {
+    /// Of several languages, the first has it.
+    fn language(&self) -> Option<Language> {
+        self.languages.first().copied()
+    }
 }
 
 /// Reads replies.
@@ -140,6 +129,12 @@ impl Default for ReplyReader {
             }
             reader.no_slips.extend(listed.no_slips.iter().map(|word| key(word).replace(' ', "")));
         }
+        for (language, listed) in &LANGUAGES.keywords {
+            for word in &listed.also {
+                let known = reader.words.get_mut(&key(word)).expect("another language lists the word");
+                known.languages.push(*language);
+            }
+        }
         reader
     }
 }
@@ -195,11 +190,30 @@ impl ReplyReader {
         let first = key.split(' ').next().unwrap_or_default();
         let longest = self.longest_from.entry(first.to_owned()).or_default();
         *longest = (*longest).max(key.split(' ').count());
-        let word = Word { listed, word: text.trim().to_uppercase(), language };
-        match self.words.get(&key) {
+        let word = Word { listed, word: text.trim().to_uppercase(), languages: Vec::from_iter(language) };
+        match self.words.get_mut(&key) {
+            Some(known) if known.listed == word.listed => known.languages.extend(language),
             Some(known) if known.listed != Listed::Doubtful || word.listed == Listed::Doubtful => {}
             _ => drop(self.words.insert(key, word)),
         }
+    }
+
+    /// The language that a person wrote in, as far as the reply tells it. A keyword of several languages is of `expected`,
+    /// if that is one of them. STOP, START, HELP and JOIN are English words and used by people of all languages, who also
+    /// mistype them and put names beside them: they tell nothing.
+    pub fn written_in(&self, reading: &Reading, expected: Language) -> Option<Language> {
+        let is_universal = match (&reading.meaning, reading.rule) {
+            (Meaning::Keyword(keyword), _) => {
+                let word = self.words.get(&key(&keyword.word));
+                if word.is_some_and(|word| word.languages.contains(&expected)) {
+                    return Some(expected);
+                }
+                keyword.is_universal()
+            }
+            (_, Rule::Slip | Rule::KeywordInText | Rule::KeywordAndName) => true,
+            _ => false,
+        };
+        reading.language.filter(|language| *language != Language::English || !is_universal)
     }
 
     /// Reads an incoming message: its text, and if that says nothing, the button that was pressed.
@@ -246,14 +260,14 @@ impl ReplyReader {
         let found = written.or_else(|| self.rejoined(&words))?;
         let kind = match found.listed {
             Listed::Plain(kind) | Listed::Alone(kind) => kind,
-            Listed::Doubtful => return Some(reading(Meaning::Review, Rule::DoubtfulWord, found.language)),
+            Listed::Doubtful => return Some(reading(Meaning::Review, Rule::DoubtfulWord, found.language())),
         };
         if kind == OPT_IN_IF_OUT && channel == Channel::Whatsapp {
             return Some(ordinary(Rule::Nothing));
         }
         let word = found.word.clone();
         let twilio_acts = written.is_some() && TWILIO_ACTS_ON.contains(&word.as_str());
-        Some(reading(Meaning::Keyword(Keyword { kind, word, twilio_acts }), Rule::Keyword, found.language))
+        Some(reading(Meaning::Keyword(Keyword { kind, word, twilio_acts }), Rule::Keyword, found.language()))
     }
 
     fn word(&self, word: &str) -> Option<&Word> {
@@ -315,7 +329,7 @@ impl ReplyReader {
         let without_number = joined.trim_end_matches(char::is_numeric);
         for intended in [&read_as_letters, without_number, said_twice, &drawn_out] {
             if let Some(found) = plain_opt_out(intended) {
-                return slip(Meaning::Phrase, found.language);
+                return slip(Meaning::Phrase, found.language());
             }
         }
         if self.no_slips.contains(&joined)
@@ -447,7 +461,7 @@ impl ReplyReader {
                     Listed::Alone(_) => everyday += 1,
                     Listed::Doubtful => doubtful += 1,
                 }
-                language = language.or(word.language);
+                language = language.or(word.language());
                 place += length;
                 continue;
             }

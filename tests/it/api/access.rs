@@ -43,7 +43,7 @@ impl For {
 }
 
 /// Every operation of the document.
-const ROUTES: [(&str, &str, For); 27] = [
+const ROUTES: [(&str, &str, For); 28] = [
     ("delete", "/api/sms/batches/{batch_id}", For::Senders),
     ("get", "/api/sms/batches/{batch_id}", For::Viewers),
     ("get", "/api/sms/batches/{batch_id}/messages", For::Viewers),
@@ -61,6 +61,7 @@ const ROUTES: [(&str, &str, For); 27] = [
     ("get", "/api/sms/webhook-refusals", For::Administrators),
     ("post", "/api/sms/consent", For::Senders),
     ("post", "/api/sms/consent/import", For::Administrators),
+    ("post", "/api/sms/consent/links", For::Senders),
     ("post", "/api/sms/notify", For::Senders),
     ("post", "/api/sms/preferences/confirm", For::Users),
     ("post", "/api/sms/send", For::Senders),

@@ -1,8 +1,10 @@
 //! The service through its port, on both stores.
 
 mod access;
+mod answers;
 mod bulk;
 mod connection;
+mod consent_page;
 mod consents;
 mod event_streams;
 mod events;

@@ -75,6 +75,7 @@ async fn saved_settings_are_used_at_once_and_after_a_restart(on: On) {
         "configured": false, "source": null, "account_sid": null, "auth_token_set": false, "auth_token_last4": null,
         "auth_token_secondary_set": false, "phone_number": null, "whatsapp_number": null,
         "messaging_service_sid": null, "api_key_sid": null, "shared_key_ids": [], "require_shared_key": false,
+        "display_name": null, "help_contact": null, "language": "en", "reply_texts": {},
         "webhook_urls": { "status": url("status"), "inbound": url("inbound"), "events": url("events") },
     });
     assert_eq!(none, expected);
@@ -110,6 +111,7 @@ fn full() -> Value {
         "api_key_sid": API_KEY_SID, "api_key_secret": API_KEY_SECRET,
         "shared_keys": [{ "id": "webhooks_sharedkey_1", "secret": SHARED_SECRET }],
         "require_shared_key": true,
+        "display_name": " Café <Rhône> & Co ", "help_contact": "help@acme.example",
     })
 }
 
@@ -156,14 +158,22 @@ async fn no_secret_is_shown_or_logged(on: On) {
 async fn what_is_left_out_stays_and_null_clears(on: On) {
     let service = TestService::start_with(on, &NO_ACCOUNT).await;
     let all = saved(&service, "default", &full()).await;
+    assert_eq!(all["display_name"], "Café <Rhône> & Co");
     assert_eq!(saved(&service, "default", &json!({})).await, all);
     let cleared = json!({
         "auth_token_secondary": null, "phone_number": null, "whatsapp_number": null, "messaging_service_sid": null,
-        "api_key_sid": null, "shared_keys": null, "require_shared_key": false,
+        "api_key_sid": null, "shared_keys": null, "require_shared_key": false, "display_name": "", "help_contact": null,
     });
     let cleared = saved(&service, "default", &cleared).await;
     let mut expected = all.clone();
-    for name in ["phone_number", "whatsapp_number", "messaging_service_sid", "api_key_sid"] {
+    for name in [
+        "phone_number",
+        "whatsapp_number",
+        "messaging_service_sid",
+        "api_key_sid",
+        "display_name",
+        "help_contact",
+    ] {
         expected[name] = Value::Null;
     }
     for name in ["auth_token_secondary_set", "require_shared_key"] {

@@ -2,12 +2,13 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, process::Output};
 
+use reqwest::Method;
 use textledger::domain::Role;
 
 use super::text;
 use crate::{
     api::on_both_stores,
-    support::service::{On, TestService, answer},
+    support::service::{On, PUBLIC_URL, TestService, answer},
 };
 
 on_both_stores! {
@@ -15,6 +16,7 @@ on_both_stores! {
     a_file_goes_into_the_store_itself
     a_long_file_goes_in_parts
     a_file_says_who_imported_it_and_which_opt_outs_stay
+    a_link_is_printed_beside_the_running_service_that_it_leads_to
 }
 
 const FILE: &str = "phone_number,channel,state,source,at,evidence\n\
@@ -159,6 +161,18 @@ async fn a_file_says_who_imported_it_and_which_opt_outs_stay(on: On) {
     assert!(!["", "cli", "Ada, support"].contains(&actors[1]), "{actors:?}");
     let (code, _, errors) = consent(&service, &["import", "first.csv", "--actor", ""]).await;
     assert_eq!(code, Some(2), "{errors}");
+}
+
+async fn a_link_is_printed_beside_the_running_service_that_it_leads_to(on: On) {
+    let service = TestService::start(on).await;
+    let arguments = ["link", "+1 (415) 555-0100", "--language", "pt", "--ttl", "7d", "--org", "acme"];
+    let (code, said, errors) = consent(&service, &arguments).await;
+    assert_eq!((code, errors.as_str()), (Some(0), ""));
+    let path = said.trim_end().strip_prefix(PUBLIC_URL).unwrap();
+    let page = service.anonymous(Method::GET, path).send().await.unwrap();
+    assert_eq!(page.status(), 200);
+    let page = page.text().await.unwrap();
+    assert!(page.contains("lang=\"pt\"") && page.contains("termina em 0100"), "{page}");
 }
 
 #[test]

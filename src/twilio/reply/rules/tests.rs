@@ -26,6 +26,42 @@ fn assert_means(expected: &Meaning, texts: &str) {
 }
 
 #[test]
+fn a_reply_tells_the_language_of_its_writer_unless_everybody_uses_the_word() {
+    use Language::{English, French, German, Portuguese, Spanish, Swedish};
+    let reader = ReplyReader::default();
+    let written_in = |text, expected| reader.written_in(&reader.read(text, Channel::Sms), expected);
+    for text in [
+        "STOP",
+        "stop all",
+        "opt-out",
+        "UNSTOP",
+        "HELP",
+        "info",
+        "JOIN",
+        "join green-fox",
+        "STPO",
+        "stop please",
+    ] {
+        assert_eq!(written_in(text, Spanish), None, "{text}");
+    }
+    for (text, expected, found) in [
+        ("ARRET", English, French),
+        ("ARRET", Spanish, French),
+        ("ABMELDEN", English, German),
+        ("subscribe", Spanish, English),
+        ("please stop texting me", Spanish, English),
+        ("ne m'envoyez plus de messages", English, French),
+        // Words of several languages.
+        ("PARAR", English, Portuguese),
+        ("PARAR", Spanish, Spanish),
+        ("STOPP", English, German),
+        ("STOPP", Swedish, Swedish),
+    ] {
+        assert_eq!(written_in(text, expected), Some(found), "{text}, {expected}");
+    }
+}
+
+#[test]
 fn every_keyword_of_twilio_is_read_as_what_it_asks_for() {
     for (text, kind) in [
         ("STOP", OPT_OUT),
