@@ -11,6 +11,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     net::SocketAddr,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
@@ -106,6 +107,8 @@ pub struct Config {
     pub daily_limit: Option<u64>,
     /// Segments per second and sender.
     pub pace: Pace,
+    /// How long somebody has to decide on a reply that may be an opt-out.
+    pub review_deadline: Duration,
     /// Requests per second and caller on the application's side.
     pub api_rate: u32,
     /// Whether callers' own StatusCallback URLs may be loopback or private addresses.
@@ -195,6 +198,7 @@ impl Reader {
             quiet_hours: self.parsed("TEXTLEDGER_QUIET_HOURS", &InvalidQuietHours.to_string()),
             daily_limit: self.daily_limit(),
             pace: self.pace(),
+            review_deadline: self.review_deadline(),
             api_rate: self.api_rate(),
             relay_private: self.switch("TEXTLEDGER_RELAY_PRIVATE"),
             unused,
@@ -418,6 +422,13 @@ impl Reader {
         self.read_or_default("TEXTLEDGER_RECIPIENT_COOLDOWN", wanted, duration)
     }
 
+    fn review_deadline(&mut self) -> Duration {
+        let wanted = "a time from 1m to 30d, such as 24h";
+        self.read_or_default("TEXTLEDGER_REVIEW_DEADLINE", wanted, |text| {
+            duration(text).filter(|deadline| REVIEW_DEADLINES.contains(deadline))
+        })
+    }
+
     fn daily_limit(&mut self) -> Option<u64> {
         let wanted = "a whole number of messages, from 1 on";
         let limit = self.parsed("TEXTLEDGER_DAILY_LIMIT", wanted);
@@ -455,6 +466,11 @@ impl Reader {
 
 /// How many times a message can be asked for.
 const RECONCILE_TIMES_MAX: usize = 16;
+
+/// How long a reply may be under review. The shortest time is longer than it takes to store one, so that no review ends
+/// before it is open.
+const REVIEW_DEADLINES: RangeInclusive<Duration> =
+    Duration::from_secs(60)..=Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Reads a size: a number of bytes, or with KB, MB, GB (powers of 1000) or KiB, MiB, GiB (powers of 1024), in any case.
 fn bytes(text: &str) -> Option<u64> {

@@ -80,6 +80,19 @@ pub enum RelayResult {
     GivenUp,
 }
 
+/// What became of a reply that may be an opt-out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ReviewResult {
+    /// It waits for a decision.
+    Opened,
+    /// It was an opt-out.
+    OptOut,
+    /// It was none.
+    Dismiss,
+    /// Nobody decided, and it became an opt-out.
+    Expired,
+}
+
 macro_rules! label_values {
     ($($type:ident { $($name:ident = $text:literal),+ $(,)? })+) => {$(
         impl $type {
@@ -107,6 +120,7 @@ label_values! {
         IncomingMessage = "incoming_message", StatusCallback = "status_callback", UnknownPath = "unknown_path",
     }
     RelayResult { Told = "told", Again = "again", Refused = "refused", GivenUp = "given_up" }
+    ReviewResult { Opened = "opened", OptOut = "opt_out", Dismiss = "dismiss", Expired = "expired" }
     PollResult { Learned = "learned", Known = "known", Gone = "gone", Failed = "failed" }
 }
 
@@ -142,6 +156,11 @@ struct RelayLabels {
     result: RelayResult,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReviewLabels {
+    result: ReviewResult,
+}
+
 /// Everything that is counted and measured.
 pub struct Metrics {
     registry: Registry,
@@ -151,6 +170,7 @@ pub struct Metrics {
     statuses: Family<SourceLabels, Counter>,
     polls: Family<PollLabels, Counter>,
     relays: Family<RelayLabels, Counter>,
+    reviews: Family<ReviewLabels, Counter>,
     listings: Counter,
     unknown_events: Counter,
     spool_replayed: Counter,
@@ -186,6 +206,7 @@ impl Metrics {
             statuses: "Statuses that moved a message, by who told them; poll means that no callback did",
             polls: "Messages asked for at Twilio since no final status had come, by what came of it",
             relays: "Tries to tell callers' own StatusCallback URLs of a status, by what came of it",
+            reviews: "Replies that may be an opt-out, by what became of them",
             listings: "Daily listings of an account's messages at Twilio that came to their end",
             unknown_events: "Events of Event Streams of types that are not known",
             spool_replayed: "Webhooks that were spooled and have reached the store",
@@ -226,6 +247,11 @@ impl Metrics {
     /// Counts a try to tell a caller's own URL of a status.
     pub fn relay(&self, result: RelayResult) {
         self.relays.get_or_create(&RelayLabels { result }).inc();
+    }
+
+    /// Counts a reply under review.
+    pub fn review(&self, result: ReviewResult) {
+        self.reviews.get_or_create(&ReviewLabels { result }).inc();
     }
 
     /// Counts a finished listing.

@@ -152,6 +152,15 @@ pub trait Consents {
     /// whether it was.
     async fn change_consent(&self, organization: &Organization, update: ConsentUpdate)
     -> Result<bool, Error>;
+
+    /// Puts `consent` in the place of the version `expected` without an entry in the stream or in the person's list, for
+    /// what changes no wish; returns whether that version was still there.
+    async fn replace_consent(
+        &self,
+        organization: &Organization,
+        expected: &ConsentVersion,
+        consent: &Consent,
+    ) -> Result<bool, Error>;
 }
 
 /// Reads the name that a store has for a person.

@@ -5,6 +5,7 @@ pub mod csv;
 pub mod preferences;
 pub mod reassigned;
 pub mod record;
+pub mod reviews;
 mod spellings;
 
 use std::sync::Arc;
