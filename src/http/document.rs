@@ -14,7 +14,7 @@ use super::{
     contract::operations::{ProblemDetails, SUBJECTS, TAG},
     events, lookup, messages, notify, preferences,
     problem::Code,
-    refusals, send, settings, stats,
+    refusals, reviews, send, settings, stats,
 };
 
 /// The document without what is made of other things than the handlers.
@@ -32,7 +32,8 @@ use super::{
         batches::cancel, batches::list, notify::notify, messages::message_status, messages::history,
         preferences::own, preferences::change_own, preferences::confirm, preferences::of_user,
         preferences::change_of_user,
-        consent::consent, consent::history, consent::record, consent::export, consent::import, lookup::lookup,
+        consent::consent, consent::history, consent::record, consent::export, consent::import, reviews::list, reviews::decide,
+        lookup::lookup,
         settings::show, settings::save, connection::test, events::events, stats::stats, refusals::list,
     ),
     components(schemas(ProblemDetails)),
