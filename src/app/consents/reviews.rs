@@ -76,7 +76,7 @@ impl Verdict {
 }
 
 /// A reply under review, as it is stored. `Debug` is left out: its words are for nobody's log, not even sealed.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct StoredReview {
     /// Who wrote.
     phone: BareAddress,
