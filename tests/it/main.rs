@@ -4,6 +4,7 @@
 
 mod api;
 mod bad_input;
+mod browser;
 mod clients;
 mod commands;
 mod conformance;
