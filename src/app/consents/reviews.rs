@@ -233,7 +233,9 @@ impl Scope<'_, Consents> {
                 .store
                 .documents(self.organization, Kind::OpenReview, after.as_deref(), DOCUMENTS_MAX)
                 .await?;
-            let is_last = listed.len() < DOCUMENTS_MAX;
+            if listed.is_empty() {
+                return Ok((found.into_iter().map(|(_, review)| review).collect(), None));
+            }
             after = listed.last().map(|(name, _)| name.clone());
             let mut open = futures_util::stream::iter(listed)
                 .map(|(_, sid)| self.open_review(sid))
@@ -246,9 +248,6 @@ impl Scope<'_, Consents> {
                     return Ok((found.into_iter().map(|(_, review)| review).collect(), next));
                 }
                 found.push(review);
-            }
-            if is_last {
-                return Ok((found.into_iter().map(|(_, review)| review).collect(), None));
             }
         }
     }

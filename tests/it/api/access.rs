@@ -43,11 +43,12 @@ impl For {
 }
 
 /// Every operation of the document.
-const ROUTES: [(&str, &str, For); 27] = [
+const ROUTES: [(&str, &str, For); 29] = [
     ("delete", "/api/sms/batches/{batch_id}", For::Senders),
     ("get", "/api/sms/batches/{batch_id}", For::Viewers),
     ("get", "/api/sms/batches/{batch_id}/messages", For::Viewers),
     ("get", "/api/sms/consent/export", For::Administrators),
+    ("get", "/api/sms/consent/reviews", For::Viewers),
     ("get", "/api/sms/consent/{phone}", For::Viewers),
     ("get", "/api/sms/consent/{phone}/history", For::Viewers),
     ("get", "/api/sms/events", For::Viewers),
@@ -61,6 +62,7 @@ const ROUTES: [(&str, &str, For); 27] = [
     ("get", "/api/sms/webhook-refusals", For::Administrators),
     ("post", "/api/sms/consent", For::Senders),
     ("post", "/api/sms/consent/import", For::Administrators),
+    ("post", "/api/sms/consent/reviews/{message_sid}", For::Senders),
     ("post", "/api/sms/notify", For::Senders),
     ("post", "/api/sms/preferences/confirm", For::Users),
     ("post", "/api/sms/send", For::Senders),
