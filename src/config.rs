@@ -541,6 +541,22 @@ mod tests {
     }
 
     #[test]
+    fn a_review_lasts_a_day_unless_another_time_within_bounds_is_set() {
+        let deadline =
+            |text| read(&[("TEXTLEDGER_REVIEW_DEADLINE", text)], "").map(|config| config.review_deadline);
+        let hours = |hours: u64| Ok(Duration::from_secs(hours * 60 * 60));
+        assert_eq!((deadline(""), deadline("72h")), (hours(24), hours(72)));
+        assert_eq!((deadline("1m").is_ok(), deadline("30d")), (true, hours(30 * 24)));
+        for wrong in ["59s", "31d", "0s", "soon"] {
+            let Invalid(faults) = deadline(wrong).unwrap_err();
+            assert!(
+                faults[0].starts_with("TEXTLEDGER_REVIEW_DEADLINE must be a time from 1m to 30d"),
+                "{wrong}"
+            );
+        }
+    }
+
+    #[test]
     fn every_fault_is_named_at_once_and_no_secret_shown() {
         let faults = read(
             &[

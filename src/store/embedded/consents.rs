@@ -104,7 +104,7 @@ pub(super) fn known_consent(
         FoundConsent::read(person.clone(), stored.map(|stored| stored.value().to_owned()))
     };
     match found(person)? {
-        FoundConsent::Known(known) => Ok(known),
+        FoundConsent::Known(known) => Ok(*known),
         FoundConsent::Elsewhere(person) => found(&person)?.known(),
     }
 }

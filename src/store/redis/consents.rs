@@ -153,7 +153,7 @@ impl Consents for RedisStore {
     ) -> Result<Vec<KnownConsent>, Error> {
         let consents = persons.iter().take(PAGE_MAX).map(|person| async move {
             match self.found_consent(organization, person).await? {
-                FoundConsent::Known(known) => Ok(known),
+                FoundConsent::Known(known) => Ok(*known),
                 FoundConsent::Elsewhere(person) => self.found_consent(organization, &person).await?.known(),
             }
         });

@@ -18,6 +18,7 @@ on_both_stores! {
     of_two_replies_both_have_to_be_dismissed
     the_persons_later_word_closes_the_review
     a_message_that_is_tried_again_is_held_too
+    a_request_that_calls_again_is_answered_with_the_hold
     a_review_is_of_the_person_whichever_name_they_write_under
     reviews_are_listed_oldest_first_page_by_page
     a_reply_of_who_has_opted_out_needs_no_review
@@ -213,6 +214,27 @@ async fn a_message_that_is_tried_again_is_held_too(on: On) {
     assert_eq!(world.accepted_for(PERSON), 0);
     assert_eq!(decide(service, Role::Admin, &sid, "dismiss").await.0, 200);
     eventually("it leaves", async || (world.accepted_for(PERSON) == 1).then_some(())).await;
+    world.finish(&[]).await;
+}
+
+async fn a_request_that_calls_again_is_answered_with_the_hold(on: On) {
+    let world = World::story(on, &[FAST]).await;
+    let service = &world.service;
+    world.fault(json!({ "rate_limit": 1.0 })).await;
+    let body = json!({ "to_number": PERSON, "message": "hello" });
+    let under_way = tokio::spawn(answer(service.post(Role::Sender, "/api/sms/send", &body)));
+    eventually("Twilio is called", async || {
+        let (_, page) = answer(service.get(Role::Viewer, "/api/sms/messages")).await;
+        (page["messages"][0]["status"] == "sending").then_some(())
+    })
+    .await;
+    let sid = doubt(&world, PERSON).await;
+    let (status, sent) = under_way.await.unwrap();
+    assert_eq!((status, &sent["status"], &sent["reason"]), (202, &json!("held"), &json!("review")), "{sent}");
+    world.fault(json!({})).await;
+    assert_eq!(decide(service, Role::Admin, &sid, "dismiss").await.0, 200);
+    becomes(service, sent["id"].as_str().unwrap(), "delivered").await;
+    assert_eq!(world.accepted_for(PERSON), 1);
     world.finish(&[]).await;
 }
 
