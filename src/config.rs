@@ -11,6 +11,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     net::SocketAddr,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
@@ -110,6 +111,8 @@ pub struct Config {
     pub daily_limit: Option<u64>,
     /// Segments per second and sender.
     pub pace: Pace,
+    /// How long somebody has to decide on a reply that may be an opt-out.
+    pub review_deadline: Duration,
     /// Requests per second and caller on the application's side.
     pub api_rate: u32,
     /// Whether callers' own StatusCallback URLs may be loopback or private addresses.
@@ -200,6 +203,7 @@ impl Reader {
             quiet_hours: self.parsed("TEXTLEDGER_QUIET_HOURS", &InvalidQuietHours.to_string()),
             daily_limit: self.daily_limit(),
             pace: self.pace(),
+            review_deadline: self.review_deadline(),
             api_rate: self.api_rate(),
             relay_private: self.switch("TEXTLEDGER_RELAY_PRIVATE"),
             unused,
@@ -452,6 +456,13 @@ impl Reader {
         self.read_or_default("TEXTLEDGER_RECIPIENT_COOLDOWN", wanted, duration)
     }
 
+    fn review_deadline(&mut self) -> Duration {
+        let wanted = "a time from 1m to 30d, such as 24h";
+        self.read_or_default("TEXTLEDGER_REVIEW_DEADLINE", wanted, |text| {
+            duration(text).filter(|deadline| REVIEW_DEADLINES.contains(deadline))
+        })
+    }
+
     fn daily_limit(&mut self) -> Option<u64> {
         let wanted = "a whole number of messages, from 1 on";
         let limit = self.parsed("TEXTLEDGER_DAILY_LIMIT", wanted);
@@ -489,6 +500,11 @@ impl Reader {
 
 /// How many times a message can be asked for.
 const RECONCILE_TIMES_MAX: usize = 16;
+
+/// How long a reply may be under review. The shortest time is longer than it takes to store one, so that no review ends
+/// before it is open.
+const REVIEW_DEADLINES: RangeInclusive<Duration> =
+    Duration::from_secs(60)..=Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Reads a size: a number of bytes, or with KB, MB, GB (powers of 1000) or KiB, MiB, GiB (powers of 1024), in any case.
 fn bytes(text: &str) -> Option<u64> {
@@ -557,6 +573,22 @@ mod tests {
         assert_eq!((config.key_prefix.as_str(), config.partitions), ("env", 4));
         let cluster = read(&[("TEXTLEDGER_STORE", "redis-cluster://a:1,b:2")], "").unwrap();
         assert_eq!(cluster.partitions, 16);
+    }
+
+    #[test]
+    fn a_review_lasts_a_day_unless_another_time_within_bounds_is_set() {
+        let deadline =
+            |text| read(&[("TEXTLEDGER_REVIEW_DEADLINE", text)], "").map(|config| config.review_deadline);
+        let hours = |hours: u64| Ok(Duration::from_secs(hours * 60 * 60));
+        assert_eq!((deadline(""), deadline("72h")), (hours(24), hours(72)));
+        assert_eq!((deadline("1m").is_ok(), deadline("30d")), (true, hours(30 * 24)));
+        for wrong in ["59s", "31d", "0s", "soon"] {
+            let Invalid(faults) = deadline(wrong).unwrap_err();
+            assert!(
+                faults[0].starts_with("TEXTLEDGER_REVIEW_DEADLINE must be a time from 1m to 30d"),
+                "{wrong}"
+            );
+        }
     }
 
     #[test]

@@ -84,6 +84,19 @@ pub enum RelayResult {
     GivenUp,
 }
 
+/// What became of a reply that may be an opt-out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ReviewResult {
+    /// It waits for a decision.
+    Opened,
+    /// It was an opt-out.
+    OptOut,
+    /// It was none.
+    Dismiss,
+    /// Nobody decided, and it became an opt-out.
+    Expired,
+}
+
 macro_rules! label_values {
     ($($type:ident { $($name:ident = $text:literal),+ $(,)? })+) => {$(
         impl $type {
@@ -111,6 +124,7 @@ label_values! {
         IncomingMessage = "incoming_message", StatusCallback = "status_callback", UnknownPath = "unknown_path",
     }
     RelayResult { Told = "told", Again = "again", Refused = "refused", GivenUp = "given_up" }
+    ReviewResult { Opened = "opened", OptOut = "opt_out", Dismiss = "dismiss", Expired = "expired" }
     PollResult { Learned = "learned", Known = "known", Gone = "gone", Failed = "failed" }
 }
 
@@ -151,6 +165,11 @@ struct RelayLabels {
     result: RelayResult,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReviewLabels {
+    result: ReviewResult,
+}
+
 /// Everything that is counted and measured.
 pub struct Metrics {
     registry: Registry,
@@ -161,6 +180,7 @@ pub struct Metrics {
     polls: Family<PollLabels, Counter>,
     relays: Family<RelayLabels, Counter>,
     consent_link_changes: Family<WishLabels, Counter>,
+    reviews: Family<ReviewLabels, Counter>,
     listings: Counter,
     unknown_events: Counter,
     spool_replayed: Counter,
@@ -204,6 +224,7 @@ impl Metrics {
             polls: "Messages asked for at Twilio since no final status had come, by what came of it",
             relays: "Tries to tell callers' own StatusCallback URLs of a status, by what came of it",
             consent_link_changes: "Changes of consent that people made on the page of a link, by what they wished",
+            reviews: "Replies that may be an opt-out, by what became of them",
             listings: "Daily listings of an account's messages at Twilio that came to their end",
             unknown_events: "Events of Event Streams of types that are not known",
             spool_replayed: "Webhooks that were spooled and have reached the store",
@@ -249,6 +270,11 @@ impl Metrics {
     /// Counts a change of consent on the page of a link, to `state`.
     pub fn consent_link_change(&self, state: &'static str) {
         self.consent_link_changes.get_or_create(&WishLabels { state }).inc();
+    }
+
+    /// Counts a reply under review.
+    pub fn review(&self, result: ReviewResult) {
+        self.reviews.get_or_create(&ReviewLabels { result }).inc();
     }
 
     /// Counts a finished listing.

@@ -41,7 +41,7 @@ use crate::{
         redis::{self, RedisStore},
     },
     twilio::{client::Client, poster::Poster},
-    worker::{self, dispatcher, reconciler, relayer, replayer, tailer::Tailer},
+    worker::{self, dispatcher, reconciler, relayer, replayer, reviewer, tailer::Tailer},
 };
 
 /// How long background tasks may take to end after the last request: a call to Twilio, or to a caller's own URL, that is
@@ -121,6 +121,7 @@ impl Service {
             }
         });
         spawn(&tracker, &stop, replayer::run(app.clone()));
+        spawn(&tracker, &stop, reviewer::run(app.clone()));
         spawn(&tracker, &stop, reconciler::run(app.clone()));
         // These two call others, and finish the calls that are under way.
         tracker.spawn(dispatcher::run(app.clone(), stop.clone()));
@@ -198,6 +199,7 @@ pub fn assemble(
                 per_day: config.daily_limit,
                 pace: config.pace.clone(),
             },
+            review_deadline: config.review_deadline,
             relay_private: config.relay_private,
         },
         clock,

@@ -73,6 +73,8 @@ pub struct Settings {
     pub reconcile_after: Vec<Duration>,
     /// What holds a message back.
     pub limits: Limits,
+    /// How long somebody has to decide on a reply that may be an opt-out, before it becomes one.
+    pub review_deadline: Duration,
     /// Whether callers' own StatusCallback URLs may be of this machine or of an inner network.
     pub relay_private: bool,
 }
@@ -95,6 +97,12 @@ impl Core {
     /// The present time.
     pub fn now_ms(&self) -> UnixMs {
         self.clock.now_ms()
+    }
+
+    /// When a reply that is put under review now becomes an opt-out. Counted from when we hear of it, so that one that was
+    /// long under way can be read before.
+    fn review_ends(&self) -> UnixMs {
+        self.now_ms() + self.settings.review_deadline
     }
 }
 

@@ -243,6 +243,12 @@ pub const GROUPS: [(&str, &[Setting]); 7] = [
                 "none: a person may be sent to until they opt out. marketing: messages of the category marketing only to \
                  who has opted in. all: everything but the category emergency.",
             ),
+            Setting::new(
+                "TEXTLEDGER_REVIEW_DEADLINE",
+                Value("24h"),
+                "How long somebody has to decide on a reply that may be an opt-out. Nothing is sent to the person on that \
+                 channel meanwhile; then it becomes an opt-out. From 1m to 30d.",
+            ),
             Setting::unset(
                 "TEXTLEDGER_OPT_OUT_WORDS",
                 "ADIOS,FORGET ME",

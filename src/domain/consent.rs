@@ -7,6 +7,7 @@
 mod blocks;
 mod keyword_handling;
 mod merge;
+mod reviews;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     blocks::{Block, Blocks},
     keyword_handling::{InvalidKeywordHandlers, KeywordHandlers, KeywordHandling},
+    reviews::{OpenReview, REVIEWS_MAX, Reviews},
 };
 use super::{UnixMs, category};
 use crate::twilio::{
@@ -211,6 +213,9 @@ pub struct ChannelConsent {
     pub at: Option<UnixMs>,
     /// The message that caused it.
     pub message_sid: Option<MessageSid>,
+    /// Replies that may be an opt-out and that nobody has decided on.
+    #[serde(default, skip_serializing_if = "Reviews::is_empty")]
+    pub reviews: Reviews,
 }
 
 /// How a message would go out: on which channel, from whom, and what it is about.
@@ -332,6 +337,8 @@ pub struct Reply<'a> {
     pub sid: &'a MessageSid,
     /// When it arrived.
     pub at: UnixMs,
+    /// When it becomes an opt-out if it has to be reviewed and nobody does so.
+    pub decide_by: UnixMs,
 }
 
 /// What a reply does: to be stored in one step, before it is answered.
@@ -380,6 +387,29 @@ impl Consent {
         }
     }
 
+    /// Puts a wish down on every channel that it is about, and returns what is known there now. Twilio's blocks stay.
+    fn wish(
+        &mut self,
+        channel: ConsentChannel,
+        state: ConsentState,
+        source: ConsentSource,
+        at: UnixMs,
+        message_sid: Option<&MessageSid>,
+    ) -> Vec<&mut ChannelConsent> {
+        let all = [(ConsentChannel::Sms, &mut self.sms), (ConsentChannel::Whatsapp, &mut self.whatsapp)];
+        let reached = all.into_iter().filter(|(own, _)| channel == ConsentChannel::All || channel == *own);
+        reached
+            .map(|(_, known)| {
+                known.state = state;
+                known.source = Some(source);
+                known.at = Some(at);
+                known.message_sid = message_sid.cloned();
+                known.close_needless_reviews();
+                known
+            })
+            .collect()
+    }
+
     /// Why a message by `route` must not leave, if it must not.
     pub fn refusal(&self, route: &Route<'_>, required: RequiredOptIn) -> Option<NoConsent> {
         let known = self.on(route.channel);
@@ -425,7 +455,10 @@ impl Consent {
             },
             (None, Meaning::Review) => {
                 let entry = reply.entry(reply.channel.into(), ConsentState::Review, ConsentSource::Phrase);
-                return Decision { entry: Some(entry), ..nothing };
+                let review = OpenReview { message_sid: reply.sid.clone(), until: reply.decide_by };
+                let mut consent = self.clone();
+                consent.on_mut(reply.channel).open_review(review);
+                return Decision { consent, entry: Some(entry), answer: Answer::Nothing };
             }
             (None, Meaning::Keyword(keyword)) => match self.wish_of(keyword, reply, scope) {
                 Ok(wish) => wish,
@@ -472,15 +505,9 @@ impl Consent {
     fn grant(&self, reply: &Reply<'_>, wish: Wish) -> Decision {
         let before = self.on(reply.channel).state;
         let mut consent = self.clone();
-        for (channel, known) in
-            [(ConsentChannel::Sms, &mut consent.sms), (ConsentChannel::Whatsapp, &mut consent.whatsapp)]
-        {
-            if wish.channel == ConsentChannel::All || wish.channel == channel {
-                known.state = wish.state;
-                known.source = Some(wish.source);
-                known.at = Some(reply.at);
-                known.message_sid = Some(reply.sid.clone());
-            }
+        for known in consent.wish(wish.channel, wish.state, wish.source, reply.at, Some(reply.sid)) {
+            // The person has said since what they want.
+            known.reviews = Reviews::default();
         }
         let blocks = &mut consent.on_mut(reply.channel).blocks;
         match wish.block {
@@ -508,15 +535,7 @@ impl Consent {
         at: UnixMs,
     ) -> (Consent, ConsentEntry) {
         let mut consent = self.clone();
-        for (own, known) in
-            [(ConsentChannel::Sms, &mut consent.sms), (ConsentChannel::Whatsapp, &mut consent.whatsapp)]
-        {
-            if channel == ConsentChannel::All || channel == own {
-                let blocks = std::mem::take(&mut known.blocks);
-                *known =
-                    ChannelConsent { state, blocks, source: Some(source), at: Some(at), message_sid: None };
-            }
-        }
+        consent.wish(channel, state, source, at, None);
         (consent, ConsentEntry { phone: phone.clone(), channel, state, source, sid: None, at })
     }
 
@@ -545,6 +564,7 @@ impl Consent {
         after.source = Some(source);
         after.at = Some(at);
         after.message_sid = sid.cloned();
+        after.close_needless_reviews();
         let entry = ConsentEntry {
             phone: phone.clone(),
             channel: channel.into(),
@@ -558,7 +578,8 @@ impl Consent {
 }
 
 impl OptOutScope {
-    fn reach(self, channel: Channel) -> ConsentChannel {
+    /// The channels that an opt-out over `channel` is about.
+    pub fn reach(self, channel: Channel) -> ConsentChannel {
         match self {
             OptOutScope::Channel => channel.into(),
             OptOutScope::All => ConsentChannel::All,

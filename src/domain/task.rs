@@ -17,6 +17,11 @@ pub enum Task {
     },
     /// List the account's messages at Twilio: the net below everything else.
     List,
+    /// Make an opt-out of a reply under review, if nobody has decided on it.
+    ExpireReview {
+        /// The reply.
+        sid: MessageSid,
+    },
     /// Tell a caller's own URL of a status.
     Relay {
         /// Of which status of which message: letters and digits.
@@ -32,14 +37,20 @@ pub enum TaskLine {
     Twilio,
     /// What callers are to be told.
     Callers,
+    /// Replies under review, at their deadlines.
+    Reviews,
 }
 
 impl TaskLine {
+    /// All of them.
+    pub const ALL: [TaskLine; 3] = [TaskLine::Twilio, TaskLine::Callers, TaskLine::Reviews];
+
     /// The word in keys.
     pub fn as_str(self) -> &'static str {
         match self {
             TaskLine::Twilio => "tasks",
             TaskLine::Callers => "relays",
+            TaskLine::Reviews => "reviews",
         }
     }
 }
@@ -50,12 +61,16 @@ impl Task {
         match self {
             Task::Ask { .. } | Task::List => TaskLine::Twilio,
             Task::Relay { .. } => TaskLine::Callers,
+            Task::ExpireReview { .. } => TaskLine::Reviews,
         }
     }
 }
 
 /// What the text of a relay begins with.
 const RELAY: &str = "relay:";
+
+/// What the text of a review begins with.
+const REVIEW: &str = "review:";
 
 /// A text that is no task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +82,7 @@ impl fmt::Display for Task {
         match self {
             Task::Ask { sid, since } => write!(f, "{sid}@{:x}", since.get()),
             Task::List => f.write_str("list"),
+            Task::ExpireReview { sid } => write!(f, "{REVIEW}{sid}"),
             Task::Relay { name } => write!(f, "{RELAY}{name}"),
         }
     }
@@ -78,6 +94,9 @@ impl FromStr for Task {
     fn from_str(text: &str) -> Result<Self, InvalidTask> {
         if let Some(name) = text.strip_prefix(RELAY) {
             return Ok(Task::Relay { name: name.to_owned() });
+        }
+        if let Some(sid) = text.strip_prefix(REVIEW) {
+            return Ok(Task::ExpireReview { sid: MessageSid::parse(sid).map_err(|_| InvalidTask)? });
         }
         match text.split_once('@') {
             None if text == "list" => Ok(Task::List),
@@ -104,10 +123,13 @@ mod tests {
     fn a_task_reads_as_it_was_written() {
         let sid = MessageSid::parse("SMaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa").unwrap();
         let relay = Task::Relay { name: "0a1b".to_owned() };
-        for task in [Task::List, relay, Task::Ask { sid, since: UnixMs::new(1_764_000_000_000) }] {
+        let review = Task::ExpireReview { sid: sid.clone() };
+        for task in [Task::List, relay, review, Task::Ask { sid, since: UnixMs::new(1_764_000_000_000) }] {
             assert_eq!(task.to_string().parse(), Ok(task));
         }
-        for wrong in ["", "lists", "SM1@1", "SMaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa@g", "@"] {
+        for wrong in
+            ["", "lists", "review:", "review:list", "SM1@1", "SMaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa@g", "@"]
+        {
             assert_eq!(wrong.parse::<Task>(), Err(InvalidTask), "{wrong}");
         }
     }

@@ -52,7 +52,7 @@ const LIMIT_MAX: u32 = 499;
 /// A person's consent as the API shows it.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Consent)]
-struct ConsentView {
+pub(super) struct ConsentView {
     phone_number: String,
     channels: ChannelConsents,
 }
@@ -82,7 +82,7 @@ struct ChannelConsentView {
 }
 
 impl ConsentView {
-    fn of(phone_number: String, consent: Consent) -> Self {
+    pub(super) fn of(phone_number: String, consent: Consent) -> Self {
         let channel = |known: ChannelConsent| ChannelConsentView {
             state: known.state,
             twilio_block: !known.blocks.is_empty(),

@@ -14,7 +14,7 @@ use super::{
     contract::operations::{ProblemDetails, SUBJECTS, TAG},
     events, lookup, messages, notify, preferences,
     problem::Code,
-    refusals, send, settings, stats,
+    refusals, reviews, send, settings, stats,
 };
 
 /// The document without what is made of other things than the handlers.
@@ -33,6 +33,7 @@ use super::{
         preferences::own, preferences::change_own, preferences::confirm, preferences::of_user,
         preferences::change_of_user,
         consent::consent, consent::history, consent::record, consent::export, consent::import, consent_links::make,
+        reviews::list, reviews::decide,
         lookup::lookup,
         settings::show, settings::save, connection::test, events::events, stats::stats, refusals::list,
     ),

@@ -24,6 +24,7 @@ pub mod public_url;
 pub mod rate_limit;
 pub mod refusals;
 mod request_id;
+mod reviews;
 mod send;
 pub mod server;
 mod settings;
@@ -124,6 +125,8 @@ pub fn routes(config: &mut web::ServiceConfig, prefix: &str) {
         .service(api("/api/sms/consent/export", [get(consent::export)]))
         .service(api("/api/sms/consent/import", [post(consent::import)]))
         .service(api("/api/sms/consent/links", [post(consent_links::make)]))
+        .service(api("/api/sms/consent/reviews", [get(reviews::list)]))
+        .service(api("/api/sms/consent/reviews/{message_sid}", [post(reviews::decide)]))
         .service(api("/api/sms/consent/{phone}", [get(consent::consent)]))
         .service(api("/api/sms/consent/{phone}/history", [get(consent::history)]))
         .service(api("/api/sms/settings", [get(settings::show), post(settings::save)]))

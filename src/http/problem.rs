@@ -18,7 +18,9 @@ use crate::{
             change::Fault,
             saved::{ReadError, SaveError, Unopened},
         },
-        consents::{own_page::NoPageUrl, preferences::ChangeError, record::RecordError},
+        consents::{
+            own_page::NoPageUrl, preferences::ChangeError, record::RecordError, reviews::ReviewError,
+        },
         outgoing::{
             number_code::{CodeError, ConfirmError, SENT_PERIOD},
             send::SendError,
@@ -69,6 +71,8 @@ codes! {
     Forbidden = "forbidden", 403, "The role is not enough";
     /// Nothing is there.
     NotFound = "not_found", 404, "There is no such thing";
+    /// No such reply was put under review.
+    ReviewNotFound = "review_not_found", 404, "There is no such review";
     /// Another method is meant.
     MethodNotAllowed = "method_not_allowed", 405, "The method is not allowed here";
     /// The body took too long.
@@ -83,6 +87,8 @@ codes! {
     RecipientOptedOut = "recipient_opted_out", 409, "The recipient has opted out";
     /// The person has said no, and the caller may not take that back.
     OptedOutByPerson = "opted_out_by_person", 409, "The person has opted out in their own words";
+    /// Something else was decided on the reply.
+    ReviewDecided = "review_decided", 409, "The review is over";
     /// Another user has the number.
     PhoneNumberTaken = "phone_number_taken", 409, "The number belongs to another user";
     /// The person has not opted in, and the message needs that.
@@ -347,6 +353,25 @@ impl From<NoPageUrl> for Problem {
             error.to_string(),
             "have the operator set TEXTLEDGER_PUBLIC_URL to the URL at which people's browsers reach the service",
         )
+    }
+}
+
+impl From<ReviewError> for Problem {
+    fn from(error: ReviewError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ReviewError::Unknown => Self::new(
+                Code::ReviewNotFound,
+                detail,
+                "list the open reviews with GET /api/sms/consent/reviews",
+            ),
+            ReviewError::Over(_) => Self::new(
+                Code::ReviewDecided,
+                detail,
+                "see what is known of the person with GET /api/sms/consent/{phone}; to change it, POST /api/sms/consent",
+            ),
+            ReviewError::Store(error) => error.into(),
+        }
     }
 }
 

@@ -58,7 +58,7 @@ pub(super) enum KeptConsent {
 /// What was found under a name.
 pub(super) enum FoundConsent {
     /// What is known of the person.
-    Known(KnownConsent),
+    Known(Box<KnownConsent>),
     /// It is another name of this person.
     Elsewhere(Person),
 }
@@ -152,6 +152,15 @@ pub trait Consents {
     /// whether it was.
     async fn change_consent(&self, organization: &Organization, update: ConsentUpdate)
     -> Result<bool, Error>;
+
+    /// Puts `consent` in the place of the version `expected` without an entry in the stream or in the person's list, for
+    /// what changes no wish; returns whether that version was still there.
+    async fn replace_consent(
+        &self,
+        organization: &Organization,
+        expected: &ConsentVersion,
+        consent: &Consent,
+    ) -> Result<bool, Error>;
 }
 
 /// Reads the name that a store has for a person.
@@ -170,13 +179,14 @@ impl FoundConsent {
                 KeptConsent::Elsewhere { same_as } => return Ok(FoundConsent::Elsewhere(same_as)),
             },
         };
-        Ok(FoundConsent::Known(KnownConsent { consent, version: ConsentVersion { person, stored } }))
+        let version = ConsentVersion { person, stored };
+        Ok(FoundConsent::Known(Box::new(KnownConsent { consent, version })))
     }
 
     /// What is known, where no other name can lead to: a name that another leads to leads nowhere itself.
     pub(super) fn known(self) -> Result<KnownConsent, Error> {
         match self {
-            FoundConsent::Known(known) => Ok(known),
+            FoundConsent::Known(known) => Ok(*known),
             FoundConsent::Elsewhere(person) => {
                 Err(Error::Unreadable(format!("{person:?} has a name too many")))
             }

@@ -37,6 +37,10 @@ pub enum Kind {
     Upgrade,
     /// When the person of that name was last told how to get help.
     HelpAnswers,
+    /// A reply that was put under review, with its words and what was decided; by its SID.
+    Review,
+    /// Which replies may be under review, in the order in which they came.
+    OpenReview,
 }
 
 impl Kind {
@@ -55,12 +59,14 @@ impl Kind {
             Kind::Relay => "relay",
             Kind::Upgrade => "upgrade",
             Kind::HelpAnswers => "help_answers",
+            Kind::Review => "review",
+            Kind::OpenReview => "open_review",
         }
     }
 
     /// Whether documents of this kind are listed: what is not needs no list to be kept.
     pub fn is_listed(self) -> bool {
-        matches!(self, Kind::Settings | Kind::Preferences | Kind::Batch)
+        matches!(self, Kind::Settings | Kind::Preferences | Kind::Batch | Kind::OpenReview)
     }
 
     /// Whether documents of this kind are kept in one place with those of all such kinds, so that
@@ -74,7 +80,9 @@ impl Kind {
             | Kind::Members
             | Kind::Relay
             | Kind::Upgrade
-            | Kind::HelpAnswers => false,
+            | Kind::HelpAnswers
+            | Kind::Review
+            | Kind::OpenReview => false,
         }
     }
 }

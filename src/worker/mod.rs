@@ -5,5 +5,6 @@ mod jobs;
 pub mod reconciler;
 pub mod relayer;
 pub mod replayer;
+pub mod reviewer;
 pub mod settings;
 pub mod tailer;

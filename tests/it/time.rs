@@ -29,6 +29,9 @@ on_both_stores! {
     a_scheduled_message_leaves_at_its_time_unless_the_person_stops_before
     a_message_whose_answer_was_lost_is_sent_again_only_after_two_searches
     help_is_answered_three_times_an_hour
+    a_reply_on_which_nobody_decides_becomes_an_opt_out
+    a_deadline_that_passes_while_the_service_is_down_is_kept
+    what_is_scheduled_is_held_when_its_time_comes_under_review
 }
 
 /// 2026-01-15 06:00 UTC: ten in the evening in California.
@@ -149,6 +152,29 @@ impl Story {
         self.twilio.messages().iter().filter(|message| message.to.to_twilio() == PERSON).count()
     }
 
+    /// Stops the service, lets time pass, and starts it again on the same data.
+    async fn away_for(self, time: Duration) -> Self {
+        self.service.stop().await.unwrap();
+        self.clock.set(self.clock.now_ms() + time);
+        let open = async || Service::start(self.ending.config().clone(), self.clock.clone()).await.ok();
+        let service = eventually("the store is free", open).await;
+        let url = format!("http://{}", service.address);
+        self.twilio.set_webhook_url(&format!("{url}/webhooks/twilio/inbound"));
+        Self { service, url, ..self }
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let (status, body) =
+            answer(self.http.get(format!("{}{path}", self.url)).bearer_auth(token(Role::Viewer))).await;
+        assert_eq!(status, 200, "{path}: {body}");
+        body
+    }
+
+    /// The person's consent for SMS.
+    async fn sms_consent(&self) -> Value {
+        self.get(&format!("/api/sms/consent/{PERSON}")).await["channels"]["sms"].clone()
+    }
+
     /// Ends the story: nothing may be left to be done but what it names, the ids of messages that still wait.
     async fn finish(mut self, left: &[&str]) {
         self.ending.settled(&self.url, left).await;
@@ -253,5 +279,79 @@ async fn help_is_answered_three_times_an_hour(on: On) {
     story.pass(HOUR / 2);
     assert!(ask().await);
     assert!(!ask().await);
+    story.finish(&[]).await;
+}
+
+/// Words that may ask for an end.
+const DOUBTFUL: &str = "ok stop";
+
+async fn a_reply_on_which_nobody_decides_becomes_an_opt_out(on: On) {
+    let story = Story::begin(on, &[("TEXTLEDGER_REVIEW_DEADLINE", "10h")]).await;
+    story.write(PERSON, OUR_NUMBER, DOUBTFUL).await;
+    story.pass(HOUR);
+    story.write(PERSON, OUR_NUMBER, DOUBTFUL).await;
+    let (status, held) = story.send(json!({})).await;
+    assert_eq!((status, &held["reason"]), (202, &json!("review")));
+    assert_eq!(held["held_until"], "2026-01-15T16:00:00.000Z", "when the first of them ends");
+    let review = story.get("/api/sms/consent/reviews").await["reviews"][0].clone();
+    assert_eq!(review["decide_by"], held["held_until"]);
+    story.pass(HOUR * 9 - MILLISECOND);
+    story.the_queue_is_looked_at().await;
+    assert_eq!(story.status(&held).await, "held");
+    story.pass(MILLISECOND);
+    story.becomes(&held, "refused").await;
+    assert_eq!(story.arrived(), 0);
+    let sms = story.sms_consent().await;
+    assert_eq!((&sms["state"], &sms["source"]), (&json!("opted_out"), &json!("review_expired")));
+    assert_eq!(sms["message_sid"], review["message_sid"]);
+    assert_eq!(story.get("/api/sms/consent/reviews").await["reviews"], json!([]));
+    let history = story.get(&format!("/api/sms/consent/{PERSON}/history")).await;
+    assert_eq!(history["changes"].as_array().unwrap().len(), 1, "{history}");
+    let events = story.get("/api/sms/events").await;
+    let last = events["events"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!((&last["state"], &last["source"]), (&json!("opted_out"), &json!("review_expired")), "{last}");
+    let path = format!("/api/sms/consent/reviews/{}", review["message_sid"].as_str().unwrap());
+    let (status, problem) = story.post(&path, json!({ "decision": "opt_out" })).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("review_decided")), "{problem}");
+    story.write(PERSON, OUR_NUMBER, "START").await;
+    let (status, sent) = story.send(json!({})).await;
+    assert_eq!(status, 201);
+    story.becomes(&sent, "delivered").await;
+    // The deadline of the second reply comes, and nothing is left that it could end.
+    story.pass(HOUR);
+    story.the_queue_is_looked_at().await;
+    assert_eq!(story.sms_consent().await["state"], "opted_in");
+    story.finish(&[]).await;
+}
+
+async fn a_deadline_that_passes_while_the_service_is_down_is_kept(on: On) {
+    let story = Story::begin(on, &[]).await;
+    story.write(PERSON, OUR_NUMBER, DOUBTFUL).await;
+    let (_, held) = story.send(json!({})).await;
+    let story = story.away_for(HOUR * 48).await;
+    // Time alone lifts nothing: it is held, or refused already.
+    assert_ne!(story.send(json!({})).await.0, 201);
+    // Whatever looked at it before the opt-out was recorded looks again shortly.
+    eventually("the message is refused", async || {
+        story.pass(MILLISECOND * 100);
+        (story.status(&held).await == "refused").then_some(())
+    })
+    .await;
+    assert_eq!(story.sms_consent().await["source"], "review_expired");
+    assert_eq!(story.arrived(), 0);
+    story.pass(HOUR);
+    story.finish(&[]).await;
+}
+
+async fn what_is_scheduled_is_held_when_its_time_comes_under_review(on: On) {
+    let story = Story::begin(on, &[]).await;
+    let (status, sent) = story.send(json!({ "send_at": "2026-01-15T07:00:00Z" })).await;
+    assert_eq!((status, &sent["status"]), (202, &json!("scheduled")));
+    story.write(PERSON, OUR_NUMBER, DOUBTFUL).await;
+    story.pass(HOUR);
+    story.becomes(&sent, "held").await;
+    story.pass(HOUR * 23);
+    story.becomes(&sent, "refused").await;
+    assert_eq!(story.arrived(), 0);
     story.finish(&[]).await;
 }

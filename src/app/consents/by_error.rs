@@ -32,9 +32,11 @@ impl Scope<'_, Consents> {
                 self.core.now_ms(),
             );
             let Some((consent, entry)) = change else { return Ok(()) };
+            let closed = known.consent.reviews_closed_by(&consent);
             let update =
                 ConsentUpdate { expected: known.version, consent, entry, evidence: None, actor: None };
             if self.core.store.change_consent(self.organization, update).await? {
+                self.forget_closed(&closed).await;
                 return Ok(());
             }
         }

@@ -8,6 +8,7 @@ pub mod own_page;
 pub mod preferences;
 pub mod reassigned;
 pub mod record;
+pub mod reviews;
 mod upgrade;
 
 use std::sync::Arc;

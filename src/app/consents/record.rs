@@ -196,6 +196,7 @@ impl Scope<'_, Consents> {
             let at = record.at.unwrap_or_else(|| self.core.now_ms());
             let (consent, entry) =
                 known.consent.recorded(&record.phone, channel, record.state, record.source, at);
+            let closed = known.consent.reviews_closed_by(&consent);
             let update = ConsentUpdate {
                 expected: known.version,
                 consent: consent.clone(),
@@ -205,6 +206,7 @@ impl Scope<'_, Consents> {
             };
             if self.core.store.change_consent(self.organization, update).await? {
                 self.steps.of(self.organization).refuse_waiting_after(&entry).await;
+                self.forget_closed(&closed).await;
                 return Ok(Outcome::Changed(consent));
             }
         }

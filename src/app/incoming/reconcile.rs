@@ -104,7 +104,7 @@ impl Scope<'_, Incoming> {
                         Task::Ask { sid, since } => (None, self.ask(account, &task, sid, *since).await),
                         Task::List => (Some(due_at), Ok(None)),
                         // It stands in another line.
-                        Task::Relay { .. } => (None, Ok(None)),
+                        Task::Relay { .. } | Task::ExpireReview { .. } => (None, Ok(None)),
                     }
                 }
             })

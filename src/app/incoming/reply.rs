@@ -12,9 +12,10 @@ use crate::{
         consent::{Answer, ConsentEntry, ConsentState, Decision, KeywordHandlers, Reply},
         event::InboundEntry,
     },
+    metrics::ReviewResult,
     store::{self, ConsentUpdate, InboundRecorded},
     twilio::{
-        MessagingServiceSid,
+        MessageSid, MessagingServiceSid,
         reply::{Meaning, Reading},
         webhook::{IncomingMessage, OptOutType},
     },
@@ -39,6 +40,9 @@ pub struct Receipt {
     /// The writer by the WhatsApp user id and by the number, if the message tells both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub names: Option<(Person, Person)>,
+    /// Its words, sealed, if it has to be reviewed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub words: Option<String>,
     /// We hear of it later than it was sent, so that consent may have changed since by the person's own word.
     pub late: bool,
 }
@@ -49,7 +53,7 @@ impl Receipt {
         Self { late: true, ..self }
     }
 
-    fn reply(&self, handlers: &KeywordHandlers) -> Reply<'_> {
+    fn reply(&self, handlers: &KeywordHandlers, decide_by: UnixMs) -> Reply<'_> {
         let (channel, sender, service) = (self.entry.channel, &self.entry.to, self.service.as_ref());
         Reply {
             sender,
@@ -61,6 +65,7 @@ impl Receipt {
             opt_out_type: self.opt_out_type,
             sid: &self.entry.sid,
             at: self.entry.at,
+            decide_by,
         }
     }
 
@@ -99,6 +104,8 @@ impl Incoming {
             media: message.num_media,
             at,
         };
+        let words = (reading.meaning == Meaning::Review)
+            .then(|| self.consents.seal_words(&message.message_sid, &words_of(message)));
         let names = message.user_id_and_number();
         let names = names.map(|(user_id, number)| (Person::of(&user_id), Person::of(&number)));
         Receipt {
@@ -107,6 +114,7 @@ impl Incoming {
             opt_out_type: message.opt_out_type,
             service: message.messaging_service_sid.clone(),
             names,
+            words,
             late: false,
         }
     }
@@ -135,15 +143,22 @@ impl Scope<'_, Incoming> {
             let known = self.core.store.consent(self.organization, &person).await?;
             let person = known.version.person().clone();
             let decision = if receipt.is_outdated_by(&known.consent) {
-                Decision { consent: known.consent, entry: None, answer: Answer::Nothing }
+                Decision { consent: known.consent.clone(), entry: None, answer: Answer::Nothing }
             } else {
-                let reply = receipt.reply(&self.core.settings.keyword_handlers);
+                let reply = receipt.reply(&self.core.settings.keyword_handlers, self.core.review_ends());
                 known.consent.decide(&reply, self.core.settings.opt_out_scope)
             };
             let answer = match decision.answer {
                 Answer::Help => self.help_answer(&person, &receipt.entry.sid).await?,
                 answer => answer,
             };
+            let review = decision.consent.review(&receipt.entry.sid).map(|(_, review)| review.clone());
+            if let Some(review) = &review {
+                let words = receipt.words.as_deref();
+                let consents = self.consents.of(self.organization);
+                consents.prepare_review(&receipt.entry, &receipt.reading, words, review.until).await?;
+            }
+            let closed = known.consent.reviews_closed_by(&decision.consent);
             let update = decision.entry.clone().map(|entry| ConsentUpdate {
                 expected: known.version,
                 consent: decision.consent,
@@ -154,11 +169,14 @@ impl Scope<'_, Incoming> {
             let entry = receipt.entry.clone();
             match self.core.store.record_inbound(self.organization, entry, &person, update, answer).await? {
                 InboundRecorded::Stored => {
+                    if review.is_some() {
+                        self.core.metrics.review(ReviewResult::Opened);
+                    }
                     if let Some(entry) = &decision.entry {
                         if entry.state == ConsentState::OptedOut {
                             self.core.metrics.opted_out(self.core.now_ms().since(receipt.entry.at));
                         }
-                        self.steps.of(self.organization).refuse_waiting_after(entry).await;
+                        self.follow(entry, &closed).await;
                     }
                     return Ok(Received { answer, consent: decision.entry, duplicate: false });
                 }
@@ -170,15 +188,40 @@ impl Scope<'_, Incoming> {
         }
         Err(contended())
     }
+
+    /// Does what follows from a change of consent that is stored.
+    async fn follow(&self, entry: &ConsentEntry, closed_reviews: &[MessageSid]) {
+        let steps = self.steps.of(self.organization);
+        match entry.state {
+            ConsentState::OptedOut => steps.refuse_waiting_after(entry).await,
+            ConsentState::OptedIn if !closed_reviews.is_empty() => {
+                steps.release_after_review(&entry.phone, entry.channel).await;
+            }
+            ConsentState::OptedIn | ConsentState::Unknown | ConsentState::Review => {}
+        }
+        self.consents.of(self.organization).forget_closed(closed_reviews).await;
+    }
 }
 
 impl Incoming {
     /// What to say to a message whose sender's consent cannot be asked for just now: only what is true whatever it is.
     pub fn answer_unseen(&self, receipt: &Receipt) -> Answer {
-        let reply = receipt.reply(&self.core.settings.keyword_handlers);
+        let reply = receipt.reply(&self.core.settings.keyword_handlers, self.core.review_ends());
         match Consent::default().decide(&reply, self.core.settings.opt_out_scope).answer {
             answer @ (Answer::OptedOut | Answer::Help) => answer,
             Answer::OptedIn | Answer::Nothing => Answer::Nothing,
         }
     }
+}
+
+/// All that a person wrote: the text, and the button that they pressed where it says something else.
+fn words_of(message: &IncomingMessage) -> String {
+    let texts = [Some(&message.body), message.button_text.as_ref(), message.button_payload.as_ref()];
+    let mut words: Vec<&str> = Vec::new();
+    for text in texts.into_iter().flatten() {
+        if !text.is_empty() && !words.contains(&text.as_str()) {
+            words.push(text);
+        }
+    }
+    words.join("\n")
 }

@@ -289,8 +289,10 @@ impl Scope<'_, Steps> {
         known: Circumstances,
     ) -> Circumstances {
         let limits = &self.core.settings.limits;
+        let route = outbound.route();
         Circumstances {
-            no_consent: consent.refusal(&outbound.route(), self.core.settings.required_opt_in),
+            no_consent: consent.refusal(&route, self.core.settings.required_opt_in),
+            under_review_until: consent.under_review_until(&route),
             quiet_until: limits.quiet_until(outbound, now),
             cooldown: limits.cooldown(outbound),
             ..known

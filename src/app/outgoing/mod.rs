@@ -16,8 +16,8 @@ pub mod local_message;
 mod lost_answer;
 pub mod notify;
 pub mod number_code;
-mod opt_out;
 pub mod send;
+mod waiting;
 
 use std::sync::Arc;
 

@@ -199,7 +199,10 @@ impl Scope<'_, Outgoing> {
             }
         };
         let call = Call { account: &account, outbound: &outbound, content: &send.content };
-        let (cleared, result) = self.call_while_not_processed(&call, cleared).await?;
+        let (cleared, result) = match self.call_while_not_processed(&call, cleared).await? {
+            Called::Over(cleared, result) => (cleared, *result),
+            Called::Held(until, reason) => return Ok(waiting(outbound, until, reason)),
+        };
         // The message has left, or has not: that the outcome could not be stored must not make the caller send it
         // again. Its callbacks carry the id and will tell, and so will the queue.
         let settled = self.settle(&call, &cleared, &result, true).await;
@@ -251,25 +254,25 @@ impl Scope<'_, Outgoing> {
         &self,
         call: &Call<'_>,
         mut cleared: Cleared,
-    ) -> Result<(Cleared, Result<resource::Message, client::Error>), SendError> {
+    ) -> Result<Called, SendError> {
         let outbound = call.outbound;
         let give_up = Instant::now() + times::REQUEST_RETRY_TIME_MAX;
         let mut delay = RETRY_DELAY_MIN;
         loop {
             let error = match self.call_twilio(call, &cleared).await {
                 Err(error) if error.outcome() == client::Outcome::NotProcessed => error,
-                result => return Ok((cleared, result)),
+                result => return Ok(Called::Over(cleared, Box::new(result))),
             };
             let jittered = delay.mul_f64(rand::rng().random_range(0.5..1.0));
             let pause = error.retry_after().unwrap_or(jittered);
             if Instant::now() + pause >= give_up {
-                return Ok((cleared, Err(error)));
+                return Ok(Called::Over(cleared, Box::new(Err(error))));
             }
             tokio::time::sleep(pause).await;
             delay *= 2;
             // What the person may have said meanwhile is not known.
             if !self.intake.is_clear() {
-                return Ok((cleared, Err(error)));
+                return Ok(Called::Over(cleared, Box::new(Err(error))));
             }
             match self
                 .steps
@@ -281,10 +284,23 @@ impl Scope<'_, Outgoing> {
                 Ok(Advanced::Refused { code, circumstances }) => {
                     return Err(refused(code, &circumstances, outbound));
                 }
-                Ok(Advanced::Moved(_) | Advanced::Unmoved) | Err(_) => return Ok((cleared, Err(error))),
+                Ok(Advanced::Moved(OutboundState::Waiting { until, reason, .. })) => {
+                    return Ok(Called::Held(until, reason));
+                }
+                Ok(Advanced::Moved(_) | Advanced::Unmoved) | Err(_) => {
+                    return Ok(Called::Over(cleared, Box::new(Err(error))));
+                }
             }
         }
     }
+}
+
+/// How the calls of one request ended.
+enum Called {
+    /// Twilio said so last.
+    Over(Cleared, Box<Result<resource::Message, client::Error>>),
+    /// Twilio did nothing with the message, and before the next call it was held back.
+    Held(UnixMs, Hold),
 }
 
 /// Who sends: what the call names, else the organization's sender for the channel, else its messaging service.

@@ -34,7 +34,10 @@ impl ChannelConsent {
         // Twilio's blocks are lifted by the person alone.
         let is_lifted = later.is_by_person() && later.state == ConsentState::OptedIn;
         let blocks = if is_lifted { later.blocks.clone() } else { later.blocks.merged(&earlier.blocks) };
-        ChannelConsent { blocks, ..wish.clone() }
+        let mut merged =
+            ChannelConsent { blocks, reviews: self.reviews.merged(&other.reviews), ..wish.clone() };
+        merged.close_needless_reviews();
+        merged
     }
 
     /// What orders two wishes: their times; at the same time the more careful one is the later.
@@ -56,7 +59,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::consent::{Block, Blocks, ConsentChannel, ConsentEntry};
+    use crate::domain::consent::{Block, Blocks, ConsentChannel, ConsentEntry, Reviews};
 
     /// Blocks as they were stored before senders were told apart: of every sender, or none.
     fn blocks(is_blocked: bool) -> Blocks {
@@ -79,6 +82,7 @@ mod tests {
                 source: Some(source),
                 at: Some(UnixMs::new(at)),
                 message_sid: None,
+                reviews: Reviews::default(),
             },
         })
     }

@@ -33,6 +33,7 @@ fn tell(scope: OptOutScope, steps: &[Step]) -> Consent {
             opt_out_type: step.opt_out_type,
             sid: &sid,
             at: UnixMs::new(1),
+            decide_by: UnixMs::new(2),
         };
         let decision = consent.decide(&reply, scope);
         let entry = decision.entry.map(|entry| (entry.channel, entry.state, entry.source));
@@ -342,4 +343,120 @@ fn whatsapps_stop_of_marketing_is_about_marketing() {
         }],
     );
     assert_eq!(after_error(&stopped, Channel::Whatsapp, ConsentSource::Twilio63033), None);
+}
+
+fn reply_sid(number: u64) -> MessageSid {
+    MessageSid::parse(&format!("SM{number:032x}")).unwrap()
+}
+
+/// What the reply `number` on `channel` does, which is to be decided on by as many milliseconds.
+fn replied(consent: &Consent, channel: Channel, text: &str, number: u64) -> Decision {
+    let reply = Reply {
+        phone: &"+14155550100".parse().unwrap(),
+        channel,
+        sender: &LONG_CODE.parse().unwrap(),
+        service: None,
+        handling: KeywordHandling::Twilio,
+        reading: &ReplyReader::default().read(text, channel),
+        opt_out_type: None,
+        sid: &reply_sid(number),
+        at: UnixMs::new(1),
+        decide_by: UnixMs::new(number),
+    };
+    consent.decide(&reply, OptOutScope::Channel)
+}
+
+fn after(consent: &Consent, channel: Channel, text: &str, number: u64) -> Consent {
+    replied(consent, channel, text, number).consent
+}
+
+fn held_until(consent: &Consent, channel: Channel, category: Option<&str>) -> Option<UnixMs> {
+    consent.under_review_until(&Route { channel, from: None, service: None, category })
+}
+
+/// A reply that may be an opt-out.
+const DOUBTFUL: &str = "ok stop";
+
+#[test]
+fn a_doubtful_reply_holds_its_channel_until_the_first_review_ends() {
+    let decision = replied(&Consent::default(), Channel::Sms, DOUBTFUL, 7);
+    assert_eq!(decision.entry.unwrap().state, ConsentState::Review);
+    let consent = after(&decision.consent, Channel::Rcs, DOUBTFUL, 5);
+    assert_eq!(consent.sms.state, Unknown);
+    assert_eq!(held_until(&consent, Channel::Sms, Some("marketing")), Some(UnixMs::new(5)));
+    assert_eq!(held_until(&consent, Channel::Sms, Some("emergency")), None);
+    assert_eq!(held_until(&consent, Channel::Whatsapp, None), None);
+    assert_eq!(consent.review(&reply_sid(7)).unwrap().0, OnSms);
+    // Twilio repeats a webhook that it got no answer to.
+    assert_eq!(after(&consent, Channel::Sms, DOUBTFUL, 7), consent);
+
+    let consent = consent.dismissed(&reply_sid(5));
+    assert_eq!(held_until(&consent, Channel::Sms, None), Some(UnixMs::new(7)));
+    assert!(!consent.dismissed(&reply_sid(7)).is_under_review(All));
+}
+
+#[test]
+fn a_review_is_closed_by_the_persons_later_word_and_by_every_opt_out() {
+    let both = after(&Consent::default(), Channel::Sms, DOUBTFUL, 1);
+    let both = after(&both, Channel::Whatsapp, DOUBTFUL, 2);
+    for word in ["STOP", "please stop texting me", "START", "JOIN"] {
+        let consent = after(&both, Channel::Sms, word, 3);
+        assert!(!consent.is_under_review(OnSms) && consent.is_under_review(OnWhatsapp), "{word}");
+    }
+    for word in ["YES", "HELP", "thanks"] {
+        assert_eq!(after(&both, Channel::Sms, word, 3), both, "{word}");
+    }
+    let phone = "+14155550100".parse().unwrap();
+    let recorded = |channel, state| {
+        both.recorded(&phone, channel, state, ConsentSource::Api, UnixMs::new(3)).0.is_under_review(OnSms)
+    };
+    assert!(!recorded(OnSms, OptedOut) && !recorded(All, OptedOut) && recorded(OnWhatsapp, OptedOut));
+    assert!(recorded(All, OptedIn), "what others say the person wants is not the person's word");
+    let by_error = |source| {
+        let at = UnixMs::new(3);
+        both.opted_out_by_error(&phone, Channel::Whatsapp, source, Block::default(), None, at).unwrap().0
+    };
+    assert!(!by_error(ConsentSource::Twilio63014).is_under_review(OnWhatsapp));
+    // They stopped marketing, and may have meant more.
+    assert!(by_error(ConsentSource::Twilio63033).is_under_review(OnWhatsapp));
+}
+
+#[test]
+fn a_review_that_becomes_an_opt_out_names_its_reply_and_closes_the_others() {
+    let consent = after(&Consent::default(), Channel::Sms, DOUBTFUL, 1);
+    let consent = after(&consent, Channel::Sms, "wrong number", 2);
+    let (phone, sid, at) = ("+14155550100".parse().unwrap(), reply_sid(1), UnixMs::new(9));
+    let (consent, entry) = consent.opted_out_by_review(&phone, OnSms, ConsentSource::ReviewExpired, &sid, at);
+    assert_eq!((entry.state, entry.source), (OptedOut, ConsentSource::ReviewExpired));
+    assert_eq!((&consent.sms.message_sid, entry.sid), (&Some(sid.clone()), Some(sid)));
+    assert_eq!(refusal(&consent, Channel::Sms, LONG_CODE), Some(NoConsent::OptedOut));
+    assert!(!consent.is_under_review(All));
+    // Whoever has opted out is sent nothing that a further reply could end.
+    let again = replied(&consent, Channel::Sms, DOUBTFUL, 3);
+    assert_eq!((&again.consent, again.entry.unwrap().state), (&consent, ConsentState::Review));
+}
+
+#[test]
+fn reviews_are_bounded_and_those_of_two_names_are_one_persons() {
+    let many = (0..100)
+        .fold(Consent::default(), |consent, number| after(&consent, Channel::Sms, DOUBTFUL, 1_000 - number));
+    let stored = serde_json::to_value(&many).unwrap();
+    assert_eq!(stored["sms"]["reviews"].as_array().unwrap().len(), REVIEWS_MAX);
+    assert_eq!(serde_json::from_value::<Consent>(stored).unwrap(), many);
+
+    let one = after(&Consent::default(), Channel::Sms, DOUBTFUL, 1);
+    let other = after(&Consent::default(), Channel::Sms, DOUBTFUL, 2);
+    let merged = one.merged(&other);
+    assert!(merged.review(&reply_sid(1)).is_some() && merged.review(&reply_sid(2)).is_some());
+    assert_eq!((other.merged(&one), merged.merged(&other)), (merged.clone(), merged));
+    let stopped = after(&Consent::default(), Channel::Sms, "STOP", 3);
+    assert!(!one.merged(&stopped).is_under_review(All));
+}
+
+#[test]
+fn consent_without_a_review_is_stored_in_the_form_of_version_0_1_0() {
+    let stored = r#"{"state":"opted_in","twilio_block":false,"source":"keyword","at":1,"message_sid":null}"#;
+    let known: ChannelConsent = serde_json::from_str(stored).unwrap();
+    assert!(known.reviews.is_empty());
+    assert!(serde_json::to_value(&known).unwrap().get("reviews").is_none());
 }

@@ -4,7 +4,8 @@
 //! the move in one step of the store, which compares the state that the move was decided on, and calls Twilio only after
 //! a move to `sending` has been stored. So everything that must never happen is shown here, over all states and facts:
 //!
-//! - a message leaves only by a move to `sending`, and there is none while its recipient's consent refuses;
+//! - a message leaves only by a move to `sending`, and there is none while its recipient's consent refuses or a reply of
+//!   theirs is under review;
 //! - a message whose answer was lost is sent again only after [`times::SEARCHES_MIN`] searches have not found it;
 //! - nothing moves a message out of an end, and every way comes to one;
 //! - an end that nobody is waiting for in a request is told to the caller's own URL, if there is one.
@@ -36,6 +37,9 @@ pub struct Moment {
 pub struct Circumstances {
     /// Why the recipient's consent refuses it, if it does.
     pub no_consent: Option<NoConsent>,
+    /// Until when it is held back by a reply of the recipient's that may be an opt-out and is under review, if it is. A
+    /// review past its time is still open.
+    pub under_review_until: Option<UnixMs>,
     /// Until when the recipient's quiet hours last, if they hold it back.
     pub quiet_until: Option<UnixMs>,
     /// The least time between two messages to the recipient.
@@ -94,6 +98,8 @@ pub enum Fact {
     CalledOff,
     /// Its recipient has just opted out.
     OptedOut,
+    /// No reply of its recipient's is under review any more.
+    ReviewClosed,
     /// Nothing can be done with it now: its account is missing, or no key opens its content.
     Unusable,
     /// The batch that holds its content is not there.
@@ -204,15 +210,18 @@ impl Decision<'_> {
                 Some(self.refuse(Refused::ours(reason.into())))
             }
             Fact::Asked { send_at, circumstances } => {
-                let Circumstances { quiet_until, cooling_until, cooldown, .. } = circumstances;
-                Some(match (send_at.filter(|&at| at > now), quiet_until, cooling_until) {
+                let Circumstances { under_review_until, quiet_until, cooling_until, cooldown, .. } =
+                    circumstances;
+                let send_at = send_at.filter(|&at| at > now);
+                Some(match (send_at, under_review_until, quiet_until, cooling_until) {
                     (Some(at), ..) => self.wait_at_gate(at, Hold::Scheduled),
-                    (None, Some(until), _) => self.wait_at_gate(until, Hold::QuietHours),
-                    (None, None, Some(until)) if until > now + times::COOLDOWN_HELD_MAX => {
+                    (None, Some(until), ..) => self.wait_at_gate(self.review_end(until), Hold::Review),
+                    (None, None, Some(until), _) => self.wait_at_gate(until, Hold::QuietHours),
+                    (None, None, None, Some(until)) if until > now + times::COOLDOWN_HELD_MAX => {
                         self.refuse(Refused::ours(Refusal::RecipientCoolingDown))
                     }
-                    (None, None, Some(until)) => self.wait_at_gate(until, Hold::Cooldown),
-                    (None, None, None) => self.leave(0, cooldown),
+                    (None, None, None, Some(until)) => self.wait_at_gate(until, Hold::Cooldown),
+                    (None, None, None, None) => self.leave(0, cooldown),
                 })
             }
             _ => None,
@@ -228,6 +237,9 @@ impl Decision<'_> {
             (Waiting { tries, .. }, Fact::Due(circumstances)) => Some(self.due(*tries, &circumstances)),
             (Waiting { .. }, Fact::CalledOff) => Some(self.cancel()),
             (Waiting { .. }, Fact::OptedOut) => Some(self.refuse(Refused::ours(Refusal::RecipientOptedOut))),
+            (Waiting { reason: Hold::Review, tries, .. }, Fact::ReviewClosed) => {
+                Some(self.wait(now, Hold::Turn, *tries))
+            }
             (Waiting { reason: Hold::Fallback, tries, .. }, Fact::FirstFailed) => {
                 Some(self.wait(now, Hold::Fallback, *tries))
             }
@@ -235,10 +247,11 @@ impl Decision<'_> {
                 Some(self.refuse(Refused::ours(Refusal::DailyLimitReached)))
             }
             (Sending { tries, .. }, Fact::CalledAgain(circumstances)) => {
-                Some(match circumstances.no_consent {
-                    Some(reason) => self.refuse(Refused::ours(reason.into())),
+                Some(match (circumstances.no_consent, circumstances.under_review_until) {
+                    (Some(reason), _) => self.refuse(Refused::ours(reason.into())),
+                    (None, Some(until)) => self.wait(self.review_end(until), Hold::Review, *tries),
                     // It has had its turn with the recipient.
-                    None => self.leave(*tries, Duration::ZERO),
+                    (None, None) => self.leave(*tries, Duration::ZERO),
                 })
             }
             (Sending { since, tries }, Fact::Answered(answer)) => Some(self.answered(*since, *tries, answer)),
@@ -264,6 +277,9 @@ impl Decision<'_> {
         if let Some(reason) = circumstances.no_consent {
             return self.refuse(Refused::ours(reason.into()));
         }
+        if let Some(until) = circumstances.under_review_until {
+            return self.wait(self.review_end(until), Hold::Review, tries);
+        }
         if let Some(until) = circumstances.quiet_until {
             return self.wait(until, Hold::QuietHours, tries);
         }
@@ -272,6 +288,11 @@ impl Decision<'_> {
         }
         // A message that is tried again has had its turn with the recipient.
         self.leave(tries, if tries > 0 { Duration::ZERO } else { circumstances.cooldown })
+    }
+
+    /// When a message is looked at again that is held back by a review which ends at `until`, or should have ended.
+    fn review_end(&self, until: UnixMs) -> UnixMs {
+        until.max(self.moment.now + times::REVIEW_OVERDUE_DELAY)
     }
 
     /// What is done with the second message of a pair instead of sending it; `None` if its time has come.

@@ -17,6 +17,8 @@ pub enum Hold {
     QuietHours,
     /// Until the recipient may be sent to again.
     Cooldown,
+    /// Until somebody has decided on a reply of the recipient's that may be an opt-out.
+    Review,
     /// To be tried again: Twilio did not process it.
     Retry,
     /// For another message to arrive, which makes it needless.

@@ -53,6 +53,10 @@ pub const BATCH_DELAY_MAX: Duration = Duration::from_secs(10 * 60);
 /// The longest a new message is held for its recipient's cooldown; one that would have to wait longer is refused.
 pub const COOLDOWN_HELD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// When a message is looked at again that a review holds back past its deadline: the opt-out that it became is about to
+/// be recorded.
+pub const REVIEW_OVERDUE_DELAY: Duration = Duration::from_secs(5);
+
 /// The shortest time between two looks at the first message of a pair.
 pub const FALLBACK_DELAY_MIN: Duration = Duration::from_secs(1);
 

@@ -124,6 +124,13 @@ words! {
         /// A link that the person followed.
         Link = "link",
     }
+    /// What somebody decides on a reply that may be an opt-out.
+    ReviewDecision {
+        /// The person asked for no more messages.
+        OptOut = "opt_out",
+        /// They did not.
+        Dismiss = "dismiss",
+    }
     /// What became of the code that confirms a number.
     Confirmation {
         /// It is on its way.
@@ -161,6 +168,8 @@ words! {
         QuietHours = "quiet_hours",
         /// Until the recipient may be sent to again.
         Cooldown = "cooldown",
+        /// Until somebody has decided on a reply of the recipient's that may be an opt-out.
+        Review = "review",
         /// To be tried again: Twilio did not process it.
         Retry = "retry",
         /// For another message to arrive, which makes it needless.

@@ -12,13 +12,13 @@ use super::{
 };
 use crate::{
     domain::{
-        Event, Organization, Person,
+        Consent, Event, Organization, Person,
         consent::{Answer, ConsentChange},
         event::InboundEntry,
         stats::Counter,
     },
     store::{
-        ConsentUpdate, Consents, Error, InboundRecorded, KnownConsent, PAGE_MAX,
+        ConsentUpdate, ConsentVersion, Consents, Error, InboundRecorded, KnownConsent, PAGE_MAX,
         consents::{FoundConsent, read_person},
         decode, encode,
     },
@@ -31,13 +31,10 @@ impl Tables<'_> {
     }
 
     fn change_consent(&mut self, organization: &str, update: ConsentUpdate) -> Result<bool, Error> {
-        let person = update.expected.person().clone();
-        if self.consent(organization, &person)?.version != update.expected {
+        if !self.replace_consent(organization, &update.expected, &update.consent)? {
             return Ok(false);
         }
-        self.consents
-            .insert((organization, person.as_str()), encode(&update.consent).as_str())
-            .map_err(unavailable)?;
+        let person = update.expected.person().clone();
         if let Some(change) = update.change() {
             let last = self
                 .changes
@@ -52,6 +49,21 @@ impl Tables<'_> {
             self.add_counts(organization, update.entry.at, &[counter])?;
         }
         self.add_event(organization, &Event::Consent(update.entry))?;
+        Ok(true)
+    }
+
+    fn replace_consent(
+        &mut self,
+        organization: &str,
+        expected: &ConsentVersion,
+        consent: &Consent,
+    ) -> Result<bool, Error> {
+        let person = expected.person();
+        if self.consent(organization, person)?.version != *expected {
+            return Ok(false);
+        }
+        let (key, text) = ((organization, person.as_str()), encode(consent));
+        self.consents.insert(key, text.as_str()).map_err(unavailable)?;
         Ok(true)
     }
 
@@ -92,7 +104,7 @@ pub(super) fn known_consent(
         FoundConsent::read(person.clone(), stored.map(|stored| stored.value().to_owned()))
     };
     match found(person)? {
-        FoundConsent::Known(known) => Ok(known),
+        FoundConsent::Known(known) => Ok(*known),
         FoundConsent::Elsewhere(person) => found(&person)?.known(),
     }
 }
@@ -188,5 +200,14 @@ impl Consents for EmbeddedStore {
     ) -> Result<bool, Error> {
         let organization = organization.clone();
         self.write(move |tables| tables.change_consent(organization.as_str(), update)).await
+    }
+    async fn replace_consent(
+        &self,
+        organization: &Organization,
+        expected: &ConsentVersion,
+        consent: &Consent,
+    ) -> Result<bool, Error> {
+        let (organization, expected, consent) = (organization.clone(), expected.clone(), consent.clone());
+        self.write(move |tables| tables.replace_consent(organization.as_str(), &expected, &consent)).await
     }
 }

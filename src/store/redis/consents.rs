@@ -6,13 +6,13 @@ use futures_util::future::try_join_all;
 use super::{RedisStore, counts::counts_end, read, scripts, stream, unlisted};
 use crate::{
     domain::{
-        Organization, Person, Stream, UnixMs,
+        Consent, Organization, Person, Stream, UnixMs,
         consent::{Answer, ConsentChange},
         event::InboundEntry,
         stats::{Counter, Unit},
     },
     store::{
-        ConsentUpdate, Consents, Error, InboundRecorded, KnownConsent, PAGE_MAX,
+        ConsentUpdate, ConsentVersion, Consents, Error, InboundRecorded, KnownConsent, PAGE_MAX,
         consents::{FoundConsent, read_person},
         decode, encode,
     },
@@ -153,7 +153,7 @@ impl Consents for RedisStore {
     ) -> Result<Vec<KnownConsent>, Error> {
         let consents = persons.iter().take(PAGE_MAX).map(|person| async move {
             match self.found_consent(organization, person).await? {
-                FoundConsent::Known(known) => Ok(known),
+                FoundConsent::Known(known) => Ok(*known),
                 FoundConsent::Elsewhere(person) => self.found_consent(organization, &person).await?.known(),
             }
         });
@@ -198,5 +198,16 @@ impl Consents for RedisStore {
         let mut arguments = consent_arguments(Some(&update)).to_vec();
         arguments.extend(entry_arguments("entry", stream::consent_fields(&update.entry)));
         read(self.write(&scripts::CHANGE_CONSENT, &keys, &arguments).await?)
+    }
+    async fn replace_consent(
+        &self,
+        organization: &Organization,
+        expected: &ConsentVersion,
+        consent: &Consent,
+    ) -> Result<bool, Error> {
+        let keys = [("consent", self.keys.of_person(organization, "consent", expected.person()))];
+        let decided_on = expected.stored.clone().unwrap_or_default();
+        let arguments = [("decided_on", decided_on), ("after", encode(consent))];
+        read(self.write(&scripts::REPLACE_CONSENT, &keys, &arguments).await?)
     }
 }

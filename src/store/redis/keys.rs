@@ -9,7 +9,7 @@
 //! | `tl:{default:0}:consents` | stream | an entry per opt-out or opt-in | `record_inbound`, `change_consent` | dashboards, `events` |
 //! | `tl:{default:0}:raw` | hash | deliveries entry -> its unknown parameters, form-encoded | `record_status` | `events`, `message` |
 //! | `tl:{default:0}:msg:<xyz>` | hash | message SID -> where it stands ([`super::record`]) | `record_status` | the same, `message` |
-//! | `tl:{default:0}:consent:<person>` | string | consent, or of which person it is another name; JSON | `record_inbound`, `change_consent`, `replace_person` | the same, `step_outbound`, `pass_gate` |
+//! | `tl:{default:0}:consent:<person>` | string | consent, or of which person it is another name; JSON | `record_inbound`, `change_consent`, `replace_consent`, `replace_person` | the same, `step_outbound`, `pass_gate` |
 //! | `tl:{default:0}:changes:<person>` | list | every change of consent, JSON | `record_inbound`, `change_consent`, `replace_person` | `consent_changes` |
 //! | `tl:{default:0}:persons` | sorted set | everybody whose consent ever changed | `record_inbound`, `change_consent`, `replace_person` | `persons` |
 //! | `tl:{default:0}:received:<sid>` | string | an inbound message's answer, JSON | `record_inbound` | the same |
@@ -22,6 +22,7 @@
 //! | `tl:{default:0}:history:<xyz>` | sorted set | the same by recipient, in the order of the text | `step_outbound`, `record_status` | `history` |
 //! | `tl:{default:0}:tasks` | sorted set | task -> when it is due | `record_status`, `schedule`, `claim` | `claim` |
 //! | `tl:{default:0}:relays` | sorted set | statuses to be relayed -> when | `schedule`, `reschedule`, `claim` | `claim` |
+//! | `tl:{default:0}:reviews` | sorted set | replies under review -> when they become opt-outs | `schedule`, `reschedule`, `claim` | `claim` |
 //! | `tl:{default:0}:count:<time>` | hash | counter -> count in the minute `m…` or hour `h…`; ends by itself | `record_status`, `change_consent`, `record_inbound` | `counts` |
 //! | `tl:{default:0}:doc:<kind>:<name>` | string | a document | `change_documents` | `document` |
 //! | `tl:{default:0}:docs:<kind>` | sorted set | the names of a kind that is listed | `change_documents` | `documents` |
@@ -100,7 +101,7 @@ impl Keys {
     /// The partition that `task` is planned in: that of its message or document, or the first.
     pub(super) fn partition_of_task(&self, task: &Task) -> Partition {
         match task {
-            Task::Ask { sid, .. } => self.partition(sid.as_str()),
+            Task::Ask { sid, .. } | Task::ExpireReview { sid } => self.partition(sid.as_str()),
             Task::List => 0,
             Task::Relay { name } => self.partition(name),
         }

@@ -26,6 +26,7 @@ macro_rules! script {
 script!(RECORD_STATUS, "lua/record_status.lua");
 script!(RECORD_INBOUND, "lua/record_inbound.lua");
 script!(CHANGE_CONSENT, "lua/change_consent.lua");
+script!(REPLACE_CONSENT, "lua/replace_consent.lua");
 script!(REPLACE_PERSON, "lua/replace_person.lua");
 script!(PASS_GATE, "lua/pass_gate.lua");
 script!(CLAIM, "lua/claim.lua");

@@ -43,11 +43,12 @@ impl For {
 }
 
 /// Every operation of the document.
-const ROUTES: [(&str, &str, For); 28] = [
+const ROUTES: [(&str, &str, For); 30] = [
     ("delete", "/api/sms/batches/{batch_id}", For::Senders),
     ("get", "/api/sms/batches/{batch_id}", For::Viewers),
     ("get", "/api/sms/batches/{batch_id}/messages", For::Viewers),
     ("get", "/api/sms/consent/export", For::Administrators),
+    ("get", "/api/sms/consent/reviews", For::Viewers),
     ("get", "/api/sms/consent/{phone}", For::Viewers),
     ("get", "/api/sms/consent/{phone}/history", For::Viewers),
     ("get", "/api/sms/events", For::Viewers),
@@ -62,6 +63,7 @@ const ROUTES: [(&str, &str, For); 28] = [
     ("post", "/api/sms/consent", For::Senders),
     ("post", "/api/sms/consent/import", For::Administrators),
     ("post", "/api/sms/consent/links", For::Senders),
+    ("post", "/api/sms/consent/reviews/{message_sid}", For::Senders),
     ("post", "/api/sms/notify", For::Senders),
     ("post", "/api/sms/preferences/confirm", For::Users),
     ("post", "/api/sms/send", For::Senders),

@@ -11,6 +11,7 @@ mod events;
 mod keys;
 mod people;
 mod persons;
+mod reviews;
 mod sending;
 mod settings;
 mod upgrade;

@@ -35,6 +35,7 @@ macro_rules! conformance {
             a_sender_s_time_is_given_away_once
             a_message_is_entered_in_the_history_once
             every_change_of_consent_is_listed
+            consent_is_replaced_without_a_word_by_who_knows_it
             everything_is_counted
             a_document_is_changed_by_who_knows_it
             several_documents_change_together_or_not_at_all

@@ -322,6 +322,26 @@ pub async fn a_message_is_entered_in_the_history_once(harness: &dyn Harness) {
     assert_eq!(store.history(&organization(), None, HistoryId::at(UnixMs::EPOCH), 9).await.unwrap(), []);
 }
 
+pub async fn consent_is_replaced_without_a_word_by_who_knows_it(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let known = async || store.consent(&organization(), &whose(PERSON)).await.unwrap();
+    let unknown = known().await.version;
+    assert!(store.change_consent(&organization(), opt_out(unknown.clone())).await.unwrap());
+    let before = known().await;
+    let last = store.last_event(&organization()).await.unwrap();
+    let mut after = before.consent.clone();
+    after.whatsapp.state = ConsentState::OptedIn;
+    assert!(!store.replace_consent(&organization(), &unknown, &after).await.unwrap());
+    assert_eq!(known().await, before);
+    assert!(store.replace_consent(&organization(), &before.version, &after).await.unwrap());
+    assert_eq!(known().await.consent, after);
+    assert_ne!(known().await.version, before.version, "a gate notices");
+    assert_eq!(store.last_event(&organization()).await.unwrap(), last);
+    let changes = store.consent_changes(&organization(), &whose(PERSON), 0, 10).await.unwrap();
+    assert_eq!(changes.len(), 1);
+    assert!(!store.replace_consent(&organization(), &before.version, &after).await.unwrap());
+}
+
 pub async fn every_change_of_consent_is_listed(harness: &dyn Harness) {
     let store = harness.open().await;
     let version = async || store.consent(&organization(), &whose(PERSON)).await.unwrap().version;

@@ -25,9 +25,10 @@ pub use super::outbox::{
     a_cooldown_is_kept_per_person, a_document_is_changed_by_who_knows_it, a_gate_asks_for_consent,
     a_message_is_entered_in_the_history_once, a_message_that_waits_is_claimed_by_one_at_a_time,
     a_resolved_message_loses_its_content, a_sender_s_time_is_given_away_once,
-    all_spellings_of_a_person_are_one, counters_count_up_to_their_end, every_change_of_consent_is_listed,
-    everything_is_counted, of_equal_steps_at_once_one_is_taken,
-    several_documents_change_together_or_not_at_all, what_became_of_a_send_only_gets_surer,
+    all_spellings_of_a_person_are_one, consent_is_replaced_without_a_word_by_who_knows_it,
+    counters_count_up_to_their_end, every_change_of_consent_is_listed, everything_is_counted,
+    of_equal_steps_at_once_one_is_taken, several_documents_change_together_or_not_at_all,
+    what_became_of_a_send_only_gets_surer,
 };
 pub use super::outbox_model::random_histories_of_the_outbox_agree_with_the_model;
 pub use super::persons::{
@@ -441,7 +442,7 @@ async fn claimed_messages(store: &dyn Store, now: UnixMs, until: UnixMs) -> Vec<
     let claimed = store.claim(&organization(), TaskLine::Twilio, now, until, 1_000).await.unwrap();
     let sid = |(task, _)| match task {
         Task::Ask { sid, .. } => sid,
-        Task::List | Task::Relay { .. } => panic!("nothing else is to be done"),
+        Task::List | Task::Relay { .. } | Task::ExpireReview { .. } => panic!("nothing else is to be done"),
     };
     claimed.into_iter().map(sid).collect()
 }
@@ -497,7 +498,9 @@ pub async fn a_task_is_claimed_by_one_at_a_time(harness: &dyn Harness) {
                 assert!(more.len() <= 7 && more.iter().all(|(_, due)| *due == DUE));
                 claimed.extend(more.into_iter().map(|(task, _)| match task {
                     Task::Ask { sid, .. } => sid,
-                    Task::List | Task::Relay { .. } => panic!("nothing else is to be done"),
+                    Task::List | Task::Relay { .. } | Task::ExpireReview { .. } => {
+                        panic!("nothing else is to be done")
+                    }
                 }));
             }
         });

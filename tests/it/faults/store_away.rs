@@ -302,3 +302,44 @@ async fn without_the_replicas_that_were_asked_for_redis_is_away() {
     caught_up(&service).await;
     assert_eq!(counted(&service.all_events().await).into_values().collect::<Vec<_>>(), [1, 1]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_doubtful_reply_that_was_spooled_is_reviewed_with_its_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let redis = RedisServer::start_durable(folder.path());
+    let (port, mut service) = (redis.port(), start(&redis).await);
+    assert_eq!(service.webhook(STATUS, &callback(&sid(0), "sent")).await.status(), 204);
+    drop(redis);
+    let (who, words) = ("+14155550179", "ok stop");
+    assert_eq!(service.webhook(INBOUND, &reply(&sid(7), who, words)).await.status(), 200);
+    service.kill();
+    let spooled = everything_in(&service.folder().join("spool"));
+    assert!(spooled.contains(&sid(7)) && !spooled.contains(words), "the words are sealed");
+    service.start_again();
+    let _redis = RedisServer::start_in_place_of(port, folder.path());
+    caught_up(&service).await;
+    let (_, page) = answer(service.get(Role::Viewer, "/api/sms/consent/reviews")).await;
+    assert_eq!(
+        (&page["reviews"][0]["message_sid"], &page["reviews"][0]["words"]),
+        (&json!(sid(7)), &json!(words))
+    );
+    let (status, sent) = service.send(who, "hello").await;
+    assert_eq!((status, &sent["reason"]), (202, &json!("review")), "{sent}");
+    assert!(!service.log().contains(words));
+}
+
+/// The text of all files in `folder`.
+fn everything_in(folder: &Path) -> String {
+    let files = std::fs::read_dir(folder).unwrap().flat_map(|entry| {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect()
+        } else {
+            vec![path]
+        }
+    });
+    files
+        .filter(|path| path.is_file())
+        .map(|path| String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned())
+        .collect()
+}

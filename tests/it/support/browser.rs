@@ -10,7 +10,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::DEADLINE;
+use super::{DEADLINE, eventually};
 
 /// By which names the browser is installed.
 const PROGRAMS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
@@ -18,7 +18,7 @@ const PROGRAMS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 /// Sees to it that the browser reads its commands from file 3 and writes to file 4, as the protocol has it.
 const LAUNCH: &str = "exec \"$@\" 3<&0 4>&1 </dev/null >/dev/null 2>/dev/null";
 
-/// A browser with one page, in which no script runs. Dropping it ends it.
+/// A browser with one page. Dropping it ends it.
 pub struct Browser {
     _child: Child,
     commands: ChildStdin,
@@ -32,6 +32,13 @@ pub struct Browser {
 }
 
 impl Browser {
+    /// Opens a browser in which no script runs, and that asks for pages in `language`.
+    pub async fn without_script(language: &str) -> Self {
+        let mut browser = Self::open(language).await;
+        browser.command("Emulation.setScriptExecutionDisabled", json!({ "value": true })).await;
+        browser
+    }
+
     /// Opens a browser that asks for pages in `language`.
     pub async fn open(language: &str) -> Self {
         let is_installed = |name: &&str| {
@@ -68,7 +75,6 @@ impl Browser {
         for domain in ["Page.enable", "DOM.enable", "Accessibility.enable"] {
             browser.command(domain, json!({})).await;
         }
-        browser.command("Emulation.setScriptExecutionDisabled", json!({ "value": true })).await;
         browser
     }
 
@@ -92,6 +98,19 @@ impl Browser {
     pub async fn content_width(&mut self) -> u64 {
         self.command("Page.getLayoutMetrics", json!({})).await["cssContentSize"]["width"].as_f64().unwrap()
             as u64
+    }
+
+    /// The value of a JavaScript expression, waited for if it is a promise.
+    pub async fn value(&mut self, expression: &str) -> Value {
+        let asked = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
+        let mut answer = self.command("Runtime.evaluate", asked).await;
+        assert!(answer["exceptionDetails"].is_null(), "{expression}: {answer}");
+        answer["result"]["value"].take()
+    }
+
+    /// Waits until a JavaScript expression is true.
+    pub async fn becomes_true(&mut self, expression: &str) {
+        eventually(expression, async || (self.value(expression).await == true).then_some(())).await;
     }
 
     /// The page as a picture: PNG.

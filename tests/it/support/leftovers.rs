@@ -49,6 +49,11 @@ impl Ending {
         Self { config: config(settings), clock, is_reached: false }
     }
 
+    /// The settings that the service is given.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// Waits until the service at `url` has nothing left to be done, by all that it shows, but for the messages `left`.
     pub async fn settled(&self, url: &str, left: &[&str]) {
         let expected = named(left);
@@ -124,7 +129,7 @@ async fn unfinished(url: &str) -> BTreeSet<String> {
 pub async fn in_store(store: &dyn Store, now: UnixMs) -> BTreeSet<String> {
     let organization = Organization::default();
     let (mut left, mut senders) = (BTreeSet::new(), BTreeSet::new());
-    for line in [TaskLine::Twilio, TaskLine::Callers] {
+    for line in TaskLine::ALL {
         let claimed = store.claim(&organization, line, FAR, FAR + LITTLE, OUTBOUNDS_MAX).await.unwrap();
         // The listing is the net below everything else, and is always planned.
         let tasks = claimed.into_iter().map(|(task, _)| task).filter(|task| *task != Task::List);

@@ -65,7 +65,15 @@ fn states() -> Vec<Option<OutboundState>> {
         }),
         Some(proven(sid(), NOW)),
     ];
-    let holds = [Hold::Turn, Hold::Scheduled, Hold::QuietHours, Hold::Cooldown, Hold::Retry, Hold::Fallback];
+    let holds = [
+        Hold::Turn,
+        Hold::Scheduled,
+        Hold::QuietHours,
+        Hold::Cooldown,
+        Hold::Review,
+        Hold::Retry,
+        Hold::Fallback,
+    ];
     for tries in [0, 1, times::TRIES_MAX - 1, times::TRIES_MAX] {
         for reason in holds {
             states.push(Some(OutboundState::Waiting { until: NOW, reason, tries }));
@@ -91,8 +99,12 @@ fn all_circumstances() -> Vec<Circumstances> {
         Some(First::Failed),
         Some(First::Canceled),
     ];
-    for no_consent in
-        [None, Some(NoConsent::OptedOut), Some(NoConsent::BlockedByTwilio), Some(NoConsent::NotOptedIn)]
+    let reasons =
+        [None, Some(NoConsent::OptedOut), Some(NoConsent::BlockedByTwilio), Some(NoConsent::NotOptedIn)];
+    let reviews =
+        [None, Some(NOW - Duration::from_secs(60)), Some(NOW), Some(NOW + Duration::from_secs(86_400))];
+    for (no_consent, under_review_until) in
+        reasons.into_iter().flat_map(|reason| reviews.map(|review| (reason, review)))
     {
         for quiet_until in [None, Some(NOW + Duration::from_secs(3_600))] {
             for cooling_until in
@@ -103,6 +115,7 @@ fn all_circumstances() -> Vec<Circumstances> {
                         let cooldown = Duration::from_secs(60);
                         all.push(Circumstances {
                             no_consent,
+                            under_review_until,
                             quiet_until,
                             cooldown,
                             cooling_until,
@@ -134,6 +147,7 @@ fn facts() -> Vec<Fact> {
         Fact::Searched(Search::Failed(Duration::from_secs(10))),
         Fact::CalledOff,
         Fact::OptedOut,
+        Fact::ReviewClosed,
         Fact::Unusable,
         Fact::BatchMissing,
         Fact::FirstFailed,
@@ -203,6 +217,42 @@ fn nothing_leaves_for_a_person_whose_consent_refuses() {
 }
 
 #[test]
+fn nothing_leaves_while_a_reply_is_under_review_even_past_its_time() {
+    every_move(|_, from, fact, _, made| {
+        let Some(circumstances) = circumstances_of(fact) else { return };
+        let (Some(until), None) = (circumstances.under_review_until, circumstances.no_consent) else {
+            return;
+        };
+        assert!(!is_call(&made.to), "{from:?} {fact:?}");
+        if let OutboundState::Waiting { reason: Hold::Review, .. } = made.to {
+            assert_eq!(made.due, Some(until.max(NOW + times::REVIEW_OVERDUE_DELAY)), "{from:?} {fact:?}");
+        }
+    });
+}
+
+#[test]
+fn an_opt_out_is_obeyed_before_a_review() {
+    every_move(|message, from, fact, _, made| {
+        let Some(circumstances) = circumstances_of(fact) else { return };
+        let is_other = circumstances.batch_is_canceled || message.fallback.is_some();
+        if circumstances.no_consent.is_some() && !is_other {
+            assert!(matches!(made.to, OutboundState::Refused { .. }), "{from:?} {fact:?}");
+        }
+    });
+}
+
+#[test]
+fn the_end_of_a_review_moves_what_was_held_for_it_and_nothing_else() {
+    every_move(|_, from, fact, _, made| {
+        if fact == &Fact::ReviewClosed {
+            let held = matches!(from, Some(OutboundState::Waiting { reason: Hold::Review, .. }));
+            assert!(held, "{from:?}");
+            assert_eq!((tries(Some(&made.to)), made.due), (tries(from), Some(NOW)));
+        }
+    });
+}
+
+#[test]
 fn a_call_is_compared_with_consent_and_follows_from_a_wait_or_a_call_that_was_not_processed() {
     every_move(|_, from, fact, _, made| {
         let begins = is_call(&made.to) && from != Some(&made.to);
@@ -228,12 +278,15 @@ fn a_call_is_compared_with_consent_and_follows_from_a_wait_or_a_call_that_was_no
 fn a_message_whose_answer_was_lost_waits_again_only_after_the_searches() {
     every_move(|_, from, fact, _, made| {
         let (Some(from), OutboundState::Waiting { .. }) = (from, &made.to) else { return };
-        if !matches!(from, OutboundState::Waiting { .. }) {
+        // A request that would call again, and finds a reply under review, leaves the message to the queue.
+        let is_held = matches!(fact, Fact::CalledAgain(Circumstances { under_review_until: Some(_), .. }));
+        if !matches!(from, OutboundState::Waiting { .. }) && !is_held {
             assert!(tries(Some(from)) < times::TRIES_MAX || from == &made.to, "{from:?} {fact:?}");
         }
         match from {
             OutboundState::Sending { .. } => {
-                assert!(matches!(fact, Fact::Answered(Answer::NotProcessed { .. })), "{from:?} {fact:?}");
+                let is_not_processed = matches!(fact, Fact::Answered(Answer::NotProcessed { .. }));
+                assert!(is_not_processed || is_held, "{from:?} {fact:?}");
             }
             OutboundState::Unknown { searches, .. } => {
                 assert_eq!(fact, &Fact::Searched(Search::Nothing), "{from:?}");
@@ -353,6 +406,9 @@ enum Happening {
     /// The person opts out or in.
     Stop,
     Start,
+    /// The person replies what may be an opt-out, or somebody decides that it was none.
+    DoubtfulReply,
+    Dismissed,
     /// The day's limit is reached.
     BeyondDailyLimit,
     /// Nobody has an account, or a key.
@@ -375,6 +431,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         4 => Just(Searches),
         1 => Just(Stop),
         1 => Just(Start),
+        1 => Just(DoubtfulReply),
+        1 => Just(Dismissed),
         1 => Just(BeyondDailyLimit),
         1 => Just(Unusable),
         1 => Just(CalledOff),
@@ -389,6 +447,7 @@ struct Life {
     /// Twilio has the message.
     at_twilio: bool,
     opted_out: bool,
+    under_review: bool,
     /// A process is calling Twilio.
     calling: bool,
     calls: u32,
@@ -404,6 +463,7 @@ impl Life {
             now: NOW,
             at_twilio: false,
             opted_out: false,
+            under_review: false,
             calling: false,
             calls: 0,
             told: 0,
@@ -415,6 +475,7 @@ impl Life {
         let Some(made) = decide(&self.message, Some(&self.state), fact, &moment) else { return };
         if is_call(&made.to) && made.gate.is_some() {
             assert!(!self.opted_out, "a call for a person who has opted out");
+            assert!(!self.under_review, "a call for a person whose reply is under review");
             assert!(!self.at_twilio, "a second message at Twilio");
             self.calls += 1;
             self.calling = true;
@@ -427,8 +488,13 @@ impl Life {
     fn live(&mut self, happening: Happening) {
         self.now += Duration::from_secs(1);
         match happening {
-            Happening::Stop => self.opted_out = true,
-            Happening::Start => self.opted_out = false,
+            Happening::Stop => (self.opted_out, self.under_review) = (true, false),
+            Happening::Start => (self.opted_out, self.under_review) = (false, false),
+            Happening::DoubtfulReply => self.under_review = !self.opted_out,
+            Happening::Dismissed => {
+                self.under_review = false;
+                self.apply(Fact::ReviewClosed);
+            }
             Happening::CalledOff => self.apply(Fact::CalledOff),
             Happening::Callback if self.at_twilio => {
                 let proof = proven(sid(), self.now);
@@ -470,7 +536,9 @@ impl Life {
             OutboundState::Waiting { until, .. } => {
                 self.now = self.now.max(until);
                 let no_consent = self.opted_out.then_some(NoConsent::OptedOut);
-                self.apply(Fact::Due(Circumstances { no_consent, ..Circumstances::default() }));
+                let under_review_until = self.under_review.then_some(self.now);
+                let known = Circumstances { no_consent, under_review_until, ..Circumstances::default() };
+                self.apply(Fact::Due(known));
             }
             OutboundState::Sending { since, .. } | OutboundState::Unknown { since, .. } => {
                 self.now = self.now.max(since + times::LOST_AFTER);
@@ -501,6 +569,7 @@ proptest! {
             }
         }
         // From now on nothing stands in the way but Twilio, which never processes a call.
+        life.live(Happening::Dismissed);
         let mut steps = 0;
         while !life.state.is_resolved() {
             life.live(Happening::NotProcessed);

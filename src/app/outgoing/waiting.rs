@@ -1,4 +1,4 @@
-//! What waits for a person who opts out.
+//! What waits for a person of whom something has become known: refused after an opt-out, let go after a review.
 
 use super::advance::{Occasion, Steps};
 use crate::{
@@ -9,6 +9,7 @@ use crate::{
         outgoing::Fact,
     },
     store::{self, outbox::OUTBOUNDS_MAX},
+    twilio::BareAddress,
 };
 
 /// The last messages to a person among which those are sought that wait.
@@ -19,14 +20,28 @@ impl Scope<'_, Steps> {
     /// not up to this: every message asks for consent at its gate.
     pub(in crate::app) async fn refuse_waiting_after(&self, entry: &ConsentEntry) {
         if entry.state == ConsentState::OptedOut
-            && let Err(error) = self.refuse_waiting(entry).await
+            && let Err(error) = self.advance_waiting(&entry.phone, entry.channel, &Fact::OptedOut).await
         {
             tracing::warn!(organization = %self.organization, %error, "what waits for a person who opted out is refused later");
         }
     }
 
-    async fn refuse_waiting(&self, entry: &ConsentEntry) -> Result<(), store::Error> {
-        let person = Person::of(&entry.phone);
+    /// Lets go what was held for a review on `channel`, where none is open any more. What is not found here leaves when the
+    /// review would have ended.
+    pub(in crate::app) async fn release_after_review(&self, phone: &BareAddress, channel: ConsentChannel) {
+        if let Err(error) = self.advance_waiting(phone, channel, &Fact::ReviewClosed).await {
+            tracing::warn!(organization = %self.organization, %error, "what was held for a review leaves later");
+        }
+    }
+
+    /// Hands `fact` to every message that waits for the person at `phone` on `channel`.
+    async fn advance_waiting(
+        &self,
+        phone: &BareAddress,
+        channel: ConsentChannel,
+        fact: &Fact,
+    ) -> Result<(), store::Error> {
+        let person = Person::of(phone);
         let recent = self
             .core
             .store
@@ -40,10 +55,9 @@ impl Scope<'_, Steps> {
             })
             .collect();
         for stored in self.core.store.outbounds(self.organization, &ids).await?.into_iter().flatten() {
-            let channel = ConsentChannel::from(stored.outbound.to.channel());
-            let silenced = entry.channel == ConsentChannel::All || entry.channel == channel;
-            if silenced {
-                let occasion = Occasion::Known(Fact::OptedOut);
+            let of_message = ConsentChannel::from(stored.outbound.to.channel());
+            if channel == ConsentChannel::All || channel == of_message {
+                let occasion = Occasion::Known(fact.clone());
                 self.advance(&stored.outbound, &stored.state, occasion, false).await?;
             }
         }
