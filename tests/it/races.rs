@@ -1,5 +1,6 @@
-//! Thousands of sends race with people's words, with what others record of them, and with attempts to take them back: none
-//! that begins after a no is accepted, and none that begins after a yes is refused.
+//! Thousands of sends race with people's words, with what others record of them, with doubtful replies and decisions on
+//! them, and with attempts to take words back: none that begins after a no leaves, none that begins after a yes is refused,
+//! and none leaves while a reply is under review.
 //!
 //! Everything goes over WhatsApp, where Twilio keeps no block of its own that would hide a mistake of ours. It goes on in
 //! rounds. Within a round all calls run at once, in an order that chance decides, over all instances; each notes when it
@@ -7,7 +8,7 @@
 //! not overlap with the change; where nothing changes, Twilio's own count of what it accepted is exact.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -17,7 +18,7 @@ use std::{
 
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use textledger::domain::Role;
 use tokio::{sync::Semaphore, task::JoinSet};
 
@@ -52,6 +53,27 @@ enum Known {
     OwnNo,
     /// Somebody else has recorded their no.
     RecordedNo,
+    /// What they wrote may be a no, and nobody has decided.
+    Doubt,
+}
+
+/// What a send comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Accepted,
+    Held,
+    Refused,
+}
+
+impl Known {
+    /// What a send to the person comes to.
+    fn outcome(self) -> Outcome {
+        match self {
+            Known::Yes => Outcome::Accepted,
+            Known::Doubt => Outcome::Held,
+            Known::OwnNo | Known::RecordedNo => Outcome::Refused,
+        }
+    }
 }
 
 /// Something that bears on a person's consent.
@@ -60,12 +82,15 @@ enum Word {
     Stop,
     Phrase,
     Start,
+    Doubtful,
     SenderRecordsNo,
     FileRecordsNo,
     SenderRecordsYes,
     FileRecordsYes,
     AdministratorRecordsYes,
     AdministratorShowsYes,
+    SenderFindsNo,
+    AdministratorDismisses,
 }
 
 impl Word {
@@ -73,8 +98,14 @@ impl Word {
     fn after(self, before: Known) -> Known {
         match self {
             Word::Stop | Word::Phrase => Known::OwnNo,
-            Word::Start | Word::AdministratorShowsYes => Known::Yes,
-            Word::SenderRecordsNo | Word::FileRecordsNo if before == Known::Yes => Known::RecordedNo,
+            Word::Start => Known::Yes,
+            Word::AdministratorShowsYes if before != Known::Doubt => Known::Yes,
+            Word::Doubtful if before == Known::Yes => Known::Doubt,
+            Word::SenderFindsNo if before == Known::Doubt => Known::OwnNo,
+            Word::AdministratorDismisses if before == Known::Doubt => Known::Yes,
+            Word::SenderRecordsNo | Word::FileRecordsNo if matches!(before, Known::Yes | Known::Doubt) => {
+                Known::RecordedNo
+            }
             Word::SenderRecordsYes | Word::FileRecordsYes | Word::AdministratorRecordsYes
                 if before == Known::RecordedNo =>
             {
@@ -86,22 +117,24 @@ impl Word {
 
     /// Those that make something else of what is so, or those that do not.
     fn all(known: Known, changes: bool) -> Vec<Word> {
-        use Word::{
-            AdministratorRecordsYes, AdministratorShowsYes, FileRecordsNo, FileRecordsYes, Phrase,
-            SenderRecordsNo, SenderRecordsYes, Start, Stop,
-        };
         let all = [
-            Stop,
-            Phrase,
-            Start,
-            SenderRecordsNo,
-            FileRecordsNo,
-            SenderRecordsYes,
-            FileRecordsYes,
-            AdministratorRecordsYes,
-            AdministratorShowsYes,
+            Word::Stop,
+            Word::Phrase,
+            Word::Start,
+            Word::Doubtful,
+            Word::SenderRecordsNo,
+            Word::FileRecordsNo,
+            Word::SenderRecordsYes,
+            Word::FileRecordsYes,
+            Word::AdministratorRecordsYes,
+            Word::AdministratorShowsYes,
+            Word::SenderFindsNo,
+            Word::AdministratorDismisses,
         ];
-        all.into_iter().filter(|word| (word.after(known) != known) == changes).collect()
+        let decisions = [Word::SenderFindsNo, Word::AdministratorDismisses];
+        let is_possible = |word: &Word| known == Known::Doubt || !decisions.contains(word);
+        let all = all.into_iter().filter(is_possible);
+        all.filter(|word| (word.after(known) != known) == changes).collect()
     }
 }
 
@@ -124,8 +157,8 @@ struct Done {
     call: Call,
     began: Instant,
     ended: Instant,
-    /// Whether it was a send that was accepted.
-    accepted: bool,
+    /// What it came to, if it was a send.
+    outcome: Option<Outcome>,
 }
 
 /// The service's instances, and the Twilio that they share.
@@ -162,22 +195,35 @@ impl Site {
         self.second.as_ref().filter(|_| number % 2 == 1).unwrap_or(&self.world.service)
     }
 
-    async fn run(&self, call: Call, person: &str, number: usize, text: &str) -> Done {
+    async fn run(&self, call: Call, person: &str, open: &[String], number: usize, text: &str) -> Done {
         let began = Instant::now();
         let service = self.instance(number);
-        let accepted = match call {
-            Call::Send(door) => send(service, door, person, text).await,
+        let outcome = match call {
+            Call::Send(door) => Some(send(service, door, person, text).await),
             Call::Say(word) => {
-                say(service, word, person).await;
-                false
+                say(service, word, person, open).await;
+                None
             }
         };
-        Done { call, began, ended: Instant::now(), accepted }
+        Done { call, began, ended: Instant::now(), outcome }
+    }
+
+    /// The replies under review, by person.
+    async fn reviews(&self) -> BTreeMap<String, Vec<String>> {
+        let (status, page) =
+            answer(self.world.service.get(Role::Viewer, "/api/sms/consent/reviews?limit=500")).await;
+        assert_eq!((status, &page["next_cursor"]), (200, &Value::Null), "{page}");
+        let mut reviews: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for review in page["reviews"].as_array().unwrap() {
+            let text = |name: &str| review[name].as_str().unwrap().to_owned();
+            reviews.entry(text("phone_number")).or_default().push(text("message_sid"));
+        }
+        reviews
     }
 }
 
-/// Sends, and says whether it was accepted; a refusal is one for the lack of consent.
-async fn send(service: &TestService, door: Door, person: &str, text: &str) -> bool {
+/// Sends, and says what it came to; a refusal is one for the lack of consent.
+async fn send(service: &TestService, door: Door, person: &str, text: &str) -> Outcome {
     let (status, body) = match door {
         Door::Api => {
             let body = json!({ "to_number": person, "message": text });
@@ -191,15 +237,19 @@ async fn send(service: &TestService, door: Door, person: &str, text: &str) -> bo
                 .await
         }
     };
-    match (status, &body["code"]) {
-        (201, _) => true,
-        (409, code) if *code == json!("recipient_opted_out") => false,
-        (400, code) if *code == json!(21610) => false,
+    match (door, status, &body["status"], &body["code"]) {
+        (Door::Api, 201, ..) => Outcome::Accepted,
+        (Door::Api, 202, held, _) if held == "held" && body["reason"] == "review" => Outcome::Held,
+        (Door::Api, 409, _, code) if code == "recipient_opted_out" => Outcome::Refused,
+        (Door::DropIn, 201, accepted, _) if accepted == "accepted" => Outcome::Held,
+        (Door::DropIn, 201, ..) => Outcome::Accepted,
+        (Door::DropIn, 400, _, code) if *code == 21610 => Outcome::Refused,
         _ => panic!("{door:?}: {status} {body}"),
     }
 }
 
-async fn say(service: &TestService, word: Word, person: &str) {
+/// Says `word` of a person with these replies under review.
+async fn say(service: &TestService, word: Word, person: &str, open: &[String]) {
     let write = async |words: &str| {
         static SIDS: AtomicU64 = AtomicU64::new(0);
         let sid = format!("SM{:032x}", SIDS.fetch_add(1, Ordering::Relaxed));
@@ -221,16 +271,28 @@ async fn say(service: &TestService, word: Word, person: &str) {
         let (status, body) = answer(request.header("Content-Type", "text/csv").body(line)).await;
         assert_eq!((status, &body["rejected"]), (200, &json!(0)), "{body}");
     };
+    let decide = async |role, sid: &str, decision: &str| {
+        let path = format!("/api/sms/consent/reviews/{sid}");
+        let (status, body) = answer(service.post(role, &path, &json!({ "decision": decision }))).await;
+        assert_eq!(status, 200, "{body}");
+    };
     match word {
         Word::Stop => write("STOP").await,
         Word::Phrase => write("please stop texting me").await,
         Word::Start => write("START").await,
+        Word::Doubtful => write("wrong number").await,
         Word::SenderRecordsNo => record(Role::Sender, "opted_out", None).await,
         Word::FileRecordsNo => import("opted_out").await,
         Word::SenderRecordsYes => record(Role::Sender, "opted_in", None).await,
         Word::FileRecordsYes => import("opted_in").await,
         Word::AdministratorRecordsYes => record(Role::Admin, "opted_in", None).await,
         Word::AdministratorShowsYes => record(Role::Admin, "opted_in", Some("signed form 7")).await,
+        Word::SenderFindsNo => decide(Role::Sender, &open[0], "opt_out").await,
+        Word::AdministratorDismisses => {
+            for sid in open {
+                decide(Role::Admin, sid, "dismiss").await;
+            }
+        }
     }
 }
 
@@ -270,18 +332,17 @@ impl Turn {
     }
 }
 
-/// What a send may have come to, that ran beside `words`.
-fn expected(known: Known, turn: Turn, send: &Done, words: &[&Done]) -> Option<bool> {
-    let may_be_sent_to = |known| known == Known::Yes;
+/// What a send has come to that ran beside `words`; `None` if it may have been one thing or the other.
+fn expected(known: Known, turn: Turn, send: &Done, words: &[&Done]) -> Option<Outcome> {
     match turn {
-        Turn::Quiet => Some(may_be_sent_to(known)),
+        Turn::Quiet => Some(known.outcome()),
         Turn::Contradicts => None,
         Turn::Changes(word) => {
             let said = words.iter().find(|done| matches!(done.call, Call::Say(said) if said == word))?;
             if send.ended <= said.began {
-                Some(may_be_sent_to(known))
+                Some(known.outcome())
             } else if send.began >= said.ended {
-                Some(may_be_sent_to(word.after(known)))
+                Some(word.after(known).outcome())
             } else {
                 None
             }
@@ -293,19 +354,20 @@ fn person(number: usize) -> String {
     format!("+1415555{:04}", 1_000 + number)
 }
 
-/// What an instance knows of a person.
-async fn known(service: &TestService, person: &str) -> Known {
+/// What an instance knows of a person, who has replies under review or not.
+async fn known(service: &TestService, person: &str, is_reviewed: bool) -> Known {
     let (status, body) = answer(service.get(Role::Viewer, &format!("/api/sms/consent/{person}"))).await;
     assert_eq!(status, 200, "{body}");
     let whatsapp = &body["channels"]["whatsapp"];
     match (whatsapp["state"].as_str().unwrap(), whatsapp["source"].as_str()) {
         ("opted_out", Some("keyword" | "phrase")) => Known::OwnNo,
         ("opted_out", _) => Known::RecordedNo,
+        _ if is_reviewed => Known::Doubt,
         _ => Known::Yes,
     }
 }
 
-/// A bulk to everybody, to its end.
+/// A bulk to everybody, until each of its messages is with Twilio, refused or held.
 async fn bulk(site: &Site, number: usize, text: &str) {
     let service = site.instance(number);
     let persons: Vec<String> = (0..PERSONS).map(person).collect();
@@ -315,9 +377,9 @@ async fn bulk(site: &Site, number: usize, text: &str) {
     let path = format!("/api/sms/batches/{}", batch["batch_id"].as_str().unwrap());
     let done = async || {
         let (_, batch) = answer(service.get(Role::Viewer, &path)).await;
-        (batch["state"] == "done").then_some(())
+        ["waiting", "sending", "unknown"].iter().all(|state| batch["counts"][state] == 0).then_some(())
     };
-    eventually("the batch is done", done).await;
+    eventually("nothing of the batch is under way", done).await;
 }
 
 async fn no_send_is_accepted_after_a_no_and_none_refused_after_a_yes(on: On) {
@@ -328,6 +390,7 @@ async fn no_send_is_accepted_after_a_no_and_none_refused_after_a_yes(on: On) {
     let mut so_far = [Known::Yes; PERSONS];
     let (mut sends, mut decided, mut words) = (0, 0, 0);
     for round in 0..ROUNDS {
+        let open = Arc::new(site.reviews().await);
         let turns: Vec<Turn> = so_far.iter().map(|known| Turn::draw(&mut draws, *known)).collect();
         let mut calls = Vec::new();
         for (number, (turn, known)) in turns.iter().zip(so_far).enumerate() {
@@ -342,12 +405,13 @@ async fn no_send_is_accepted_after_a_no_and_none_refused_after_a_yes(on: On) {
         let mut running = JoinSet::new();
         let in_bulk = format!("to all, {round}");
         for (place, (number, call)) in calls.into_iter().enumerate() {
-            let (site, gate) = (site.clone(), gate.clone());
+            let (site, gate, open) = (site.clone(), gate.clone(), open.clone());
             let instance: usize = draws.random_range(0..2);
             running.spawn(async move {
                 let _permit = gate.acquire().await.unwrap();
-                let text = format!("{round}.{place}");
-                (number, site.run(call, &person(number), instance, &text).await)
+                let (person, text) = (person(number), format!("{round}.{place}"));
+                let open = open.get(&person).map(Vec::as_slice).unwrap_or_default();
+                (number, site.run(call, &person, open, instance, &text).await)
             });
         }
         let mut done: BTreeMap<usize, Vec<Done>> = BTreeMap::new();
@@ -360,6 +424,7 @@ async fn no_send_is_accepted_after_a_no_and_none_refused_after_a_yes(on: On) {
         for message in site.world.twilio.messages() {
             accepted.entry(message.to.bare().to_string()).or_default().push(message.body);
         }
+        let reviewed = site.reviews().await;
         for (number, (turn, known_before)) in turns.into_iter().zip(so_far).enumerate() {
             let person = person(number);
             let whose = format!("seed {seed}, round {round}, {person}, {known_before:?}, {turn:?}");
@@ -367,31 +432,53 @@ async fn no_send_is_accepted_after_a_no_and_none_refused_after_a_yes(on: On) {
                 done[&number].iter().partition(|done| matches!(done.call, Call::Send(_)));
             for send in &sent {
                 if let Some(expected) = expected(known_before, turn, send, &said) {
-                    assert_eq!(send.accepted, expected, "{whose}: {send:?} beside {said:?}");
+                    assert_eq!(send.outcome, Some(expected), "{whose}: {send:?} beside {said:?}");
                     decided += 1;
                 }
             }
             let of_person = accepted.get(&person).map(Vec::as_slice).unwrap_or_default();
             let at_twilio = |prefix: &str| of_person.iter().filter(|body| body.starts_with(prefix)).count();
-            let here = sent.iter().filter(|done| done.accepted).count();
-            assert_eq!(at_twilio(&format!("{round}.")), here, "{whose}: what Twilio has");
+            let here = |outcome| sent.iter().filter(|done| done.outcome == Some(outcome)).count();
+            let (accepted, held) = (here(Outcome::Accepted), here(Outcome::Held));
+            let left = at_twilio(&format!("{round}."));
+            // What was held leaves as soon as it may, but at once only if nobody is in doubt any more.
+            assert!(
+                (accepted..=accepted + held).contains(&left),
+                "{whose}: {left} left, {accepted} accepted"
+            );
             if matches!(turn, Turn::Quiet) {
+                assert_eq!(left, accepted, "{whose}: what Twilio has");
                 assert_eq!(at_twilio(&in_bulk), usize::from(known_before == Known::Yes), "{whose}: the bulk");
             }
-            let now = known(&site.world.service, &person).await;
+            let is_reviewed = reviewed.contains_key(&person);
+            let now = known(&site.world.service, &person, is_reviewed).await;
             if let Some(second) = &site.second {
-                assert_eq!(known(second, &person).await, now, "{whose}: the other instance");
+                assert_eq!(known(second, &person, is_reviewed).await, now, "{whose}: the other instance");
             }
             match turn {
                 Turn::Quiet => assert_eq!(now, known_before, "{whose}: {said:?}"),
                 Turn::Changes(word) => assert_eq!(now, word.after(known_before), "{whose}"),
-                Turn::Contradicts => assert_ne!(now, Known::RecordedNo, "{whose}"),
+                Turn::Contradicts => assert!(matches!(now, Known::Yes | Known::OwnNo), "{whose}: {now:?}"),
             }
             so_far[number] = now;
             sends += sent.len() + 1;
             words += said.len();
         }
     }
+    for (person, open) in site.reviews().await {
+        say(&site.world.service, Word::AdministratorDismisses, &person, &open).await;
+    }
+    let held = async || {
+        let (_, page) = answer(site.world.service.get(Role::Viewer, "/api/sms/messages?status=held")).await;
+        page["messages"].as_array().unwrap().is_empty().then_some(())
+    };
+    eventually("what was held has left or is refused", held).await;
+    let mut texts = BTreeSet::new();
+    for message in site.world.twilio.messages() {
+        let is_new = texts.insert((message.to.to_twilio(), message.body.clone()));
+        assert!(is_new, "seed {seed}: {:?} left twice", message.body);
+    }
+
     println!("{sends} sends beside {words} words; of {decided} the outcome is certain");
     assert!(decided * 2 > sends, "{decided} of {sends}");
     let mut obeyed = 0;

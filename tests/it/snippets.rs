@@ -67,6 +67,7 @@ const USES: &[(&str, &str, Use)] = &[
         Use::LeftOut("a picture; tests/it/tidy.rs holds its arrows"),
     ),
     ("docs/benchmarks.md", "--bench load", Use::LeftOut("a benchmark takes long, and wants a quiet machine")),
+    ("docs/benchmarks.md", "--bench reading", Use::LeftOut("a benchmark takes long")),
     ("docs/benchmarks.md", "--bench signature", Use::LeftOut("a benchmark takes long")),
     ("docs/benchmarks.md", "--bench tasks", Use::LeftOut("a benchmark takes long")),
     ("docs/benchmarks.md", "scripts/fuzz", Use::LeftOut("scripts/test runs scripts/fuzz")),

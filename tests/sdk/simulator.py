@@ -132,7 +132,7 @@ assert (service.friendly_name, service.inbound_request_url) == ("shop", "https:/
 assert service.use_inbound_webhook_on_number is False
 assert [number.phone_number for number in twilio.messaging.v1.services(SERVICE).phone_numbers.list()] == [SENDER]
 (sender,) = twilio.messaging.v2.channels_senders.list(channel="whatsapp")
-assert (sender.sender_id, sender.webhook.callback_url) == ("whatsapp:" + SENDER, "https://b.example/in")
+assert (sender.sender_id, sender.webhook["callback_url"]) == ("whatsapp:" + SENDER, "https://b.example/in")
 
 # Every documented refusal, as the library's exception.
 refused(20003, 401, lambda: client("wrong").messages.create(to=PERSON, from_=SENDER, body="hello"))
