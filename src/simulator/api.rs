@@ -104,6 +104,11 @@ pub fn configure(config: &mut ServiceConfig) {
                     .route(web::get().to(numbers))
                     .default_service(not_allowed()),
             )
+            .service(
+                web::resource("/Accounts/{account_sid}/SMS/ShortCodes.json")
+                    .route(web::get().to(short_codes))
+                    .default_service(not_allowed()),
+            )
             .default_service(web::to(not_found)),
     );
     config.service(
@@ -116,8 +121,13 @@ pub fn configure(config: &mut ServiceConfig) {
                     .default_service(not_allowed()),
             )
             .service(
+                web::resource("/Services/{service_sid}/ShortCodes")
+                    .route(web::get().to(service_short_codes))
+                    .default_service(not_allowed()),
+            )
+            .service(
                 web::resource("/Services/{service_sid}/ChannelSenders")
-                    .route(web::get().to(service_whatsapp_senders))
+                    .route(web::get().to(service_channel_senders))
                     .default_service(not_allowed()),
             )
             .default_service(web::to(not_found)),
@@ -233,6 +243,10 @@ async fn numbers(_: Caller, api: Data<Api>, request: HttpRequest) -> Result<Http
     list_senders(&api, &request, List::Numbers)
 }
 
+async fn short_codes(_: Caller, api: Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    list_senders(&api, &request, List::ShortCodes)
+}
+
 async fn whatsapp_senders(_: Caller, api: Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     list_senders(&api, &request, List::WhatsappSenders)
 }
@@ -250,13 +264,22 @@ async fn service_numbers(
     list_senders(&api, &request, List::ServiceNumbers(&service_sid))
 }
 
-async fn service_whatsapp_senders(
+async fn service_short_codes(
     _: Caller,
     api: Data<Api>,
     request: HttpRequest,
     service_sid: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    list_senders(&api, &request, List::ServiceWhatsappSenders(&service_sid))
+    list_senders(&api, &request, List::ServiceShortCodes(&service_sid))
+}
+
+async fn service_channel_senders(
+    _: Caller,
+    api: Data<Api>,
+    request: HttpRequest,
+    service_sid: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    list_senders(&api, &request, List::ServiceChannelSenders(&service_sid))
 }
 
 fn list_senders(api: &Api, request: &HttpRequest, list: List<'_>) -> Result<HttpResponse, ApiError> {

@@ -197,9 +197,10 @@ impl Exchange {
         Ok(answer)
     }
 
-    /// Ends everything that is on its way and forgets everything.
+    /// Ends everything that is on its way and forgets everything, the given senders too.
     pub async fn restart(&self) {
         self.end_era().await;
+        *self.senders.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.model().reset();
         self.changed();
     }

@@ -247,44 +247,109 @@ async fn check_has_a_line_for_each_part_and_its_mend() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn check_names_the_numbers_and_services_to_which_people_write_without_our_hearing_of_it() {
     let world = World::start(On::Redis).await;
-    let service = &world.service;
+    let (service, own) = (&world.service, "+15005550006");
     let (url, here) = (service.url(""), service.url("/webhooks/twilio/inbound"));
-    let checked = async || {
-        let output = service.run(&["check"], &[("TEXTLEDGER_PUBLIC_URL", &url)]).await;
+    let checked = async |senders: Option<Value>, further: &[(&str, &str)]| {
+        if let Some(senders) = senders {
+            world.twilio.set_senders(serde_json::from_value(senders).unwrap());
+        }
+        let environment = [&[("TEXTLEDGER_PUBLIC_URL", url.as_str())], further].concat();
+        let output = service.run(&["check"], &environment).await;
         let lines = text(&output.stdout).lines().filter(|line| line.contains(" webhooks of default: "));
         (output.status.code(), lines.map(str::to_owned).collect::<Vec<_>>())
     };
-    let (code, lines) = checked().await;
+    // One line for each of `expected`, and no other.
+    let assert_lines = |lines: &[String], expected: &[(&str, &str, &str)]| {
+        assert_eq!(lines.len(), expected.len(), "{lines:?}");
+        for (verdict, who, what) in expected {
+            let is_it =
+                |line: &String| line.starts_with(verdict) && line.contains(who) && line.contains(what);
+            assert!(lines.iter().any(is_it), "{who}: {lines:?}");
+        }
+        assert!(!lines.concat().contains("secret"), "{lines:?}");
+    };
+    let (code, lines) = checked(None, &[]).await;
     assert_eq!((code, lines.len()), (Some(0), 1), "{lines:?}");
     assert!(lines[0].starts_with("ok ") && lines[0].ends_with("1 number, 1 WhatsApp sender"), "{lines:?}");
 
     // Enough of them for a second page, which all but the last post here.
     let numbers = (0..=100).map(|number| (format!("+1500556{number:04}"), Some(here.clone())));
-    let elsewhere = Some("https://someone:secret@other.example/sms?key=secret".to_owned());
-    let numbers = numbers.chain([("+15005560100".to_owned(), elsewhere), ("+15005550006".to_owned(), None)]);
-    let in_service = |number: &str, leaves_it: bool, url: Option<&str>| {
+    let elsewhere = Some("https://someone:secret@other.example/secret?key=secret".to_owned());
+    let status_url = service.url("/webhooks/twilio/status");
+    let application = format!("AP{}", "a".repeat(32));
+    let numbers = numbers.chain([
+        ("+15005560100".to_owned(), elsewhere.clone()),
+        ("+15005560101".to_owned(), Some(status_url.clone())),
+        ("12345".to_owned(), Some(here.clone())),
+        ("24680".to_owned(), elsewhere),
+        ("24681".to_owned(), None),
+        (own.to_owned(), None),
+    ]);
+    let in_service = |digits: &str, leaves_it: bool, url: Option<&str>, senders: &[&str]| {
         json!({
-            "sid": format!("MG{}", number.repeat(16)), "friendly_name": "shop", "inbound_request_url": url,
-            "use_inbound_webhook_on_number": leaves_it, "senders": [format!("+15005560{number}0")],
+            "sid": format!("MG{}", digits.repeat(16)), "friendly_name": "shop", "inbound_request_url": url,
+            "use_inbound_webhook_on_number": leaves_it, "senders": senders,
         })
     };
+    let by_whatsapp = format!("whatsapp:{own}");
     let senders = json!({
         "numbers": numbers.collect::<std::collections::BTreeMap<_, _>>(),
-        "whatsapp_senders": { "whatsapp:+15005550006": here },
-        "services": [in_service("01", false, None), in_service("02", true, None), in_service("03", false, Some(&here))],
+        "whatsapp_senders": { &by_whatsapp: here },
+        "services": [
+            in_service("01", false, None, &["+15005560010"]),
+            in_service("02", true, None, &["+15005560020"]),
+            in_service("03", false, Some(&here), &["+15005560030", "24681"]),
+            in_service("04", false, None, &[]),
+        ],
     });
-    world.twilio.set_senders(serde_json::from_value(senders).unwrap());
-    let (code, lines) = checked().await;
-    assert_eq!((code, lines.len()), (Some(1), 3), "{lines:?}");
-    for (verdict, who, what) in [
+    let (code, lines) = checked(Some(senders), &[]).await;
+    assert_eq!(code, Some(1));
+    let expected = [
         ("FAILED", "to +15005550006 is posted nowhere", "a STOP is not heard of here"),
-        ("warning", "to +15005560100 is posted to https://other.example/sms,", here.as_str()),
+        ("warning", "to +15005560100 is posted to https://other.example/…,", here.as_str()),
+        ("warning", "to +15005560101 is posted to the URL of status callbacks", status_url.as_str()),
+        ("warning", "to 24680 is posted to https://other.example/…,", here.as_str()),
         ("warning", "to the messaging service \"shop\" (MG0101", "is posted nowhere"),
-    ] {
-        let is_it = |line: &String| line.starts_with(verdict) && line.contains(who) && line.contains(what);
-        assert!(lines.iter().any(is_it), "{who}: {lines:?}");
-    }
-    assert!(!lines.concat().contains("secret"), "{lines:?}");
+    ];
+    assert_lines(&lines, &expected);
+
+    // What decides for our own senders may be an application, or be out of sight.
+    let senders = json!({ "numbers": { own: application } });
+    let (code, lines) = checked(Some(senders), &[]).await;
+    assert_eq!(code, Some(0));
+    let expected = [
+        ("warning", "to +15005550006 goes where the TwiML application", application.as_str()),
+        ("warning", by_whatsapp.as_str(), "is none of the account's senders that take messages"),
+    ];
+    assert_lines(&lines, &expected);
+
+    // A service decides for our own number; it is ours if we send by it, even without senders.
+    let beside_ours = |services: &[Value]| {
+        let whatsapp_senders = json!({ &by_whatsapp: here });
+        json!({ "numbers": { own: here }, "whatsapp_senders": whatsapp_senders, "services": services })
+    };
+    let services = [in_service("01", false, None, &[own]), in_service("02", false, None, &[])];
+    let (code, lines) = checked(Some(beside_ours(&services)), &[]).await;
+    assert_eq!(code, Some(1));
+    assert_lines(&lines, &[("FAILED", "to the messaging service \"shop\" (MG0101", "is posted nowhere")]);
+    let configured = format!("MG{}", "02".repeat(16));
+    let further = [("TWILIO_MESSAGING_SERVICE_SID", configured.as_str())];
+    let (code, lines) = checked(Some(beside_ours(&services[1..])), &further).await;
+    assert_eq!(code, Some(1));
+    assert_lines(&lines, &[("FAILED", "to the messaging service \"shop\" (MG0202", "is posted nowhere")]);
+
+    // The lists of a service of this name are not found, so that it may decide for our number, or may not.
+    let mut senders = beside_ours(&[json!({ "sid": "MG/none" })]);
+    senders["numbers"][own] = Value::Null;
+    let (code, lines) = checked(Some(senders), &[]).await;
+    assert_eq!(code, Some(0));
+    let expected = [
+        ("warning", "to +15005550006 is posted nowhere", here.as_str()),
+        ("warning", "phone numbers of the messaging service MG/none cannot be listed", here.as_str()),
+        ("warning", "short codes of the messaging service MG/none cannot be listed", here.as_str()),
+        ("warning", "senders of the messaging service MG/none cannot be listed", here.as_str()),
+    ];
+    assert_lines(&lines, &expected);
 
     let output = service.run(&["check"], &[("TEXTLEDGER_PUBLIC_URL", "")]).await;
     assert!(text(&output.stdout).contains("webhooks of default: not looked at"), "{output:?}");

@@ -7,9 +7,12 @@ use crate::{
     app::accounts::Account,
     config::Config,
     domain::AccountSettings,
-    twilio::client::{
-        Client,
-        inbound::{Configured, Inbound, Receiver},
+    twilio::{
+        Address, Channel,
+        client::{
+            Client,
+            inbound::{Configured, Inbound, List, Listed, Receiver},
+        },
     },
 };
 
@@ -19,7 +22,17 @@ const LINES_MAX: usize = 20;
 /// Where incoming messages are taken.
 const PATH: &str = "/webhooks/twilio/inbound";
 
-/// A line that all is well, or one for each receiver whose messages do not come here.
+/// Where status callbacks are taken.
+const STATUS_PATH: &str = "/webhooks/twilio/status";
+
+/// Where messages can come to.
+struct Urls {
+    inbound: String,
+    status: String,
+}
+
+/// A line that all is well, or one for each receiver whose messages do not come here; and one for each list
+/// that could not be read, and each sender of the settings that is in no list.
 pub(super) async fn webhooks(config: &Config, account: &Account) -> Vec<Found> {
     let whose = format!("webhooks of {}", account.organization);
     let Some(public_url) = &config.public_url else {
@@ -27,82 +40,155 @@ pub(super) async fn webhooks(config: &Config, account: &Account) -> Vec<Found> {
             "{whose}: not looked at, since there is no public URL to compare with"
         ))];
     };
-    let here = format!("{public_url}{PATH}");
+    let urls = Urls { inbound: format!("{public_url}{PATH}"), status: format!("{public_url}{STATUS_PATH}") };
+    let settings: &AccountSettings = &account.settings;
     let listed = match Client::new(&config.twilio_api_base_url) {
-        Ok(client) => client.list_inbound(&account.settings.credentials()).await,
+        Ok(client) => client.list_inbound(&settings.credentials()).await,
         Err(error) => return vec![Failed(format!("{whose}: {error}; check TWILIO_API_BASE_URL"))],
     };
-    let configured = match listed {
-        Ok(configured) => configured,
-        Err(error) => {
-            return vec![Warning(format!(
-                "{whose}: Twilio's settings cannot be listed: {error}; look in Twilio's console whether messages are \
-                 posted to {here}"
-            ))];
-        }
-    };
-    let (well, elsewhere): (Vec<_>, Vec<_>) =
-        configured.into_iter().partition(|configured| leads_to(&configured.inbound, &here));
-    if elsewhere.is_empty() && well.is_empty() {
-        return vec![Warning(format!(
-            "{whose}: the account has no number, messaging service or WhatsApp sender that people could write to"
-        ))];
-    }
-    if elsewhere.is_empty() {
-        return vec![Well(format!("{whose}: what people write is posted here, for {}", counted(&well)))];
-    }
-    let left_out = elsewhere.len().saturating_sub(LINES_MAX);
+    let unlisted = unlisted(&listed, settings);
+    let Listed { configured, unread, .. } = listed;
+    // Nobody can write to a service without senders. That ours has none is a mistake of its own, which must
+    // not hide another.
+    let (well, elsewhere): (Vec<_>, Vec<_>) = configured
+        .into_iter()
+        .filter(|configured| !is_empty(&configured.receiver) || is_ours(&configured.receiver, settings))
+        .partition(|configured| leads_to(&configured.inbound, &urls.inbound));
+
+    let is_any_service_unread =
+        unread.iter().any(|(list, _)| matches!(list, List::Services | List::OfService { .. }));
     let mut lines: Vec<Found> = elsewhere
         .iter()
-        .take(LINES_MAX)
         .map(|configured| {
-            let line = format!("{whose}: {}", complaint(configured, &here));
-            if is_ours(&configured.receiver, &account.settings) { Failed(line) } else { Warning(line) }
+            // A service that could not be read may decide otherwise for its senders than they say themselves.
+            let is_sure = matches!(configured.receiver, Receiver::Service { .. }) || !is_any_service_unread;
+            let is_failure = is_sure && is_ours(&configured.receiver, settings);
+            complaint(&whose, configured, &urls, is_failure)
         })
         .collect();
+    // What fails is told in any case, however many others there are.
+    lines.sort_by_key(|line| !matches!(line, Failed(_)));
+    let left_out = lines.len().saturating_sub(LINES_MAX);
+    lines.truncate(LINES_MAX);
     if left_out > 0 {
         lines.push(Warning(format!("{whose}: and {left_out} more")));
+    }
+    if elsewhere.is_empty() && !well.is_empty() {
+        lines.push(Well(format!("{whose}: what people write is posted here, for {}", counted(&well))));
+    }
+    lines.extend(unlisted.into_iter().map(|address| {
+        Warning(format!(
+            "{whose}: {address} is none of the account's senders that take messages, so where replies to it \
+             go is not known; if it is of another account, a sandbox or an RCS sender, look in Twilio's \
+             console whether messages to it are posted to {}",
+            urls.inbound
+        ))
+    }));
+    lines.extend(unread.iter().map(|(list, error)| {
+        Warning(format!(
+            "{whose}: {list} cannot be listed: {error}; look in Twilio's console whether messages to them \
+             are posted to {}",
+            urls.inbound
+        ))
+    }));
+    if lines.is_empty() {
+        lines.push(Warning(format!(
+            "{whose}: the account has no number, messaging service or WhatsApp sender that people could \
+             write to"
+        )));
     }
     lines
 }
 
-/// Whether messages come to `here`, in whichever way the URL is spelled.
+/// The senders of the settings that are in no list, where the list that would have them could be read.
+fn unlisted(listed: &Listed, settings: &AccountSettings) -> Vec<String> {
+    let is_unread = |channel: Channel| {
+        listed.unread.iter().any(|(list, _)| match list {
+            List::Numbers | List::ShortCodes => channel == Channel::Sms,
+            List::WhatsappSenders => channel == Channel::Whatsapp,
+            List::Services | List::OfService { .. } => channel == Channel::Rcs,
+        })
+    };
+    own_addresses(settings)
+        .filter(|own| !listed.known.contains(&own.to_twilio()) && !is_unread(own.channel()))
+        .map(Address::to_twilio)
+        .collect()
+}
+
+/// Whether messages come to `here`.
 fn leads_to(inbound: &Inbound, here: &str) -> bool {
+    matches!(inbound, Inbound::Posted(url) if is_same_place(url, here))
+}
+
+/// Whether two URLs are one place, in whichever way they are spelled.
+fn is_same_place(one: &str, other: &str) -> bool {
     let place = |url: &str| {
         let url = Url::parse(url).ok()?;
         Some((url.origin().ascii_serialization(), url.path().to_owned()))
     };
-    matches!(inbound, Inbound::Posted(url) if place(url).is_some() && place(url) == place(here))
+    place(one).is_some() && place(one) == place(other)
+}
+
+/// Whether it is a service that has no senders.
+fn is_empty(receiver: &Receiver) -> bool {
+    matches!(receiver, Receiver::Service { senders, .. } if senders.is_empty())
+}
+
+/// The senders that the organization sends by, unless a send names another.
+fn own_addresses(settings: &AccountSettings) -> impl Iterator<Item = &Address> {
+    [&settings.phone_number, &settings.whatsapp_number].into_iter().flatten()
 }
 
 /// Whether the organization sends by it, so that replies are sure to come to it.
 fn is_ours(receiver: &Receiver, settings: &AccountSettings) -> bool {
-    let AccountSettings { phone_number, whatsapp_number, messaging_service_sid, .. } = settings;
+    let mut own = own_addresses(settings).map(Address::to_twilio);
     match receiver {
-        Receiver::Number(address) | Receiver::WhatsappSender(address) => {
-            [phone_number, whatsapp_number].into_iter().flatten().any(|own| own.to_twilio() == *address)
-        }
-        Receiver::Service { sid, .. } => {
-            messaging_service_sid.as_ref().is_some_and(|own| own.as_str() == sid)
+        Receiver::Number(address) | Receiver::WhatsappSender(address) => own.any(|own| own == *address),
+        Receiver::Service { sid, senders, .. } => {
+            settings.messaging_service_sid.as_ref().is_some_and(|own| own.as_str() == sid)
+                || own.any(|own| senders.contains(&own))
         }
     }
 }
 
-fn complaint(Configured { receiver, inbound }: &Configured, here: &str) -> String {
-    let what = match inbound {
-        Inbound::Posted(url) => format!("what people write to {receiver} is posted to {}", shown(url)),
+/// The line about a receiver whose messages do not come to the URL of incoming messages.
+fn complaint(whose: &str, configured: &Configured, urls: &Urls, is_failure: bool) -> Found {
+    let Configured { receiver, inbound } = configured;
+    let here = &urls.inbound;
+    let line = format!("{whose}: what people write to {receiver}");
+    let place = match inbound {
+        // The application may well post here, so that this is no failure.
         Inbound::Application(sid) => {
-            format!("what people write to {receiver} goes where the TwiML application {sid} says")
+            return Warning(format!(
+                "{line} goes where the TwiML application {sid} says; look there in Twilio's console whether \
+                 it is posted to {here}"
+            ));
         }
-        Inbound::Nowhere => format!("what people write to {receiver} is posted nowhere"),
+        // The service knows an incoming message by what is in it, so that nothing is lost.
+        Inbound::Posted(url) if is_same_place(url, &urls.status) => {
+            return Warning(format!(
+                "{line} is posted to the URL of status callbacks, {}; it is taken as an incoming message \
+                 there, and told as a mistake; let it be posted to {here} in Twilio's console",
+                urls.status
+            ));
+        }
+        Inbound::Posted(url) => format!("to {}", shown(url)),
+        Inbound::Nowhere => "nowhere".to_owned(),
     };
-    format!("{what}, so that a STOP is not heard of here; let it be posted to {here} in Twilio's console")
+    let line = format!(
+        "{line} is posted {place}, so that a STOP is not heard of here; let it be posted to {here} in \
+         Twilio's console"
+    );
+    if is_failure { Failed(line) } else { Warning(line) }
 }
 
-/// A URL without what may be secret in it: the user's part and the query.
+/// A URL without what may be secret in it: all but its host. Some providers have the secret in the path.
 fn shown(url: &str) -> String {
     match Url::parse(url) {
-        Ok(url) => format!("{}{}", url.origin().ascii_serialization(), url.path()),
+        Ok(url) => {
+            let path = if matches!(url.path(), "" | "/") { "" } else { "/…" };
+            format!("{}{path}", url.origin().ascii_serialization())
+        }
         Err(_) => "something that is no URL".to_owned(),
     }
 }
