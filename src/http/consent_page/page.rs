@@ -136,6 +136,7 @@ fn channel(texts: &Texts, subscription: &Subscription) -> Markup {
     let gets = match subscription.gets {
         Gets::Messages => &texts.gets_messages,
         Gets::AllButMarketing => &texts.gets_all_but_marketing,
+        Gets::NothingYet => &texts.gets_nothing_yet,
         Gets::Nothing => &texts.gets_nothing,
     };
     let stop = Choice::new(ConsentState::OptedOut, subscription.channel);
@@ -143,10 +144,10 @@ fn channel(texts: &Texts, subscription: &Subscription) -> Markup {
     // Whom only Twilio's block keeps from messages has nothing to start here.
     let may_start = match subscription.gets {
         Gets::Messages => false,
-        Gets::AllButMarketing => true,
+        Gets::AllButMarketing | Gets::NothingYet => true,
         Gets::Nothing => subscription.wish != ConsentState::OptedIn,
     };
-    let may_stop = subscription.gets == Gets::AllButMarketing || !may_start;
+    let may_stop = !may_start || subscription.gets != Gets::Nothing;
     html! {
         section aria-labelledby=(name) {
             h2 id=(name) { (said.name) }

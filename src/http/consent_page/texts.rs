@@ -40,6 +40,8 @@ pub struct Texts {
     pub gets_messages: String,
     pub gets_all_but_marketing: String,
     pub gets_nothing: String,
+    /// While a reply is under review.
+    pub gets_nothing_yet: String,
     pub since: String,
     /// Twilio's block of one sender.
     pub blocked: String,
@@ -48,6 +50,8 @@ pub struct Texts {
     pub stop_all: String,
     pub stopped_all: String,
     date: String,
+    /// The first day of a month, as a date has it.
+    first_day: String,
     months: [String; 12],
     pub sms: ChannelTexts,
     pub whatsapp: ChannelTexts,
@@ -97,9 +101,11 @@ impl Texts {
     /// matter.
     pub fn accepted(accepted: &str) -> Option<&'static Texts> {
         let ranked = accepted.split(',').filter_map(|range| {
-            let (tag, quality) = range.split_once(';').unwrap_or((range, "q=1"));
-            let quality: f32 = quality.trim().strip_prefix("q=")?.parse().ok()?;
-            let texts = Self::of(tag.trim().split('-').next()?)?;
+            let mut parts = range.split(';');
+            let texts = Self::of(parts.next()?.trim().split('-').next()?)?;
+            let mut parameters = parts.filter_map(|part| part.split_once('='));
+            let quality = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("q"));
+            let quality: f32 = quality.map_or("1", |(_, value)| value.trim()).parse().ok()?;
             (quality > 0.0).then_some((texts, quality))
         });
         // Of equals the first: `max_by` would take the last.
@@ -115,10 +121,8 @@ impl Texts {
     pub fn date(&self, at: UnixMs) -> String {
         let date = at.to_timestamp().unwrap_or(jiff::Timestamp::MAX).to_zoned(jiff::tz::TimeZone::UTC);
         let month = &self.months[usize::from(date.month().unsigned_abs()) - 1];
-        self.date
-            .replace("{day}", &date.day().to_string())
-            .replace("{month}", month)
-            .replace("{year}", &date.year().to_string())
+        let day = if date.day() == 1 { self.first_day.clone() } else { date.day().to_string() };
+        self.date.replace("{day}", &day).replace("{month}", month).replace("{year}", &date.year().to_string())
     }
 
     fn read(language: Language, file: &str) -> Self {
@@ -177,6 +181,11 @@ mod tests {
             ("PT-br", Some("pt")),
             ("fr;q=0.5,de;q=0.5", Some("fr")),
             ("de;q=0,en;q=0.1", Some("en")),
+            ("en;q=0.4,de;Q=0.5", Some("de")),
+            ("en;q=0.7,de;q=0.8;x=1", Some("de")),
+            ("en;q=0.9,de;x=0", Some("de")),
+            ("de ; x=1 ; q = 0.1,en;q=0.2", Some("en")),
+            ("de;q=much,en;q=0.1", Some("en")),
             ("*", None),
             ("nl", None),
             ("", None),
@@ -197,6 +206,17 @@ mod tests {
                 "31 janvier 2026",
                 "31 de janeiro de 2026",
                 "31. Januar 2026"
+            ]
+        );
+        let firsts = Texts::all().iter().map(|texts| texts.date(UnixMs::new(1_769_947_200_000)));
+        assert_eq!(
+            firsts.collect::<Vec<_>>(),
+            [
+                "February 1, 2026",
+                "1 de febrero de 2026",
+                "1er février 2026",
+                "1º de fevereiro de 2026",
+                "1. Februar 2026"
             ]
         );
     }

@@ -21,6 +21,10 @@ on_both_stores! {
 const BUTTONS: &str =
     "Array.from(document.querySelectorAll('#reviews button'), (button) => button.getAttribute('aria-label'))";
 
+/// Lists of reviews that are asked for from now on are never answered.
+const HANG_LISTS: &str = "void (window.fetch = ((real) => (path, options) => \
+     path === '/api/sms/consent/reviews' ? new Promise(() => {}) : real(path, options))(window.fetch))";
+
 async fn signed_in(world: &World, role: Role) -> Browser {
     let mut browser = Browser::open("en").await;
     browser.visit(&world.service.url(&format!("/#token={}", token(role)))).await;
@@ -41,9 +45,16 @@ async fn replies_are_reviewed_on_the_dashboard(on: On) {
         page.value(BUTTONS).await,
         json!([format!("Opt out: {PERSON}"), format!("Dismiss: {PERSON}")])
     );
-    // A further one is there as it comes.
+    // A further one is there as it comes, and the first stays the same row, with the focus where it was.
+    page.value("void (window.firstRow = document.querySelector('#reviews li'))").await;
+    page.value("document.querySelector('#reviews button').focus()").await;
     world.write(other, "ok stop").await;
     page.becomes_true("document.querySelectorAll('#reviews blockquote').length === 2").await;
+    assert_eq!(page.value("document.querySelector('#reviews li') === window.firstRow").await, true);
+    assert_eq!(
+        page.value("document.activeElement.getAttribute('aria-label')").await,
+        format!("Opt out: {PERSON}")
+    );
     picture(&mut page, "reviews").await;
 
     let (_, held) = service.send(PERSON, "hello").await;
@@ -73,4 +84,14 @@ async fn replies_are_reviewed_on_the_dashboard(on: On) {
     }
     let (status, problem) = service.send(other, "hello").await;
     assert_eq!((status, &problem["code"]), (409, &json!("recipient_opted_out")));
+
+    // A list that does not come does not hold up what happens.
+    of_viewer.value(HANG_LISTS).await;
+    let shown = |state: &str| format!("document.querySelectorAll('#events .{state}').length");
+    let opted_out = of_viewer.value(&shown("opted_out")).await;
+    let opted_in = of_viewer.value(&shown("opted_in")).await;
+    world.write(PERSON, "STOP").await;
+    of_viewer.becomes_true(&format!("{} > {opted_out}", shown("opted_out"))).await;
+    world.write(PERSON, "START").await;
+    of_viewer.becomes_true(&format!("{} > {opted_in}", shown("opted_in"))).await;
 }
