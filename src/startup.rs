@@ -52,7 +52,7 @@ const TASKS_TIMEOUT: Duration = Duration::from_secs(5);
 pub const JWT_SECRET: &str = "TEXTLEDGER_JWT_SECRET";
 
 /// The setting with the keys that seal what is secret in the store.
-const MASTER_KEY: &str = "TEXTLEDGER_MASTER_KEY";
+pub const MASTER_KEY: &str = "TEXTLEDGER_MASTER_KEY";
 
 /// The file that holds a created token secret, in the data folder.
 const JWT_SECRET_FILE: &str = "jwt_secret";

@@ -387,7 +387,7 @@ impl Consent {
         }
     }
 
-    /// Puts a wish down on every channel that it is about, and returns what is known there now. Twilio's blocks stay.
+    /// Puts a wish down on every channel that it is about. Twilio's blocks stay.
     fn wish(
         &mut self,
         channel: ConsentChannel,
@@ -395,19 +395,22 @@ impl Consent {
         source: ConsentSource,
         at: UnixMs,
         message_sid: Option<&MessageSid>,
-    ) -> Vec<&mut ChannelConsent> {
-        let all = [(ConsentChannel::Sms, &mut self.sms), (ConsentChannel::Whatsapp, &mut self.whatsapp)];
-        let reached = all.into_iter().filter(|(own, _)| channel == ConsentChannel::All || channel == *own);
-        reached
-            .map(|(_, known)| {
+    ) {
+        for (own, known) in
+            [(ConsentChannel::Sms, &mut self.sms), (ConsentChannel::Whatsapp, &mut self.whatsapp)]
+        {
+            if channel == ConsentChannel::All || channel == own {
                 known.state = state;
                 known.source = Some(source);
                 known.at = Some(at);
                 known.message_sid = message_sid.cloned();
+                if source.is_the_persons() {
+                    // They have said since what they want.
+                    known.reviews.close_until(at);
+                }
                 known.close_needless_reviews();
-                known
-            })
-            .collect()
+            }
+        }
     }
 
     /// Why a message by `route` must not leave, if it must not.
@@ -453,9 +456,17 @@ impl Consent {
                 block: BlockChange::Unchanged,
                 twilio_answers: false,
             },
+            (None, Meaning::Review) if self.on(reply.channel).reviews.are_full() => Wish {
+                state: ConsentState::OptedOut,
+                channel: scope.reach(reply.channel),
+                source: ConsentSource::Phrase,
+                block: BlockChange::Unchanged,
+                twilio_answers: false,
+            },
             (None, Meaning::Review) => {
                 let entry = reply.entry(reply.channel.into(), ConsentState::Review, ConsentSource::Phrase);
-                let review = OpenReview { message_sid: reply.sid.clone(), until: reply.decide_by };
+                let review =
+                    OpenReview { message_sid: reply.sid.clone(), at: reply.at, until: reply.decide_by };
                 let mut consent = self.clone();
                 consent.on_mut(reply.channel).open_review(review);
                 return Decision { consent, entry: Some(entry), answer: Answer::Nothing };
@@ -505,10 +516,7 @@ impl Consent {
     fn grant(&self, reply: &Reply<'_>, wish: Wish) -> Decision {
         let before = self.on(reply.channel).state;
         let mut consent = self.clone();
-        for known in consent.wish(wish.channel, wish.state, wish.source, reply.at, Some(reply.sid)) {
-            // The person has said since what they want.
-            known.reviews = Reviews::default();
-        }
+        consent.wish(wish.channel, wish.state, wish.source, reply.at, Some(reply.sid));
         let blocks = &mut consent.on_mut(reply.channel).blocks;
         match wish.block {
             BlockChange::Set => blocks.add(reply.block()),

@@ -55,6 +55,8 @@ enum Known {
     RecordedNo,
     /// What they wrote may be a no, and nobody has decided.
     Doubt,
+    /// Likewise, and somebody else has recorded their no.
+    RecordedNoInDoubt,
 }
 
 /// What a send comes to.
@@ -71,8 +73,12 @@ impl Known {
         match self {
             Known::Yes => Outcome::Accepted,
             Known::Doubt => Outcome::Held,
-            Known::OwnNo | Known::RecordedNo => Outcome::Refused,
+            Known::OwnNo | Known::RecordedNo | Known::RecordedNoInDoubt => Outcome::Refused,
         }
+    }
+
+    fn is_in_doubt(self) -> bool {
+        matches!(self, Known::Doubt | Known::RecordedNoInDoubt)
     }
 }
 
@@ -96,21 +102,31 @@ enum Word {
 impl Word {
     /// What is so after it, where `before` was so.
     fn after(self, before: Known) -> Known {
-        match self {
-            Word::Stop | Word::Phrase => Known::OwnNo,
-            Word::Start => Known::Yes,
-            Word::AdministratorShowsYes if before != Known::Doubt => Known::Yes,
-            Word::Doubtful if before == Known::Yes => Known::Doubt,
-            Word::SenderFindsNo if before == Known::Doubt => Known::OwnNo,
-            Word::AdministratorDismisses if before == Known::Doubt => Known::Yes,
-            Word::SenderRecordsNo | Word::FileRecordsNo if matches!(before, Known::Yes | Known::Doubt) => {
-                Known::RecordedNo
-            }
-            Word::SenderRecordsYes | Word::FileRecordsYes | Word::AdministratorRecordsYes
-                if before == Known::RecordedNo =>
-            {
-                Known::Yes
-            }
+        match (self, before) {
+            (Word::Stop | Word::Phrase, _) => Known::OwnNo,
+            (Word::Start, _) => Known::Yes,
+            (Word::Doubtful, Known::Yes) => Known::Doubt,
+            (Word::Doubtful, Known::RecordedNo) => Known::RecordedNoInDoubt,
+            (Word::SenderRecordsNo | Word::FileRecordsNo, Known::Yes) => Known::RecordedNo,
+            (Word::SenderRecordsNo | Word::FileRecordsNo, Known::Doubt) => Known::RecordedNoInDoubt,
+            (
+                Word::SenderRecordsYes
+                | Word::FileRecordsYes
+                | Word::AdministratorRecordsYes
+                | Word::AdministratorShowsYes,
+                Known::RecordedNo,
+            ) => Known::Yes,
+            (
+                Word::SenderRecordsYes
+                | Word::FileRecordsYes
+                | Word::AdministratorRecordsYes
+                | Word::AdministratorShowsYes,
+                Known::RecordedNoInDoubt,
+            ) => Known::Doubt,
+            (Word::AdministratorShowsYes, Known::OwnNo) => Known::Yes,
+            (Word::SenderFindsNo, known) if known.is_in_doubt() => Known::OwnNo,
+            (Word::AdministratorDismisses, Known::Doubt) => Known::Yes,
+            (Word::AdministratorDismisses, Known::RecordedNoInDoubt) => Known::RecordedNo,
             _ => before,
         }
     }
@@ -132,7 +148,7 @@ impl Word {
             Word::AdministratorDismisses,
         ];
         let decisions = [Word::SenderFindsNo, Word::AdministratorDismisses];
-        let is_possible = |word: &Word| known == Known::Doubt || !decisions.contains(word);
+        let is_possible = |word: &Word| known.is_in_doubt() || !decisions.contains(word);
         let all = all.into_iter().filter(is_possible);
         all.filter(|word| (word.after(known) != known) == changes).collect()
     }
@@ -361,6 +377,7 @@ async fn known(service: &TestService, person: &str, is_reviewed: bool) -> Known 
     let whatsapp = &body["channels"]["whatsapp"];
     match (whatsapp["state"].as_str().unwrap(), whatsapp["source"].as_str()) {
         ("opted_out", Some("keyword" | "phrase")) => Known::OwnNo,
+        ("opted_out", _) if is_reviewed => Known::RecordedNoInDoubt,
         ("opted_out", _) => Known::RecordedNo,
         _ if is_reviewed => Known::Doubt,
         _ => Known::Yes,

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     app::Scope,
     domain::{
-        AccountSettings, Consent, Person, UnixMs,
+        AccountSettings, Consent, Person, UnixMs, category,
         consent::{
             ChannelConsent, ConsentChannel, ConsentSource, ConsentState, NoConsent, RequiredOptIn, Route,
         },
@@ -31,6 +31,8 @@ pub enum Gets {
     Messages,
     /// All but what advertises: WhatsApp's own stop of marketing.
     AllButMarketing,
+    /// Nothing until somebody has read a reply of theirs that may be an opt-out.
+    NothingYet,
     /// Nothing.
     Nothing,
 }
@@ -109,7 +111,8 @@ impl Consents {
     }
 }
 
-/// How a person of this consent stands on `channel`, if `account` sends.
+/// How a person of this consent stands on `channel`, if `account` sends. What they get is what a message of no particular
+/// kind would not be refused.
 fn subscription(
     consent: &Consent,
     channel: Channel,
@@ -124,7 +127,10 @@ fn subscription(
         category: None,
     };
     let refusal = consent.refusal(&route, required);
+    let advertises = Route { category: Some(category::MARKETING), ..route };
     let gets = match refusal {
+        None if consent.is_under_review(channel.into()) => Gets::NothingYet,
+        None if consent.refusal(&advertises, required).is_some() => Gets::AllButMarketing,
         None => Gets::Messages,
         Some(NoConsent::OptedOut) if known.source == Some(ConsentSource::Twilio63033) => {
             Gets::AllButMarketing
@@ -135,27 +141,32 @@ fn subscription(
         channel: channel.into(),
         gets,
         wish: known.state,
-        since: known.at.filter(|_| refusal != Some(NoConsent::BlockedByTwilio)),
+        since: known.at.filter(|_| refusal != Some(NoConsent::BlockedByTwilio) && gets != Gets::NothingYet),
         is_blocked: !known.blocks.is_empty(),
         blocked_senders: known.blocks.names().map(str::to_owned).collect(),
     }
 }
 
 /// Whether `wish` says more than what is known. A person's opt-out does where somebody else recorded one, since then only
-/// they take it back, and where WhatsApp's stop was about marketing alone.
+/// they take it back, and where WhatsApp's stop was about marketing alone; their opt-in does where a reply of theirs is in
+/// doubt.
 fn is_news(known: &ChannelConsent, wish: ConsentState) -> bool {
     let is_persons_own = known.source.is_some_and(ConsentSource::is_the_persons);
     let is_marketing_alone = known.source == Some(ConsentSource::Twilio63033);
     match wish {
         ConsentState::OptedOut => known.state != wish || !is_persons_own || is_marketing_alone,
-        ConsentState::OptedIn | ConsentState::Unknown | ConsentState::Review => known.state != wish,
+        ConsentState::OptedIn | ConsentState::Unknown | ConsentState::Review => {
+            known.state != wish || !known.reviews.is_empty()
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
-    use crate::domain::consent::Blocks;
+    use crate::domain::consent::{Blocks, Reviews};
 
     use ConsentSource::{Api, Keyword, Link, Twilio63033};
     use ConsentState::{OptedIn, OptedOut, Unknown};
@@ -191,13 +202,21 @@ mod tests {
             subscription(&consent, Channel::Whatsapp, None, required).gets
         };
         let blocked: Blocks = serde_json::from_str("true").unwrap();
+        let review = json!([{ "message_sid": format!("SM{}", "a".repeat(32)), "at": 1, "until": 2 }]);
+        let in_doubt: Reviews = serde_json::from_value(review).unwrap();
         for (known, required, expected) in [
             (known(Unknown, None), RequiredOptIn::None, Gets::Messages),
-            (known(Unknown, None), RequiredOptIn::Marketing, Gets::Messages),
+            (known(Unknown, None), RequiredOptIn::Marketing, Gets::AllButMarketing),
+            (known(OptedIn, Some(Link)), RequiredOptIn::Marketing, Gets::Messages),
             (known(Unknown, None), RequiredOptIn::All, Gets::Nothing),
             (known(OptedIn, Some(Link)), RequiredOptIn::All, Gets::Messages),
             (known(OptedOut, Some(Keyword)), RequiredOptIn::None, Gets::Nothing),
             (known(OptedOut, Some(Twilio63033)), RequiredOptIn::None, Gets::AllButMarketing),
+            (
+                ChannelConsent { reviews: in_doubt, ..known(OptedIn, Some(Link)) },
+                RequiredOptIn::None,
+                Gets::NothingYet,
+            ),
             (
                 ChannelConsent { blocks: blocked, ..known(OptedIn, Some(Link)) },
                 RequiredOptIn::None,

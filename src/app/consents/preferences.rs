@@ -198,7 +198,7 @@ impl Scope<'_, Consents> {
     }
 
     /// Makes the number that stands in the preferences of `user` theirs, unless it is somebody's. Version 0.1.0 let several
-    /// users have one number: the first of them keeps it.
+    /// users have one number: it is now that of whoever of them comes first here.
     pub(super) async fn own_number(&self, user: &str) -> Result<(), store::Error> {
         for _ in 0..DECISIONS_MAX {
             let (text, stored) = self.stored_preferences(user).await?;

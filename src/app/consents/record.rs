@@ -11,11 +11,11 @@ use crate::{
     app::{DECISIONS_MAX, Scope, contended},
     domain::{
         Actor, Consent, Person, UnixMs,
-        consent::{ChannelConsent, ConsentChange, ConsentChannel, ConsentSource, ConsentState},
+        consent::{ChannelConsent, ConsentChange, ConsentChannel, ConsentEntry, ConsentSource, ConsentState},
         rights::{self, Verdict},
     },
     store::{self, ConsentUpdate, PAGE_MAX},
-    twilio::BareAddress,
+    twilio::{BareAddress, MessageSid},
 };
 
 /// Persons whose lines of a file are applied at the same time.
@@ -205,12 +205,24 @@ impl Scope<'_, Consents> {
                 actor: author.name.map(str::to_owned),
             };
             if self.core.store.change_consent(self.organization, update).await? {
-                self.steps.of(self.organization).refuse_waiting_after(&entry).await;
-                self.forget_closed(&closed).await;
+                self.follow(&entry, &closed).await;
                 return Ok(Outcome::Changed(consent));
             }
         }
         Err(contended())
+    }
+
+    /// Does what follows from a change of consent that is stored and has closed these reviews.
+    pub(in crate::app) async fn follow(&self, entry: &ConsentEntry, closed_reviews: &[MessageSid]) {
+        let steps = self.steps.of(self.organization);
+        match entry.state {
+            ConsentState::OptedOut => steps.refuse_waiting_after(entry).await,
+            ConsentState::OptedIn if !closed_reviews.is_empty() => {
+                steps.release_after_review(&entry.phone, entry.channel).await;
+            }
+            ConsentState::OptedIn | ConsentState::Unknown | ConsentState::Review => {}
+        }
+        self.forget_closed(closed_reviews).await;
     }
 
     /// A page of everybody's consent behind `after`, or the first one, and where the next one begins.

@@ -31,9 +31,9 @@ use crate::{
     },
 };
 
-/// How long the words of a reply and what was decided are kept: claims over messages that were not wanted can be brought
-/// for four years in the United States (28 U.S.C. § 1658), and these words are the evidence.
-const EVIDENCE_KEPT: Duration = Duration::from_secs(4 * 366 * 24 * 60 * 60);
+/// How long the words of a reply and what was decided are kept: ten years, as all evidence of consent, which outlasts
+/// every time in which a claim over messages that were not wanted can be brought.
+const EVIDENCE_KEPT: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
 
 /// How long a claim of a review at its deadline holds: longer than it takes to record an opt-out.
 const CLAIM_TIME: Duration = Duration::from_secs(60);
@@ -380,8 +380,7 @@ impl Scope<'_, Consents> {
             let update = ConsentUpdate { expected, consent, entry: entry.clone(), evidence: None, actor };
             if self.core.store.change_consent(self.organization, update).await? {
                 self.core.metrics.review(verdict.counted());
-                self.steps.of(self.organization).refuse_waiting_after(&entry).await;
-                self.forget_closed(&closed).await;
+                self.follow(&entry, &closed).await;
                 if *verdict == Verdict::Expired {
                     tracing::info!(
                         event = "review_expired", organization = %self.organization, message_sid = %sid,
@@ -411,7 +410,7 @@ impl Scope<'_, Consents> {
     }
 
     /// The same of replies whose reviews a change of consent has closed. What is not done here is done at their deadlines.
-    pub(in crate::app) async fn forget_closed(&self, closed: &[MessageSid]) {
+    pub(super) async fn forget_closed(&self, closed: &[MessageSid]) {
         for sid in closed {
             let forgotten = match self.stored_review(sid).await {
                 Ok(Some((_, review))) => self.forget(sid, &review).await,

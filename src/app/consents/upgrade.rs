@@ -9,8 +9,8 @@ use crate::{
     twilio::BareAddress,
 };
 
-/// Persons who are moved at the same time.
-const MOVED_AT_ONCE: usize = 16;
+/// Persons who are moved, or users whose numbers get owners, at the same time.
+const DONE_AT_ONCE: usize = 16;
 
 /// A part of the work, under the name of the document that says that it is done.
 #[derive(Debug, Clone, Copy)]
@@ -57,7 +57,7 @@ impl Scope<'_, Consents> {
         let spellings = store.former_spellings(organization).await?;
         let moved = futures_util::stream::iter(0..spellings.len())
             .map(|index| self.unite(&spellings[index]))
-            .buffer_unordered(MOVED_AT_ONCE)
+            .buffer_unordered(DONE_AT_ONCE)
             .try_fold(0, |moved, is_moved| std::future::ready(Ok(moved + usize::from(is_moved))))
             .await?;
         if moved > 0 {
@@ -83,6 +83,7 @@ impl Scope<'_, Consents> {
             Err(error) => Err(error),
         }
     }
+
     /// Gives the numbers that stand in preferences to the users who have them, as far as they are nobody's; whether all
     /// of it could be read.
     async fn own_numbers(&self) -> Result<bool, store::Error> {
@@ -92,20 +93,26 @@ impl Scope<'_, Consents> {
             let page = store
                 .documents(self.organization, Kind::Preferences, after.as_deref(), DOCUMENTS_MAX)
                 .await?;
-            for (user, _) in &page {
-                match self.own_number(user).await {
-                    Ok(()) => {}
-                    Err(store::Error::Unreadable(error)) => {
-                        tracing::error!(organization = %self.organization, user, error, "preferences cannot be read");
-                        all_read = false;
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
+            let owned = futures_util::stream::iter(0..page.len())
+                .map(|index| self.own_number_if_readable(&page[index].0))
+                .buffered(DONE_AT_ONCE);
+            all_read &= owned.try_fold(true, |all, is_read| std::future::ready(Ok(all && is_read))).await?;
             after = match page.into_iter().last() {
                 Some((user, _)) => Some(user),
                 None => return Ok(all_read),
             };
+        }
+    }
+
+    /// Gives `user` their number; whether their preferences could be read.
+    async fn own_number_if_readable(&self, user: &str) -> Result<bool, store::Error> {
+        match self.own_number(user).await {
+            Ok(()) => Ok(true),
+            Err(store::Error::Unreadable(error)) => {
+                tracing::error!(organization = %self.organization, user, error, "preferences cannot be read");
+                Ok(false)
+            }
+            Err(error) => Err(error),
         }
     }
 }

@@ -11,10 +11,7 @@ pub mod status;
 use std::sync::Arc;
 
 use self::{intake::Intake, status::Statuses};
-use super::{
-    Core, accounts::Accounts, consents::Consents, outgoing::advance::Steps, reads::Reads, relays::Relays,
-    scope::scoped,
-};
+use super::{Core, accounts::Accounts, consents::Consents, reads::Reads, relays::Relays, scope::scoped};
 use crate::{spool::Size, twilio::client::Client};
 
 /// Takes what Twilio tells, and asks for what it did not tell.
@@ -23,7 +20,6 @@ pub struct Incoming {
     pub(super) accounts: Arc<Accounts>,
     pub(super) twilio: Client,
     pub(super) relays: Arc<Relays>,
-    pub(super) steps: Arc<Steps>,
     pub(super) statuses: Arc<Statuses>,
     pub(super) consents: Arc<Consents>,
     pub(super) reads: Arc<Reads>,

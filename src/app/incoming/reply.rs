@@ -9,13 +9,13 @@ use crate::{
     app::{DECISIONS_MAX, Scope, Settings, contended},
     domain::{
         Consent, Person, UnixMs,
-        consent::{Answer, ConsentEntry, ConsentState, Decision, KeywordHandlers, Reply},
+        consent::{Answer, ConsentEntry, ConsentSource, ConsentState, Decision, KeywordHandlers, Reply},
         event::InboundEntry,
     },
     metrics::ReviewResult,
     store::{self, ConsentUpdate, InboundRecorded},
     twilio::{
-        MessageSid, MessagingServiceSid,
+        MessagingServiceSid,
         reply::{Meaning, Reading},
         webhook::{IncomingMessage, OptOutType},
     },
@@ -69,10 +69,17 @@ impl Receipt {
         }
     }
 
-    /// Whether `consent` is by a later word than this message.
+    /// Whether it was heard of so late that `consent` tells what holds. An opt-in yields to every later change; whatever
+    /// else the person wrote only to their own later word, since nobody else's record takes it back.
     fn is_outdated_by(&self, consent: &Consent) -> bool {
-        let changed = consent.on(self.entry.channel).at;
-        self.late && changed.is_some_and(|changed| changed > self.entry.at + CLOCK_SKEW_MAX)
+        let known = consent.on(self.entry.channel);
+        let is_opt_in = match (&self.opt_out_type, &self.reading.meaning) {
+            (Some(opt_out_type), _) => *opt_out_type == OptOutType::Start,
+            (None, Meaning::Keyword(keyword)) => keyword.opts_in(),
+            (None, Meaning::Phrase | Meaning::Review | Meaning::Ordinary) => false,
+        };
+        let counts = is_opt_in || known.source.is_some_and(ConsentSource::is_the_persons);
+        self.late && counts && known.at.is_some_and(|changed| changed > self.entry.at + CLOCK_SKEW_MAX)
     }
 }
 
@@ -176,7 +183,7 @@ impl Scope<'_, Incoming> {
                         if entry.state == ConsentState::OptedOut {
                             self.core.metrics.opted_out(self.core.now_ms().since(receipt.entry.at));
                         }
-                        self.follow(entry, &closed).await;
+                        self.consents.of(self.organization).follow(entry, &closed).await;
                     }
                     return Ok(Received { answer, consent: decision.entry, duplicate: false });
                 }
@@ -187,19 +194,6 @@ impl Scope<'_, Incoming> {
             }
         }
         Err(contended())
-    }
-
-    /// Does what follows from a change of consent that is stored.
-    async fn follow(&self, entry: &ConsentEntry, closed_reviews: &[MessageSid]) {
-        let steps = self.steps.of(self.organization);
-        match entry.state {
-            ConsentState::OptedOut => steps.refuse_waiting_after(entry).await,
-            ConsentState::OptedIn if !closed_reviews.is_empty() => {
-                steps.release_after_review(&entry.phone, entry.channel).await;
-            }
-            ConsentState::OptedIn | ConsentState::Unknown | ConsentState::Review => {}
-        }
-        self.consents.of(self.organization).forget_closed(closed_reviews).await;
     }
 }
 

@@ -1,5 +1,7 @@
 //! What waits for a person of whom something has become known: refused after an opt-out, let go after a review.
 
+use futures_util::{StreamExt, TryStreamExt};
+
 use super::advance::{Occasion, Steps};
 use crate::{
     app::Scope,
@@ -8,12 +10,15 @@ use crate::{
         consent::{ConsentChannel, ConsentEntry, ConsentState},
         outgoing::Fact,
     },
-    store::{self, outbox::OUTBOUNDS_MAX},
+    store::{self, StoredOutbound, outbox::OUTBOUNDS_MAX},
     twilio::BareAddress,
 };
 
 /// The last messages to a person among which those are sought that wait.
 const WAITING_LOOKED_THROUGH_MAX: usize = OUTBOUNDS_MAX;
+
+/// Messages that are advanced at the same time.
+const ADVANCED_AT_ONCE: usize = 16;
 
 impl Scope<'_, Steps> {
     /// Refuses what waits for a person who has just opted out, so that nobody finds it waiting. That nothing leaves is
@@ -54,13 +59,18 @@ impl Scope<'_, Steps> {
                 MessageRef::Sid(_) => None,
             })
             .collect();
-        for stored in self.core.store.outbounds(self.organization, &ids).await?.into_iter().flatten() {
-            let of_message = ConsentChannel::from(stored.outbound.to.channel());
-            if channel == ConsentChannel::All || channel == of_message {
+        let known = self.core.store.outbounds(self.organization, &ids).await?;
+        let is_concerned = |stored: &StoredOutbound| {
+            channel == ConsentChannel::All || channel == stored.outbound.to.channel().into()
+        };
+        // Many at once, since the person's webhook may wait for it.
+        futures_util::stream::iter(known.into_iter().flatten().filter(is_concerned))
+            .map(|stored| async move {
                 let occasion = Occasion::Known(fact.clone());
-                self.advance(&stored.outbound, &stored.state, occasion, false).await?;
-            }
-        }
-        Ok(())
+                self.advance(&stored.outbound, &stored.state, occasion, false).await.map(drop)
+            })
+            .buffer_unordered(ADVANCED_AT_ONCE)
+            .try_collect()
+            .await
     }
 }

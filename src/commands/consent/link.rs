@@ -44,6 +44,14 @@ impl Link {
                     .to_owned(),
             )
         })?;
+        let missing = startup::secret_file(&config, startup::MASTER_KEY).filter(|file| !file.exists());
+        if let Some(file) = missing {
+            return Err(Misuse(format!(
+                "the service's master key is not in {}: run this where the service runs, or set TEXTLEDGER_MASTER_KEY",
+                file.display()
+            ))
+            .into());
+        }
         let life = self.ttl.unwrap_or(LIFE_DEFAULT);
         let link = link::Link::new(self.org, person, self.language, life, SystemClock.now_ms());
         say(link.url(page_url, &startup::master_keys(&config)?))

@@ -1,8 +1,9 @@
 //! Replies that may mean an opt-out and wait for somebody to read them.
 //!
-//! While one is open, nothing that has not begun is sent to the person on its channel. It is closed by a decision, by
-//! the person's own later word, or by an opt-out from anywhere; one that nobody decides in time becomes an opt-out. Time
-//! alone closes none: until somebody has recorded that opt-out, nothing leaves.
+//! While one is open, nothing that has not begun is sent to the person on its channel. It is closed by a decision or by
+//! the person's own later word; one that nobody decides in time becomes an opt-out. Nobody else's record closes one, or
+//! whoever may not dismiss a reply could record an opt-out and take it back. Nor does time alone: until somebody has
+//! recorded that opt-out, nothing leaves.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,8 +13,8 @@ use crate::{
     twilio::{BareAddress, MessageSid},
 };
 
-/// The most reviews that are open for one person on one channel, since they are a part of every consent that is read. A
-/// doubtful reply beyond them opens none; the others hold back what it would.
+/// The most reviews that a person's replies open on one channel, since they are a part of every consent that is read. A
+/// further doubtful reply is taken for an opt-out: whoever has written so many wants something to end.
 pub const REVIEWS_MAX: usize = 20;
 
 /// A reply that waits for somebody to read it.
@@ -21,6 +22,8 @@ pub const REVIEWS_MAX: usize = 20;
 pub struct OpenReview {
     /// The reply.
     pub message_sid: MessageSid,
+    /// When it was written.
+    pub at: UnixMs,
     /// When it becomes an opt-out, unless somebody has decided.
     pub until: UnixMs,
 }
@@ -40,9 +43,14 @@ impl Reviews {
         self.0.iter().find(|review| review.message_sid == *message_sid)
     }
 
-    /// Opens a review, unless it is open already or there are too many.
+    /// Whether a further reply opens none.
+    pub(super) fn are_full(&self) -> bool {
+        self.0.len() >= REVIEWS_MAX
+    }
+
+    /// Opens a review, unless it is open already.
     fn open(&mut self, review: OpenReview) {
-        if self.0.len() < REVIEWS_MAX && self.find(&review.message_sid).is_none() {
+        if self.find(&review.message_sid).is_none() {
             self.0.push(review);
             self.0.sort_unstable_by(|one, other| {
                 (one.until, one.message_sid.as_str()).cmp(&(other.until, other.message_sid.as_str()))
@@ -54,12 +62,15 @@ impl Reviews {
         self.0.retain(|review| review.message_sid != *message_sid);
     }
 
-    /// Those of both; of too many, the first to end.
+    /// Closes those of replies that were written by `at`.
+    pub(super) fn close_until(&mut self, at: UnixMs) {
+        self.0.retain(|review| review.at > at);
+    }
+
+    /// Those of both.
     pub(super) fn merged(&self, other: &Reviews) -> Reviews {
-        let mut all: Vec<&OpenReview> = self.0.iter().chain(&other.0).collect();
-        all.sort_unstable_by_key(|review| (review.until, review.message_sid.as_str()));
-        let mut merged = Reviews::default();
-        for review in all {
+        let mut merged = self.clone();
+        for review in &other.0 {
             merged.open(review.clone());
         }
         merged
@@ -67,9 +78,12 @@ impl Reviews {
 }
 
 impl ChannelConsent {
-    /// Whether nothing at all is sent, so that no reply could ask for more. After 63033 only marketing is not.
+    /// Whether the person wants nothing at all, so that no reply of theirs could ask for more. After 63033 only marketing
+    /// is not sent; and what somebody else has recorded, somebody else may take back.
     fn is_opted_out_of_everything(&self) -> bool {
-        self.state == ConsentState::OptedOut && self.source != Some(ConsentSource::Twilio63033)
+        let by_person =
+            |source: ConsentSource| source.is_the_persons() && source != ConsentSource::Twilio63033;
+        self.state == ConsentState::OptedOut && self.source.is_some_and(by_person)
     }
 
     /// Opens a review, unless it could lead to nothing.
@@ -78,7 +92,7 @@ impl ChannelConsent {
         self.close_needless_reviews();
     }
 
-    /// Closes the reviews of a person who has opted out of everything.
+    /// Closes the reviews of a person who has opted out of everything themselves.
     pub(super) fn close_needless_reviews(&mut self) {
         if self.is_opted_out_of_everything() {
             self.reviews = Reviews::default();

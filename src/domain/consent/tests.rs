@@ -360,7 +360,7 @@ fn replied(consent: &Consent, channel: Channel, text: &str, number: u64) -> Deci
         reading: &ReplyReader::default().read(text, channel),
         opt_out_type: None,
         sid: &reply_sid(number),
-        at: UnixMs::new(1),
+        at: UnixMs::new(number),
         decide_by: UnixMs::new(number),
     };
     consent.decide(&reply, OptOutScope::Channel)
@@ -396,7 +396,7 @@ fn a_doubtful_reply_holds_its_channel_until_the_first_review_ends() {
 }
 
 #[test]
-fn a_review_is_closed_by_the_persons_later_word_and_by_every_opt_out() {
+fn a_review_is_closed_by_the_persons_later_word_and_by_nobody_elses() {
     let both = after(&Consent::default(), Channel::Sms, DOUBTFUL, 1);
     let both = after(&both, Channel::Whatsapp, DOUBTFUL, 2);
     for word in ["STOP", "please stop texting me", "START", "JOIN"] {
@@ -410,8 +410,23 @@ fn a_review_is_closed_by_the_persons_later_word_and_by_every_opt_out() {
     let recorded = |channel, state| {
         both.recorded(&phone, channel, state, ConsentSource::Api, UnixMs::new(3)).0.is_under_review(OnSms)
     };
-    assert!(!recorded(OnSms, OptedOut) && !recorded(All, OptedOut) && recorded(OnWhatsapp, OptedOut));
-    assert!(recorded(All, OptedIn), "what others say the person wants is not the person's word");
+    for state in [OptedOut, OptedIn] {
+        assert!(
+            recorded(OnSms, state) && recorded(All, state),
+            "whoever takes {state:?} back would dismiss it"
+        );
+    }
+    let on_their_page = |channel, state| {
+        both.recorded(&phone, channel, state, ConsentSource::Link, UnixMs::new(3)).0.is_under_review(OnSms)
+    };
+    for state in [OptedOut, OptedIn] {
+        assert!(
+            !on_their_page(OnSms, state) && !on_their_page(All, state) && on_their_page(OnWhatsapp, state)
+        );
+    }
+    // A START that was written before, and is heard of afterwards, answers nothing.
+    let early = after(&after(&Consent::default(), Channel::Sms, DOUBTFUL, 5), Channel::Sms, "START", 4);
+    assert!(early.is_under_review(OnSms));
     let by_error = |source| {
         let at = UnixMs::new(3);
         both.opted_out_by_error(&phone, Channel::Whatsapp, source, Block::default(), None, at).unwrap().0
@@ -438,11 +453,13 @@ fn a_review_that_becomes_an_opt_out_names_its_reply_and_closes_the_others() {
 
 #[test]
 fn reviews_are_bounded_and_those_of_two_names_are_one_persons() {
-    let many = (0..100)
-        .fold(Consent::default(), |consent, number| after(&consent, Channel::Sms, DOUBTFUL, 1_000 - number));
+    let doubt = |consent: &Consent, number| after(consent, Channel::Sms, DOUBTFUL, 1_000 - number);
+    let many = (0..REVIEWS_MAX as u64).fold(Consent::default(), |consent, number| doubt(&consent, number));
     let stored = serde_json::to_value(&many).unwrap();
     assert_eq!(stored["sms"]["reviews"].as_array().unwrap().len(), REVIEWS_MAX);
     assert_eq!(serde_json::from_value::<Consent>(stored).unwrap(), many);
+    let one_more = doubt(&many, 999);
+    assert_eq!((one_more.sms.state, one_more.sms.source), (OptedOut, Some(ConsentSource::Phrase)));
 
     let one = after(&Consent::default(), Channel::Sms, DOUBTFUL, 1);
     let other = after(&Consent::default(), Channel::Sms, DOUBTFUL, 2);

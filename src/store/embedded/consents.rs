@@ -201,6 +201,7 @@ impl Consents for EmbeddedStore {
         let organization = organization.clone();
         self.write(move |tables| tables.change_consent(organization.as_str(), update)).await
     }
+
     async fn replace_consent(
         &self,
         organization: &Organization,

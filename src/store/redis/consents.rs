@@ -199,6 +199,7 @@ impl Consents for RedisStore {
         arguments.extend(entry_arguments("entry", stream::consent_fields(&update.entry)));
         read(self.write(&scripts::CHANGE_CONSENT, &keys, &arguments).await?)
     }
+
     async fn replace_consent(
         &self,
         organization: &Organization,

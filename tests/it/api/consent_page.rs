@@ -13,7 +13,7 @@ use textledger::{
 
 use super::on_both_stores;
 use crate::support::{
-    now,
+    eventually, now,
     redis_server::RedisServer,
     service::{MASTER_KEY, OUR_NUMBER, On, PERSON, PUBLIC_URL, TestService, answer, token},
     twilio::World,
@@ -26,6 +26,7 @@ on_both_stores! {
     a_choice_on_the_page_is_the_persons_own_word
     an_opt_in_on_the_page_undoes_a_stop_and_leaves_twilios_block
     what_waits_for_a_person_who_stops_on_the_page_is_refused
+    who_is_in_doubt_says_on_the_page_what_they_want
     who_is_known_by_a_user_id_has_a_page_about_whatsapp
     a_link_that_is_not_good_is_answered_kindly_in_the_readers_language
     a_link_is_for_one_organization
@@ -260,6 +261,27 @@ async fn what_waits_for_a_person_who_stops_on_the_page_is_refused(on: On) {
     let (_, message) = service.message_status(waiting["id"].as_str().unwrap()).await;
     assert_eq!(message["status"], "refused", "{message}");
     assert_eq!(world.accepted_for(PERSON), 0);
+}
+
+async fn who_is_in_doubt_says_on_the_page_what_they_want(on: On) {
+    let world = World::start(on).await;
+    let service = &world.service;
+    for (choice, sent) in [("start_sms", 1), ("stop_sms", 1)] {
+        world.write(PERSON, "wrong number").await;
+        let (_, page) = open(service, &path()).await;
+        assert!(page.contains("You get no messages for now"), "{page}");
+        assert!(page.contains("value=\"start_sms\"") && page.contains("value=\"stop_sms\""), "{page}");
+        assert_eq!(service.send(PERSON, "hello").await.1["reason"], "review");
+        pressed(service, &path(), choice).await;
+        let (_, reviews) = answer(service.get(Role::Viewer, "/api/sms/consent/reviews")).await;
+        assert_eq!(reviews["reviews"], json!([]));
+        eventually("what was held has left or is refused", async || {
+            let (_, held) = answer(service.get(Role::Viewer, "/api/sms/messages?status=held")).await;
+            held["messages"].as_array().unwrap().is_empty().then_some(())
+        })
+        .await;
+        assert_eq!(world.accepted_for(PERSON), sent, "after {choice}");
+    }
 }
 
 async fn who_is_known_by_a_user_id_has_a_page_about_whatsapp(on: On) {

@@ -14,6 +14,7 @@ on_both_stores! {
     an_event_finds_our_id_in_the_url_of_its_callbacks
     a_stop_that_only_events_tell_of_is_obeyed
     an_old_stop_does_not_undo_a_later_start
+    what_is_heard_of_late_yields_to_the_persons_later_word_alone
     a_number_with_another_owner_is_opted_out
     what_is_not_known_or_cannot_be_read_does_not_stop_the_rest
     what_is_not_signed_is_refused
@@ -99,6 +100,24 @@ async fn an_old_stop_does_not_undo_a_later_start(on: On) {
     // One that may be as new as that START counts: silence is the safe side.
     let future = received(&sid(4), "STOP", "2999-01-01T00:00:00Z");
     assert_eq!(service.post_events(&future).await.status(), 204);
+    assert_eq!(service.send(PERSON, "hello").await.1["code"], "recipient_opted_out");
+}
+
+async fn what_is_heard_of_late_yields_to_the_persons_later_word_alone(on: On) {
+    let service = TestService::start(on).await;
+    // An old START does not answer what was written since.
+    let doubtful = service.webhook("/webhooks/twilio/inbound", &reply(SID, PERSON, "ok stop")).await;
+    assert_eq!(doubtful.status(), 200);
+    let sid = |number: u32| format!("SM{number:032x}");
+    let start = received(&sid(2), "START", "2020-01-01T00:00:00Z");
+    assert_eq!(service.post_events(&start).await.status(), 204);
+    let (status, held) = service.send(PERSON, "hello").await;
+    assert_eq!((status, &held["reason"]), (202, &json!("review")), "{held}");
+    // Nor does what others have recorded since outdate an old STOP.
+    let record = json!({ "phone_number": PERSON, "channel": "sms", "state": "opted_in" });
+    assert_eq!(answer(service.post(Role::Sender, "/api/sms/consent", &record)).await.0, 200);
+    let stop = received(&sid(3), "STOP", "2020-01-02T00:00:00Z");
+    assert_eq!(service.post_events(&stop).await.status(), 204);
     assert_eq!(service.send(PERSON, "hello").await.1["code"], "recipient_opted_out");
 }
 

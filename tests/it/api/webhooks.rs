@@ -5,7 +5,9 @@ use textledger::twilio::{Form, signature};
 
 use super::on_both_stores;
 use crate::support::eventually;
-use crate::support::service::{ACCOUNT_SID, AUTH_TOKEN, On, TestService, callback, reply};
+use crate::support::service::{
+    ACCOUNT_SID, AUTH_TOKEN, On, PERSON, PUBLIC_URL, TestService, callback, reply,
+};
 
 const STATUS: &str = "/webhooks/twilio/status";
 const INBOUND: &str = "/webhooks/twilio/inbound";
@@ -22,6 +24,7 @@ on_both_stores! {
     errors_that_mean_opted_out_are_opt_outs
     a_webhook_at_the_others_url_is_taken_as_what_it_is_and_told
     a_signed_request_at_a_path_where_nothing_is_taken_is_told
+    a_signed_request_that_is_cut_in_another_way_takes_nobodys_no_back
 }
 
 async fn callbacks_in_any_order_and_twice_end_in_the_same_state(on: On) {
@@ -267,4 +270,37 @@ fn signing_key() -> signature::SigningKey {
 fn sign(service: &TestService, target: &str, form: &[(&str, &str)]) -> String {
     let form: Form = form.iter().copied().collect();
     signature::sign(&signing_key(), &format!("{}{target}", service.public_url), &form)
+}
+
+/// Twilio signs names and values without anything between them: what somebody writes may read as a parameter.
+async fn a_signed_request_that_is_cut_in_another_way_takes_nobodys_no_back(on: On) {
+    let settings = [("TEXTLEDGER_PUBLIC_URL", PUBLIC_URL), ("TEXTLEDGER_PARTITIONS", "16")];
+    let service =
+        TestService::start_with(on, if matches!(on, On::Redis) { &settings } else { &settings[..1] }).await;
+    let stop = reply("SM00000000000000000000000000000011", PERSON, "STOP");
+    assert_eq!(service.webhook(INBOUND, &stop).await.status(), 200);
+    let mut others = 0;
+    for (word, other_sid) in [("START", 12), ("JOIN", 13), ("UNSTOP", 14)] {
+        let sid = format!("SM{other_sid:032x}");
+        let written = format!("{word}From{PERSON}FromA");
+        let as_written = reply(&sid, "+14155550666", &written);
+        let mut cut = reply(&sid, PERSON, word);
+        cut.push(("FromA", "From+14155550666"));
+        let signed_text = |form: &[(&str, &str)]| {
+            let mut form = form.to_vec();
+            form.sort_unstable();
+            form.iter().map(|(name, value)| format!("{name}{value}")).collect::<String>()
+        };
+        assert_eq!(signed_text(&as_written), signed_text(&cut), "one signature is good for both");
+        for form in [&as_written, &cut] {
+            assert_eq!(service.webhook(INBOUND, form).await.status(), 400);
+            others += 1;
+        }
+        let (status, problem) = service.send(PERSON, "hello").await;
+        assert_eq!((status, &problem["code"]), (409, &json!("recipient_opted_out")), "{word}");
+    }
+    let events = service.events().await;
+    assert_eq!(events.iter().filter(|event| event["type"] == "inbound").count(), 1, "{events:?}");
+    let refused = r#"textledger_webhook_requests_total{route="inbound",result="invalid"}"#;
+    assert_eq!(service.metric(refused).await, others);
 }
