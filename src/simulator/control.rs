@@ -70,7 +70,7 @@ async fn senders(exchange: Data<Exchange>, body: Bytes) -> Result<HttpResponse, 
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Starts over: no messages, no opt-outs, no faults.
+/// Starts over: no messages, no opt-outs, no faults, no senders that were given.
 async fn restart(exchange: Data<Exchange>) -> HttpResponse {
     exchange.restart().await;
     HttpResponse::NoContent().finish()

@@ -212,7 +212,7 @@ impl Handle {
         self.exchange.model().set_faults(faults);
     }
 
-    /// Starts over: no messages, no opt-outs, no faults.
+    /// Starts over: no messages, no opt-outs, no faults, no senders that were given.
     pub async fn restart(&self) {
         self.exchange.restart().await;
     }
