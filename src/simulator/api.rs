@@ -13,7 +13,7 @@ use std::{
 };
 
 use actix_web::{
-    Error, FromRequest, HttpRequest, HttpResponse, ResponseError,
+    Error, FromRequest, HttpRequest, HttpResponse, ResponseError, Route,
     body::{BodySize, MessageBody},
     dev::{Payload, ServiceRequest, ServiceResponse},
     http::{
@@ -101,12 +101,12 @@ pub fn configure(config: &mut ServiceConfig) {
             )
             .service(
                 web::resource("/Accounts/{account_sid}/IncomingPhoneNumbers.json")
-                    .route(web::get().to(numbers))
+                    .route(list_senders(|_| List::Numbers))
                     .default_service(not_allowed()),
             )
             .service(
                 web::resource("/Accounts/{account_sid}/SMS/ShortCodes.json")
-                    .route(web::get().to(short_codes))
+                    .route(list_senders(|_| List::ShortCodes))
                     .default_service(not_allowed()),
             )
             .default_service(web::to(not_found)),
@@ -114,20 +114,24 @@ pub fn configure(config: &mut ServiceConfig) {
     config.service(
         web::scope("/v1")
             .wrap(from_fn(envelope))
-            .service(web::resource("/Services").route(web::get().to(services)).default_service(not_allowed()))
+            .service(
+                web::resource("/Services")
+                    .route(list_senders(|_| List::Services))
+                    .default_service(not_allowed()),
+            )
             .service(
                 web::resource("/Services/{service_sid}/PhoneNumbers")
-                    .route(web::get().to(service_numbers))
+                    .route(list_senders(|sid| List::ServiceNumbers(sid)))
                     .default_service(not_allowed()),
             )
             .service(
                 web::resource("/Services/{service_sid}/ShortCodes")
-                    .route(web::get().to(service_short_codes))
+                    .route(list_senders(|sid| List::ServiceShortCodes(sid)))
                     .default_service(not_allowed()),
             )
             .service(
                 web::resource("/Services/{service_sid}/ChannelSenders")
-                    .route(web::get().to(service_channel_senders))
+                    .route(list_senders(|sid| List::ServiceChannelSenders(sid)))
                     .default_service(not_allowed()),
             )
             .default_service(web::to(not_found)),
@@ -142,7 +146,7 @@ pub fn configure(config: &mut ServiceConfig) {
             )
             .service(
                 web::resource("/Channels/Senders")
-                    .route(web::get().to(whatsapp_senders))
+                    .route(list_senders(|_| List::WhatsappSenders))
                     .default_service(not_allowed()),
             )
             .default_service(web::to(not_found)),
@@ -239,53 +243,14 @@ fn base_url(request: &HttpRequest) -> String {
     format!("http://{}", request.connection_info().host())
 }
 
-async fn numbers(_: Caller, api: Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    list_senders(&api, &request, List::Numbers)
-}
-
-async fn short_codes(_: Caller, api: Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    list_senders(&api, &request, List::ShortCodes)
-}
-
-async fn whatsapp_senders(_: Caller, api: Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    list_senders(&api, &request, List::WhatsappSenders)
-}
-
-async fn services(_: Caller, api: Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    list_senders(&api, &request, List::Services)
-}
-
-async fn service_numbers(
-    _: Caller,
-    api: Data<Api>,
-    request: HttpRequest,
-    service_sid: web::Path<String>,
-) -> Result<HttpResponse, ApiError> {
-    list_senders(&api, &request, List::ServiceNumbers(&service_sid))
-}
-
-async fn service_short_codes(
-    _: Caller,
-    api: Data<Api>,
-    request: HttpRequest,
-    service_sid: web::Path<String>,
-) -> Result<HttpResponse, ApiError> {
-    list_senders(&api, &request, List::ServiceShortCodes(&service_sid))
-}
-
-async fn service_channel_senders(
-    _: Caller,
-    api: Data<Api>,
-    request: HttpRequest,
-    service_sid: web::Path<String>,
-) -> Result<HttpResponse, ApiError> {
-    list_senders(&api, &request, List::ServiceChannelSenders(&service_sid))
-}
-
-fn list_senders(api: &Api, request: &HttpRequest, list: List<'_>) -> Result<HttpResponse, ApiError> {
-    let senders = api.exchange.senders();
-    let page = senders.answer(list, api.account_sid(), request.query_string(), &base_url(request))?;
-    Ok(HttpResponse::Ok().json(page))
+/// Answers a list of the account's senders; of a service's, if the path names one.
+fn list_senders(list: fn(&str) -> List<'_>) -> Route {
+    web::get().to(move |_: Caller, api: Data<Api>, request: HttpRequest| async move {
+        let list = list(request.match_info().get("service_sid").unwrap_or_default());
+        let senders = api.exchange.senders();
+        let page = senders.answer(list, api.account_sid(), request.query_string(), &base_url(&request))?;
+        Ok::<_, ApiError>(HttpResponse::Ok().json(page))
+    })
 }
 
 async fn list(_: Caller, api: Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
