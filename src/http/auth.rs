@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::{State, problem::Problem};
 /// What a door asks of its [`Caller`].
 pub use crate::domain::Right;
-use crate::domain::{ApiKey, Organization, Role};
+use crate::domain::{ApiKey, Organization, Principal, Role};
 
 /// What a token says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,7 +95,8 @@ impl Authenticator {
     pub(super) fn authenticate(&self, bearer: &str) -> Option<Caller> {
         if let Some(key) = self.api_keys.iter().find(|key| key.matches(bearer)) {
             let organization = Organization::default();
-            return Some(Caller { user: key.name.clone(), role: key.role, organization, own_number: None });
+            let principal = Principal::api_key(&key.name);
+            return Some(Caller { principal, role: key.role, organization, own_number: None });
         }
         let header = jsonwebtoken::decode_header(bearer).ok()?;
         let key = match header.alg {
@@ -114,7 +115,7 @@ impl Authenticator {
         validation.leeway = CLOCK_SKEW_MAX_S;
         let claims = jsonwebtoken::decode::<Claims>(bearer, key, &validation).ok()?.claims;
         Some(Caller {
-            user: claims.sub.clone(),
+            principal: Principal::user(&claims.sub),
             role: claims.role,
             organization: claims.org.clone(),
             own_number: claims.own_number(),
@@ -152,8 +153,8 @@ pub fn mint(secret: &SecretString, claims: &Claims) -> String {
 /// Who calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// The token's `sub`, or the API key's name.
-    pub user: String,
+    /// Who they are: a token's `sub`, or an API key's name.
+    pub principal: Principal,
     /// Their role.
     pub role: Role,
     /// Their organization.
@@ -163,6 +164,11 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// What they are called: told apart from others by [`Caller::principal`] alone.
+    pub fn name(&self) -> &str {
+        &self.principal.name
+    }
+
     /// Refuses a caller whose role is not enough.
     pub fn require(&self, right: Right) -> Result<(), Problem> {
         if self.role.may(right) { Ok(()) } else { Err(Problem::forbidden(self.role)) }
@@ -216,7 +222,7 @@ mod tests {
         let authenticator = Authenticator::new(&secret, None, Vec::new()).unwrap();
         let token = mint(&secret, &claims(NOW));
         let caller = authenticator.authenticate(&token).unwrap();
-        assert_eq!((caller.user.as_str(), caller.role), ("ada", Role::Sender));
+        assert_eq!((caller.name(), caller.role), ("ada", Role::Sender));
         assert!(authenticator.authenticate(&mint(&secret, &claims(1))).is_none());
         assert!(authenticator.authenticate(&mint(&"other".into(), &claims(NOW))).is_none());
         assert!(authenticator.authenticate(&format!("{token}x")).is_none());
@@ -252,7 +258,7 @@ mod tests {
         let key = ApiKey::parse(&format!("crm:viewer:{hash}")).unwrap();
         let authenticator = Authenticator::new(&"x".into(), None, vec![key]).unwrap();
         let caller = authenticator.authenticate("s3cret").unwrap();
-        assert_eq!((caller.user.as_str(), caller.role), ("crm", Role::Viewer));
+        assert_eq!((caller.name(), caller.role), ("crm", Role::Viewer));
         assert_eq!(caller.organization, Organization::default());
         assert!(authenticator.authenticate("secret").is_none());
     }

@@ -110,7 +110,7 @@ pub async fn cancel(
     let progress =
         state.app.outgoing.of(&caller.organization).cancel_batch(&id).await?.ok_or_else(not_found)?;
     let canceled = progress.counts.get("canceled").copied().unwrap_or(0);
-    tracing::info!(organization = %caller.organization, batch = %id, canceled, user = caller.user, "batch canceled");
+    tracing::info!(organization = %caller.organization, batch = %id, canceled, actor = %caller.principal, "batch canceled");
     Ok(HttpResponse::Ok().json(BatchView::from(progress)))
 }
 

@@ -274,10 +274,10 @@ pub async fn record(state: web::Data<State>, caller: Caller, body: Body) -> Resu
     let record =
         Record { phone: phone.clone(), channel, state: wish, source, evidence: request.evidence, at: None };
     let actor = Actor::of(caller.role, record.evidence.is_some());
-    let author = Author { actor, name: Some(&caller.user) };
+    let author = Author { actor, name: Some(caller.name()) };
     let consent = state.app.consents.of(&caller.organization).record_consent(&record, author).await?;
     tracing::info!(
-        event = "audit", action = "consent.recorded", organization = %caller.organization, actor = caller.user,
+        event = "audit", action = "consent.recorded", organization = %caller.organization, actor = %caller.principal,
         phone = mask(&phone), channel = channel.as_str(), state = wish.as_str(), source = source.as_str(),
         "consent recorded"
     );
@@ -294,7 +294,7 @@ pub async fn record(state: web::Data<State>, caller: Caller, body: Body) -> Resu
 pub async fn export(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Problem> {
     caller.require(Right::Administer)?;
     tracing::info!(
-        event = "audit", action = "consent.exported", organization = %caller.organization, actor = caller.user,
+        event = "audit", action = "consent.exported", organization = %caller.organization, actor = %caller.principal,
         "consent exported"
     );
     // The first page is read before anything is answered: a store that is away is a 503 and no broken file.
@@ -396,9 +396,10 @@ pub async fn import(
     let region = state.app.settings().default_region;
     let read = csv::read(&body, region, state.app.now_ms())
         .map_err(|error| Problem::invalid_field("body", error.to_string()))?;
-    let done = state.app.consents.of(&caller.organization).import_consent(read.records, &caller.user).await?;
+    let done =
+        state.app.consents.of(&caller.organization).import_consent(read.records, caller.name()).await?;
     tracing::info!(
-        event = "audit", action = "consent.imported", organization = %caller.organization, actor = caller.user,
+        event = "audit", action = "consent.imported", organization = %caller.organization, actor = %caller.principal,
         imported = done.applied, unchanged = done.unchanged, rejected = read.faulty, kept = done.kept.len(),
         "consent imported"
     );

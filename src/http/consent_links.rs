@@ -95,7 +95,7 @@ pub async fn make(state: web::Data<State>, caller: Caller, body: Body) -> Result
     let consents = state.app.consents.of(&caller.organization);
     let (link, url) = consents.link(person, request.language, request.life)?;
     tracing::info!(
-        event = "audit", action = "consent.link_made", organization = %caller.organization, actor = caller.user,
+        event = "audit", action = "consent.link_made", organization = %caller.organization, actor = %caller.principal,
         phone = mask(&link.person), "a link to a person's consent was made"
     );
     Ok(HttpResponse::Created().json(ConsentLinkView { url, expires_at: time(link.expires_at) }))

@@ -97,7 +97,7 @@ where
     };
     let request = Request {
         organization: caller.organization.clone(),
-        caller: caller.user.clone(),
+        caller: caller.principal.to_string(),
         route,
         key,
         fingerprint,

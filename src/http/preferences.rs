@@ -229,7 +229,7 @@ pub async fn confirm(state: web::Data<State>, caller: Caller, body: Body) -> Res
     let outgoing = state.app.outgoing.of(&caller.organization);
     let preferences = outgoing.confirm_number(user, &code, author(&caller)).await?;
     tracing::info!(
-        event = "audit", action = "preferences.confirmed", organization = %caller.organization, actor = caller.user, user,
+        event = "audit", action = "preferences.confirmed", organization = %caller.organization, actor = %caller.principal, user,
         phone = preferences.phone_number.as_deref().map(mask), "preferences changed"
     );
     Ok(HttpResponse::Ok().json(PreferencesView::from(preferences)))
@@ -278,7 +278,7 @@ async fn change(state: &State, caller: &Caller, user: &str, body: Body) -> Resul
         (changed, _) => changed?,
     };
     tracing::info!(
-        event = "audit", action = "preferences.changed", organization = %caller.organization, actor = caller.user,
+        event = "audit", action = "preferences.changed", organization = %caller.organization, actor = %caller.principal,
         user, sms_enabled = change.sms_enabled, whatsapp_enabled = change.whatsapp_enabled,
         number_changed = change.phone_number.is_some(), "preferences changed"
     );
@@ -294,20 +294,20 @@ async fn ask_for_code(
 ) -> Result<HttpResponse, Problem> {
     let sent = state.app.outgoing.of(&caller.organization).send_number_code(user, number, change).await?;
     tracing::info!(
-        event = "audit", action = "preferences.code_sent", organization = %caller.organization, actor = caller.user,
+        event = "audit", action = "preferences.code_sent", organization = %caller.organization, actor = %caller.principal,
         user, phone = mask(number), "a code was sent to confirm a number"
     );
     Ok(HttpResponse::Accepted().json(ConfirmationView::of(number.clone(), sent)))
 }
 
 fn author(caller: &Caller) -> Author<'_> {
-    Author { actor: Actor::of_preferences(caller.role), name: Some(&caller.user) }
+    Author { actor: Actor::of_preferences(caller.role), name: Some(caller.name()) }
 }
 
 /// The caller's own name, which is whatever the token says.
 fn own_name(caller: &Caller) -> Result<&str, Problem> {
-    if (1..=USER_CHARACTERS_MAX).contains(&caller.user.chars().count()) {
-        Ok(&caller.user)
+    if (1..=USER_CHARACTERS_MAX).contains(&caller.name().chars().count()) {
+        Ok(caller.name())
     } else {
         Err(Problem::invalid_field("user_id", format!("must have 1 to {USER_CHARACTERS_MAX} characters")))
     }

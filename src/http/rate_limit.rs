@@ -10,7 +10,7 @@ use super::{
     problem::{Code, Problem},
 };
 use crate::{
-    domain::{Organization, Person},
+    domain::{Organization, Person, Principal},
     twilio::BareAddress,
 };
 
@@ -23,8 +23,8 @@ pub const FORGET_INTERVAL: Duration = Duration::from_secs(30);
 /// Who calls.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Who {
-    /// A user of an organization.
-    Known(Organization, String),
+    /// A user of an organization, or a service with an API key.
+    Known(Organization, Principal),
     /// Whoever has a link to the page of a person's consent.
     Link(Organization, Person),
     /// Somebody without a valid token, at an address.
@@ -44,7 +44,7 @@ impl RateLimit {
 
     /// Counts a request of `caller`; refuses it if there were too many.
     pub fn count(&self, caller: &Caller) -> Result<(), Problem> {
-        self.count_of(Who::Known(caller.organization.clone(), caller.user.clone()))
+        self.count_of(Who::Known(caller.organization.clone(), caller.principal.clone()))
     }
 
     /// Counts a request by a link of `person`'s.
@@ -85,7 +85,7 @@ mod tests {
     fn a_caller_may_call_in_bursts_and_is_nobody_else() {
         let limit = RateLimit::new(2);
         let caller = |user: &str| Caller {
-            user: user.to_owned(),
+            principal: Principal::user(user),
             role: Role::Sender,
             organization: Organization::default(),
             own_number: None,
@@ -95,6 +95,8 @@ mod tests {
         assert!((10..=12).contains(&counted), "{counted}");
         assert!(limit.count(&ada).is_err());
         assert!(limit.count(&caller("ben")).is_ok());
+        // A service whose key is called like a user is somebody else.
+        assert!(limit.count(&Caller { principal: Principal::api_key("ada"), ..ada.clone() }).is_ok());
         assert!(limit.count_unknown(None).is_ok());
         limit.forget();
         assert!(limit.count(&ada).is_err());

@@ -182,9 +182,9 @@ pub async fn decide(
     };
     let message_sid = MessageSid::parse(&name).map_err(|_| ReviewError::Unknown)?;
     let consents = state.app.consents.of(&caller.organization);
-    let (phone, consent) = consents.decide_review(&message_sid, verdict, &caller.user).await?;
+    let (phone, consent) = consents.decide_review(&message_sid, verdict, caller.name()).await?;
     tracing::info!(
-        event = "audit", action = "review.decided", organization = %caller.organization, actor = caller.user,
+        event = "audit", action = "review.decided", organization = %caller.organization, actor = %caller.principal,
         phone = mask(&phone), message_sid = %message_sid, decision = words::Words::as_str(decision),
         "a reply under review was decided on"
     );

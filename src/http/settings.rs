@@ -150,7 +150,7 @@ pub async fn save(
     let saving = {
         let state = state.clone();
         actix_web::rt::spawn(async move {
-            state.app.accounts.of(&caller.organization).save(&caller.user, &change).await
+            state.app.accounts.of(&caller.organization).save(caller.name(), &change).await
         })
     };
     let settings = saving.await.expect("saving does not panic and is not aborted")?;
