@@ -14,6 +14,7 @@ mod persons;
 mod reviews;
 mod sending;
 mod settings;
+mod tenancy;
 mod upgrade;
 mod webhooks;
 

@@ -1,0 +1,225 @@
+//! Nobody reads or changes what another organization has, by whichever route of the document.
+
+use std::collections::BTreeMap;
+
+use reqwest::{Client, Method, RequestBuilder};
+use serde_json::{Value, json};
+use textledger::domain::Role;
+
+use super::on_both_stores;
+use crate::support::{
+    service::{ACCOUNT_SID, AUTH_TOKEN, OUR_NUMBER, On, TestService, answer, token_in},
+    twilio::World,
+};
+
+on_both_stores! {
+    no_route_shows_or_changes_what_another_organization_has
+    a_library_of_twilios_reaches_its_own_organization_alone
+}
+
+const VICTIM: &str = "default";
+const STRANGER: &str = "globex";
+const STRANGERS_ACCOUNT: &str = "ACbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+const PERSON: &str = "+14155550171";
+const DOUBTFUL: &str = "+14155550172";
+const USER: &str = "a-user-of-the-victim";
+const EVIDENCE: &str = "signed on paper on the first of May";
+const DOUBTFUL_WORDS: &str = "ok stop";
+
+/// What the victim has, by what it is called in paths; and whatever would tell of it.
+struct Belongings {
+    message: String,
+    batch: String,
+    review: String,
+    marks: Vec<String>,
+}
+
+impl Belongings {
+    async fn made(world: &World) -> Self {
+        let service = &world.service;
+        let post = async |path: &str, body: Value| {
+            let (status, answer) = service.post_in(VICTIM, path, &body).await;
+            assert!(status < 300, "{path}: {answer}");
+            answer
+        };
+        let sent =
+            post("/api/sms/send", json!({ "to_number": PERSON, "message": "x", "user_id": USER })).await;
+        let bulk = json!({
+            "phone_numbers": [PERSON, DOUBTFUL], "message": "x", "send_at": jiff::Timestamp::now()
+                .checked_add(jiff::SignedDuration::from_hours(20)).unwrap().to_string(),
+        });
+        let batch = post("/api/sms/send-bulk", bulk).await;
+        let consent = json!({
+            "phone_number": PERSON, "channel": "sms", "state": "opted_in", "evidence": EVIDENCE,
+        });
+        post("/api/sms/consent", consent).await;
+        let preferences = Client::new().put(service.url(&format!("/api/sms/preferences/{USER}")));
+        let preferences = preferences.json(&json!({ "phone_number": PERSON, "sms_enabled": true }));
+        let (status, answered) = answer(preferences.bearer_auth(token_in(VICTIM, Role::Admin))).await;
+        assert!(status < 300, "{answered}");
+        assert_eq!(world.write(DOUBTFUL, DOUBTFUL_WORDS).await.0, 200);
+        world.settle().await;
+        // A refusal that names the victim's account.
+        let form = format!("AccountSid={ACCOUNT_SID}&MessageSid=SM1&MessageStatus=sent");
+        service.raw_webhook("/webhooks/twilio/status", Some("wrong"), form.into_bytes()).await;
+        let (_, reviews) = service.get_in(VICTIM, "/api/sms/consent/reviews").await;
+        let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{value}")).to_owned();
+        let [message, batch, review] =
+            [&sent["id"], &batch["batch_id"], &reviews["reviews"][0]["message_sid"]].map(text);
+        let others = [PERSON, DOUBTFUL, USER, EVIDENCE, DOUBTFUL_WORDS, ACCOUNT_SID].map(str::to_owned);
+        let marks = [message.clone(), text(&sent["message_sid"]), batch.clone(), review.clone()];
+        Self { message, batch, review, marks: marks.into_iter().chain(others).collect() }
+    }
+
+    /// `path` with the victim's own names in it.
+    fn path(&self, path: &str) -> String {
+        let message_sid = if path.contains("/reviews/") { &self.review } else { &self.message };
+        let path = path
+            .replace("{batch_id}", &self.batch)
+            .replace("{message_sid}", message_sid)
+            .replace("{phone}", PERSON)
+            .replace("{user_id}", USER);
+        assert!(!path.contains('{'), "{path} has a parameter that this test gives no value: add one");
+        path
+    }
+
+    /// A body that a request of `method` to `path` is given: one that would do harm to the victim if it could.
+    fn body(&self, method: &Method, path: &str) -> Value {
+        match (method.as_str(), path) {
+            ("GET" | "DELETE", _) | ("POST", "/api/sms/test-connection") => Value::Null,
+            ("POST", "/api/sms/send" | "/api/sms/whatsapp/send") => {
+                json!({ "to_number": PERSON, "message": "x", "user_id": USER })
+            }
+            ("POST", "/api/sms/send-bulk" | "/api/sms/whatsapp/send-bulk") => {
+                json!({ "phone_numbers": [PERSON], "message": "x" })
+            }
+            ("POST", "/api/sms/notify") => json!({ "user_ids": [USER], "message": "x" }),
+            ("POST", "/api/sms/consent") => {
+                json!({ "phone_number": PERSON, "channel": "sms", "state": "opted_out" })
+            }
+            ("POST", "/api/sms/consent/import") => {
+                json!(format!(
+                    "phone_number,channel,state,source,at\n{PERSON},sms,opted_out,import,2026-01-01T00:00:00Z\n"
+                ))
+            }
+            ("POST", "/api/sms/consent/links") => json!({ "phone_number": PERSON }),
+            ("POST", "/api/sms/consent/reviews/{message_sid}") => json!({ "decision": "opt_out" }),
+            ("POST", "/api/sms/preferences/confirm") => json!({ "code": "123456" }),
+            ("PUT", "/api/sms/preferences" | "/api/sms/preferences/{user_id}") => {
+                json!({ "sms_enabled": false })
+            }
+            ("POST", "/api/sms/settings") => json!({ "account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN }),
+            _ => panic!("{method} {path} is a route that this test knows no body of: add one"),
+        }
+    }
+}
+
+/// Every operation of the document.
+async fn operations(service: &TestService) -> Vec<(Method, String)> {
+    let (_, document) = answer(service.anonymous(Method::GET, "/api/openapi.json")).await;
+    let mut operations = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let methods = methods.as_object().unwrap().keys();
+        operations.extend(methods.map(|method| (method.to_uppercase().parse().unwrap(), path.clone())));
+    }
+    operations
+}
+
+fn request(service: &TestService, method: &Method, path: &str, body: &Value) -> RequestBuilder {
+    let request = service.anonymous(method.clone(), path);
+    match body {
+        Value::Null => request,
+        Value::String(csv) => request.header("Content-Type", "text/csv").body(csv.clone()),
+        body => request.json(body),
+    }
+}
+
+/// Everything that the victim is shown of what it has.
+async fn shown(
+    service: &TestService,
+    operations: &[(Method, String)],
+    own: &Belongings,
+) -> BTreeMap<String, String> {
+    let mut shown = BTreeMap::new();
+    for (method, path) in operations.iter().filter(|(method, _)| *method == Method::GET) {
+        let request = request(service, method, &own.path(path), &Value::Null);
+        let response = request.bearer_auth(token_in(VICTIM, Role::Admin)).send().await.unwrap();
+        assert!(response.status().is_success(), "{path}: {}", response.status());
+        let text = response.text().await.unwrap();
+        let text = match serde_json::from_str::<Value>(&text) {
+            Ok(mut answer) if path == "/api/sms/stats" => answer["totals"].take().to_string(),
+            _ => text,
+        };
+        shown.insert(path.clone(), text);
+    }
+    shown
+}
+
+/// A service of two organizations, each with an account of its own.
+async fn world(on: On) -> (World, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("textledger.toml");
+    let account = format!(
+        "[[accounts]]\norganization = \"{STRANGER}\"\naccount_sid = \"{STRANGERS_ACCOUNT}\"\nauth_token = \"{AUTH_TOKEN}\"\n\
+         phone_number = \"{OUR_NUMBER}\"\n"
+    );
+    std::fs::write(&file, account).unwrap();
+    let settings = [("TEXTLEDGER_CONFIG", file.to_str().unwrap())];
+    (World::start_with(on, &settings).await, folder)
+}
+
+async fn no_route_shows_or_changes_what_another_organization_has(on: On) {
+    let (world, _folder) = world(on).await;
+    let service = &world.service;
+    let own = Belongings::made(&world).await;
+    let operations = operations(service).await;
+    let before = shown(service, &operations, &own).await;
+    for mark in &own.marks {
+        assert!(before.values().any(|text| text.contains(mark)), "the victim itself is not shown {mark}");
+    }
+    // First what only reads: then the stranger has said nothing yet that it could be told again.
+    let (reading, writing): (Vec<_>, Vec<_>) =
+        operations.iter().partition(|(method, _)| *method == Method::GET);
+    let mut written = String::new();
+    for (method, path) in reading.into_iter().chain(writing) {
+        for role in Role::ALL {
+            let (asked, body) = (own.path(path), own.body(method, path));
+            let asking = request(service, method, &asked, &body).bearer_auth(token_in(STRANGER, role));
+            let response = asking.send().await.unwrap();
+            let status = response.status();
+            let told = response.text().await.unwrap();
+            assert!(status.as_u16() < 500 || status == 502, "{role:?} {method} {asked}: {status} {told}");
+            if *method != Method::GET {
+                written += &body.to_string();
+            }
+            let is_said = |mark: &String| asked.contains(mark) || written.contains(mark);
+            for mark in own.marks.iter().filter(|mark| !is_said(mark)) {
+                assert!(!told.contains(mark), "{role:?} {method} {asked} tells {mark}: {told}");
+            }
+        }
+    }
+    let after = shown(service, &operations, &own).await;
+    for (path, text) in &before {
+        assert_eq!(*text, after[path], "{path} is not what it was");
+    }
+}
+
+async fn a_library_of_twilios_reaches_its_own_organization_alone(on: On) {
+    let (world, _folder) = world(on).await;
+    let own = Belongings::made(&world).await;
+    let messages = format!("/2010-04-01/Accounts/{ACCOUNT_SID}/Messages");
+    let paths = [format!("{messages}.json"), format!("{messages}/{}.json", own.message)];
+    for method in [Method::GET, Method::POST, Method::DELETE] {
+        for path in &paths {
+            for user in [ACCOUNT_SID, STRANGERS_ACCOUNT] {
+                let asking = world.service.anonymous(method.clone(), path);
+                let asking = asking.basic_auth(user, Some(token_in(STRANGER, Role::Admin)));
+                let (status, told) = answer(asking.form(&[("To", PERSON), ("Body", "x")])).await;
+                // A list takes no DELETE, whoever asks.
+                let expected = if method == Method::DELETE && *path == paths[0] { 405 } else { 401 };
+                assert_eq!(status, expected, "{method} {path} as {user}: {told}");
+            }
+        }
+    }
+    assert_eq!(world.accepted_for(PERSON), 1);
+}
