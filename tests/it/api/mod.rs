@@ -8,6 +8,7 @@ mod consent_page;
 mod consents;
 mod event_streams;
 mod events;
+mod inner_addresses;
 mod keys;
 mod people;
 mod persons;
