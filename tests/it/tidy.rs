@@ -398,6 +398,26 @@ fn the_documentation_lists_every_route() {
     assert_none(&missing);
 }
 
+/// A tag is moved by whoever owns it; a digest is the same bytes for ever.
+#[test]
+fn images_are_pinned_by_their_digest() {
+    let mut faults = Vec::new();
+    for (file, word) in [("Dockerfile", "FROM "), ("docker-compose.yml", "image: ")] {
+        let text = read(&root().join(file));
+        let images: Vec<&str> =
+            text.lines().filter_map(|line| line.trim_start().strip_prefix(word)).collect();
+        assert!(!images.is_empty(), "{file} names no image");
+        for image in images {
+            let image = image.split(' ').next().unwrap_or_default();
+            let digest = image.split_once("@sha256:").map_or("", |(_, digest)| digest);
+            if digest.len() != 64 || !digest.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                faults.push(format!("{file}: {image} has no digest"));
+            }
+        }
+    }
+    assert_none(&faults);
+}
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -435,7 +455,7 @@ fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
 
 fn documents() -> Vec<PathBuf> {
     let mut documents = files("docs", "md");
-    documents.extend(["README.md", "CHANGELOG.md"].map(|name| root().join(name)));
+    documents.extend(["README.md", "CHANGELOG.md", "SECURITY.md"].map(|name| root().join(name)));
     documents
 }
 
