@@ -11,10 +11,14 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use super::{State, problem::Problem};
+use super::{
+    State,
+    connections::{self, Proof},
+    problem::Problem,
+};
 /// What a door asks of its [`Caller`].
 pub use crate::domain::Right;
-use crate::domain::{ApiKey, Organization, Principal, Role};
+use crate::domain::{ApiKey, Organization, Principal, Role, UnixMs};
 
 /// What a token says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,7 +100,8 @@ impl Authenticator {
         if let Some(key) = self.api_keys.iter().find(|key| key.matches(bearer)) {
             let organization = Organization::default();
             let principal = Principal::api_key(&key.name);
-            return Some(Caller { principal, role: key.role, organization, own_number: None });
+            let (own_number, expires_at) = (None, None);
+            return Some(Caller { principal, role: key.role, organization, own_number, expires_at });
         }
         let header = jsonwebtoken::decode_header(bearer).ok()?;
         let key = match header.alg {
@@ -118,6 +123,7 @@ impl Authenticator {
             principal: Principal::user(&claims.sub),
             role: claims.role,
             organization: claims.org.clone(),
+            expires_at: Some(UnixMs::new(claims.exp.saturating_add(CLOCK_SKEW_MAX_S).saturating_mul(1_000))),
             own_number: claims.own_number(),
         })
     }
@@ -161,6 +167,9 @@ pub struct Caller {
     pub organization: Organization,
     /// Their own number, if their token says so; as it is written there.
     pub own_number: Option<String>,
+    /// When they are no longer who they are: the end of their token, with the skew of clocks that is granted. `None` for a key
+    /// without an end.
+    pub expires_at: Option<UnixMs>,
 }
 
 impl Caller {
@@ -188,12 +197,20 @@ impl FromRequest for Caller {
 pub(super) fn known(request: &HttpRequest, caller: Option<Caller>) -> Result<Caller, Problem> {
     let Some(state) = request.app_data::<web::Data<State>>() else { return Err(Problem::unauthorized()) };
     match caller {
-        Some(caller) => state.rate_limit.count(&caller).map(|()| caller),
+        Some(caller) => {
+            connections::prove(request, Proof::Caller);
+            state.rate_limit.count(&caller).map(|()| caller)
+        }
         None => {
             let peer = request.peer_addr().map(|peer| peer.ip());
             state.rate_limit.count_unknown(peer).and(Err(Problem::unauthorized()))
         }
     }
+}
+
+/// Whether `caller`, who was known when a request began, may still do what it began: a stream outlasts its token otherwise.
+pub(super) async fn still_allowed(state: &State, caller: &Caller, right: Right) -> bool {
+    caller.role.may(right) && caller.expires_at.is_none_or(|end| state.app.now_ms() < end)
 }
 
 fn authenticate(request: &HttpRequest) -> Option<Caller> {
