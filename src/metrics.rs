@@ -190,6 +190,9 @@ pub struct Metrics {
     spool_oldest_seconds: Gauge,
     waiting: Gauge,
     daily_limit_warnings: Counter,
+    suspicious_messages: Counter,
+    queued_messages: Gauge,
+    queued_bytes: Gauge,
     opt_out_seconds: Histogram,
 }
 
@@ -234,6 +237,9 @@ impl Metrics {
             spool_oldest_seconds: "Age of the oldest webhook in the spool, 0 if there is none",
             waiting: "Verified webhooks that wait for their turn",
             daily_limit_warnings: "Days on which an organization has sent 80 % of what it may",
+            suspicious_messages: "Messages that were held as part of a burst of first messages to neighbouring numbers",
+            queued_messages: "Messages in the queues of all organizations",
+            queued_bytes: "What the messages in the queues take, in bytes of sealed content",
         }
     }
 
@@ -313,6 +319,18 @@ impl Metrics {
     /// Counts a day on which an organization has sent most of what it may.
     pub fn daily_limit_warning(&self) {
         self.daily_limit_warnings.inc();
+    }
+
+    /// Counts a message that is held as one of a burst.
+    pub fn suspicious_message(&self) {
+        self.suspicious_messages.inc();
+    }
+
+    /// Tells how much is in the queues.
+    pub fn queued(&self, messages: u64, bytes: u64) {
+        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.queued_messages.set(gauge(messages));
+        self.queued_bytes.set(gauge(bytes));
     }
 
     /// Tells how long a person's request to stop took from its arrival until it was obeyed.

@@ -9,6 +9,7 @@ mod consents;
 mod event_streams;
 mod events;
 mod keys;
+mod limits;
 mod people;
 mod persons;
 mod reviews;
