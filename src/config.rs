@@ -33,10 +33,11 @@ use crate::{
         identity::{self, HELP_CONTACT_CHARACTERS_MAX, NAME_CHARACTERS_MAX},
         message_id::PARTITIONS_MAX,
         pace::{InvalidPace, Pace},
+        pumping::{Burst, PumpingGuard},
         quiet_hours::{InvalidQuietHours, QuietHours},
         replies::Text,
     },
-    phone::Region,
+    phone::{Region, countries::Countries},
     sealing::MasterKeys,
     twilio::reply::{FurtherWords, ReplyReader},
 };
@@ -117,6 +118,14 @@ pub struct Config {
     pub daily_limit: Option<u64>,
     /// Segments per second and sender.
     pub pace: Pace,
+    /// Messages of an organization that may wait.
+    pub queue_max: u64,
+    /// What they may take in the store, in bytes.
+    pub queue_bytes_max: u64,
+    /// The countries that messages may go to; `None` if those of the senders decide.
+    pub countries: Option<Countries>,
+    /// Which bursts of first messages are held.
+    pub pumping: PumpingGuard,
     /// How long somebody has to decide on a reply that may be an opt-out.
     pub review_deadline: Duration,
     /// Requests per second and caller on the application's side.
@@ -215,6 +224,11 @@ impl Reader {
             quiet_hours: self.parsed("TEXTLEDGER_QUIET_HOURS", &InvalidQuietHours.to_string()),
             daily_limit: self.daily_limit(),
             pace: self.pace(),
+            queue_max: self.queue_max(),
+            queue_bytes_max: self.queue_bytes_max(),
+            countries: self
+                .parsed("TEXTLEDGER_COUNTRIES", "all, or a list of ISO countries such as US,CA,GB"),
+            pumping: self.pumping(),
             review_deadline: self.review_deadline(),
             api_rate: self.api_rate(),
             bounds: Bounds::read(self),
@@ -485,6 +499,41 @@ impl Reader {
         limit
     }
 
+    fn queue_max(&mut self) -> u64 {
+        let wanted = "a whole number of messages, from 1 on";
+        self.read_or_default("TEXTLEDGER_QUEUE_MAX", wanted, |text| {
+            text.parse().ok().filter(|&messages| messages > 0)
+        })
+    }
+
+    fn queue_bytes_max(&mut self) -> u64 {
+        let wanted = "a size such as 256 MiB, 1 GB or a number of bytes";
+        self.read_or_default("TEXTLEDGER_QUEUE_BYTES_MAX", wanted, |text| {
+            bytes(text).filter(|&bytes| bytes > 0)
+        })
+    }
+
+    fn pumping(&mut self) -> PumpingGuard {
+        let wanted = "off, or first messages and a time up to 24h, such as 20/10m";
+        let burst = |text: &str| {
+            let (messages, window) = text.split_once('/')?;
+            let window = duration(window.trim()).filter(|window| BURST_WINDOWS.contains(window))?;
+            let messages = messages.trim().parse().ok().filter(|&messages: &u64| messages > 0)?;
+            Some(Burst { messages, window })
+        };
+        match self.text("TEXTLEDGER_PUMPING_GUARD").as_deref() {
+            None => PumpingGuard::Abroad(BURST_ABROAD),
+            Some("off") => PumpingGuard::Off,
+            Some(text) => match burst(text) {
+                Some(burst) => PumpingGuard::Everywhere(burst),
+                None => {
+                    self.fault("TEXTLEDGER_PUMPING_GUARD", wanted);
+                    PumpingGuard::Off
+                }
+            },
+        }
+    }
+
     fn pace(&mut self) -> Pace {
         let wanted = InvalidPace.to_string();
         self.parsed("TEXTLEDGER_MPS", &wanted).unwrap_or_default()
@@ -513,6 +562,12 @@ impl Reader {
 
 /// How many times a message can be asked for.
 const RECONCILE_TIMES_MAX: usize = 16;
+
+/// Which bursts of first messages are held unless it is set.
+const BURST_ABROAD: Burst = Burst { messages: 20, window: Duration::from_secs(10 * 60) };
+
+/// In how much time first messages may be counted.
+const BURST_WINDOWS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
 
 /// How long a reply may be under review. The shortest time is longer than it takes to store one, so that no review ends
 /// before it is open.

@@ -240,6 +240,9 @@ pub struct Metrics {
     connections_closed: Family<ConnectionLabels, Counter>,
     event_streams: Gauge,
     daily_limit_warnings: Counter,
+    suspicious_messages: Counter,
+    queued_messages: Gauge,
+    queued_bytes: Gauge,
     opt_out_seconds: Histogram,
 }
 
@@ -293,6 +296,9 @@ impl Metrics {
             connections_closed: "Connections that were closed for want of room, by address and cause",
             event_streams: "Live streams of events that are open",
             daily_limit_warnings: "Days on which an organization has sent 80 % of what it may",
+            suspicious_messages: "Messages that were held as part of a burst of first messages to neighbouring numbers",
+            queued_messages: "Messages in the queues of all organizations",
+            queued_bytes: "What the messages in the queues take, in bytes of sealed content",
         }
     }
 
@@ -384,6 +390,18 @@ impl Metrics {
     /// Counts a day on which an organization has sent most of what it may.
     pub fn daily_limit_warning(&self) {
         self.daily_limit_warnings.inc();
+    }
+
+    /// Counts a message that is held as one of a burst.
+    pub fn suspicious_message(&self) {
+        self.suspicious_messages.inc();
+    }
+
+    /// Tells how much is in the queues.
+    pub fn queued(&self, messages: u64, bytes: u64) {
+        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.queued_messages.set(gauge(messages));
+        self.queued_bytes.set(gauge(bytes));
     }
 
     /// Tells how long a person's request to stop took from its arrival until it was obeyed.

@@ -1,5 +1,7 @@
 //! Phone numbers as people type them, read into E.164.
 
+pub mod countries;
+
 use std::{fmt, str::FromStr};
 
 use crate::twilio::{

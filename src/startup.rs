@@ -40,12 +40,12 @@ use crate::{
     sealing::MasterKeys,
     spool::Spool,
     store::{
-        Store,
+        Queued, Store,
         embedded::{self, EmbeddedStore},
         redis::{self, RedisStore},
     },
     twilio::{client::Client, poster::Poster},
-    worker::{self, dispatcher, reconciler, relayer, replayer, reviewer, tailer::Tailer},
+    worker::{self, dispatcher, queues, reconciler, relayer, replayer, reviewer, tailer::Tailer},
 };
 
 /// How long background tasks may take to end after the last request: a call to Twilio, or to a caller's own URL, that is
@@ -146,6 +146,7 @@ impl Service {
         spawn(&tracker, &stop, replayer::run(app.clone()));
         spawn(&tracker, &stop, reviewer::run(app.clone()));
         spawn(&tracker, &stop, reconciler::run(app.clone()));
+        spawn(&tracker, &stop, queues::run(app.clone()));
         // These two call others, and finish the calls that are under way.
         tracker.spawn(dispatcher::run(app.clone(), stop.clone()));
         tracker.spawn(relayer::run(app.clone(), stop.clone()));
@@ -242,6 +243,9 @@ pub fn assemble(
                 quiet_hours: config.quiet_hours,
                 per_day: config.daily_limit,
                 pace: config.pace.clone(),
+                queue_max: Queued { messages: config.queue_max, bytes: config.queue_bytes_max },
+                countries: config.countries.clone(),
+                pumping: config.pumping,
             },
             review_deadline: config.review_deadline,
             relay_private: config.relay_private,

@@ -167,7 +167,7 @@ impl App {
         let accounts = Arc::new(Accounts::new(core.clone(), twilio.clone(), configured));
         let intake = Arc::new(Intake::new(core.metrics.clone(), spool));
         let relays = Arc::new(Relays::new(core.clone(), accounts.clone(), poster));
-        let steps = Arc::new(Steps::new(core.clone(), relays.clone()));
+        let steps = Arc::new(Steps::new(core.clone(), accounts.clone(), relays.clone()));
         let consents = Arc::new(Consents::new(core.clone(), steps.clone()));
         let statuses = Arc::new(Statuses::new(core.clone(), relays.clone(), steps.clone(), consents.clone()));
         let reads = Arc::new(Reads::new(core.clone()));

@@ -380,7 +380,36 @@ pub const GROUPS: [(&str, &[Setting]); 8] = [
             Setting::unset(
                 "TEXTLEDGER_DAILY_LIMIT",
                 "10000",
-                "Messages per organization and day (UTC); a warning in the log at 80 %.",
+                "Messages per organization and day (UTC), counted when they are accepted, for the day on which they are due; \
+                 a warning in the log at 80 %.",
+            ),
+            Setting::new(
+                "TEXTLEDGER_QUEUE_MAX",
+                Value("100000"),
+                "Messages of an organization that may wait: scheduled, held, or for their turn. What would have to wait \
+                 beyond is refused; what leaves at once is not.",
+            ),
+            Setting::new(
+                "TEXTLEDGER_QUEUE_BYTES_MAX",
+                Value("256 MiB"),
+                "What their texts may take in the store; the text of a batch counts once.",
+            ),
+            Setting::new(
+                "TEXTLEDGER_COUNTRIES",
+                Otherwise {
+                    said: "for SMS the countries of the senders and of TEXTLEDGER_DEFAULT_REGION, the United States and \
+                           Canada as one; for WhatsApp all",
+                    example: "US,CA,GB",
+                },
+                "The ISO countries that messages may go to, or all. Numbers of premium rate, shared cost, satellite networks and \
+                 the like are always refused.",
+            ),
+            Setting::new(
+                "TEXTLEDGER_PUMPING_GUARD",
+                Otherwise { said: "20/10m, for other countries than those of the senders", example: "20/10m" },
+                "How many first messages to 1,000 neighbouring numbers are ordinary, in how much time, by SMS and one by one; to \
+                 100,000 numbers five times as many. What is beyond is held. What is set here is for all countries; off for \
+                 none.",
             ),
             Setting::new(
                 "TEXTLEDGER_RECONCILE_AFTER",

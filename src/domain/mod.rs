@@ -16,6 +16,7 @@ pub mod pace;
 pub mod person;
 pub mod placeholder_sid;
 pub mod principal;
+pub mod pumping;
 pub mod quiet_hours;
 pub mod replies;
 pub mod rights;

@@ -15,7 +15,7 @@ use std::{fmt, str::FromStr, time::Duration};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    refusal::Refusal,
+    refusal::{NotAllowed, Refusal},
     rule::{Fact, Move},
     standing::Standing,
     state::{Hold, OutboundState},

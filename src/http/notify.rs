@@ -24,7 +24,7 @@ use crate::{
         content::Content,
         notify::{Notified, Notify, Skipped, USERS_MAX},
     },
-    domain::{MessageId, consent::NoConsent},
+    domain::{MessageId, Refusal, consent::NoConsent},
     twilio::Channel,
 };
 
@@ -195,6 +195,10 @@ impl From<Notified> for NotifiedUser {
                 }
                 Skipped::NoConsent(NoConsent::NotOptedIn) => {
                     (Code::OptInRequired.as_str(), "the person has not opted in to this channel")
+                }
+                Skipped::NotAllowed(reason) => {
+                    let refusal = Refusal::from(reason);
+                    (refusal.as_str(), refusal.reason())
                 }
                 Skipped::NoSender => ("no_sender", "no sender is configured for this channel"),
             };

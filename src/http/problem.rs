@@ -121,6 +121,14 @@ codes! {
     TwilioCredentialsRejected = "twilio_credentials_rejected", 502, "Twilio rejected the credentials";
     /// No connection.
     TwilioUnreachable = "twilio_unreachable", 502, "Twilio cannot be reached";
+    /// 21408, by our own list.
+    CountryNotAllowed = "country_not_allowed", 422, "Nothing is sent to this country";
+    /// Premium rate, satellite and the like.
+    NumberTypeNotAllowed = "number_type_not_allowed", 422, "Nothing is sent to numbers of this kind";
+    /// As much waits as may.
+    QueueFull = "queue_full", 429, "The queue is full";
+    /// One of a burst of first messages to neighbouring numbers.
+    SuspiciousTraffic = "suspicious_traffic", 429, "The message is one of a suspicious burst";
     /// The day's limit.
     DailyLimitReached = "daily_limit_reached", 429, "The limit of messages per day is reached";
     /// The recipient was sent to a short time ago.
@@ -492,11 +500,9 @@ impl From<SendError> for Problem {
             SendError::NoConsent { reason, channel, sender, twilio_code } => {
                 no_consent(reason, channel, sender.as_ref()).twilio(twilio_code)
             }
-            SendError::DailyLimit => Self::new(
-                Code::DailyLimitReached,
-                detail,
-                "send the rest tomorrow (UTC), or raise TEXTLEDGER_DAILY_LIMIT",
-            ),
+            SendError::DailyLimit { .. } => {
+                Self::new(Code::DailyLimitReached, detail, mend(Code::DailyLimitReached))
+            }
             SendError::CoolingDown { until } => Self::new(
                 Code::RecipientCoolingDown,
                 detail,
@@ -568,6 +574,10 @@ impl From<Refusal> for Code {
         match refusal {
             Refusal::RecipientOptedOut => Code::RecipientOptedOut,
             Refusal::OptInRequired => Code::OptInRequired,
+            Refusal::CountryNotAllowed => Code::CountryNotAllowed,
+            Refusal::NumberTypeNotAllowed => Code::NumberTypeNotAllowed,
+            Refusal::SuspiciousTraffic => Code::SuspiciousTraffic,
+            Refusal::QueueFull => Code::QueueFull,
             Refusal::RecipientCoolingDown => Code::RecipientCoolingDown,
             Refusal::DailyLimitReached => Code::DailyLimitReached,
             Refusal::TwilioUnreachable => Code::TwilioUnreachable,
@@ -584,7 +594,22 @@ fn mend(code: Code) -> &'static str {
         Code::TwilioUnreachable => "check the network, and TWILIO_API_BASE_URL, and try again",
         Code::RecipientOptedOut => OPT_IN_AGAIN,
         Code::OptInRequired => OPT_IN_FIRST,
-        Code::DailyLimitReached => "send the rest tomorrow (UTC), or raise TEXTLEDGER_DAILY_LIMIT",
+        Code::CountryNotAllowed => {
+            "have the operator list the country in TEXTLEDGER_COUNTRIES, such as US,CA,GB, or all; by default SMS goes to \
+             the countries of the senders and of TEXTLEDGER_DEFAULT_REGION"
+        }
+        Code::NumberTypeNotAllowed => "give a number at which a person takes messages",
+        Code::SuspiciousTraffic => {
+            "look whether strangers ask for these messages; if they are good, have the operator raise \
+             TEXTLEDGER_PUMPING_GUARD and send again"
+        }
+        Code::QueueFull => {
+            "wait until something of the queue has left, call off batches that are not needed, or have the operator raise \
+             TEXTLEDGER_QUEUE_MAX or TEXTLEDGER_QUEUE_BYTES_MAX"
+        }
+        Code::DailyLimitReached => {
+            "send as many as are left, and the rest on another day (UTC), or raise TEXTLEDGER_DAILY_LIMIT"
+        }
         Code::RateLimitedByTwilio => "repeat the request after a pause, and send more slowly",
         Code::TwilioCredentialsRejected => {
             "compare the account SID, the token and the API key in /api/sms/settings with Twilio's console"

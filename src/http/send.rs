@@ -23,7 +23,7 @@ use crate::{
         content::Content,
         send::{SCHEDULE_MAX, SCHEDULE_PAST_MAX, Send},
     },
-    domain::{BatchId, Hold, MessageId, UnixMs},
+    domain::{BatchId, Hold, MessageId, Refusal, UnixMs},
     phone,
     twilio::{
         Address, Channel, ContentSid, MessageSid, MessagingServiceSid, limits::VALIDITY_PERIOD_S,
@@ -202,7 +202,8 @@ struct BulkAccepted {
 #[derive(Debug, Serialize, ToSchema)]
 struct Rejected {
     to_number: String,
-    /// `invalid_phone_number`, `recipient_opted_out` or `opt_in_required`.
+    /// `invalid_phone_number`, `recipient_opted_out`, `opt_in_required`, `country_not_allowed` or
+    /// `number_type_not_allowed`.
     code: &'static str,
     detail: String,
 }
@@ -261,6 +262,13 @@ async fn send_bulk_over(
         rejected.extend(not_accepted(&accepted.rejected.opted_out, Code::RecipientOptedOut, &detail));
         let detail = format!("the recipient has not opted in to {channel}");
         rejected.extend(not_accepted(&accepted.rejected.not_opted_in, Code::OptInRequired, &detail));
+        let bulk::Rejected { country_not_allowed, number_type_not_allowed, .. } = &accepted.rejected;
+        for (recipients, refusal) in [
+            (country_not_allowed, Refusal::CountryNotAllowed),
+            (number_type_not_allowed, Refusal::NumberTypeNotAllowed),
+        ] {
+            rejected.extend(not_accepted(recipients, refusal.into(), refusal.reason()));
+        }
         let total = accepted.accepted + rejected.len();
         tracing::info!(
             %organization, batch = %accepted.id, total, accepted = accepted.accepted, rejected = rejected.len(),

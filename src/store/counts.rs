@@ -10,6 +10,15 @@ use crate::domain::{
     stats::{self, Unit},
 };
 
+/// What became of an amount that was to be counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    /// It is counted; so much it is with what was counted before.
+    Yes(u64),
+    /// It does not fit; so much was counted before, and nothing has changed.
+    Beyond(u64),
+}
+
 /// See the [module](self), and the store's promises.
 #[async_trait]
 pub trait Counts {
@@ -23,15 +32,30 @@ pub trait Counts {
         until: UnixMs,
     ) -> Result<Vec<(UnixMs, stats::Counts)>, Error>;
 
-    /// Adds one to the counter `name`, unless it is at `max` already, and returns it. A counter begins at zero and ends
-    /// `keep` after its first count.
+    /// Adds `amount` to the counter `name`, unless it would be more than `max` then. A counter begins at zero and ends
+    /// `keep` after its first count. An amount of zero only asks.
+    async fn count_many(
+        &self,
+        organization: &Organization,
+        name: &str,
+        amount: u64,
+        max: u64,
+        keep: Duration,
+    ) -> Result<Counted, Error>;
+
+    /// Adds one to the counter `name`, unless it is at `max` already, and returns it.
     async fn count(
         &self,
         organization: &Organization,
         name: &str,
         max: u64,
         keep: Duration,
-    ) -> Result<Option<u64>, Error>;
+    ) -> Result<Option<u64>, Error> {
+        Ok(match self.count_many(organization, name, 1, max, keep).await? {
+            Counted::Yes(count) => Some(count),
+            Counted::Beyond(_) => None,
+        })
+    }
 
     /// Gives `sender` `cost` of time to send in, behind all that it has been given before: returns when it begins, which
     /// is `now` at the earliest. A cost of zero only asks.

@@ -33,11 +33,11 @@ use async_trait::async_trait;
 
 pub use self::{
     consents::{ConsentUpdate, ConsentVersion, Consents, InboundRecorded, KnownConsent},
-    counts::Counts,
+    counts::{Counted, Counts},
     deliveries::{Deliveries, Message, StatusRecorded},
     documents::{DocumentChange, Documents, Kind},
     events::{EVENTS_PAGE_MAX, Events},
-    outbox::{Gate, NewOutbound, Outbox, Passed, Step, StoredOutbound},
+    outbox::{Gate, NewOutbound, Outbox, Passed, Queued, Step, StoredOutbound},
     persons::Persons,
     tasks::Tasks,
 };

@@ -25,8 +25,19 @@ pub struct NewOutbound {
     pub state: OutboundState,
     /// What Twilio is to be given, sealed; `None` if its batch holds that.
     pub content: Option<String>,
+    /// How much room it takes while it waits: the bytes of its content, for the first of a batch those of the batch's.
+    pub bytes: u64,
     /// When somebody has to look at it.
     pub due: UnixMs,
+}
+
+/// How much waits in the queues of an organization, or is about to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Queued {
+    /// Messages.
+    pub messages: u64,
+    /// The sum of [`NewOutbound::bytes`].
+    pub bytes: u64,
 }
 
 /// What a message has to pass at the moment at which it begins to leave.
@@ -142,6 +153,9 @@ pub trait Outbox {
         until: UnixMs,
         limit: usize,
     ) -> Result<Vec<MessageId>, Error>;
+
+    /// How much is in the organization's queues. What it costs does not depend on how much that is.
+    async fn queued(&self, organization: &Organization) -> Result<Queued, Error>;
 
     /// Takes the message `id`, of which nothing is stored or which is resolved, out of the queue of `flow`.
     async fn dequeue(&self, organization: &Organization, flow: &Flow, id: &MessageId) -> Result<(), Error>;

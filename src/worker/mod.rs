@@ -2,6 +2,7 @@
 
 pub mod dispatcher;
 mod jobs;
+pub mod queues;
 pub mod reconciler;
 pub mod relayer;
 pub mod replayer;

@@ -28,6 +28,8 @@ on_both_stores! {
     quiet_hours_hold_a_message_until_the_morning
     a_person_is_left_alone_for_the_cooldown_and_no_longer
     the_daily_limit_begins_anew_at_midnight
+    what_is_scheduled_counts_on_its_day_and_only_once
+    a_burst_is_let_go_at_an_ordinary_pace
     a_scheduled_message_leaves_at_its_time_unless_the_person_stops_before
     a_message_whose_answer_was_lost_is_sent_again_only_after_two_searches
     help_is_answered_three_times_an_hour
@@ -130,7 +132,7 @@ impl Story {
     /// Has the dispatcher look at everything that is due, which it does several times a second: a message to somebody
     /// else, sent by way of the queue, comes to its end after that.
     async fn the_queue_is_looked_at(&self) {
-        let body = json!({ "phone_numbers": ["+442079460000"], "message": "next", "category": "emergency" });
+        let body = json!({ "phone_numbers": ["+12125550100"], "message": "next", "category": "emergency" });
         let (status, accepted) = self.post("/api/sms/send-bulk", body).await;
         assert_eq!(status, 202, "{accepted}");
         let path = format!("{}/api/sms/batches/{}", self.url, accepted["batch_id"].as_str().unwrap());
@@ -226,6 +228,56 @@ async fn the_daily_limit_begins_anew_at_midnight(on: On) {
     assert_eq!(story.send(json!({})).await.0, 429);
     story.pass(MILLISECOND);
     assert_eq!(story.send(json!({})).await.0, 201);
+    story.finish(&[]).await;
+}
+
+async fn what_is_scheduled_counts_on_its_day_and_only_once(on: On) {
+    let story = Story::begin(on, &[("TEXTLEDGER_DAILY_LIMIT", "2")]).await;
+    let tomorrow = json!({ "send_at": "2026-01-16T06:00:00Z" });
+    let (status, first) = story.send(tomorrow.clone()).await;
+    assert_eq!(status, 202);
+    assert_eq!(story.send(tomorrow.clone()).await.0, 202);
+    assert_eq!(story.send(tomorrow).await.0, 429);
+    for expected in [201, 201, 429] {
+        assert_eq!(story.send(json!({})).await.0, expected);
+    }
+    story.pass(HOUR * 24);
+    story.becomes(&first, "delivered").await;
+    eventually("both leave", async || (story.arrived() == 4).then_some(())).await;
+    assert_eq!(story.send(json!({})).await.0, 429);
+    story.finish(&[]).await;
+}
+
+async fn a_burst_is_let_go_at_an_ordinary_pace(on: On) {
+    let story = Story::begin(on, &[("TEXTLEDGER_PUMPING_GUARD", "1/10m")]).await;
+    let to = async |number: u32| story.send(json!({ "to_number": format!("+1415555{number:04}") })).await;
+    assert_eq!(to(1).await.0, 201);
+    let mut held = Vec::new();
+    for number in [2, 3] {
+        let (status, message) = to(number).await;
+        assert_eq!((status, &message["reason"]), (202, &json!("suspicious_traffic")));
+        assert_eq!(message["held_until"], "2026-01-15T07:00:00.000Z");
+        held.push(message);
+    }
+    // In each further hour as many leave as are ordinary, and the others are held again.
+    for expected in [2, 3] {
+        story.pass(HOUR - MILLISECOND);
+        story.the_queue_is_looked_at().await;
+        let sent = async || {
+            let to = |number| format!("+1415555{number:04}");
+            let is_of_burst = |to_twilio: String| (1..4).any(|number| to(number) == to_twilio);
+            let messages = story.twilio.messages();
+            messages.iter().filter(|message| is_of_burst(message.to.to_twilio())).count()
+        };
+        assert_eq!(sent().await, expected - 1);
+        story.pass(MILLISECOND);
+        eventually("one leaves", async || (sent().await == expected).then_some(())).await;
+        story.the_queue_is_looked_at().await;
+        assert_eq!(sent().await, expected);
+    }
+    for message in &held {
+        story.becomes(message, "delivered").await;
+    }
     story.finish(&[]).await;
 }
 

@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use rand::RngExt;
 
-use super::batch::ContentCache;
+use super::{batch::ContentCache, limits::DayCount, room::Promises};
 
 use crate::{
-    app::{Core, DECISIONS_MAX, Scope, contended, relays::Relays},
+    app::{Core, DECISIONS_MAX, Scope, accounts::Accounts, contended, relays::Relays},
     domain::{
         Consent, Hold, Outbound, OutboundState, Refusal, UnixMs,
         outgoing::{
@@ -22,20 +22,22 @@ use crate::{
             rule::{self, Circumstances, Moment},
         },
     },
-    store::{self, ConsentVersion, Gate, NewOutbound, Passed, Step, StoredOutbound},
+    store::{self, ConsentVersion, Gate, NewOutbound, Passed, Queued, Step, StoredOutbound},
 };
 
 /// Makes the steps of messages on their way out.
 pub struct Steps {
     pub(super) core: Arc<Core>,
+    pub(super) accounts: Arc<Accounts>,
     relays: Arc<Relays>,
     pub(super) contents: ContentCache,
+    pub(super) promises: Promises,
 }
 
 impl Steps {
     /// The service, over those that it uses.
-    pub(in crate::app) fn new(core: Arc<Core>, relays: Arc<Relays>) -> Self {
-        Self { core, relays, contents: ContentCache::default() }
+    pub(in crate::app) fn new(core: Arc<Core>, accounts: Arc<Accounts>, relays: Arc<Relays>) -> Self {
+        Self { core, accounts, relays, contents: ContentCache::default(), promises: Promises::default() }
     }
 }
 
@@ -115,9 +117,13 @@ impl Scope<'_, Steps> {
         is_awaited: bool,
     ) -> Result<Advanced, store::Error> {
         let mut cooling_until = None;
+        let was_suspicious = matches!(from, OutboundState::Waiting { reason: Hold::SuspiciousTraffic, .. });
+        let is_suspicious =
+            was_suspicious && matches!(occasion, Occasion::Due) && self.is_still_suspicious(outbound).await?;
         for _ in 0..DECISIONS_MAX {
             let moment = self.moment(is_awaited);
-            let mut circumstances = Circumstances { cooling_until, ..Circumstances::default() };
+            let mut circumstances =
+                Circumstances { cooling_until, is_suspicious, ..Circumstances::default() };
             let mut version = None;
             if !matches!(occasion, Occasion::Known(_)) {
                 if matches!(occasion, Occasion::Due) {
@@ -138,8 +144,11 @@ impl Scope<'_, Steps> {
             };
             match self.step(outbound, from, &step, version, moment.now).await? {
                 Passed::Yes => {
-                    let is_first = matches!(from, OutboundState::Waiting { tries: 0, .. });
-                    return self.moved(outbound, step.to, is_first, is_awaited, circumstances).await;
+                    return Ok(match step.to {
+                        OutboundState::Sending { .. } => Advanced::Cleared(Cleared { state: step.to }),
+                        OutboundState::Refused { code, .. } => Advanced::Refused { code, circumstances },
+                        to => Advanced::Moved(to),
+                    });
                 }
                 Passed::StateChanged => {
                     // What a callback has proved meanwhile stays, and then nobody has to look at the message again.
@@ -154,19 +163,29 @@ impl Scope<'_, Steps> {
     }
 
     /// Stores a new message: about to be handed to Twilio, or to wait until it may be. One that is refused at once is not
-    /// stored.
+    /// stored. One that is stored is counted among those of the day on which it is due, and goes no further beyond that
+    /// day's limit.
     pub(super) async fn create(
         &self,
         outbound: &Outbound,
         content: &str,
         send_at: Option<UnixMs>,
     ) -> Result<Created, store::Error> {
-        let mut cooling_until = None;
+        let (mut cooling_until, mut judged) = (None, None);
         for _ in 0..DECISIONS_MAX {
             let moment = self.moment(true);
             let known = self.core.store.consent(self.organization, &outbound.recipient()).await?;
             let circumstances = Circumstances { cooling_until, ..Circumstances::default() };
-            let circumstances = self.may_leave(outbound, &known.consent, moment.now, circumstances);
+            let mut circumstances = self.may_leave(outbound, &known.consent, moment.now, circumstances);
+            if circumstances.refusal().is_none() {
+                // Counted once, however often it is decided on.
+                let is_suspicious = match judged {
+                    Some(is_suspicious) => is_suspicious,
+                    None => self.is_suspicious(outbound, &known).await?,
+                };
+                judged = Some(is_suspicious);
+                circumstances.is_suspicious = is_suspicious;
+            }
             let fact = Fact::Asked { send_at, circumstances: circumstances.clone() };
             let Some(Move { to, due, gate, .. }) = rule::decide(outbound, None, fact, &moment) else {
                 return Err(contended());
@@ -176,8 +195,18 @@ impl Scope<'_, Steps> {
             }
             let (Some(gate), Some(due)) = (gate, due) else { return Err(contended()) };
             let gate = Gate { consent: known.version, cooldown: gate.cooldown, now: moment.now };
-            let new =
-                NewOutbound { outbound: outbound.clone(), state: to, content: Some(content.to_owned()), due };
+            let bytes = content.len() as u64;
+            let _room = match to {
+                OutboundState::Waiting { .. } => {
+                    let Some(room) = self.room_for(Queued { messages: 1, bytes }).await? else {
+                        return Ok(Created::Refused { code: Refusal::QueueFull, circumstances });
+                    };
+                    Some(room)
+                }
+                _ => None,
+            };
+            let content = Some(content.to_owned());
+            let new = NewOutbound { outbound: outbound.clone(), state: to, content, bytes, due };
             match self.core.store.create_outbound(self.organization, &new, Some(&gate)).await? {
                 Passed::Yes => return self.created(new, circumstances).await,
                 // An id is drawn from so many that it is nobody else's: it is this message that is there, by a command
@@ -198,18 +227,20 @@ impl Scope<'_, Steps> {
         Err(contended())
     }
 
-    /// A new message as it is put into the queue, due at `due`. Consent is asked for when it leaves.
+    /// A new message as it is put into the queue, due at `due`, where it takes `bytes`. Consent is asked for when it
+    /// leaves.
     pub(super) fn queued(
         &self,
         outbound: Outbound,
         content: Option<String>,
+        bytes: u64,
         due: UnixMs,
         reason: Hold,
     ) -> NewOutbound {
         let fact = Fact::Queued { due, reason };
         let step = rule::decide(&outbound, None, fact, &self.moment(false));
         let state = step.expect("a new message can be queued").to;
-        NewOutbound { outbound, state, content, due }
+        NewOutbound { outbound, state, content, bytes, due }
     }
 
     /// Puts new messages into the queue. Each is stored whole or not at all; one that is there already stays as it is.
@@ -222,39 +253,24 @@ impl Scope<'_, Steps> {
         self.core.store.dequeue(self.organization, &stored.outbound.flow(), &stored.outbound.id).await
     }
 
+    /// What became of a new message that is stored, after it is counted.
     async fn created(&self, new: NewOutbound, circumstances: Circumstances) -> Result<Created, store::Error> {
-        if let OutboundState::Waiting { until, reason, .. } = new.state {
-            return Ok(Created::Waiting(until, reason));
-        }
-        let moved = self.moved(&new.outbound, new.state, true, true, circumstances).await?;
-        Ok(match moved {
-            Advanced::Cleared(cleared) => Created::Cleared(cleared),
-            Advanced::Refused { code, circumstances } => Created::Refused { code, circumstances },
-            Advanced::Moved(_) | Advanced::Unmoved => Created::Before,
-        })
-    }
-
-    /// A step was made. A message that has passed everything else for the first time is counted, and goes no further
-    /// beyond the day's limit.
-    async fn moved(
-        &self,
-        outbound: &Outbound,
-        to: OutboundState,
-        is_first: bool,
-        is_awaited: bool,
-        circumstances: Circumstances,
-    ) -> Result<Advanced, store::Error> {
-        Ok(match to {
-            OutboundState::Sending { .. } if is_first && !self.count_of_the_day().await? => {
-                let moment = self.moment(is_awaited);
-                let step = rule::decide(outbound, Some(&to), Fact::BeyondDailyLimit, &moment);
-                let Some(step) = step else { return Ok(Advanced::Unmoved) };
-                self.step(outbound, &to, &step, None, moment.now).await?;
-                Advanced::Refused { code: Refusal::DailyLimitReached, circumstances }
+        let NewOutbound { outbound, state, .. } = new;
+        let due = match &state {
+            OutboundState::Waiting { until, .. } => *until,
+            _ => self.core.now_ms(),
+        };
+        if let DayCount::Beyond { .. } = self.count_for_the_day(due, 1).await? {
+            let moment = self.moment(true);
+            if let Some(step) = rule::decide(&outbound, Some(&state), Fact::BeyondDailyLimit, &moment) {
+                self.step(&outbound, &state, &step, None, moment.now).await?;
             }
-            OutboundState::Sending { .. } => Advanced::Cleared(Cleared { state: to }),
-            OutboundState::Refused { code, .. } => Advanced::Refused { code, circumstances },
-            to => Advanced::Moved(to),
+            return Ok(Created::Refused { code: Refusal::DailyLimitReached, circumstances });
+        }
+        Ok(match state {
+            OutboundState::Waiting { until, reason, .. } => Created::Waiting(until, reason),
+            OutboundState::Sending { .. } => Created::Cleared(Cleared { state }),
+            _ => Created::Before,
         })
     }
 
@@ -292,6 +308,7 @@ impl Scope<'_, Steps> {
         let route = outbound.route();
         Circumstances {
             no_consent: consent.refusal(&route, self.core.settings.required_opt_in),
+            not_allowed: self.destinations(outbound.from.as_ref()).not_allowed(&outbound.to),
             under_review_until: consent.under_review_until(&route),
             quiet_until: limits.quiet_until(outbound, now),
             cooldown: limits.cooldown(outbound),

@@ -31,7 +31,7 @@ pub(super) struct Batch {
     pub(super) content: String,
 }
 
-/// Those of a batch's recipients who were not accepted, for want of consent.
+/// Those of a batch's recipients who were not accepted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejected {
     /// They have opted out, or Twilio blocks the sender for them.
@@ -39,6 +39,12 @@ pub struct Rejected {
     /// They have not opted in, and the batch needs that.
     #[serde(default)]
     pub not_opted_in: Vec<Address>,
+    /// Nothing is sent to the countries of their numbers.
+    #[serde(default)]
+    pub country_not_allowed: Vec<Address>,
+    /// Nothing is sent to numbers of their kind.
+    #[serde(default)]
+    pub number_type_not_allowed: Vec<Address>,
 }
 
 impl Scope<'_, Steps> {

@@ -15,21 +15,23 @@ use rand::RngExt;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+pub use super::batch::Rejected;
 use super::{
     Outgoing,
     advance::Occasion,
-    batch::{self, Batch, Rejected},
+    batch::{self, Batch},
     content::Content,
+    limits::DayCount,
     send::{self, SendError},
 };
 use crate::{
     app::{Scope, reads::messages::Message},
     domain::{
-        BatchId, Hold, MessageId, Outbound, OutboundState, Person, UnixMs,
+        BatchId, Hold, MessageId, Outbound, OutboundState, Person, Refusal, UnixMs,
         consent::{NoConsent, Route},
-        outgoing::Fact,
+        outgoing::{Fact, NotAllowed},
     },
-    store::{self, Kind, NewOutbound, StoredOutbound, outbox::OUTBOUNDS_MAX},
+    store::{self, Kind, NewOutbound, Queued, StoredOutbound, outbox::OUTBOUNDS_MAX},
     twilio::{Address, Channel, MessagingServiceSid},
 };
 
@@ -121,7 +123,8 @@ impl Outgoing {
 }
 
 impl Scope<'_, Outgoing> {
-    /// Accepts a batch: when this returns, it is stored, and leaves by itself.
+    /// Accepts a batch: when this returns, it is stored, and leaves by itself. One for which the queue has no room, or the
+    /// day on which its first message is due not so many messages left, is not accepted at all.
     pub async fn send_bulk(&self, bulk: Bulk) -> Result<Accepted, SendError> {
         if !self.intake.is_clear() {
             return Err(SendError::CatchingUp);
@@ -139,8 +142,9 @@ impl Scope<'_, Outgoing> {
             service: messaging_service_sid.as_ref(),
             category: bulk.category.as_deref(),
         };
-        let (to, rejected) = self.who_may_be_sent_to(&route, bulk.to).await?;
+        let (to, rejected) = self.who_may_be_sent_to(&route, from.as_ref(), bulk.to).await?;
         let now = self.core.now_ms();
+        let content = bulk.content.seal_for_batch(&id, &self.core.keys);
         let template = Outbound {
             id: MessageId::new(0, 0),
             to: Address::new(bulk.channel, "+10000000").expect("a constant address"),
@@ -162,6 +166,14 @@ impl Scope<'_, Outgoing> {
             Some(at) => (at, Hold::Scheduled),
             None => (now, Hold::Turn),
         };
+        let steps = self.steps.of(self.organization);
+        let size = Queued { messages: to.len() as u64, bytes: content.len() as u64 };
+        let Some(_room) = steps.room_for(size).await? else {
+            return Err(SendError::refused(Refusal::QueueFull));
+        };
+        if let DayCount::Beyond { left } = steps.count_for_the_day(first, size.messages).await? {
+            return Err(SendError::DailyLimit { wanted: size.messages, left });
+        }
         let spacing = self.core.settings.limits.time_of(template.flow().sender.as_ref(), template.segments);
         let due = |place: u32| first + spacing * place;
         let new: Vec<NewOutbound> = to
@@ -169,7 +181,9 @@ impl Scope<'_, Outgoing> {
             .zip(0..)
             .map(|(to, place)| {
                 let outbound = Outbound { id: self.member_id(&id, &to), to, ..template.clone() };
-                self.steps.of(self.organization).queued(outbound, None, due(place), reason)
+                // The first stands for the text that all of them share.
+                let bytes = if place == 0 { size.bytes } else { 0 };
+                steps.queued(outbound, None, bytes, due(place), reason)
             })
             .collect();
         let kept = KEPT + due(new.len() as u32).since(now);
@@ -178,7 +192,6 @@ impl Scope<'_, Outgoing> {
             let ids = store::encode(&ids);
             self.put(Kind::Members, &part_name(&id, part), &ids, kept).await?;
         }
-        let steps = self.steps.of(self.organization);
         futures_util::stream::iter(0..new.chunks(STORED_AT_ONCE).len())
             .map(|part| {
                 let new = new.chunks(STORED_AT_ONCE).nth(part).unwrap_or_default();
@@ -192,7 +205,7 @@ impl Scope<'_, Outgoing> {
             created_at: now,
             canceled_at: None,
             rejected: rejected.clone(),
-            content: bulk.content.seal_for_batch(&id, &self.core.keys),
+            content,
         };
         self.put(Kind::Batch, id.as_str(), &store::encode(&batch), kept).await?;
         self.wanted.notify_one();
@@ -207,15 +220,18 @@ impl Scope<'_, Outgoing> {
         MessageId::new(self.core.store.partition(&Person::of(to.bare())), random)
     }
 
-    /// Parts the recipients by consent: those who may be sent to by `route`, and those who must not. Of two names of one
-    /// person the first counts.
+    /// Parts the recipients: those who may be sent to by `route`, from `from` if that is named, and those who must not. Of
+    /// two names of one person the first counts.
     async fn who_may_be_sent_to(
         &self,
         route: &Route<'_>,
+        from: Option<&Address>,
         recipients: Vec<Address>,
     ) -> Result<(Vec<Address>, Rejected), store::Error> {
         let (mut may, mut rejected) = (Vec::with_capacity(recipients.len()), Rejected::default());
         let mut seen = HashSet::with_capacity(recipients.len());
+        let steps = self.steps.of(self.organization);
+        let destinations = steps.destinations(from);
         for some in recipients.chunks(store::PAGE_MAX) {
             let persons: Vec<Person> = some.iter().map(|to| Person::of(to.bare())).collect();
             let persons: Vec<&Person> = persons.iter().collect();
@@ -224,10 +240,13 @@ impl Scope<'_, Outgoing> {
                 if !seen.insert(known.version.person().clone()) {
                     continue;
                 }
-                let side = match known.consent.refusal(route, self.core.settings.required_opt_in) {
-                    None => &mut may,
-                    Some(NoConsent::OptedOut | NoConsent::BlockedByTwilio) => &mut rejected.opted_out,
-                    Some(NoConsent::NotOptedIn) => &mut rejected.not_opted_in,
+                let refusal = known.consent.refusal(route, self.core.settings.required_opt_in);
+                let side = match (refusal, destinations.not_allowed(recipient)) {
+                    (Some(NoConsent::OptedOut | NoConsent::BlockedByTwilio), _) => &mut rejected.opted_out,
+                    (Some(NoConsent::NotOptedIn), _) => &mut rejected.not_opted_in,
+                    (None, Some(NotAllowed::Country)) => &mut rejected.country_not_allowed,
+                    (None, Some(NotAllowed::NumberType)) => &mut rejected.number_type_not_allowed,
+                    (None, None) => &mut may,
                 };
                 side.push(recipient.clone());
             }

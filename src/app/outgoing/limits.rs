@@ -1,17 +1,18 @@
-//! What holds a message back, or turns it away, beside consent: quiet hours, a pause between two messages to one person,
-//! a day's limit. Asked at the moment of the call, for every way in which a message can leave.
+//! What holds a message back, or turns it away, beside consent: quiet hours and a pause between two messages to one person,
+//! asked for at the moment of the call, and a day's limit, asked for when a message is accepted.
 
 use std::time::Duration;
 
 use super::Steps;
 use crate::{
     app::Scope,
-    domain::{Outbound, Sender, UnixMs, pace::Pace, quiet_hours::QuietHours},
-    store,
+    domain::{Outbound, Sender, UnixMs, pace::Pace, pumping::PumpingGuard, quiet_hours::QuietHours},
+    phone::countries::Countries,
+    store::{self, Counted, Queued},
 };
 
-/// How long a day's count is kept.
-const COUNT_KEPT: Duration = Duration::from_secs(2 * 24 * 60 * 60);
+/// How long a day's count is kept after that day.
+const COUNT_KEPT: Duration = DAY;
 
 /// At how much of the day's limit a warning is given, in hundredths.
 const WARNING_PERCENT: u64 = 80;
@@ -20,7 +21,7 @@ const WARNING_PERCENT: u64 = 80;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The limits of an installation.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Limits {
     /// The least time between two messages to one recipient.
     pub cooldown: Duration,
@@ -30,6 +31,24 @@ pub struct Limits {
     pub per_day: Option<u64>,
     /// Segments per second and sender, of messages that wait in the queue.
     pub pace: Pace,
+    /// How much may wait for an organization.
+    pub queue_max: Queued,
+    /// The countries that messages may go to; `None` if those of the senders decide.
+    pub countries: Option<Countries>,
+    /// Which bursts of first messages are held.
+    pub pumping: PumpingGuard,
+}
+
+/// Whether messages fit into a day's limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DayCount {
+    /// They do, and are counted.
+    Fits,
+    /// They do not, and are not counted.
+    Beyond {
+        /// How many would.
+        left: u64,
+    },
 }
 
 impl Limits {
@@ -53,24 +72,29 @@ impl Limits {
 }
 
 impl Scope<'_, Steps> {
-    /// Counts one message of the day; whether the day's limit allows it.
-    pub(super) async fn count_of_the_day(&self) -> Result<bool, store::Error> {
-        let Some(max) = self.core.settings.limits.per_day else { return Ok(true) };
-        let day = self.core.now_ms().as_secs() / DAY.as_secs();
+    /// Counts `amount` messages of the day on which they are `due`, all of them or none. So each message is counted once,
+    /// when it is accepted, and nobody fills days to come; one that is called off, or refused later, stays counted.
+    pub(super) async fn count_for_the_day(&self, due: UnixMs, amount: u64) -> Result<DayCount, store::Error> {
+        let Some(max) = self.core.settings.limits.per_day else { return Ok(DayCount::Fits) };
+        let day = due.as_secs() / DAY.as_secs();
         let name = format!("messages of day {day}");
-        let Some(count) = self.core.store.count(self.organization, &name, max, COUNT_KEPT).await? else {
-            return Ok(false);
+        let day_ends = UnixMs::EPOCH + Duration::from_secs((day + 1) * DAY.as_secs());
+        let keep = day_ends.since(self.core.now_ms()) + COUNT_KEPT;
+        let count = match self.core.store.count_many(self.organization, &name, amount, max, keep).await? {
+            Counted::Yes(count) => count,
+            Counted::Beyond(count) => return Ok(DayCount::Beyond { left: max.saturating_sub(count) }),
         };
-        if count == (max * WARNING_PERCENT).div_ceil(100) {
+        let warned_from = (max * WARNING_PERCENT).div_ceil(100);
+        if (count - amount..count).contains(&(warned_from - 1)) {
             tracing::warn!(
                 event = "daily_limit_warning",
                 organization = %self.organization,
                 count,
                 limit = max,
-                "{WARNING_PERCENT} % of the day's messages are sent: raise TEXTLEDGER_DAILY_LIMIT, or send less"
+                "{WARNING_PERCENT} % of the day's messages are accepted: raise TEXTLEDGER_DAILY_LIMIT, or send less"
             );
             self.core.metrics.daily_limit_warning();
         }
-        Ok(true)
+        Ok(DayCount::Fits)
     }
 }

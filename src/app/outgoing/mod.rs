@@ -9,6 +9,7 @@ mod batch;
 pub mod bulk;
 mod call;
 pub mod content;
+mod destinations;
 pub mod dispatch;
 mod fallback;
 pub mod limits;
@@ -16,6 +17,8 @@ pub mod local_message;
 mod lost_answer;
 pub mod notify;
 pub mod number_code;
+mod pumping;
+mod room;
 pub mod send;
 mod waiting;
 

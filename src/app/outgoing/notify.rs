@@ -9,16 +9,17 @@ use std::time::Duration;
 use super::{
     Outgoing,
     content::Content,
+    limits::DayCount,
     send::{self, SendError},
 };
 use crate::{
     app::{Scope, accounts::Account, consents::preferences::Preferences, idempotency::Seed},
     domain::{
-        Hold, MessageId, Outbound,
+        Hold, MessageId, Outbound, Refusal,
         consent::{NoConsent, Route},
-        outgoing::Fallback,
+        outgoing::{Fallback, NotAllowed},
     },
-    store::{NewOutbound, outbox::OUTBOUNDS_MAX},
+    store::{NewOutbound, Queued, outbox::OUTBOUNDS_MAX},
     twilio::{Address, Channel},
 };
 
@@ -62,12 +63,15 @@ pub enum Skipped {
     ChannelDisabled,
     /// The person must not be sent to.
     NoConsent(NoConsent),
+    /// Nothing is sent to their number.
+    NotAllowed(NotAllowed),
     /// No sender is configured.
     NoSender,
 }
 
 impl Scope<'_, Outgoing> {
-    /// Puts a message for each user and channel into the queue that they want and may be sent to on.
+    /// Puts a message for each user and channel into the queue that they want and may be sent to on. If the queue has no
+    /// room for all of them, or the day not so many messages left, nothing is stored.
     pub async fn notify(&self, notify: &Notify) -> Result<Vec<Notified>, SendError> {
         if !self.intake.is_clear() {
             return Err(SendError::CatchingUp);
@@ -80,8 +84,19 @@ impl Scope<'_, Outgoing> {
             notified.push(told);
             queued.extend(new);
         }
+        let steps = self.steps.of(self.organization);
+        let size = Queued {
+            messages: queued.len() as u64,
+            bytes: queued.iter().map(|new: &NewOutbound| new.bytes).sum(),
+        };
+        let Some(_room) = steps.room_for(size).await? else {
+            return Err(SendError::refused(Refusal::QueueFull));
+        };
+        if let DayCount::Beyond { left } = steps.count_for_the_day(self.core.now_ms(), size.messages).await? {
+            return Err(SendError::DailyLimit { wanted: size.messages, left });
+        }
         for some in queued.chunks(OUTBOUNDS_MAX) {
-            self.steps.of(self.organization).enqueue(some).await?;
+            steps.enqueue(some).await?;
         }
         self.wanted.notify_one();
         Ok(notified)
@@ -122,7 +137,8 @@ impl Scope<'_, Outgoing> {
             };
             notified.queued.push((channel, outbound.id, reason == Hold::Fallback));
             let sealed = content.seal_for(&outbound.id, &self.core.keys);
-            new.push(self.steps.of(self.organization).queued(outbound, Some(sealed), due, reason));
+            let bytes = sealed.len() as u64;
+            new.push(self.steps.of(self.organization).queued(outbound, Some(sealed), bytes, due, reason));
         }
         (notified, new)
     }
@@ -149,6 +165,9 @@ impl Scope<'_, Outgoing> {
         }
         let (from, messaging_service_sid) = sender.map_err(|_| Skipped::NoSender)?;
         let to = phone.on(channel);
+        if let Some(reason) = self.steps.of(self.organization).destinations(from.as_ref()).not_allowed(&to) {
+            return Err(Skipped::NotAllowed(reason));
+        }
         let content = match channel {
             Channel::Whatsapp => &notify.whatsapp_content,
             Channel::Sms | Channel::Rcs => &notify.content,

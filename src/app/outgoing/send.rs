@@ -132,9 +132,16 @@ pub enum SendError {
         /// Until when.
         until: UnixMs,
     },
-    /// The organization has sent as many messages today as it may.
-    #[error("the limit of messages per day is reached")]
-    DailyLimit,
+    /// The organization has not so many messages left on the day.
+    #[error(
+        "the limit of messages per day is reached: {left} are left on the day, of {wanted} that are asked for"
+    )]
+    DailyLimit {
+        /// How many were asked for.
+        wanted: u64,
+        /// How many are left.
+        left: u64,
+    },
     /// It is refused, or an earlier try of the same request was.
     #[error("{reason}")]
     Refused {
@@ -154,6 +161,13 @@ pub enum SendError {
     /// The store failed before Twilio was called.
     #[error(transparent)]
     Store(#[from] store::Error),
+}
+
+impl SendError {
+    /// A refusal of our own of which there is nothing more to say.
+    pub(super) fn refused(code: Refusal) -> Self {
+        Self::Refused { code, reason: code.reason().to_owned(), twilio_code: None }
+    }
 }
 
 impl Scope<'_, Outgoing> {
@@ -355,8 +369,8 @@ fn refused(code: Refusal, circumstances: &Circumstances, outbound: &Outbound) ->
         (Refusal::RecipientCoolingDown, Circumstances { cooling_until: Some(until), .. }) => {
             SendError::CoolingDown { until: *until }
         }
-        (Refusal::DailyLimitReached, _) => SendError::DailyLimit,
-        (code, _) => SendError::Refused { code, reason: code.reason().to_owned(), twilio_code: None },
+        (Refusal::DailyLimitReached, _) => SendError::DailyLimit { wanted: 1, left: 0 },
+        (code, _) => SendError::refused(code),
     }
 }
 

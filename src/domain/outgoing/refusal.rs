@@ -7,6 +7,12 @@ use crate::domain::consent::NoConsent;
 /// Twilio's code for a send to somebody who has opted out, and the nearest one for a person who never opted in. Source: <https://www.twilio.com/docs/api/errors/21610>.
 const CODE_OPTED_OUT: u32 = 21610;
 
+/// Twilio's code for a send to a country that is not enabled. Source: <https://www.twilio.com/docs/api/errors/21408>.
+const CODE_COUNTRY: u32 = 21408;
+
+/// Twilio's code for a send to a number that takes no messages. Source: <https://www.twilio.com/docs/api/errors/21614>.
+const CODE_NUMBER_TYPE: u32 = 21614;
+
 /// Twilio's code for too many requests. Source: <https://www.twilio.com/docs/api/errors/20429>.
 const CODE_TOO_MANY: u32 = 20429;
 
@@ -18,6 +24,14 @@ pub enum Refusal {
     RecipientOptedOut,
     /// The recipient has not opted in, and the message needs that.
     OptInRequired,
+    /// The number is of a country that nothing is sent to.
+    CountryNotAllowed,
+    /// The number is of a kind that nothing is sent to: premium rate, satellite and the like.
+    NumberTypeNotAllowed,
+    /// It is one of a burst of first messages to neighbouring numbers, and was held for as long as such a message is.
+    SuspiciousTraffic,
+    /// As many messages wait as may.
+    QueueFull,
     /// The recipient was sent to a short time ago, and the pause lasts longer than a message is held.
     RecipientCoolingDown,
     /// The organization has sent as many messages today as it may.
@@ -36,9 +50,13 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Refusal; 9] = [
+    pub const ALL: [Refusal; 13] = [
         Refusal::RecipientOptedOut,
         Refusal::OptInRequired,
+        Refusal::CountryNotAllowed,
+        Refusal::NumberTypeNotAllowed,
+        Refusal::SuspiciousTraffic,
+        Refusal::QueueFull,
         Refusal::RecipientCoolingDown,
         Refusal::DailyLimitReached,
         Refusal::NotAccepted,
@@ -53,6 +71,10 @@ impl Refusal {
         match self {
             Refusal::RecipientOptedOut => "recipient_opted_out",
             Refusal::OptInRequired => "opt_in_required",
+            Refusal::CountryNotAllowed => "country_not_allowed",
+            Refusal::NumberTypeNotAllowed => "number_type_not_allowed",
+            Refusal::SuspiciousTraffic => "suspicious_traffic",
+            Refusal::QueueFull => "queue_full",
             Refusal::RecipientCoolingDown => "recipient_cooling_down",
             Refusal::DailyLimitReached => "daily_limit_reached",
             Refusal::NotAccepted => "not_accepted",
@@ -68,6 +90,12 @@ impl Refusal {
         match self {
             Refusal::RecipientOptedOut => "the recipient has opted out",
             Refusal::OptInRequired => "the recipient has not opted in",
+            Refusal::CountryNotAllowed => "nothing is sent to the country of this number",
+            Refusal::NumberTypeNotAllowed => {
+                "nothing is sent to numbers of this kind: premium rate, shared cost, satellite, pager and the like"
+            }
+            Refusal::SuspiciousTraffic => "it was one of a burst of first messages to neighbouring numbers",
+            Refusal::QueueFull => "as many messages wait as may",
             Refusal::RecipientCoolingDown => "the recipient was sent to a short time ago",
             Refusal::DailyLimitReached => "the limit of messages per day is reached",
             Refusal::NotAccepted => "it was never accepted: its batch was broken off",
@@ -82,7 +110,12 @@ impl Refusal {
     pub fn twilio_code(self) -> Option<u32> {
         match self {
             Refusal::RecipientOptedOut | Refusal::OptInRequired => Some(CODE_OPTED_OUT),
-            Refusal::RecipientCoolingDown | Refusal::DailyLimitReached => Some(CODE_TOO_MANY),
+            Refusal::CountryNotAllowed => Some(CODE_COUNTRY),
+            Refusal::NumberTypeNotAllowed => Some(CODE_NUMBER_TYPE),
+            Refusal::RecipientCoolingDown
+            | Refusal::DailyLimitReached
+            | Refusal::SuspiciousTraffic
+            | Refusal::QueueFull => Some(CODE_TOO_MANY),
             Refusal::NotAccepted
             | Refusal::TwilioUnreachable
             | Refusal::RateLimitedByTwilio
@@ -97,6 +130,24 @@ impl From<NoConsent> for Refusal {
         match reason {
             NoConsent::OptedOut | NoConsent::BlockedByTwilio => Refusal::RecipientOptedOut,
             NoConsent::NotOptedIn => Refusal::OptInRequired,
+        }
+    }
+}
+
+/// Why nothing is sent to a number, whoever has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotAllowed {
+    /// Its country.
+    Country,
+    /// What kind of number it is.
+    NumberType,
+}
+
+impl From<NotAllowed> for Refusal {
+    fn from(reason: NotAllowed) -> Self {
+        match reason {
+            NotAllowed::Country => Refusal::CountryNotAllowed,
+            NotAllowed::NumberType => Refusal::NumberTypeNotAllowed,
         }
     }
 }

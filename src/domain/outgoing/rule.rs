@@ -4,8 +4,8 @@
 //! the move in one step of the store, which compares the state that the move was decided on, and calls Twilio only after
 //! a move to `sending` has been stored. So everything that must never happen is shown here, over all states and facts:
 //!
-//! - a message leaves only by a move to `sending`, and there is none while its recipient's consent refuses or a reply of
-//!   theirs is under review;
+//! - a message leaves only by a move to `sending`, and there is none while its recipient's consent refuses, a reply of
+//!   theirs is under review, or nothing may be sent to the number;
 //! - a message whose answer was lost is sent again only after [`times::SEARCHES_MIN`] searches have not found it;
 //! - nothing moves a message out of an end, and every way comes to one;
 //! - an end that nobody is waiting for in a request is told to the caller's own URL, if there is one.
@@ -15,7 +15,7 @@ mod tests;
 
 use std::time::Duration;
 
-use super::{Fallback, Hold, Outbound, OutboundState, Refusal, times};
+use super::{Fallback, Hold, NotAllowed, Outbound, OutboundState, Refusal, times};
 use crate::{
     domain::{UnixMs, consent::NoConsent},
     twilio::MessageSid,
@@ -37,6 +37,10 @@ pub struct Moment {
 pub struct Circumstances {
     /// Why the recipient's consent refuses it, if it does.
     pub no_consent: Option<NoConsent>,
+    /// Why nothing may be sent to the number, if nothing may.
+    pub not_allowed: Option<NotAllowed>,
+    /// It is one of a burst of first messages to neighbouring numbers.
+    pub is_suspicious: bool,
     /// Until when it is held back by a reply of the recipient's that may be an opt-out and is under review, if it is. A
     /// review past its time is still open.
     pub under_review_until: Option<UnixMs>,
@@ -50,6 +54,13 @@ pub struct Circumstances {
     pub batch_is_canceled: bool,
     /// What became of the first message of its pair, if this is the second.
     pub first: Option<First>,
+}
+
+impl Circumstances {
+    /// Why it must not leave at all, if it must not.
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.no_consent.map(Refusal::from).or(self.not_allowed.map(Refusal::from))
+    }
 }
 
 /// What became of the first message of a pair.
@@ -88,7 +99,7 @@ pub enum Fact {
     Due(Circumstances),
     /// Its request calls Twilio again, since Twilio has not processed the last call.
     CalledAgain(Circumstances),
-    /// It has passed everything else, and is beyond the day's limit.
+    /// It was stored, and is beyond the limit of the day on which it is due.
     BeyondDailyLimit,
     /// How the call to Twilio ended.
     Answered(Answer),
@@ -206,13 +217,17 @@ impl Decision<'_> {
         let now = self.moment.now;
         match fact {
             Fact::Queued { due, reason } => Some(self.wait(due, reason, 0)),
-            Fact::Asked { circumstances: Circumstances { no_consent: Some(reason), .. }, .. } => {
-                Some(self.refuse(Refused::ours(reason.into())))
-            }
             Fact::Asked { send_at, circumstances } => {
+                if let Some(refusal) = circumstances.refusal() {
+                    return Some(self.refuse(Refused::ours(refusal)));
+                }
                 let Circumstances { under_review_until, quiet_until, cooling_until, cooldown, .. } =
                     circumstances;
                 let send_at = send_at.filter(|&at| at > now);
+                if circumstances.is_suspicious {
+                    let until = self.suspicion_end().max(send_at.unwrap_or(now));
+                    return Some(self.wait_at_gate(until, Hold::SuspiciousTraffic));
+                }
                 Some(match (send_at, under_review_until, quiet_until, cooling_until) {
                     (Some(at), ..) => self.wait_at_gate(at, Hold::Scheduled),
                     (None, Some(until), ..) => self.wait_at_gate(self.review_end(until), Hold::Review),
@@ -243,12 +258,12 @@ impl Decision<'_> {
             (Waiting { reason: Hold::Fallback, tries, .. }, Fact::FirstFailed) => {
                 Some(self.wait(now, Hold::Fallback, *tries))
             }
-            (Sending { .. }, Fact::BeyondDailyLimit) => {
+            (Waiting { .. } | Sending { .. }, Fact::BeyondDailyLimit) => {
                 Some(self.refuse(Refused::ours(Refusal::DailyLimitReached)))
             }
             (Sending { tries, .. }, Fact::CalledAgain(circumstances)) => {
-                Some(match (circumstances.no_consent, circumstances.under_review_until) {
-                    (Some(reason), _) => self.refuse(Refused::ours(reason.into())),
+                Some(match (circumstances.refusal(), circumstances.under_review_until) {
+                    (Some(refusal), _) => self.refuse(Refused::ours(refusal)),
                     (None, Some(until)) => self.wait(self.review_end(until), Hold::Review, *tries),
                     // It has had its turn with the recipient.
                     (None, None) => self.leave(*tries, Duration::ZERO),
@@ -274,8 +289,16 @@ impl Decision<'_> {
         if circumstances.batch_is_canceled {
             return self.cancel();
         }
-        if let Some(reason) = circumstances.no_consent {
-            return self.refuse(Refused::ours(reason.into()));
+        if let Some(refusal) = circumstances.refusal() {
+            return self.refuse(Refused::ours(refusal));
+        }
+        if circumstances.is_suspicious {
+            let held = self.moment.now.since(self.outbound.created_at);
+            return if held < times::SUSPICIOUS_HELD_MAX {
+                self.wait(self.suspicion_end(), Hold::SuspiciousTraffic, tries)
+            } else {
+                self.refuse(Refused::ours(Refusal::SuspiciousTraffic))
+            };
         }
         if let Some(until) = circumstances.under_review_until {
             return self.wait(self.review_end(until), Hold::Review, tries);
@@ -288,6 +311,11 @@ impl Decision<'_> {
         }
         // A message that is tried again has had its turn with the recipient.
         self.leave(tries, if tries > 0 { Duration::ZERO } else { circumstances.cooldown })
+    }
+
+    /// When a message is judged again that is held as suspicious.
+    fn suspicion_end(&self) -> UnixMs {
+        self.moment.now + times::SUSPICIOUS_DELAY
     }
 
     /// When a message is looked at again that is held back by a review which ends at `until`, or should have ended.

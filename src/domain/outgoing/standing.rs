@@ -43,7 +43,7 @@ impl Hold {
     pub fn standing(self) -> Standing {
         match self {
             Hold::Scheduled => Standing::Scheduled,
-            Hold::QuietHours | Hold::Cooldown | Hold::Review => Standing::Held,
+            Hold::QuietHours | Hold::Cooldown | Hold::Review | Hold::SuspiciousTraffic => Standing::Held,
             Hold::Turn | Hold::Retry | Hold::Fallback => Standing::Waiting,
         }
     }

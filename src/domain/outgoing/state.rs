@@ -19,6 +19,8 @@ pub enum Hold {
     Cooldown,
     /// Until somebody has decided on a reply of the recipient's that may be an opt-out.
     Review,
+    /// Because it is one of a burst of first messages to neighbouring numbers.
+    SuspiciousTraffic,
     /// To be tried again: Twilio did not process it.
     Retry,
     /// For another message to arrive, which makes it needless.

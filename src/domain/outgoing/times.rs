@@ -57,6 +57,12 @@ pub const COOLDOWN_HELD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// be recorded.
 pub const REVIEW_OVERDUE_DELAY: Duration = Duration::from_secs(5);
 
+/// How long one of a burst of first messages to neighbouring numbers is held before it is judged again.
+pub const SUSPICIOUS_DELAY: Duration = Duration::from_secs(60 * 60);
+
+/// How long such a message is held altogether; then it is refused.
+pub const SUSPICIOUS_HELD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// The shortest time between two looks at the first message of a pair.
 pub const FALLBACK_DELAY_MIN: Duration = Duration::from_secs(1);
 
@@ -69,6 +75,8 @@ const _: () = assert!(SEND_TIME_MAX.as_secs() + 5 < LOST_AFTER.as_secs());
 const _: () = assert!(CALL_TIME_MAX.as_millis() < CLAIM_TIME.as_millis());
 // One search proves nothing: Twilio's list may lag behind.
 const _: () = assert!(SEARCHES_MIN >= 2);
+// What is held as suspicious is judged again before it is given up.
+const _: () = assert!(SUSPICIOUS_DELAY.as_millis() < SUSPICIOUS_HELD_MAX.as_millis());
 const _: () = assert!(RETRY_DELAY_MIN.as_millis() < RETRY_DELAY_MAX.as_millis());
 const _: () = assert!(BATCH_DELAY_MAX.as_millis() < BATCH_MISSING_MAX.as_millis());
 

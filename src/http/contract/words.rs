@@ -170,6 +170,8 @@ words! {
         Cooldown = "cooldown",
         /// Until somebody has decided on a reply of the recipient's that may be an opt-out.
         Review = "review",
+        /// Because it is one of a burst of first messages to neighbouring numbers.
+        SuspiciousTraffic = "suspicious_traffic",
         /// To be tried again: Twilio did not process it.
         Retry = "retry",
         /// For another message to arrive, which makes it needless.

@@ -178,7 +178,7 @@ impl From<SendError> for ApiError {
             SendError::CoolingDown { until } => {
                 Self::general(429, format!("Too Many Requests: {text}; send it again at {}", time(until)))
             }
-            SendError::DailyLimit => {
+            SendError::DailyLimit { .. } => {
                 Self::general(429, format!("Too Many Requests: {text}; send the rest tomorrow (UTC)"))
             }
             SendError::Refused { code, twilio_code, .. } => Self::of_refusal(code, twilio_code, &text),
@@ -197,8 +197,12 @@ impl ApiError {
                 let code = twilio_code.or(refusal.twilio_code()).unwrap_or(GENERAL_CODES);
                 Self::bad_request(code, "Attempt to send to unsubscribed recipient")
             }
-            Refusal::DailyLimitReached | Refusal::RecipientCoolingDown => {
-                Self::general(429, format!("Too Many Requests: {text}"))
+            Refusal::DailyLimitReached
+            | Refusal::RecipientCoolingDown
+            | Refusal::SuspiciousTraffic
+            | Refusal::QueueFull => Self::general(429, format!("Too Many Requests: {text}")),
+            Refusal::CountryNotAllowed | Refusal::NumberTypeNotAllowed => {
+                Self::bad_request(refusal.twilio_code().unwrap_or(GENERAL_CODES), text)
             }
             Refusal::NotAccepted
             | Refusal::TwilioUnreachable

@@ -16,7 +16,7 @@ use crate::{
         Organization, Sender, UnixMs,
         stats::{self, Counter, Unit},
     },
-    store::{Counts, Error},
+    store::{Counted, Counts, Error},
 };
 
 /// Old counts that are let go of with each new one.
@@ -96,13 +96,14 @@ impl Counts for EmbeddedStore {
         .await
     }
 
-    async fn count(
+    async fn count_many(
         &self,
         organization: &Organization,
         name: &str,
+        amount: u64,
         max: u64,
         keep: Duration,
-    ) -> Result<Option<u64>, Error> {
+    ) -> Result<Counted, Error> {
         let (organization, name) = (organization.clone(), name.to_owned());
         self.write(move |tables| {
             let organization = organization.as_str();
@@ -111,12 +112,14 @@ impl Counts for EmbeddedStore {
                 Some((until, text)) => (*until, text.parse().unwrap_or(0)),
                 None => (end(tables.now, Some(keep)), 0),
             };
-            if count >= max {
-                return Ok(None);
+            let after: u64 = count + amount;
+            if after > max {
+                return Ok(Counted::Beyond(count));
             }
-            let count: u64 = count + 1;
-            tables.put_document(organization, COUNTER, &name, Some((until, &count.to_string())))?;
-            Ok(Some(count))
+            if amount > 0 {
+                tables.put_document(organization, COUNTER, &name, Some((until, &after.to_string())))?;
+            }
+            Ok(Counted::Yes(after))
         })
         .await
     }

@@ -7,13 +7,14 @@ use serde::{Deserialize, Serialize};
 use super::{
     EmbeddedStore,
     consents::known_consent,
-    tables::{CONSENTS, HISTORY, HISTORY_OF, OUTBOUND, QUEUE, Tables},
+    tables::{CONSENTS, HISTORY, HISTORY_OF, OUTBOUND, QUEUE, QUEUE_SIZES, QUEUED, Tables},
     unavailable,
 };
 use crate::{
     domain::{Flow, HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, Person, UnixMs},
     store::{
-        Error, Gate, NewOutbound, Outbox, Passed, Step, StoredOutbound, decode, encode, outbox::OUTBOUNDS_MAX,
+        Error, Gate, NewOutbound, Outbox, Passed, Queued, Step, StoredOutbound, decode, encode,
+        outbox::OUTBOUNDS_MAX,
     },
 };
 
@@ -24,6 +25,25 @@ struct Row {
     state: OutboundState,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     content: Option<String>,
+    /// How much room it takes while it is queued.
+    #[serde(default)]
+    bytes: u64,
+}
+
+/// How many messages of `organization` are queued, counted one by one: for a file of a version that did not count them,
+/// nor the bytes that they take.
+fn counted(
+    queued: &impl ReadableTable<(&'static str, &'static str), u64>,
+    organization: &str,
+) -> Result<Queued, Error> {
+    let mut messages = 0;
+    for row in queued.range((organization, "")..).map_err(unavailable)? {
+        if row.map_err(unavailable)?.0.value().0 != organization {
+            break;
+        }
+        messages += 1;
+    }
+    Ok(Queued { messages, bytes: 0 })
 }
 
 /// The name in [`super::tables::PACE`] of the time at which a person was last sent to.
@@ -67,14 +87,20 @@ impl Tables<'_> {
         Ok(Passed::Yes)
     }
 
-    /// Says when `id` is to be looked at, if at all.
+    /// Says when `id`, which takes `bytes` while it is queued, is to be looked at, if at all.
     fn queue(
         &mut self,
         organization: &str,
         flow: &Flow,
         id: &MessageId,
+        bytes: u64,
         due: Option<UnixMs>,
     ) -> Result<(), Error> {
+        let known = self.queue_sizes.get(organization).map_err(unavailable)?.map(|known| known.value());
+        let (messages, all_bytes) = match known {
+            Some(known) => known,
+            None => (counted(&self.queued, organization)?.messages, 0),
+        };
         let flow = flow.to_string();
         let key = (organization, id.as_str());
         let before = match due {
@@ -82,6 +108,15 @@ impl Tables<'_> {
             None => self.queued.remove(key).map_err(unavailable)?,
         };
         let before = before.map(|before| before.value());
+        let (messages, all_bytes) = match (before, due) {
+            (None, Some(_)) => (messages + 1, all_bytes + bytes),
+            // An earlier version that has opened the file since has not counted.
+            (Some(_), None) => (messages.saturating_sub(1), all_bytes.saturating_sub(bytes)),
+            (Some(_), Some(_)) | (None, None) => (messages, all_bytes),
+        };
+        if known != Some((messages, all_bytes)) {
+            self.queue_sizes.insert(organization, (messages, all_bytes)).map_err(unavailable)?;
+        }
         if let Some(before) = before {
             self.queue.remove((organization, flow.as_str(), before, id.as_str())).map_err(unavailable)?;
         }
@@ -118,12 +153,12 @@ impl Tables<'_> {
     }
 
     fn create(&mut self, organization: &str, new: NewOutbound) -> Result<(), Error> {
-        let NewOutbound { outbound, state, content, due } = new;
+        let NewOutbound { outbound, state, content, bytes, due } = new;
         self.enter(organization, Some(&outbound.recipient()), &MessageRef::Id(outbound.id))?;
         if !state.is_resolved() {
-            self.queue(organization, &outbound.flow(), &outbound.id, Some(due))?;
+            self.queue(organization, &outbound.flow(), &outbound.id, bytes, Some(due))?;
         }
-        self.put_row(organization, Row { outbound, state, content })
+        self.put_row(organization, Row { outbound, state, content, bytes })
     }
 }
 
@@ -185,7 +220,7 @@ impl Outbox for EmbeddedStore {
                     return Ok(passed);
                 }
             }
-            tables.queue(organization, &row.outbound.flow(), &id, step.due)?;
+            tables.queue(organization, &row.outbound.flow(), &id, row.bytes, step.due)?;
             tables.put_row(organization, Row { state: step.to, ..row })?;
             Ok(Passed::Yes)
         })
@@ -223,7 +258,8 @@ impl Outbox for EmbeddedStore {
                 let stored = table.get((organization.as_str(), id.as_str())).map_err(unavailable)?;
                 let row: Option<Row> =
                     stored.map(|stored| decode("an outbound message", stored.value())).transpose()?;
-                let stored = |Row { outbound, state, content }| StoredOutbound { outbound, state, content };
+                let stored =
+                    |Row { outbound, state, content, .. }| StoredOutbound { outbound, state, content };
                 Ok(row.map(stored))
             };
             ids.iter().map(stored).collect()
@@ -278,9 +314,25 @@ impl Outbox for EmbeddedStore {
             });
             let claimed: Vec<MessageId> = claimed.collect::<Result<_, Error>>()?;
             for id in &claimed {
-                tables.queue(organization, &flow, id, Some(until))?;
+                // It stays queued, and so does the room that it takes.
+                tables.queue(organization, &flow, id, 0, Some(until))?;
             }
             Ok(claimed)
+        })
+        .await
+    }
+
+    async fn queued(&self, organization: &Organization) -> Result<Queued, Error> {
+        let organization = organization.clone();
+        self.read(move |transaction| {
+            let sizes = transaction.open_table(QUEUE_SIZES).map_err(unavailable)?;
+            match sizes.get(organization.as_str()).map_err(unavailable)? {
+                Some(size) => {
+                    let (messages, bytes) = size.value();
+                    Ok(Queued { messages, bytes })
+                }
+                None => counted(&transaction.open_table(QUEUED).map_err(unavailable)?, organization.as_str()),
+            }
         })
         .await
     }
@@ -289,7 +341,10 @@ impl Outbox for EmbeddedStore {
         let (organization, flow, id) = (organization.clone(), flow.clone(), *id);
         self.write(move |tables| match tables.row(organization.as_str(), &id)? {
             Some(row) if !row.state.is_resolved() => Ok(()),
-            _ => tables.queue(organization.as_str(), &flow, &id, None),
+            row => {
+                let bytes = row.map_or(0, |row| row.bytes);
+                tables.queue(organization.as_str(), &flow, &id, bytes, None)
+            }
         })
         .await
     }

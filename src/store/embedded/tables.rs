@@ -49,6 +49,8 @@ tables! {
     QUEUE, queue: (&'static str, &'static str, u64, &'static str) => ();
     /// (organization, message id) -> milliseconds: the same, the other way round.
     QUEUED, queued: Key => u64;
+    /// organization -> how many messages are queued, and their bytes.
+    QUEUE_SIZES, queue_sizes: &'static str => (u64, u64);
     /// (organization, sender) -> microseconds since 1970: until when its time to send has been given away.
     PACE, pace: Key => u64;
     /// (organization, milliseconds, sequence) -> message: all, in the order in which they were entered.

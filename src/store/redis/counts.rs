@@ -11,7 +11,7 @@ use crate::{
         Organization, Sender, UnixMs,
         stats::{self, Counter, Unit},
     },
-    store::{Counts, Error},
+    store::{Counted, Counts, Error},
 };
 
 /// Times whose counts are read at once.
@@ -71,17 +71,22 @@ impl Counts for RedisStore {
         Ok(counted)
     }
 
-    async fn count(
+    async fn count_many(
         &self,
         organization: &Organization,
         name: &str,
+        amount: u64,
         max: u64,
         keep: Duration,
-    ) -> Result<Option<u64>, Error> {
+    ) -> Result<Counted, Error> {
         let keys = [("counter", self.keys.counter(organization, name))];
-        let arguments = [("max", max.to_string()), ("keep", keep.as_millis().to_string())];
-        let count: u64 = read(self.write(&scripts::COUNT, &keys, &arguments).await?)?;
-        Ok(Some(count).filter(|count| *count > 0))
+        let arguments = [
+            ("amount", amount.to_string()),
+            ("max", max.to_string()),
+            ("keep", keep.as_millis().to_string()),
+        ];
+        let (is_counted, count): (bool, u64) = read(self.write(&scripts::COUNT, &keys, &arguments).await?)?;
+        Ok(if is_counted { Counted::Yes(count) } else { Counted::Beyond(count) })
     }
 
     async fn reserve_pace(

@@ -9,7 +9,8 @@ use super::{RedisStore, read, scripts, stream, unlisted};
 use crate::{
     domain::{Flow, HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, Person, UnixMs},
     store::{
-        Error, Gate, NewOutbound, Outbox, Passed, Step, StoredOutbound, decode, encode, outbox::OUTBOUNDS_MAX,
+        Error, Gate, NewOutbound, Outbox, Passed, Queued, Step, StoredOutbound, decode, encode,
+        outbox::OUTBOUNDS_MAX,
     },
 };
 
@@ -21,6 +22,7 @@ const RESOLVED_RANK: u8 = 3;
 struct New {
     outbound: String,
     content: String,
+    bytes: u64,
 }
 
 impl RedisStore {
@@ -62,6 +64,7 @@ impl RedisStore {
             ("consent", of_person("consent")),
             ("last", of_person("last")),
             ("flows", self.keys.flows(organization, partition)),
+            ("queued_bytes", self.keys.queued_bytes(organization, partition)),
             ("history", self.keys.history(organization, partition)),
         ];
         if is_here {
@@ -80,6 +83,7 @@ impl RedisStore {
             ("cooldown", cooldown),
             ("outbound", new.outbound),
             ("content", new.content),
+            ("bytes", new.bytes.to_string()),
             ("flow", flow.to_string()),
             ("recipient", history_name(person.as_str()).to_owned()),
         ];
@@ -159,8 +163,11 @@ impl Outbox for RedisStore {
         new: &NewOutbound,
         gate: Option<&Gate>,
     ) -> Result<Passed, Error> {
-        let stored =
-            New { outbound: encode(&new.outbound), content: new.content.clone().unwrap_or_default() };
+        let stored = New {
+            outbound: encode(&new.outbound),
+            content: new.content.clone().unwrap_or_default(),
+            bytes: new.bytes,
+        };
         self.step(organization, &new.outbound, None, &new.state, Some(new.due), gate, stored).await
     }
 
@@ -265,6 +272,30 @@ impl Outbox for RedisStore {
         Ok(claimed)
     }
 
+    async fn queued(&self, organization: &Organization) -> Result<Queued, Error> {
+        let partitions = self.keys.partition_numbers().map(|partition| async move {
+            let mut command = redis::cmd("SMEMBERS");
+            command.arg(self.keys.flows(organization, partition));
+            let names: Vec<String> = self.get(&command).await?;
+            let messages = names.into_iter().map(|name| async move {
+                let mut command = redis::cmd("ZCARD");
+                command.arg(self.keys.queue_called(organization, partition, &name));
+                self.get::<u64>(&command).await
+            });
+            let messages: u64 = try_join_all(messages).await?.into_iter().sum();
+            let mut command = redis::cmd("GET");
+            command.arg(self.keys.queued_bytes(organization, partition));
+            let bytes = self.get::<Option<u64>>(&command).await?.unwrap_or_default();
+            Ok::<_, Error>(Queued { messages, bytes })
+        });
+        let partitions = try_join_all(partitions).await?;
+        let sum = |sum: Queued, part: Queued| Queued {
+            messages: sum.messages + part.messages,
+            bytes: sum.bytes + part.bytes,
+        };
+        Ok(partitions.into_iter().fold(Queued::default(), sum))
+    }
+
     async fn dequeue(&self, organization: &Organization, flow: &Flow, id: &MessageId) -> Result<(), Error> {
         let Some(key) = self.keys.outbound(organization, id) else { return Ok(()) };
         let partition = id.partition();
@@ -272,6 +303,7 @@ impl Outbox for RedisStore {
             ("message", key),
             ("queue", self.keys.queue(organization, partition, flow)),
             ("flows", self.keys.flows(organization, partition)),
+            ("queued_bytes", self.keys.queued_bytes(organization, partition)),
         ];
         let arguments = [
             ("id", id.to_string()),

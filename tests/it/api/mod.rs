@@ -11,6 +11,7 @@ mod event_streams;
 mod events;
 mod inner_addresses;
 mod keys;
+mod limits;
 mod people;
 mod persons;
 mod reviews;

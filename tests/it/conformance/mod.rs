@@ -40,6 +40,8 @@ macro_rules! conformance {
             a_document_is_changed_by_who_knows_it
             several_documents_change_together_or_not_at_all
             counters_count_up_to_their_end
+            an_amount_is_counted_whole_or_not_at_all
+            how_much_is_queued_is_known
             a_message_is_to_be_asked_for_until_it_is_at_its_end
             a_task_is_claimed_by_one_at_a_time
             a_task_is_planned_once_and_anew_only_while_it_is_to_be_done

@@ -6,11 +6,12 @@ use textledger::{
     clock::{Clock, SystemClock},
     domain::{
         Flow, HistoryId, Hold, MessageId, MessageRef, Organization, Outbound, OutboundState, Sender,
-        StatusChange, UnixMs,
+        StatusChange, UnixMs, category,
         consent::{ConsentChannel, ConsentState},
+        outgoing,
         stats::{Counter, Counts, Unit},
     },
-    store::{ConsentVersion, DocumentChange, Gate, Kind, NewOutbound, Passed, Step, Store},
+    store::{ConsentVersion, Counted, DocumentChange, Gate, Kind, NewOutbound, Passed, Queued, Step, Store},
     twilio::Address,
 };
 use tokio::task::JoinSet;
@@ -22,7 +23,7 @@ use super::suite::{
 /// `outbound`, which waits until `until`.
 fn that_waits(outbound: Outbound, until: UnixMs) -> NewOutbound {
     let state = OutboundState::Waiting { until, reason: Hold::Turn, tries: 0 };
-    NewOutbound { outbound, state, content: Some("sealed".to_owned()), due: until }
+    NewOutbound { outbound, state, content: Some("sealed".to_owned()), bytes: 6, due: until }
 }
 
 fn gate(consent: ConsentVersion, cooldown_s: u64, now: UnixMs) -> Gate {
@@ -532,6 +533,68 @@ pub async fn counters_count_up_to_their_end(harness: &dyn Harness) {
     let mut counted: Vec<u64> = counts.iter().copied().flatten().collect();
     counted.sort_unstable();
     assert_eq!((counted, counts.len()), ((1..=10).collect(), 12));
+}
+
+pub async fn an_amount_is_counted_whole_or_not_at_all(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let keep = Duration::from_secs(3_600);
+    let add = async |amount| store.count_many(&organization(), "day", amount, 10, keep).await.unwrap();
+    assert_eq!(add(0).await, Counted::Yes(0));
+    assert_eq!(add(11).await, Counted::Beyond(0));
+    assert_eq!(add(7).await, Counted::Yes(7));
+    assert_eq!(add(4).await, Counted::Beyond(7));
+    assert_eq!(add(0).await, Counted::Yes(7));
+    assert_eq!(add(3).await, Counted::Yes(10));
+    assert_eq!(store.count(&organization(), "day", 10, keep).await.unwrap(), None);
+    assert_eq!(store.count(&organization(), "other", 10, keep).await.unwrap(), Some(1));
+}
+
+pub async fn how_much_is_queued_is_known(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let queued = async || {
+        let Queued { messages, bytes } = store.queued(&organization()).await.unwrap();
+        (messages, bytes)
+    };
+    assert_eq!(queued().await, (0, 0));
+    let new: Vec<NewOutbound> = (1..=3)
+        .map(|number| {
+            let urgent = (number == 2).then(|| category::EMERGENCY.to_owned());
+            let to = to(store.as_ref(), &format!("+1415555010{number}"), number);
+            let new = that_waits(Outbound { category: urgent, ..to }, AT);
+            NewOutbound { bytes: 10 * number as u64, ..new }
+        })
+        .collect();
+    store.enqueue(&organization(), &new).await.unwrap();
+    store.enqueue(&organization(), &new).await.unwrap();
+    assert_eq!(queued().await, (3, 60));
+    let other = Organization::parse("other").unwrap();
+    assert_eq!(store.queued(&other).await.unwrap(), Queued::default());
+
+    // What is claimed or leaves is queued still, until it is known what became of it.
+    let [first, second, third] = &new[..] else { unreachable!("three messages") };
+    let flow = first.outbound.flow();
+    assert_eq!(store.claim_outbounds(&organization(), &flow, AT, AT + ms(9), 1).await.unwrap().len(), 1);
+    let sending = OutboundState::Sending { since: AT, tries: 1 };
+    let step =
+        |from: &OutboundState, to: OutboundState, due| Step { from: from.clone(), to, due, gate: None };
+    let leaves = step(&first.state, sending.clone(), Some(AT + ms(30)));
+    store.step_outbound(&organization(), &first.outbound, &leaves).await.unwrap();
+    assert_eq!(queued().await, (3, 60));
+    let ends = step(&sending, OutboundState::Canceled { at: AT }, None);
+    store.step_outbound(&organization(), &first.outbound, &ends).await.unwrap();
+    assert_eq!(queued().await, (2, 50));
+
+    let proven = outgoing::rule::proven(sid("9"), AT);
+    store.resolve_outbound(&organization(), &second.outbound.id, &proven).await.unwrap();
+    for _ in 0..2 {
+        let (flow, id) = (second.outbound.flow(), second.outbound.id);
+        store.dequeue(&organization(), &flow, &id).await.unwrap();
+        store.dequeue(&organization(), &third.outbound.flow(), &third.outbound.id).await.unwrap();
+        assert_eq!(queued().await, (1, 30));
+    }
+    drop(store);
+    let again = harness.open().await;
+    assert_eq!(again.queued(&organization()).await.unwrap(), Queued { messages: 1, bytes: 30 });
 }
 
 fn now_ms() -> UnixMs {

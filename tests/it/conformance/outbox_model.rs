@@ -12,7 +12,7 @@ use textledger::{
         Flow, HistoryId, Hold, MessageId, Organization, Outbound, OutboundState, Refusal, Sender, UnixMs,
         category, outgoing,
     },
-    store::{Gate, NewOutbound, Passed, Step, Store, StoredOutbound, outbox::OUTBOUNDS_MAX},
+    store::{Gate, NewOutbound, Passed, Queued, Step, Store, StoredOutbound, outbox::OUTBOUNDS_MAX},
     twilio::{Address, Channel},
 };
 
@@ -114,6 +114,8 @@ struct Model {
     messages: BTreeMap<Name, StoredOutbound>,
     /// When somebody has to look at a message.
     due: BTreeMap<Name, UnixMs>,
+    /// How much room a message takes while it is in its queue.
+    bytes: BTreeMap<Name, u64>,
     /// When each person was last sent to.
     last: BTreeMap<usize, UnixMs>,
     /// Until when each sender's time is given away.
@@ -148,6 +150,7 @@ impl Model {
         if !new.state.is_resolved() {
             self.due.insert(message, new.due);
         }
+        self.bytes.insert(message, new.bytes);
         self.put(message, new.outbound.clone(), new.state.clone(), new.content.clone());
     }
 
@@ -197,6 +200,9 @@ pub async fn random_histories_of_the_outbox_agree_with_the_model(harness: &dyn H
         for (at, deed) in history.iter().enumerate() {
             let place = format!("deed {at} of {history:?}");
             perform(&store, &organization, &mut model, deed, &place).await;
+            let bytes = model.due.keys().map(|message| model.bytes[message]).sum();
+            let queued = Queued { messages: model.due.len() as u64, bytes };
+            assert_eq!(store.queued(&organization).await.unwrap(), queued, "{place}");
         }
         agree(&store, &organization, &mut model, &format!("{history:?}")).await;
     }
@@ -225,6 +231,7 @@ async fn perform(
                 due: due_of(&to).unwrap_or(UnixMs::new(1)),
                 state: to,
                 content: Some("sealed".to_owned()),
+                bytes: 6,
             };
             let given = gate_of(message.0, gate).await;
             let created = store.create_outbound(organization, &new, given.as_ref()).await.unwrap();
@@ -244,6 +251,7 @@ async fn perform(
                 outbound: outbound(store.as_ref(), *message),
                 state: OutboundState::Waiting { until: due, reason: Hold::Turn, tries: 0 },
                 content: None,
+                bytes: u64::from(message.1),
                 due,
             });
             let new: Vec<NewOutbound> = new.collect();

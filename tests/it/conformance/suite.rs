@@ -25,8 +25,9 @@ pub use super::outbox::{
     a_cooldown_is_kept_per_person, a_document_is_changed_by_who_knows_it, a_gate_asks_for_consent,
     a_message_is_entered_in_the_history_once, a_message_that_waits_is_claimed_by_one_at_a_time,
     a_resolved_message_loses_its_content, a_sender_s_time_is_given_away_once,
-    all_spellings_of_a_person_are_one, consent_is_replaced_without_a_word_by_who_knows_it,
-    counters_count_up_to_their_end, every_change_of_consent_is_listed, everything_is_counted,
+    all_spellings_of_a_person_are_one, an_amount_is_counted_whole_or_not_at_all,
+    consent_is_replaced_without_a_word_by_who_knows_it, counters_count_up_to_their_end,
+    every_change_of_consent_is_listed, everything_is_counted, how_much_is_queued_is_known,
     of_equal_steps_at_once_one_is_taken, several_documents_change_together_or_not_at_all,
     what_became_of_a_send_only_gets_surer,
 };
@@ -152,6 +153,7 @@ pub fn being_sent(outbound: &Outbound) -> NewOutbound {
         outbound: outbound.clone(),
         state: OutboundState::Sending { since: AT, tries: 1 },
         content: Some("sealed".to_owned()),
+        bytes: 6,
         due: AT + ms(30_000),
     }
 }

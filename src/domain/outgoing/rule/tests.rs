@@ -71,6 +71,7 @@ fn states() -> Vec<Option<OutboundState>> {
         Hold::QuietHours,
         Hold::Cooldown,
         Hold::Review,
+        Hold::SuspiciousTraffic,
         Hold::Retry,
         Hold::Fallback,
     ];
@@ -115,6 +116,8 @@ fn all_circumstances() -> Vec<Circumstances> {
                         let cooldown = Duration::from_secs(60);
                         all.push(Circumstances {
                             no_consent,
+                            not_allowed: None,
+                            is_suspicious: false,
                             under_review_until,
                             quiet_until,
                             cooldown,
@@ -123,6 +126,17 @@ fn all_circumstances() -> Vec<Circumstances> {
                             first,
                         });
                     }
+                }
+            }
+        }
+    }
+    let numbers = [(Some(NotAllowed::Country), false), (Some(NotAllowed::NumberType), true), (None, true)];
+    for (not_allowed, is_suspicious) in numbers {
+        for no_consent in [None, Some(NoConsent::OptedOut)] {
+            for under_review_until in [None, Some(NOW)] {
+                for first in firsts {
+                    let known = Circumstances { no_consent, under_review_until, first, ..Default::default() };
+                    all.push(Circumstances { not_allowed, is_suspicious, ..known });
                 }
             }
         }
@@ -228,6 +242,51 @@ fn nothing_leaves_while_a_reply_is_under_review_even_past_its_time() {
             assert_eq!(made.due, Some(until.max(NOW + times::REVIEW_OVERDUE_DELAY)), "{from:?} {fact:?}");
         }
     });
+}
+
+#[test]
+fn nothing_leaves_to_a_number_that_nothing_is_sent_to() {
+    every_move(|message, from, fact, _, made| {
+        let Some(circumstances) = circumstances_of(fact) else { return };
+        let Some(reason) = circumstances.not_allowed else { return };
+        assert!(!is_call(&made.to), "{from:?} {fact:?}");
+        if circumstances.no_consent.is_none() && message.fallback.is_none() {
+            let expected = Refusal::from(reason);
+            assert!(
+                matches!(made.to, OutboundState::Refused { code, .. } if code == expected),
+                "{from:?} {fact:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn one_of_a_burst_is_held_judged_again_and_refused_after_a_day() {
+    every_move(|_, from, fact, _, made| {
+        // A request that calls again has been judged when it was asked.
+        if let (Some(circumstances), false) = (circumstances_of(fact), matches!(fact, Fact::CalledAgain(_))) {
+            assert!(!(circumstances.is_suspicious && is_call(&made.to)), "{from:?} {fact:?}");
+        }
+    });
+    let circumstances = Circumstances { is_suspicious: true, ..Circumstances::default() };
+    let moment = Moment { now: NOW, jitter: 0.5, is_awaited: false };
+    let held_until = |until| OutboundState::Waiting { until, reason: Hold::SuspiciousTraffic, tries: 0 };
+    let hour = times::SUSPICIOUS_DELAY;
+    for (send_at, until) in [(None, NOW + hour), (Some(NOW + hour * 2), NOW + hour * 2)] {
+        let asked = Fact::Asked { send_at, circumstances: circumstances.clone() };
+        let held = decide(&message(None, None), None, asked, &moment).unwrap();
+        assert_eq!((held.to, held.due), (held_until(until), Some(until)));
+    }
+    let judged_again = |age: Duration| {
+        let message = Outbound { created_at: NOW - age, ..message(None, None) };
+        decide(&message, Some(&held_until(NOW)), Fact::Due(circumstances.clone()), &moment).unwrap().to
+    };
+    assert_eq!(judged_again(times::SUSPICIOUS_HELD_MAX - hour), held_until(NOW + hour));
+    let refused = judged_again(times::SUSPICIOUS_HELD_MAX);
+    assert!(
+        matches!(refused, OutboundState::Refused { code: Refusal::SuspiciousTraffic, .. }),
+        "{refused:?}"
+    );
 }
 
 #[test]

@@ -6,6 +6,7 @@
 --   consent      string      <prefix>:{<organization>:<partition>}:consent:<person>
 --   last         string      <prefix>:{<organization>:<partition>}:last:<person>     when the person was last sent to
 --   flows        set         <prefix>:{<organization>:<partition>}:flows             every flow in which a message is queued
+--   queued_bytes string      <prefix>:{<organization>:<partition>}:queued_bytes      the bytes of all messages that are queued
 --   history      stream      <prefix>:{<organization>:<partition>}:history
 --   recipients?  sorted set  <prefix>:{<organization>:<partition>}:history:<xyz>     recipient, place and message; left out
 --                                                                                    if the recipient's partition is another
@@ -22,6 +23,7 @@
 --   cooldown     the least time between two messages to the recipient, milliseconds
 --   outbound     of a new message: what was asked for
 --   content      of a new message: what Twilio is to be given, sealed; empty if its batch holds that
+--   bytes        of a new message: how much room it takes while it is queued
 --   flow         its flow
 --   recipient    the recipient, as the history of recipients names it
 --
@@ -30,9 +32,9 @@
 --   state_changed    another state than `before` is stored, or the id is taken
 --   consent_changed  another consent than `decided_on` is stored
 --   cooling_down     the recipient is not to be sent to yet; until when follows, milliseconds since 1970
-local message, queue, consent, last, flows, history, recipients = unpack(KEYS)
-local before, after, rank, is_resolved, id, due, decided_on, now, cooldown, outbound, content, flow,
-  recipient = unpack(ARGV)
+local message, queue, consent, last, flows, queued_bytes, history, recipients = unpack(KEYS)
+local before, after, rank, is_resolved, id, due, decided_on, now, cooldown, outbound, content, bytes,
+  flow, recipient = unpack(ARGV)
 
 if (redis.call('HGET', message, 'state') or '') ~= before then
   return { 'state_changed' }
@@ -53,7 +55,7 @@ end
 
 redis.call('HSET', message, 'state', after, 'rank', rank)
 if before == '' then
-  redis.call('HSET', message, 'outbound', outbound)
+  redis.call('HSET', message, 'outbound', outbound, 'bytes', bytes)
   if content ~= '' and is_resolved == '0' then
     redis.call('HSET', message, 'content', content)
   end
@@ -65,13 +67,15 @@ if before == '' then
 elseif is_resolved == '1' then
   redis.call('HDEL', message, 'content')
 end
+-- A message of a version that did not count has none.
+local room = tonumber(redis.call('HGET', message, 'bytes') or 0)
 if due == '' then
-  redis.call('ZREM', queue, id)
+  redis.call('DECRBY', queued_bytes, redis.call('ZREM', queue, id) * room)
   if redis.call('EXISTS', queue) == 0 then
     redis.call('SREM', flows, flow)
   end
 else
-  redis.call('ZADD', queue, due, id)
+  redis.call('INCRBY', queued_bytes, redis.call('ZADD', queue, due, id) * room)
   redis.call('SADD', flows, flow)
 end
 return { 'stored' }
