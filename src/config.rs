@@ -115,6 +115,8 @@ pub struct Config {
     pub review_deadline: Duration,
     /// Requests per second and caller on the application's side.
     pub api_rate: u32,
+    /// Webhook requests per second and peer that name no account and are looked into.
+    pub unsigned_rate: u32,
     /// Whether callers' own StatusCallback URLs may be loopback or private addresses.
     pub relay_private: bool,
     /// Settings that are given and not used by this version.
@@ -205,6 +207,7 @@ impl Reader {
             pace: self.pace(),
             review_deadline: self.review_deadline(),
             api_rate: self.api_rate(),
+            unsigned_rate: self.unsigned_rate(),
             relay_private: self.switch("TEXTLEDGER_RELAY_PRIVATE"),
             unused,
             unknown: std::mem::take(&mut self.given.unknown),
@@ -482,6 +485,15 @@ impl Reader {
         let rate = self.parsed_or_default("TEXTLEDGER_API_RATE", wanted);
         if !(1..=1_000_000).contains(&rate) {
             self.fault("TEXTLEDGER_API_RATE", wanted);
+        }
+        rate
+    }
+
+    fn unsigned_rate(&mut self) -> u32 {
+        let wanted = "requests per second and peer, from 1 to 1000000";
+        let rate = self.parsed_or_default("TEXTLEDGER_UNSIGNED_RATE", wanted);
+        if !(1..=1_000_000).contains(&rate) {
+            self.fault("TEXTLEDGER_UNSIGNED_RATE", wanted);
         }
         rate
     }

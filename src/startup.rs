@@ -30,6 +30,7 @@ use crate::{
         public_url::PublicUrl,
         rate_limit::{FORGET_INTERVAL, RateLimit},
         refusals::Refusals,
+        unsigned::UnsignedBudget,
     },
     metrics::Metrics,
     public_host::PublicOnly,
@@ -108,6 +109,7 @@ impl Service {
             misdirected: Default::default(),
             authenticator,
             rate_limit: RateLimit::new(config.api_rate),
+            unsigned: UnsignedBudget::new(config.unsigned_rate),
             tailer: Tailer::new(store, tracker.clone(), stop.clone()),
             stop: stop.clone(),
         });
@@ -117,6 +119,7 @@ impl Service {
                 loop {
                     tokio::time::sleep(FORGET_INTERVAL).await;
                     state.rate_limit.forget();
+                    state.unsigned.forget();
                 }
             }
         });

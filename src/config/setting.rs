@@ -166,6 +166,12 @@ pub const GROUPS: [(&str, &[Setting]); 7] = [
                 Value("100"),
                 "Requests per second that each caller may make under /api/sms, five times as many at once.",
             ),
+            Setting::new(
+                "TEXTLEDGER_UNSIGNED_RATE",
+                Value("50"),
+                "Webhook requests per second and peer that name no account and are compared with the keys of all. Behind a \
+                 proxy all peers are one; what Twilio signs is taken without it.",
+            ),
         ],
     ),
     (

@@ -31,6 +31,7 @@ mod settings;
 mod signed_events;
 mod signed_form;
 mod stats;
+pub mod unsigned;
 mod verification;
 mod webhooks;
 
@@ -59,6 +60,7 @@ use self::{
     public_url::PublicUrl,
     rate_limit::RateLimit,
     refusals::Refusals,
+    unsigned::UnsignedBudget,
 };
 use crate::{
     app::{App, consents::link},
@@ -80,6 +82,8 @@ pub struct State {
     pub authenticator: Authenticator,
     /// How often.
     pub rate_limit: RateLimit,
+    /// How much is looked for in webhooks that name no account.
+    pub unsigned: UnsignedBudget,
     /// The live streams.
     pub tailer: Tailer,
     /// Cancelled when the service stops: what streams ends.
