@@ -110,6 +110,7 @@ impl Service {
             authenticator,
             rate_limit: RateLimit::new(config.api_rate),
             unsigned: UnsignedBudget::new(config.unsigned_rate),
+            cors_origins: config.cors_origins.clone(),
             tailer: Tailer::new(store, tracker.clone(), stop.clone()),
             stop: stop.clone(),
         });

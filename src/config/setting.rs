@@ -166,6 +166,11 @@ pub const GROUPS: [(&str, &[Setting]); 7] = [
                 Value("100"),
                 "Requests per second that each caller may make under /api/sms, five times as many at once.",
             ),
+            Setting::unset(
+                "TEXTLEDGER_CORS_ORIGINS",
+                "",
+                "Origins whose pages may call /api/sms from a browser, separated by commas.",
+            ),
             Setting::new(
                 "TEXTLEDGER_UNSIGNED_RATE",
                 Value("50"),

@@ -7,6 +7,7 @@ mod consent;
 mod consent_links;
 mod consent_page;
 mod contract;
+mod cross_origin;
 mod dashboard;
 mod document;
 mod dropin;
@@ -17,6 +18,7 @@ mod lookup;
 mod messages;
 mod misdirected;
 mod notify;
+mod outer;
 mod payload_kind;
 mod preferences;
 mod problem;
@@ -84,6 +86,8 @@ pub struct State {
     pub rate_limit: RateLimit,
     /// How much is looked for in webhooks that name no account.
     pub unsigned: UnsignedBudget,
+    /// Origins whose pages may ask.
+    pub cors_origins: Vec<String>,
     /// The live streams.
     pub tailer: Tailer,
     /// Cancelled when the service stops: what streams ends.

@@ -17,6 +17,7 @@ use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_confi
 use actix_web::{
     App,
     dev::{AppConfig, Server},
+    middleware::from_fn,
     rt::net::TcpStream,
     web,
 };
@@ -25,7 +26,7 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-use super::{State, routes};
+use super::{State, outer, routes};
 
 /// How long requests under way may take to finish once the service is asked to stop, in seconds: longer than the
 /// longest send.
@@ -60,7 +61,10 @@ pub fn start(
     let address = listener.local_addr()?;
     let server = server.listen("http", listener, move || {
         let (state, prefix, stopping) = (state.clone(), prefix.clone(), stopping.clone());
-        let app = App::new().app_data(state).configure(move |config| routes(config, &prefix));
+        let app = App::new()
+            .app_data(state)
+            .configure(move |config| routes(config, &prefix))
+            .wrap(from_fn(outer::keep));
         let app = map_config(app.into_factory(), |()| AppConfig::default());
         let http = HttpService::build()
             .graceful_shutdown_signal(move || {
