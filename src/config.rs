@@ -132,6 +132,10 @@ pub struct Config {
     pub api_rate: u32,
     /// Connections and live streams that callers may have open.
     pub bounds: Bounds,
+    /// Webhook requests per second and peer that name no account and are looked into.
+    pub unsigned_rate: u32,
+    /// Origins whose pages may call the application's side.
+    pub cors_origins: Vec<String>,
     /// Whether callers' own StatusCallback URLs may be loopback or private addresses.
     pub relay_private: bool,
     /// Settings that are given and not used by this version.
@@ -232,6 +236,8 @@ impl Reader {
             review_deadline: self.review_deadline(),
             api_rate: self.api_rate(),
             bounds: Bounds::read(self),
+            unsigned_rate: self.unsigned_rate(),
+            cors_origins: self.cors_origins(),
             relay_private: self.switch("TEXTLEDGER_RELAY_PRIVATE"),
             unused,
             unknown: std::mem::take(&mut self.given.unknown),
@@ -544,6 +550,39 @@ impl Reader {
         let rate = self.parsed_or_default("TEXTLEDGER_API_RATE", wanted);
         if !(1..=1_000_000).contains(&rate) {
             self.fault("TEXTLEDGER_API_RATE", wanted);
+        }
+        rate
+    }
+
+    fn cors_origins(&mut self) -> Vec<String> {
+        let name = "TEXTLEDGER_CORS_ORIGINS";
+        let origins = self.text(name).unwrap_or_default();
+        let origins: Vec<String> = origins
+            .split(',')
+            .map(|origin| origin.trim().to_owned())
+            .filter(|origin| !origin.is_empty())
+            .collect();
+        // As browsers write them: one with a path, or in capitals, would never be that of a page.
+        let is_origin = |origin: &String| {
+            let host = ["https://", "http://"].iter().find_map(|scheme| origin.strip_prefix(scheme));
+            host.is_some_and(|host| {
+                !host.is_empty()
+                    && host.bytes().all(|byte| {
+                        byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._:[]".contains(&byte)
+                    })
+            })
+        };
+        if !origins.iter().all(is_origin) {
+            self.fault(name, "origins such as https://app.example.com, in lower case, separated by commas");
+        }
+        origins
+    }
+
+    fn unsigned_rate(&mut self) -> u32 {
+        let wanted = "requests per second and peer, from 1 to 1000000";
+        let rate = self.parsed_or_default("TEXTLEDGER_UNSIGNED_RATE", wanted);
+        if !(1..=1_000_000).contains(&rate) {
+            self.fault("TEXTLEDGER_UNSIGNED_RATE", wanted);
         }
         rate
     }

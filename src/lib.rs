@@ -12,7 +12,7 @@
 //! - [`twilio`]: Twilio's protocol, usable alone; [`simulator`] stands in for Twilio.
 //!
 //! Beside them: [`config`] reads the settings; [`clock`], [`metrics`], [`open_files`], [`phone`], [`public_host`],
-//! [`sealing`] and [`telemetry`] are leaves. `docs/ARCHITECTURE.md` follows a send, a callback and a STOP through all of it.
+//! [`sampling`], [`sealing`] and [`telemetry`] are leaves. `docs/ARCHITECTURE.md` follows a send, a callback and a STOP through all of it.
 
 pub mod app;
 pub mod clock;
@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod open_files;
 pub mod phone;
 pub mod public_host;
+pub mod sampling;
 pub mod sealing;
 pub mod simulator;
 pub mod spool;

@@ -39,6 +39,9 @@ pub enum UrlRefusal {
     /// Its host is of this machine or of an inner network.
     #[error("must have a host that the public internet can reach")]
     NotPublic,
+    /// It is where this service itself is called back.
+    #[error("must not be one of this service's own webhooks")]
+    OwnWebhook,
 }
 
 /// Decides whether Twilio may be told to fetch media from `url`: `https`, a public host, no user name.
@@ -66,6 +69,26 @@ pub fn check_relay_url(url: &str, private: bool) -> Result<(), UrlRefusal> {
         return Err(UrlRefusal::NotHttp);
     }
     if private || has_public_host(&url) { Ok(()) } else { Err(UrlRefusal::NotPublic) }
+}
+
+/// Refuses a URL to relay to that is a webhook of the service at `public_url`, in whatever way it is written: each callback
+/// would make another one, or be refused for ever.
+///
+/// `http` and `https` on their own ports count as one, since the one is usually sent on to the other.
+pub fn check_not_own_webhook(url: &str, public_url: &str) -> Result<(), UrlRefusal> {
+    let (url, own) = (read(url)?, read(public_url)?);
+    let host = |url: &Url| url.host_str().unwrap_or_default().trim_end_matches('.').to_owned();
+    let port = |url: &Url| url.port_or_known_default().map(|port| if port == 80 { 443 } else { port });
+    if host(&url) != host(&own) || port(&url) != port(&own) {
+        return Ok(());
+    }
+    // Routes are looked for in the decoded path. What comes before a `=` or `&` decides, and that is one name of a form.
+    let path = form_urlencoded::parse(url.path().as_bytes()).next().map(|(path, _)| path.into_owned());
+    let path = path.unwrap_or_default();
+    let below_prefix = path.strip_prefix(own.path().trim_end_matches('/'));
+    let is_webhook =
+        below_prefix.into_iter().chain([path.as_str()]).any(|path| path.starts_with("/webhooks/"));
+    if is_webhook { Err(UrlRefusal::OwnWebhook) } else { Ok(()) }
 }
 
 fn read(text: &str) -> Result<Url, UrlRefusal> {
@@ -186,6 +209,39 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_callback_is_not_relayed_to_where_it_came_from() {
+        let public = "https://sms.example.com/textledger";
+        for own in [
+            "https://sms.example.com/textledger/webhooks/twilio/status",
+            "https://sms.example.com/webhooks/twilio/status?id=1",
+            "HTTPS://SMS.Example.COM:443/textledger/webhooks/twilio/status",
+            "http://sms.example.com/textledger/webhooks/twilio/inbound",
+            "https://user:secret@sms.example.com./textledger/webhooks/twilio/events#rc=5",
+            "https://sms.example.com/a/../textledger/./webhooks/x=y",
+            "https://sms.example.com/text%6cedger/%77ebhooks/twilio/status",
+            "https://sms%2eexample.com/%2e%2e/webhooks/",
+        ] {
+            assert_eq!(check_not_own_webhook(own, public), Err(UrlRefusal::OwnWebhook), "{own}");
+        }
+        for other in [
+            "https://sms.example.com:8443/textledger/webhooks/twilio/status",
+            "https://sms.example.com/textledger/status",
+            "https://sms.example.com/other/webhooks/twilio/status",
+            "https://sms.example.com/webhooks-of-another/",
+            "https://example.com/webhooks/twilio/status",
+        ] {
+            assert_eq!(check_not_own_webhook(other, public), Ok(()), "{other}");
+        }
+        for (own, public) in [
+            ("http://127.1:8080/webhooks/twilio/status", "http://127.0.0.1:8080"),
+            ("http://[0:0::1]:8080/webhooks/twilio/status", "http://[::1]:8080"),
+            ("https://b%C3%BCcher.example/webhooks/twilio/status", "https://xn--bcher-kva.example"),
+        ] {
+            assert_eq!(check_not_own_webhook(own, public), Err(UrlRefusal::OwnWebhook), "{own}");
+        }
+    }
 
     #[test]
     fn media_is_fetched_over_https_from_a_public_host() {

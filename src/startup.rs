@@ -33,6 +33,7 @@ use crate::{
         rate_limit::{FORGET_INTERVAL, RateLimit},
         refusals::Refusals,
         streams::{StreamLimits, Streams},
+        unsigned::UnsignedBudget,
     },
     metrics::{Listener, Metrics},
     open_files,
@@ -131,6 +132,8 @@ impl Service {
                 },
                 app.metrics().clone(),
             ),
+            unsigned: UnsignedBudget::new(config.unsigned_rate),
+            cors_origins: config.cors_origins.clone(),
             tailer: Tailer::new(store, tracker.clone(), stop.clone()),
             stop: stop.clone(),
         });
@@ -140,6 +143,7 @@ impl Service {
                 loop {
                     tokio::time::sleep(FORGET_INTERVAL).await;
                     state.rate_limit.forget();
+                    state.unsigned.forget();
                 }
             }
         });

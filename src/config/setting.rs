@@ -177,6 +177,17 @@ pub const GROUPS: [(&str, &[Setting]); 8] = [
                 Value("100"),
                 "Requests per second that each caller may make under /api/sms, five times as many at once.",
             ),
+            Setting::unset(
+                "TEXTLEDGER_CORS_ORIGINS",
+                "",
+                "Origins whose pages may call /api/sms from a browser, separated by commas.",
+            ),
+            Setting::new(
+                "TEXTLEDGER_UNSIGNED_RATE",
+                Value("50"),
+                "Webhook requests per second and peer that name no account and are compared with the keys of all. Behind a \
+                 proxy all peers are one; what Twilio signs is taken without it.",
+            ),
         ],
     ),
     (

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpResponse, http::header, middleware::DefaultHeaders, web};
 use serde_json::{Map, Value, json};
 use utoipa::{
     Modify, OpenApi,
@@ -16,6 +16,11 @@ use super::{
     problem::Code,
     refusals, reviews, send, settings, stats,
 };
+
+/// Only the page's own files may run, and they may talk to this service alone. Its script writes styles into the page.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+     img-src 'self' data:; font-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+     frame-ancestors 'none'";
 
 /// The document without what is made of other things than the handlers.
 #[derive(OpenApi)]
@@ -128,7 +133,12 @@ pub async fn document() -> HttpResponse {
 
 /// The page that shows the document, with everything that it loads.
 pub fn page(config: &mut web::ServiceConfig) {
-    let page = utoipa_swagger_ui::SwaggerUi::new("/api/docs/{_:.*}")
-        .external_url_unchecked("/api/openapi.json", json!(null));
-    config.service(web::redirect("/api/docs", "/api/docs/")).service(page);
+    // A document is not shown to a validator elsewhere, which is what the page would do.
+    let shown = utoipa_swagger_ui::Config::from("/api/openapi.json").validator_url("none");
+    let page = utoipa_swagger_ui::SwaggerUi::new("/{_:.*}").config(shown);
+    let headers = DefaultHeaders::new()
+        .add((header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
+        .add((header::CACHE_CONTROL, "no-cache"));
+    config.service(web::redirect("/api/docs", "/api/docs/"));
+    config.service(web::scope("/api/docs").wrap(headers).service(page));
 }

@@ -90,7 +90,7 @@ pub fn tell(state: &State, request: &HttpRequest, account: &Account, mistake: Mi
     let peer = request.peer_addr().map(|peer| peer.ip().to_string());
     tracing::warn!(path = request.path(), account_sid, peer, reason, detail, mend, "webhook misdirected");
     let host = request.headers().get("host").and_then(|host| host.to_str().ok());
-    state.refusals.keep_for(
+    state.refusals.keep_misdirected(
         account.organization.clone(),
         RefusalView {
             at: time(state.app.now_ms()),
@@ -118,8 +118,9 @@ pub async fn unknown_path(
         other => PayloadKind::of_json(other),
     };
     let payload = std::future::ready(Ok(payload));
-    if let Ok(unverified) = Unverified::read(request.clone(), payload, FORM_BYTES_MAX, kind_of, FORM).await
-        && let Some(account) = unverified.account_that_signed(&unverified.form())
+    if let Ok(unverified) =
+        Unverified::read(request.clone(), payload, |_| Ok(FORM_BYTES_MAX), kind_of, FORM).await
+        && let Some(account) = unverified.any_signer()
     {
         tell(&state, &request, &account, Misdirection::UnknownPath);
     }

@@ -8,6 +8,7 @@ mod consent;
 mod consent_links;
 mod consent_page;
 mod contract;
+mod cross_origin;
 mod dashboard;
 mod document;
 mod dropin;
@@ -18,6 +19,7 @@ mod lookup;
 mod messages;
 mod misdirected;
 mod notify;
+mod outer;
 mod payload_kind;
 mod preferences;
 mod problem;
@@ -33,6 +35,7 @@ mod signed_events;
 mod signed_form;
 mod stats;
 pub mod streams;
+pub mod unsigned;
 mod verification;
 mod webhooks;
 
@@ -62,6 +65,7 @@ use self::{
     rate_limit::RateLimit,
     refusals::Refusals,
     streams::Streams,
+    unsigned::UnsignedBudget,
 };
 use crate::{
     app::{App, consents::link},
@@ -83,6 +87,10 @@ pub struct State {
     pub authenticator: Authenticator,
     /// How often.
     pub rate_limit: RateLimit,
+    /// How much is looked for in webhooks that name no account.
+    pub unsigned: UnsignedBudget,
+    /// Origins whose pages may ask.
+    pub cors_origins: Vec<String>,
     /// What live streams tell.
     pub tailer: Tailer,
     /// How many of them there are.

@@ -11,7 +11,7 @@ use super::{
     State,
     auth::{Caller, Right},
     contract::{
-        self, Body, Declared, Fields, Read, Request, kinds,
+        self, Body, Declared, Fields, MANY_BYTES_MAX, Read, Request, kinds,
         operations::{self, SendProblems},
         words::{self, Category, FallbackChannel, Words},
     },
@@ -150,7 +150,7 @@ pub async fn notify(
     state: web::Data<State>,
     caller: Caller,
     key: IdempotencyKey,
-    body: Body,
+    body: Body<MANY_BYTES_MAX>,
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Send)?;
     let fingerprint = body.fingerprint();

@@ -69,6 +69,8 @@ codes! {
     Unauthorized = "unauthorized", 401, "A valid token is needed";
     /// The role is not enough.
     Forbidden = "forbidden", 403, "The role is not enough";
+    /// A page of another site asks.
+    CrossOrigin = "cross_origin", 403, "Pages of other sites may not ask";
     /// Nothing is there.
     NotFound = "not_found", 404, "There is no such thing";
     /// No such reply was put under review.
@@ -97,6 +99,8 @@ codes! {
     IdempotencyInProgress = "idempotency_in_progress", 409, "An equal request is being done";
     /// The body is too long.
     PayloadTooLarge = "payload_too_large", 413, "The body is too long";
+    /// The URL is too long.
+    UriTooLong = "uri_too_long", 414, "The URL is too long";
     /// Another content type is meant.
     UnsupportedMediaType = "unsupported_media_type", 415, "The content type is not supported";
     /// Fields are missing, unknown or wrong.

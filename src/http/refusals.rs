@@ -2,9 +2,12 @@
 //!
 //! A refusal is handed over without waiting and looked into beside the requests, at a bounded rate: what it costs does
 //! not depend on who sends how much, and the time of an answer tells nothing. The last ones of each organization are
-//! kept for its administrators, without bodies.
+//! kept for its administrators, without bodies, those of each kind apart: anybody can send a thousand requests without a
+//! signature, and none of them may push out the one that says why Twilio's are refused. For the same reason each kind has
+//! its own lines in the log, and what names an account of ours is looked into first.
 
 use std::{
+    cmp::Reverse,
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -31,20 +34,24 @@ use super::{
 use crate::{
     app::{App, accounts::Account},
     domain::{Organization, UnixMs},
+    sampling::Sampled,
     twilio::{
         Form,
         signature::{
             Keyring, SigningKey,
-            doctor::{self, Finding, Hints, NamedKey, Owner},
+            doctor::{self, Cause, Finding, Hints, NamedKey, Owner},
         },
     },
 };
 
-/// Refusals that are kept for each organization.
-pub const KEPT_MAX: usize = 100;
+/// Refusals of each kind that are kept for each organization.
+const KEPT_MAX: usize = 25;
 
-/// Refusals that wait to be looked into; a further one is only logged.
+/// Refusals that wait to be looked into, those of known accounts and others; a further one is only logged.
 const WAITING_MAX: usize = 64;
+
+/// Lines in the log for each kind of refusal, in a minute.
+const LINES_PER_MINUTE: u32 = 20;
 
 /// How often one is looked into at the most: a look costs up to some milliseconds of one processor.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -124,24 +131,99 @@ struct RefusalsView {
     refusals: Vec<RefusalView>,
 }
 
-/// Where refusals go.
-pub struct Refusals {
+/// What kind of refusal it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    /// There is no signature.
+    Unsigned,
+    /// It is of no account of ours.
+    OfStrangers,
+    /// It claims to be of an account of ours, and nothing is found by which it would be.
+    Unexplained,
+    /// What is wrong was found out.
+    Explained(Cause),
+    /// It was signed, and came to a wrong URL.
+    Misdirected,
+}
+
+impl Kind {
+    fn of(refused: &RefusedRequest, finding: Option<&Finding>) -> Self {
+        match finding {
+            Some(finding) => Kind::Explained(finding.cause),
+            None if refused.signature.is_empty() => Kind::Unsigned,
+            None if refused.account.is_none() => Kind::OfStrangers,
+            None => Kind::Unexplained,
+        }
+    }
+}
+
+/// The refusals that are kept for one organization.
+#[derive(Default)]
+struct Kept {
+    /// The newest first, each with its place among all.
+    of_kind: HashMap<Kind, VecDeque<(u64, RefusalView)>>,
+    count: u64,
+}
+
+impl Kept {
+    fn add(&mut self, kind: Kind, refusal: RefusalView) {
+        self.count += 1;
+        let of_kind = self.of_kind.entry(kind).or_default();
+        of_kind.truncate(KEPT_MAX - 1);
+        of_kind.push_front((self.count, refusal));
+    }
+
+    /// All of them, the newest first.
+    fn newest_first(&self) -> Vec<RefusalView> {
+        let mut all: Vec<&(u64, RefusalView)> = self.of_kind.values().flatten().collect();
+        all.sort_unstable_by_key(|(place, _)| Reverse(*place));
+        all.into_iter().map(|(_, refusal)| refusal.clone()).collect()
+    }
+}
+
+/// Refusals on their way to be looked into.
+struct Queue {
     reports: mpsc::Sender<RefusedRequest>,
     waiting: AsyncMutex<mpsc::Receiver<RefusedRequest>>,
-    kept: Mutex<HashMap<Organization, VecDeque<RefusalView>>>,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        let (reports, waiting) = mpsc::channel(WAITING_MAX);
+        Self { reports, waiting: AsyncMutex::new(waiting) }
+    }
+}
+
+/// Where refusals go.
+pub struct Refusals {
+    of_accounts: Queue,
+    of_strangers: Queue,
+    kept: Mutex<HashMap<Organization, Kept>>,
+    lines: Sampled<Kind>,
+    /// Which requests that cannot be read are logged, by the status of the answer.
+    pub untaken: Sampled<u16>,
 }
 
 impl Default for Refusals {
     fn default() -> Self {
-        let (reports, waiting) = mpsc::channel(WAITING_MAX);
-        Self { reports, waiting: AsyncMutex::new(waiting), kept: Mutex::default() }
+        Self {
+            of_accounts: Queue::default(),
+            of_strangers: Queue::default(),
+            kept: Mutex::default(),
+            lines: Sampled::new(LINES_PER_MINUTE),
+            untaken: Sampled::new(LINES_PER_MINUTE),
+        }
     }
 }
 
 impl Refusals {
     /// Hands a refusal over. It never waits.
     pub fn report(&self, refused: RefusedRequest) {
-        let overflow = match self.reports.try_send(refused) {
+        if refused.signature.is_empty() {
+            return self.keep(&refused, None);
+        }
+        let queue = if refused.account.is_some() { &self.of_accounts } else { &self.of_strangers };
+        let overflow = match queue.reports.try_send(refused) {
             Ok(()) => return,
             Err(mpsc::error::TrySendError::Full(refused) | mpsc::error::TrySendError::Closed(refused)) => {
                 refused
@@ -152,40 +234,46 @@ impl Refusals {
 
     /// Looks into one refusal after the other. Runs until it is dropped.
     pub async fn look_into(&self, app: &App, public_url: &PublicUrl) {
-        let mut waiting = self.waiting.lock().await;
+        let mut of_accounts = self.of_accounts.waiting.lock().await;
+        let mut of_strangers = self.of_strangers.waiting.lock().await;
         let mut look = tokio::time::interval_at(Instant::now(), LOOK_INTERVAL);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while let Some(refused) = waiting.recv().await {
-            let finding = if refused.signature.is_empty() {
-                None
-            } else {
-                look.tick().await;
-                explain(app, &refused, public_url)
+        loop {
+            look.tick().await;
+            let refused = tokio::select! {
+                biased;
+                Some(refused) = of_accounts.recv() => refused,
+                Some(refused) = of_strangers.recv() => refused,
+                else => return,
             };
-            self.keep(&refused, finding);
+            self.keep(&refused, explain(app, &refused, public_url).as_ref());
         }
     }
 
     /// Logs a refusal and keeps it.
-    fn keep(&self, refused: &RefusedRequest, finding: Option<Finding>) {
-        let finding = finding.as_ref();
+    fn keep(&self, refused: &RefusedRequest, finding: Option<&Finding>) {
+        let kind = Kind::of(refused, finding);
         let (cause, detail, mend) = (
             finding.map(|finding| finding.cause.as_str()),
             finding.map(|finding| finding.detail.as_str()),
             finding.map(|finding| finding.mend.as_str()),
         );
         let account_sid = refused.account.as_ref().map(|account| account.credentials.account_sid.as_str());
-        tracing::warn!(
-            path = refused.path,
-            status = 403,
-            account_sid,
-            peer = refused.peer,
-            reason = refused.reason,
-            cause,
-            detail,
-            mend,
-            "webhook refused"
-        );
+        if let Some(left_out) = self.lines.note(kind) {
+            tracing::warn!(
+                path = refused.path,
+                status = 403,
+                account_sid,
+                peer = refused.peer,
+                reason = refused.reason,
+                cause,
+                detail,
+                mend,
+                signed_by = finding.and_then(|finding| finding.other_account.as_deref()),
+                left_out,
+                "webhook refused"
+            );
+        }
         let own = |text: Option<&str>| text.map(str::to_owned);
         let kept = RefusalView {
             at: time(refused.at),
@@ -202,17 +290,17 @@ impl Refusals {
         // What names no account of ours is shown where the installation itself belongs.
         let organization =
             refused.account.as_ref().map(|account| account.organization.clone()).unwrap_or_default();
-        self.keep_for(organization, kept);
+        self.keep_for(organization, kind, kept);
     }
 
-    /// Keeps what is to be told to the administrators of `organization`.
-    pub fn keep_for(&self, organization: Organization, kept: RefusalView) {
+    /// Keeps what is to be told to the administrators of `organization` of a webhook at a wrong URL.
+    pub fn keep_misdirected(&self, organization: Organization, kept: RefusalView) {
+        self.keep_for(organization, Kind::Misdirected, kept);
+    }
+
+    fn keep_for(&self, organization: Organization, kind: Kind, kept: RefusalView) {
         let mut all = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_organization = all.entry(organization).or_default();
-        if of_organization.len() == KEPT_MAX {
-            of_organization.pop_back();
-        }
-        of_organization.push_front(kept);
+        all.entry(organization).or_default().add(kind, kept);
     }
 }
 
@@ -260,7 +348,8 @@ fn explain(app: &App, refused: &RefusedRequest, public_url: &PublicUrl) -> Optio
 
 /// The last webhooks whose signature was refused, or that came to a wrong URL.
 ///
-/// Newest first, each with its cause and with what to change. A mistake about the URL (cause `wrong_url`) is told at most
+/// Newest first, each with its cause and with what to change; up to 25 of each cause, of those without a signature, and of
+/// those whose cause is not known. A mistake about the URL (cause `wrong_url`) is told at most
 /// once in ten minutes.
 #[utoipa::path(
     get, path = "/api/sms/webhook-refusals", tags = [operations::TAG, operations::SETUP], operation_id = "listWebhookRefusals",
@@ -268,9 +357,9 @@ fn explain(app: &App, refused: &RefusedRequest, public_url: &PublicUrl) -> Optio
 )]
 pub async fn list(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Problem> {
     caller.require(Right::Administer)?;
-    let kept = {
+    let refusals = {
         let all = state.refusals.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(&caller.organization).cloned().unwrap_or_default()
+        all.get(&caller.organization).map(Kept::newest_first).unwrap_or_default()
     };
-    Ok(HttpResponse::Ok().json(RefusalsView { refusals: kept.into() }))
+    Ok(HttpResponse::Ok().json(RefusalsView { refusals }))
 }

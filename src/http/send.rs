@@ -9,7 +9,7 @@ use super::{
     State,
     auth::{Caller, Right},
     contract::{
-        self, Body, Context, Declared, Fields, Read, Request, kinds,
+        self, Body, Context, Declared, Fields, MANY_BYTES_MAX, Read, Request, TEXTS_BYTES_MAX, kinds,
         operations::{self, SendProblems},
         words,
     },
@@ -48,7 +48,7 @@ pub async fn send(
     state: web::Data<State>,
     caller: Caller,
     key: IdempotencyKey,
-    body: Body,
+    body: Body<TEXTS_BYTES_MAX>,
 ) -> Result<HttpResponse, Problem> {
     send_over(Channel::Sms, "send", state, caller, key, body).await
 }
@@ -66,7 +66,7 @@ pub async fn send_whatsapp(
     state: web::Data<State>,
     caller: Caller,
     key: IdempotencyKey,
-    body: Body,
+    body: Body<TEXTS_BYTES_MAX>,
 ) -> Result<HttpResponse, Problem> {
     send_over(Channel::Whatsapp, "whatsapp/send", state, caller, key, body).await
 }
@@ -84,7 +84,7 @@ pub async fn send_bulk(
     state: web::Data<State>,
     caller: Caller,
     key: IdempotencyKey,
-    body: Body,
+    body: Body<MANY_BYTES_MAX>,
 ) -> Result<HttpResponse, Problem> {
     send_bulk_over(Channel::Sms, "send-bulk", state, caller, key, body).await
 }
@@ -101,7 +101,7 @@ pub async fn send_bulk_whatsapp(
     state: web::Data<State>,
     caller: Caller,
     key: IdempotencyKey,
-    body: Body,
+    body: Body<MANY_BYTES_MAX>,
 ) -> Result<HttpResponse, Problem> {
     send_bulk_over(Channel::Whatsapp, "whatsapp/send-bulk", state, caller, key, body).await
 }
@@ -112,7 +112,7 @@ async fn send_over(
     state: web::Data<State>,
     caller: Caller,
     key: IdempotencyKey,
-    body: Body,
+    body: Body<TEXTS_BYTES_MAX>,
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Send)?;
     let fingerprint = body.fingerprint();
@@ -214,7 +214,7 @@ async fn send_bulk_over(
     state: web::Data<State>,
     caller: Caller,
     key: IdempotencyKey,
-    body: Body,
+    body: Body<MANY_BYTES_MAX>,
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Send)?;
     let fingerprint = body.fingerprint();

@@ -18,6 +18,7 @@ use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_confi
 use actix_web::{
     App,
     dev::{AppConfig, Server},
+    middleware::from_fn,
     rt::net::TcpStream,
     web,
 };
@@ -29,6 +30,7 @@ use tokio::{
 use super::{
     State,
     connections::{Connections, Place, Tracked},
+    outer,
 };
 
 /// How long requests under way may take to finish once the service is asked to stop, in seconds: longer than the
@@ -69,7 +71,7 @@ pub fn start(
     let address = listener.local_addr()?;
     let server = server.listen("http", listener, move || {
         let (state, routes, stopping) = (state.clone(), routes.clone(), stopping.clone());
-        let app = App::new().app_data(state).configure(routes);
+        let app = App::new().app_data(state).configure(routes).wrap(from_fn(outer::keep));
         let app = map_config(app.into_factory(), |()| AppConfig::default());
         let http = HttpService::build()
             .graceful_shutdown_signal(move || {

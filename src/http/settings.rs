@@ -12,7 +12,7 @@ use super::{
     State,
     auth::{Caller, Right},
     contract::{
-        self, Body, Context, Declared, Fields, Read, Request, kinds,
+        self, Body, Context, Declared, Fields, Read, Request, TEXTS_BYTES_MAX, kinds,
         operations::{self, ReadProblems, WriteProblems},
     },
     problem::{FieldError, Problem},
@@ -132,7 +132,7 @@ pub async fn show(state: web::Data<State>, caller: Caller) -> Result<web::Json<S
 pub async fn save(
     state: web::Data<State>,
     caller: Caller,
-    body: Body,
+    body: Body<TEXTS_BYTES_MAX>,
 ) -> Result<web::Json<SettingsAnswer>, Problem> {
     caller.require(Right::Administer)?;
     // Nothing to change does not make the configured account a saved one, which it would not follow any more.
@@ -380,7 +380,7 @@ fn api_key_sid(text: &str) -> Result<String, &'static str> {
 }
 
 /// The change that `body` asks for, with everything that is wrong with it.
-fn read_change(body: Body, context: &Context) -> SettingsChange {
+fn read_change(body: Body<TEXTS_BYTES_MAX>, context: &Context) -> SettingsChange {
     let (read, faults) = body.read_with_faults(context);
     let SettingsRequest(change) = read.expect("a change is read as far as it can be");
     let faults = faults.into_listed().into_iter().map(|FieldError { field, detail }| Fault { field, detail });

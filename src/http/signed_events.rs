@@ -36,15 +36,11 @@ impl FromRequest for SignedEvents {
         let payload = web::Payload::from_request(&request, payload);
         Box::pin(async move {
             // Who has signed nothing is not given more room than for a form.
-            let signed = Unverified::is_url_signed(&request);
-            let bytes_max = if signed { EVENTS_BYTES_MAX } else { FORM_BYTES_MAX };
-            let read = Unverified::read(
-                request.clone(),
-                payload,
-                bytes_max,
-                PayloadKind::of_json,
-                "application/json",
-            );
+            let room = |beginning: &Unverified| {
+                Ok(if beginning.has_signed_url()? { EVENTS_BYTES_MAX } else { FORM_BYTES_MAX })
+            };
+            let read =
+                Unverified::read(request.clone(), payload, room, PayloadKind::of_json, "application/json");
             let signed = read.await.and_then(|unverified| verified(&unverified));
             signed.inspect_err(|rejection| verification::note(&request, Route::Events, rejection))
         })

@@ -85,7 +85,7 @@ fn signed(
     let payload = web::Payload::from_request(&request, payload);
     async move {
         let accepts = |essence: &str| (essence == FORM).then_some(PayloadKind::Form);
-        let read = Unverified::read(request.clone(), payload, FORM_BYTES_MAX, accepts, FORM).await;
+        let read = Unverified::read(request.clone(), payload, |_| Ok(FORM_BYTES_MAX), accepts, FORM).await;
         let signed = read.and_then(|unverified| {
             let form = unverified.form();
             let account = unverified.verify(&form, form.get("AccountSid").as_deref())?;

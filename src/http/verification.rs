@@ -10,7 +10,8 @@ use actix_web::{
     },
     web,
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
 
 use super::{
     State,
@@ -23,8 +24,8 @@ use crate::{
     metrics::{Route, WebhookResult},
     twilio::{
         AccountSid, Form,
-        signature::{self, Request, SETTINGS_HEADER, SIGNATURE_HEADER},
-        webhook::InvalidWebhook,
+        signature::{self, Content, KeyName, Prepared, Request, SETTINGS_HEADER, SIGNATURE_HEADER},
+        webhook::{EventBatch, InvalidWebhook},
     },
 };
 
@@ -36,6 +37,12 @@ pub const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Accounts whose keys are tried for a request that names none.
 const ACCOUNTS_TRIED_MAX: usize = 64;
+
+/// The longest URL that is always tried with all of their keys, in bytes. That of our events has some 150.
+const URL_TRIED_BYTES_MAX: usize = 1024;
+
+/// Why a request is refused that does not say whose it is.
+const NO_ACCOUNT: Rejection = Rejection::NoAccount("no AccountSid");
 
 /// The media type of a form.
 pub const FORM: &str = "application/x-www-form-urlencoded";
@@ -64,12 +71,15 @@ pub enum Rejection {
     /// The body took longer than [`BODY_TIME_MAX`].
     #[error("the body did not arrive in time")]
     TooSlow,
+    /// It names no account, and its peer has sent too many such.
+    #[error("too many requests of this peer name no account")]
+    TooMany,
 }
 
 impl Rejection {
     fn result(&self) -> WebhookResult {
         match self {
-            Rejection::NoAccount(_) | Rejection::Refused(_) => WebhookResult::Refused,
+            Rejection::NoAccount(_) | Rejection::Refused(_) | Rejection::TooMany => WebhookResult::Refused,
             Rejection::Invalid(_)
             | Rejection::TooLarge
             | Rejection::UnsupportedMediaType(_)
@@ -87,6 +97,7 @@ impl ResponseError for Rejection {
             Rejection::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Rejection::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Rejection::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Rejection::TooMany => StatusCode::TOO_MANY_REQUESTS,
         }
     }
 
@@ -107,25 +118,14 @@ pub struct Unverified {
 }
 
 impl Unverified {
-    /// Whether one of the accounts has signed the URL of `request`: all that is signed of a body that is no form. So much
-    /// is known before the body is read.
-    pub fn is_url_signed(request: &HttpRequest) -> bool {
-        let state = request.app_data::<web::Data<State>>().expect("the application is built with its state");
-        let url_alone = Self {
-            state: state.clone(),
-            request: request.clone(),
-            body: Bytes::new(),
-            kind: PayloadKind::Get,
-        };
-        url_alone.account_that_signed(&Form::default()).is_some()
-    }
-
-    /// Reads a request whose body has at most `bytes_max` bytes. A GET has none; a POST has one of a type that `accepts`
-    /// names a kind for. Others are refused, and the log says that `wanted` was.
+    /// Reads a request. A GET has no body; a POST has one of a type that `accepts` names a kind for. Others are refused, and
+    /// the log says that `wanted` was.
+    ///
+    /// A body has at most [`FORM_BYTES_MAX`] bytes. Should it be longer, `room` decides by its beginning how many it may have.
     pub async fn read(
         request: HttpRequest,
         payload: impl Future<Output = Result<web::Payload, actix_web::Error>>,
-        bytes_max: usize,
+        room: impl FnOnce(&Self) -> Result<usize, Rejection>,
         accepts: impl Fn(&str) -> Option<PayloadKind>,
         wanted: &'static str,
     ) -> Result<Self, Rejection> {
@@ -138,10 +138,33 @@ impl Unverified {
         let essence = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
         let kind = accepts(&essence.to_ascii_lowercase()).ok_or(Rejection::UnsupportedMediaType(wanted))?;
         let payload = payload.await.map_err(|_| Rejection::Unreadable)?;
-        let body = tokio::time::timeout(BODY_TIME_MAX, payload.to_bytes_limited(bytes_max));
-        let body = body.await.map_err(|_| Rejection::TooSlow)?.map_err(|_| Rejection::TooLarge)?;
-        let body = body.map_err(|_| Rejection::Unreadable)?;
-        Ok(Self { state, request, body, kind })
+        let mut unverified = Self { state, request, body: Bytes::new(), kind };
+        let reading = unverified.read_body(payload, room);
+        tokio::time::timeout(BODY_TIME_MAX, reading).await.map_err(|_| Rejection::TooSlow)??;
+        Ok(unverified)
+    }
+
+    async fn read_body(
+        &mut self,
+        mut payload: web::Payload,
+        room: impl FnOnce(&Self) -> Result<usize, Rejection>,
+    ) -> Result<(), Rejection> {
+        let (mut body, mut bytes_max, mut room) = (BytesMut::new(), FORM_BYTES_MAX, Some(room));
+        while let Some(chunk) = payload.next().await {
+            body.extend_from_slice(&chunk.map_err(|_| Rejection::Unreadable)?);
+            if body.len() > bytes_max
+                && let Some(room) = room.take()
+            {
+                self.body = body.freeze();
+                bytes_max = room(self)?;
+                body = std::mem::take(&mut self.body).into();
+            }
+            if body.len() > bytes_max {
+                return Err(Rejection::TooLarge);
+            }
+        }
+        self.body = body.freeze();
+        Ok(())
     }
 
     /// The parameters that are signed: those of the query of a GET, those of the body of a form.
@@ -165,66 +188,136 @@ impl Unverified {
 
     /// The account that `claimed` names, if it is one of ours and has signed the request.
     pub fn verify(&self, form: &Form<'_>, claimed: Option<&str>) -> Result<Arc<Account>, Rejection> {
-        let claimed = claimed.ok_or("no AccountSid");
-        let account = claimed.and_then(|claimed| {
-            let sid = AccountSid::parse(claimed).ok();
-            sid.and_then(|sid| self.state.app.accounts.by_sid(&sid)).ok_or("unknown AccountSid")
-        });
-        self.verify_as(account, form)
-    }
-
-    /// Refuses a request that can be read as another person's: its signature would hold for that reading as well.
-    pub fn require_one_reading(&self, form: &Form<'_>) -> Result<(), Rejection> {
-        let url = self.state.public_url.of(self.target());
-        let request = Request { url: &url, content: self.kind.content(form, &self.body) };
-        match signature::ambiguous_parameter(request) {
-            Some(name) => Err(InvalidWebhook::Ambiguous(name).into()),
-            None => Ok(()),
+        let Some(claimed) = claimed else { return Err(self.refuse(None, NO_ACCOUNT)) };
+        let url = self.url();
+        match self.signer(claimed, &Prepared::new(self.signed_of(&url, form))) {
+            Err(reason) => Err(self.refuse(None, reason)),
+            Ok((account, Err(refusal))) => Err(self.refuse(Some(account), refusal.into())),
+            Ok((account, Ok(key))) => Ok(self.verified(account, &key)),
         }
     }
 
     /// The one of all accounts that has signed the request, which names none.
     pub fn verify_as_any(&self, form: &Form<'_>) -> Result<Arc<Account>, Rejection> {
-        self.verify_as(self.account_that_signed(form).ok_or("no AccountSid"), form)
+        let url = self.url();
+        match self.find_signer(self.signed_of(&url, form))? {
+            None => Err(self.refuse(None, NO_ACCOUNT)),
+            Some((account, key)) => Ok(self.verified(account, &key)),
+        }
     }
 
-    /// The one of all accounts, if any, that has signed the request. What nobody has signed costs nothing.
-    pub fn account_that_signed(&self, form: &Form<'_>) -> Option<Arc<Account>> {
-        self.header(SIGNATURE_HEADER)?;
-        let accounts = self.state.app.accounts.all();
-        let mut tried = accounts.iter().take(ACCOUNTS_TRIED_MAX);
-        tried.find(|account| self.key_of(account, form).is_ok()).cloned()
+    /// Whether an account has signed the URL, which is all that is signed of a body that is no form: the account that the
+    /// beginning of a batch of events names, else any.
+    pub fn has_signed_url(&self) -> Result<bool, Rejection> {
+        let url = self.url();
+        let request = Request { url: &url, content: Content::Nothing };
+        Ok(match EventBatch::first_account(&self.body) {
+            Some(named) => {
+                self.signer(named.as_str(), &Prepared::new(request)).is_ok_and(|(_, key)| key.is_ok())
+            }
+            None => self.find_signer(request)?.is_some(),
+        })
     }
 
-    /// `account`, if it has signed the request. Whatever is refused is handed over, to be explained.
-    fn verify_as(
-        &self,
-        account: Result<Arc<Account>, &'static str>,
-        form: &Form<'_>,
-    ) -> Result<Arc<Account>, Rejection> {
-        let (account, rejection) = match account {
-            Err(reason) => (None, Rejection::NoAccount(reason)),
-            Ok(account) => match self.key_of(&account, form) {
-                Err(refusal) => (Some(account), Rejection::Refused(refusal)),
-                Ok(key) => {
-                    let account_sid = account.credentials.account_sid.as_str();
-                    connections::prove(&self.request, Proof::Twilio);
-                    self.state.app.metrics().signature(account_sid, key.to_string());
-                    return Ok(account);
-                }
-            },
+    /// The account that has signed the request, whatever it is about.
+    pub fn any_signer(&self) -> Option<Arc<Account>> {
+        let (form, url) = (self.form(), self.url());
+        let request = self.signed_of(&url, &form);
+        let claimed = match self.kind {
+            PayloadKind::Get | PayloadKind::Form => form.get("AccountSid").map(|sid| sid.into_owned()),
+            PayloadKind::Body => EventBatch::first_account(&self.body).map(|sid| sid.to_string()),
         };
-        self.state.refusals.report(self.refused(account, &rejection));
-        Err(rejection)
+        match claimed {
+            Some(claimed) => {
+                let signer = self.signer(&claimed, &Prepared::new(request)).ok();
+                signer.and_then(|(account, key)| key.is_ok().then_some(account))
+            }
+            None if self.kind == PayloadKind::Body => {
+                self.find_signer(request).ok().flatten().map(|(account, _)| account)
+            }
+            None => None,
+        }
+    }
+
+    /// Refuses a request that can be read as another person's: its signature would hold for that reading as well.
+    pub fn require_one_reading(&self, form: &Form<'_>) -> Result<(), Rejection> {
+        let url = self.url();
+        match signature::ambiguous_parameter(self.signed_of(&url, form)) {
+            Some(name) => Err(InvalidWebhook::Ambiguous(name).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// The account `claimed`, and by which of its keys it has signed `request`.
+    fn signer(
+        &self,
+        claimed: &str,
+        request: &Prepared<'_>,
+    ) -> Result<(Arc<Account>, Result<KeyName, signature::Refusal>), Rejection> {
+        let unknown = Rejection::NoAccount("unknown AccountSid");
+        let Ok(sid) = AccountSid::parse(claimed) else { return Err(unknown) };
+        let accounts = &self.state.app.accounts;
+        let Some(account) = accounts.by_sid(&sid) else {
+            // Done for nothing but the time that it takes.
+            let other = accounts.other_than(&sid);
+            std::hint::black_box(other.map(|other| self.key_of(&other, request).is_ok()));
+            return Err(unknown);
+        };
+        let key = self.key_of(&account, request);
+        Ok((account, key))
+    }
+
+    /// The one of all accounts, if any, that has signed `request`, and its key. What nobody has signed costs nothing.
+    fn find_signer(&self, request: Request<'_>) -> Result<Option<(Arc<Account>, KeyName)>, Rejection> {
+        if self.header(SIGNATURE_HEADER).is_none() {
+            return Ok(None);
+        }
+        let accounts = self.state.app.accounts.all();
+        let find = |request: &Prepared<'_>| {
+            let mut tried = accounts.iter().take(ACCOUNTS_TRIED_MAX);
+            tried.find_map(|account| Some((account.clone(), self.key_of(account, request).ok()?)))
+        };
+        if request.url.len() <= URL_TRIED_BYTES_MAX
+            && let Some(found) = find(&Prepared::with_query_as_given(request))
+        {
+            return Ok(Some(found));
+        }
+        let peer = self.request.peer_addr().map(|peer| peer.ip());
+        if self.state.unsigned.count(peer) {
+            Ok(find(&Prepared::new(request)))
+        } else {
+            Err(Rejection::TooMany)
+        }
     }
 
     /// Which key of `account` signed the request.
-    fn key_of(&self, account: &Account, form: &Form<'_>) -> Result<signature::KeyName, signature::Refusal> {
-        let url = self.state.public_url.of(self.target());
-        let request = Request { url: &url, content: self.kind.content(form, &self.body) };
+    fn key_of(&self, account: &Account, request: &Prepared<'_>) -> Result<KeyName, signature::Refusal> {
         let signature = self.header(SIGNATURE_HEADER).unwrap_or_default();
         let settings = self.header(SETTINGS_HEADER).unwrap_or_default();
-        account.keyring.verify(request, signature, settings).map(|(key, _)| key)
+        account.keyring.verify_prepared(request, signature, settings).map(|(key, _)| key)
+    }
+
+    /// Counts that `account` has signed, and with which key.
+    fn verified(&self, account: Arc<Account>, key: &KeyName) -> Arc<Account> {
+        connections::prove(&self.request, Proof::Twilio);
+        self.state.app.metrics().signature(account.credentials.account_sid.as_str(), key.to_string());
+        account
+    }
+
+    /// Hands a refusal over, to be explained.
+    fn refuse(&self, account: Option<Arc<Account>>, rejection: Rejection) -> Rejection {
+        self.state.refusals.report(self.refused(account, &rejection));
+        rejection
+    }
+
+    /// The URL by which Twilio asked.
+    fn url(&self) -> String {
+        self.state.public_url.of(self.target())
+    }
+
+    /// What is signed of the request, whose URL is `url`.
+    fn signed_of<'a>(&'a self, url: &'a str, form: &'a Form<'a>) -> Request<'a> {
+        Request { url, content: self.kind.content(form, &self.body) }
     }
 
     fn target(&self) -> &str {
@@ -262,12 +355,17 @@ impl Unverified {
 pub fn note(request: &HttpRequest, route: Route, rejection: &Rejection) {
     let state = request.app_data::<web::Data<State>>().expect("the application is built with its state");
     state.app.metrics().webhook(route, rejection.result());
-    if rejection.result() != WebhookResult::Refused {
+    if matches!(rejection, Rejection::NoAccount(_) | Rejection::Refused(_)) {
+        return;
+    }
+    let status = rejection.status_code().as_u16();
+    if let Some(left_out) = state.refusals.untaken.note(status) {
         tracing::warn!(
             path = request.path(),
-            status = rejection.status_code().as_u16(),
+            status,
             peer = request.peer_addr().map(|peer| peer.ip().to_string()),
             reason = %rejection,
+            left_out,
             "webhook not taken"
         );
     }

@@ -16,7 +16,7 @@ pub mod doctor;
 mod keyring;
 mod spelling;
 
-use std::fmt;
+use std::{cell::OnceCell, fmt};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
@@ -261,23 +261,83 @@ pub enum Refusal {
 /// sixteen; the signatures are compared in constant time. A body that is no form is hashed only once its URL has
 /// proved to be signed.
 pub fn verify(keys: &[SigningKey], request: Request<'_>, signature: &str) -> Result<Verified, Refusal> {
-    if keys.is_empty() {
-        return Err(Refusal::NoKey);
-    }
-    if signature.is_empty() {
-        return Err(Refusal::Missing);
-    }
-    let signature = Signature::parse(signature, keys)?;
-    let url = Url::split(request.url);
-    match request.content {
-        Content::Nothing => find(keys, url, &[], &signature),
-        Content::Form(form) => find(keys, url, &signed_parameters(form), &signature),
-        Content::Body(body) => {
-            let hash = body_hash_of(url)?;
-            let verified = find(keys, url, &[], &signature)?;
-            let same = body_sha256_hex(body).as_bytes().ct_eq(&hash);
-            if same.into() { Ok(verified) } else { Err(Refusal::BodyHashMismatch) }
+    Prepared::new(request).verify(keys, signature)
+}
+
+/// A request, ready to be verified with the keys of one account after the other. What does not depend on the keys is done
+/// once, and only when it is needed: the form is sorted, the query spelled in its other ways.
+pub struct Prepared<'a> {
+    url: Url<'a>,
+    content: Content<'a>,
+    parameters: OnceCell<Vec<u8>>,
+    body_hash: OnceCell<Result<Vec<u8>, Refusal>>,
+    respelled: OnceCell<Vec<(Query, String)>>,
+}
+
+impl<'a> Prepared<'a> {
+    /// `request`, in every spelling.
+    pub fn new(request: Request<'a>) -> Self {
+        Self {
+            url: Url::split(request.url),
+            content: request.content,
+            parameters: OnceCell::new(),
+            body_hash: OnceCell::new(),
+            respelled: OnceCell::new(),
         }
+    }
+
+    /// `request`, with its query only as it is given: how nearly all are signed, at a quarter of the work.
+    pub fn with_query_as_given(request: Request<'a>) -> Self {
+        Self { respelled: OnceCell::from(Vec::new()), ..Self::new(request) }
+    }
+
+    /// See [`verify`].
+    pub fn verify(&self, keys: &[SigningKey], signature: &str) -> Result<Verified, Refusal> {
+        if keys.is_empty() {
+            return Err(Refusal::NoKey);
+        }
+        if signature.is_empty() {
+            return Err(Refusal::Missing);
+        }
+        let signature = Signature::parse(signature, keys)?;
+        match self.content {
+            Content::Nothing => self.find(keys, &[], &signature),
+            Content::Form(form) => {
+                let parameters = self.parameters.get_or_init(|| signed_parameters(form));
+                self.find(keys, parameters, &signature)
+            }
+            Content::Body(body) => {
+                let hash = self.body_hash.get_or_init(|| body_hash_of(self.url)).as_ref();
+                let hash = hash.map_err(|refusal| *refusal)?;
+                let verified = self.find(keys, &[], &signature)?;
+                let same = body_sha256_hex(body).as_bytes().ct_eq(hash);
+                if same.into() { Ok(verified) } else { Err(Refusal::BodyHashMismatch) }
+            }
+        }
+    }
+
+    fn find(
+        &self,
+        keys: &[SigningKey],
+        parameters: &[u8],
+        expected: &Signature,
+    ) -> Result<Verified, Refusal> {
+        let find_with = |query: Query, url: Url<'_>| {
+            url.authorities().find_map(|(userinfo, port)| {
+                let spelled = url.spelled(userinfo, port);
+                let signs = |key: &SigningKey| -> bool {
+                    key.sign(&spelled, parameters).as_bytes().ct_eq(expected.as_bytes()).into()
+                };
+                let key_index = keys.iter().position(signs)?;
+                Some(Verified { key_index, spelling: Spelling { userinfo, port, query } })
+            })
+        };
+        find_with(Query::AsGiven, self.url)
+            .or_else(|| {
+                let respelled = self.respelled.get_or_init(|| self.url.respelled_queries());
+                respelled.iter().find_map(|(query, text)| find_with(*query, self.url.with_query(text)))
+            })
+            .ok_or(Refusal::Mismatch)
     }
 }
 
@@ -290,32 +350,6 @@ fn body_hash_of(url: Url<'_>) -> Result<Vec<u8>, Refusal> {
         (Some((_, hash)), None) => Ok(hash.to_vec()),
         (Some(_), Some(_)) => Err(Refusal::BodyHashRepeated),
     }
-}
-
-fn find(
-    keys: &[SigningKey],
-    url: Url<'_>,
-    parameters: &[u8],
-    expected: &Signature,
-) -> Result<Verified, Refusal> {
-    let find_with = |query: Query, url: Url<'_>| {
-        url.authorities().find_map(|(userinfo, port)| {
-            let spelled = url.spelled(userinfo, port);
-            let signs = |key: &SigningKey| -> bool {
-                key.sign(&spelled, parameters).as_bytes().ct_eq(expected.as_bytes()).into()
-            };
-            let key_index = keys.iter().position(signs)?;
-            Some(Verified { key_index, spelling: Spelling { userinfo, port, query } })
-        })
-    };
-    find_with(Query::AsGiven, url)
-        .or_else(|| {
-            [Query::Unescaped, Query::Escaped, Query::Legacy].into_iter().find_map(|query| {
-                let respelled = url.respelled_query(query)?;
-                find_with(query, url.with_query(&respelled))
-            })
-        })
-        .ok_or(Refusal::Mismatch)
 }
 
 /// What is signed of a form: each name and value without anything between, sorted by name and then by value, bytewise,

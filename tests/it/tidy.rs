@@ -30,12 +30,24 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("spool", &[]),
     // What keeps state, what the service does, what drives it.
     ("store", &["clock", "domain", "twilio"]),
+    ("sampling", &[]),
     ("sealing", &[]),
     ("app", &["clock", "domain", "metrics", "phone", "public_host", "sealing", "spool", "store", "twilio"]),
     ("worker", &["app", "clock", "domain", "store"]),
     (
         "http",
-        &["app", "domain", "metrics", "phone", "public_host", "spool::Size", "store", "twilio", "worker"],
+        &[
+            "app",
+            "domain",
+            "metrics",
+            "phone",
+            "public_host",
+            "sampling",
+            "spool::Size",
+            "store",
+            "twilio",
+            "worker",
+        ],
     ),
     // What puts it together.
     ("config", &["domain", "phone", "sealing", "twilio"]),

@@ -1,6 +1,10 @@
 //! The Twilio accounts that messages are sent through, and the keys that sign what Twilio posts.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
 
@@ -48,13 +52,17 @@ impl Account {
 /// All accounts, found by organization or by SID. They can be replaced while requests are served: a request uses
 /// the accounts that were there when it asked.
 #[derive(Default)]
-pub struct Directory(ArcSwap<Vec<Arc<Account>>>);
+pub struct Directory {
+    accounts: ArcSwap<Vec<Arc<Account>>>,
+    /// Chooses for [`Directory::other_than`], in a way that nobody outside can foresee.
+    choice: RandomState,
+}
 
 impl Directory {
     /// Takes other accounts from now on; an organization has at most one, an account one organization. What the keyrings
     /// were before stays known, to explain refusals.
     pub fn replace(&self, accounts: Vec<(Organization, Arc<AccountSettings>)>) {
-        let before = self.0.load();
+        let before = self.accounts.load();
         let before: HashMap<_, _> =
             before.iter().map(|account| (name(&account.credentials.account_sid), account)).collect();
         let accounts = accounts.into_iter().map(|(organization, settings)| {
@@ -69,22 +77,34 @@ impl Directory {
                 former => Arc::new(Account::new(organization, settings, former.map(Arc::as_ref))),
             }
         });
-        self.0.store(Arc::new(accounts.collect()));
+        self.accounts.store(Arc::new(accounts.collect()));
     }
 
     /// All of them.
     pub fn all(&self) -> Arc<Vec<Arc<Account>>> {
-        self.0.load_full()
+        self.accounts.load_full()
     }
 
     /// The account that `organization` sends through.
     pub fn find(&self, organization: &Organization) -> Option<Arc<Account>> {
-        self.0.load().iter().find(|account| account.organization == *organization).cloned()
+        self.accounts.load().iter().find(|account| account.organization == *organization).cloned()
     }
 
     /// The account `sid`.
     pub fn by_sid(&self, sid: &AccountSid) -> Option<Arc<Account>> {
-        self.0.load().iter().find(|account| is_same_account(&account.credentials.account_sid, sid)).cloned()
+        self.accounts
+            .load()
+            .iter()
+            .find(|account| is_same_account(&account.credentials.account_sid, sid))
+            .cloned()
+    }
+
+    /// One of the accounts in place of `sid`, which is none of them: always the same one for the same SID. To refuse a SID
+    /// that is not known takes as long as it takes with that account's keys, so that time tells nobody which are known.
+    pub fn other_than(&self, sid: &AccountSid) -> Option<Arc<Account>> {
+        let accounts = self.accounts.load();
+        let choice = self.choice.hash_one(name(sid)) as usize;
+        accounts.get(choice.checked_rem(accounts.len())?).cloned()
     }
 }
 
@@ -124,6 +144,18 @@ mod tests {
             retired(&settings(token, true));
         }
         assert_eq!(retired(&settings("5", true)), RETIRED_MAX);
+    }
+
+    #[test]
+    fn a_sid_that_is_not_known_always_has_the_same_account_in_its_place() {
+        let accounts = Directory::default();
+        let stranger = AccountSid::parse(&format!("AC{}", "b".repeat(32))).unwrap();
+        assert!(accounts.other_than(&stranger).is_none());
+        let known =
+            ["one", "two", "three"].map(|name| (Organization::parse(name).unwrap(), settings(name, false)));
+        accounts.replace(known.to_vec());
+        let chosen = accounts.other_than(&stranger).unwrap();
+        assert!((0..10).all(|_| Arc::ptr_eq(&chosen, &accounts.other_than(&stranger).unwrap())));
     }
 
     #[test]

@@ -68,6 +68,11 @@ impl Accounts {
     pub fn by_sid(&self, sid: &AccountSid) -> Option<Arc<Account>> {
         self.directory.by_sid(sid)
     }
+
+    /// One of the accounts in place of `sid`, which is none of them; see [`Directory::other_than`].
+    pub fn other_than(&self, sid: &AccountSid) -> Option<Arc<Account>> {
+        self.directory.other_than(sid)
+    }
 }
 
 impl Scope<'_, Accounts> {

@@ -17,14 +17,21 @@ use crate::http::{
     verification::BODY_TIME_MAX,
 };
 
-/// The longest body of the application's side, in bytes.
-const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// The longest body that says one thing of one person, in bytes.
+pub const SMALL_BYTES_MAX: usize = 16 * 1024;
 
-/// A JSON object that was sent.
+/// The longest body that holds texts of messages, in bytes: room for each of their characters to be escaped.
+pub const TEXTS_BYTES_MAX: usize = 64 * 1024;
+
+/// The longest body that names many people, in bytes.
+pub const MANY_BYTES_MAX: usize = 1024 * 1024;
+
+/// A JSON object that was sent, of at most `BYTES_MAX` bytes. What a request may cost is decided by its handler's type:
+/// a body is small unless its handler asks for more.
 #[derive(Debug)]
-pub struct Body(Given);
+pub struct Body<const BYTES_MAX: usize = SMALL_BYTES_MAX>(Given);
 
-impl Body {
+impl<const BYTES_MAX: usize> Body<BYTES_MAX> {
     /// Whether nothing is given.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -46,7 +53,7 @@ impl Body {
     }
 }
 
-impl<'de> Deserialize<'de> for Body {
+impl<'de, const BYTES_MAX: usize> Deserialize<'de> for Body<BYTES_MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Object;
 
@@ -70,7 +77,7 @@ impl<'de> Deserialize<'de> for Body {
     }
 }
 
-impl FromRequest for Body {
+impl<const BYTES_MAX: usize> FromRequest for Body<BYTES_MAX> {
     type Error = Problem;
     type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 
@@ -90,8 +97,8 @@ impl FromRequest for Body {
             let unreadable =
                 |_| Problem::new(Code::BadRequest, "the body could not be read", "send it again");
             let body = body.await.map_err(unreadable)?;
-            let body = tokio::time::timeout(BODY_TIME_MAX, body.to_bytes_limited(BODY_BYTES_MAX));
-            let body = body.await.map_err(|_| too_slow())?.map_err(|_| too_large(BODY_BYTES_MAX))?;
+            let body = tokio::time::timeout(BODY_TIME_MAX, body.to_bytes_limited(BYTES_MAX));
+            let body = body.await.map_err(|_| too_slow())?.map_err(|_| too_large(BYTES_MAX))?;
             let body = body.map_err(unreadable)?;
             match serde_json::from_slice(&body) {
                 Ok(body) => Ok(body),

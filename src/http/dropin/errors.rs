@@ -93,6 +93,22 @@ impl ApiError {
         Self::general(413, "The body is too long")
     }
 
+    /// The body is not declared as a form.
+    pub fn unsupported_media_type() -> Self {
+        let types = "application/x-www-form-urlencoded or multipart/form-data";
+        Self::general(415, format!("The body must be declared as {types}"))
+    }
+
+    /// A page of another site asks.
+    pub fn cross_origin() -> Self {
+        Self::general(403, "Pages in a browser may not call this")
+    }
+
+    /// The URL is too long.
+    pub fn uri_too_long(message: &str) -> Self {
+        Self::general(414, message)
+    }
+
     /// The body broke off.
     pub fn unreadable() -> Self {
         Self::general(400, "The body could not be read")

@@ -6,13 +6,15 @@
 
 mod caller;
 mod errors;
+mod form_body;
 mod local_message;
 mod params;
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use serde_json::json;
 
-use self::{caller::SdkCaller, errors::ApiError, params::FormBody};
+pub use self::errors::ApiError;
+use self::{caller::SdkCaller, form_body::FormBody};
 use super::{
     State,
     auth::Right,
@@ -31,11 +33,14 @@ use crate::{
     },
 };
 
+/// What the paths begin with.
+pub const PATH: &str = "/2010-04-01";
+
 /// The routes: one scope, so that whatever is not here is answered as Twilio answers it.
 pub fn routes(config: &mut web::ServiceConfig) {
     let method_not_allowed = || web::to(async || Err::<HttpResponse, _>(ApiError::method_not_allowed()));
     config.service(
-        web::scope("/2010-04-01")
+        web::scope(PATH)
             .service(
                 web::resource("/Accounts/{account_sid}/Messages.json")
                     .route(web::post().to(create))

@@ -5,14 +5,7 @@
 //!
 //! Source: <https://www.twilio.com/docs/messaging/api/message-resource#create-a-message-resource>.
 
-use actix_web::{
-    FromRequest, HttpRequest,
-    dev::Payload,
-    web::{self, Bytes},
-};
-use futures_util::future::LocalBoxFuture;
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 
 use super::errors::ApiError;
 use crate::{
@@ -24,7 +17,6 @@ use crate::{
         },
     },
     domain::UnixMs,
-    http::{FORM_BYTES_MAX, verification::BODY_TIME_MAX},
     phone,
     public_host::{self, UrlRefusal},
     twilio::{
@@ -49,36 +41,6 @@ const READ: [&str; 11] = [
     "ValidityPeriod",
 ];
 
-/// The body of a request: a form, as it came.
-pub struct FormBody(Bytes);
-
-impl FormBody {
-    /// The pairs.
-    pub fn form(&self) -> Form<'_> {
-        Form::parse(&self.0)
-    }
-
-    /// Equal exactly if the body is.
-    pub fn fingerprint(&self) -> String {
-        hex::encode(Sha256::digest(&self.0))
-    }
-}
-
-impl FromRequest for FormBody {
-    type Error = ApiError;
-    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
-
-    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let body = web::Payload::from_request(request, payload);
-        Box::pin(async move {
-            let body = body.await.map_err(|_| ApiError::unreadable())?;
-            let body = tokio::time::timeout(BODY_TIME_MAX, body.to_bytes_limited(FORM_BYTES_MAX));
-            let body = body.await.map_err(|_| ApiError::too_slow())?.map_err(|_| ApiError::too_large())?;
-            body.map(Self).map_err(|_| ApiError::unreadable())
-        })
-    }
-}
-
 /// Reads a send that is asked for at `now`.
 pub fn read(form: &Form<'_>, settings: &Settings, now: UnixMs) -> Result<Send, ApiError> {
     let parameters = Parameters(form);
@@ -90,7 +52,7 @@ pub fn read(form: &Form<'_>, settings: &Settings, now: UnixMs) -> Result<Send, A
         return Err(ApiError::bad_request(21603, "A 'From' phone number is required."));
     }
     let content = parameters.content()?;
-    let status_callback = parameters.status_callback(settings.relay_private)?;
+    let status_callback = parameters.status_callback(settings)?;
     let send_at = parameters.send_at(messaging_service_sid.is_some(), now)?;
     if send_at.is_some() {
         check_scheduled(&content, to.channel())?;
@@ -174,7 +136,7 @@ impl Parameters<'_> {
 
     /// Where the caller wants to be told of each status. Twilio's own reach ends at the public internet too, and it says
     /// so in the same way.
-    fn status_callback(&self, private: bool) -> Result<Option<String>, ApiError> {
+    fn status_callback(&self, settings: &Settings) -> Result<Option<String>, ApiError> {
         let Some(url) = self.get("StatusCallback") else { return Ok(None) };
         let refused = |reason: UrlRefusal| {
             ApiError::bad_request(
@@ -182,7 +144,8 @@ impl Parameters<'_> {
                 format!("The StatusCallback URL {url} is not a valid URL: it {reason}"),
             )
         };
-        public_host::check_relay_url(&url, private).map_err(refused)?;
+        public_host::check_relay_url(&url, settings.relay_private).map_err(refused)?;
+        public_host::check_not_own_webhook(&url, &settings.public_url).map_err(refused)?;
         Ok(Some(url))
     }
 

@@ -172,6 +172,14 @@ pub struct Finding {
     pub detail: String,
     /// What to change.
     pub mend: String,
+    /// The account that signed, if it is another one. It may be another organization's: for the operator alone.
+    pub other_account: Option<String>,
+}
+
+impl Finding {
+    fn new(cause: Cause, detail: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self { cause, detail: detail.into(), mend: mend.into(), other_account: None }
+    }
 }
 
 /// For which other request, or key, the signature of `refused` holds; `None` if for none that is tried.
@@ -205,33 +213,35 @@ fn other_key(named: &NamedKey, refused: &Refused<'_>) -> Finding {
     let name = &named.name;
     match &named.owner {
         Owner::Other(account) => Finding {
-            cause: Cause::KeyOfAnotherAccount,
-            detail: format!("the request is signed with {name} of the account {account}"),
-            mend: format!(
-                "a subaccount signs with its own auth token: give each account its own, or let {account} own the number"
-            ),
+            other_account: Some(format!("{account} ({name})")),
+            ..Finding::new(
+                Cause::KeyOfAnotherAccount,
+                "the request is signed with a key of another account of this installation",
+                "a subaccount signs with its own auth token: give each account its own, or let the account that signs own \
+                 the number",
+            )
         },
-        Owner::AccountBefore => Finding {
-            cause: Cause::RemovedKey,
-            detail: format!("the request is signed with {name} as it was before the configuration was read again"),
-            mend: "configure that key again, as auth_token_secondary, until Twilio has promoted the new one".to_owned(),
-        },
-        Owner::Account if !names_its_body(refused) => Finding {
-            cause: Cause::BodyChanged,
-            detail: format!("the URL is signed, and its {BODY_SHA256} is that of another body"),
-            mend: "keep proxies and filters from reading and writing the body: its bytes count".to_owned(),
-        },
-        Owner::Account => Finding {
-            cause: Cause::OtherKey,
-            detail: format!("the request is signed with {name}, which it may not be signed with"),
-            mend: match name {
+        Owner::AccountBefore => Finding::new(
+            Cause::RemovedKey,
+            format!("the request is signed with {name} as it was before the configuration was read again"),
+            "configure that key again, as auth_token_secondary, until Twilio has promoted the new one",
+        ),
+        Owner::Account if !names_its_body(refused) => Finding::new(
+            Cause::BodyChanged,
+            format!("the URL is signed, and its {BODY_SHA256} is that of another body"),
+            "keep proxies and filters from reading and writing the body: its bytes count",
+        ),
+        Owner::Account => Finding::new(
+            Cause::OtherKey,
+            format!("the request is signed with {name}, which it may not be signed with"),
+            match name {
                 KeyName::Shared(id) => format!(
                     "the request has to name the shared key {id} and its algorithm: see that no proxy drops \
                      X-Twilio-Webhooks-Signature-Settings"
                 ),
                 _ => "the account requires a shared key: let Twilio sign this URL with one, or stop requiring it".to_owned(),
             },
-        },
+        ),
     }
 }
 
@@ -284,10 +294,9 @@ impl Search {
         let hash = body_sha256_hex(body);
         let separator = if refused.url.contains('?') { '&' } else { '?' };
         let url = format!("{}{separator}{BODY_SHA256}={hash}", refused.url);
-        self.signs(keys, &url, &[]).then(|| Finding {
-            cause: Cause::BodyHashLost,
-            detail: format!("Twilio signed the URL with {BODY_SHA256} in its query"),
-            mend: "let the proxy pass the query on as it is".to_owned(),
+        self.signs(keys, &url, &[]).then(|| {
+            let detail = format!("Twilio signed the URL with {BODY_SHA256} in its query");
+            Finding::new(Cause::BodyHashLost, detail, "let the proxy pass the query on as it is")
         })
     }
 
@@ -357,7 +366,7 @@ impl Search {
                 "keep the proxy from adding parameters to the query",
             ),
         };
-        Some(Finding { cause, detail: detail.to_owned(), mend: mend.to_owned() })
+        Some(Finding::new(cause, detail, mend))
     }
 
     /// Another form.
@@ -407,7 +416,7 @@ impl Place {
                 url.path()
             )
         };
-        Finding { cause, detail: format!("Twilio signed {origin}{path}"), mend }
+        Finding::new(cause, format!("Twilio signed {origin}{path}"), mend)
     }
 }
 
@@ -618,7 +627,7 @@ impl Variant<'_> {
                 "pass on method, query and body as they are: a redirect turns a POST into a GET",
             ),
         };
-        Finding { cause: self.cause, detail, mend: mend.to_owned() }
+        Finding::new(self.cause, detail, mend)
     }
 }
 

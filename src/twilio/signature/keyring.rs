@@ -11,7 +11,7 @@ use std::fmt;
 
 use secrecy::SecretString;
 
-use super::{Algorithm, Refusal, Request, SigningKey, Verified, verify};
+use super::{Algorithm, Prepared, Refusal, Request, SigningKey, Verified};
 
 /// The header that says which shared key signed, and how: `key=<id>,algorithm=<name>`.
 pub const SETTINGS_HEADER: &str = "X-Twilio-Webhooks-Signature-Settings";
@@ -109,11 +109,21 @@ impl Keyring {
         self.keys().find(|(name, _)| self.require_shared_key == matches!(name, KeyName::Shared(_)))
     }
 
-    /// Decides whether `request` is signed by this account, given what its [`super::SIGNATURE_HEADER`] and its
-    /// [`SETTINGS_HEADER`] say, empty where they are absent; see [`verify`].
+    /// Decides whether `request` is signed by this account; see [`Keyring::verify_prepared`].
     pub fn verify(
         &self,
         request: Request<'_>,
+        signature: &str,
+        settings: &str,
+    ) -> Result<(KeyName, Verified), Refusal> {
+        self.verify_prepared(&Prepared::new(request), signature, settings)
+    }
+
+    /// Decides whether `request` is signed by this account, given what its [`super::SIGNATURE_HEADER`] and its
+    /// [`SETTINGS_HEADER`] say, empty where they are absent; see [`super::verify`].
+    pub fn verify_prepared(
+        &self,
+        request: &Prepared<'_>,
         signature: &str,
         settings: &str,
     ) -> Result<(KeyName, Verified), Refusal> {
@@ -121,12 +131,12 @@ impl Keyring {
             Some(Settings { key, algorithm }) => {
                 let shared = self.shared.iter().find(|shared| shared.id == key).ok_or(Refusal::UnknownKey)?;
                 let signing = shared.signing_with(algorithm);
-                let verified = verify(std::slice::from_ref(signing), request, signature)?;
+                let verified = request.verify(std::slice::from_ref(signing), signature)?;
                 Ok((KeyName::Shared(shared.id.clone()), verified))
             }
             None if self.require_shared_key => Err(Refusal::SharedKeyRequired),
             None => {
-                let verified = verify(&self.tokens, request, signature)?;
+                let verified = request.verify(&self.tokens, signature)?;
                 Ok((token_name(verified.key_index), verified))
             }
         }

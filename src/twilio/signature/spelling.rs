@@ -205,6 +205,12 @@ impl<'a> Url<'a> {
         (query != self.query).then_some(query)
     }
 
+    /// The query in each of its other spellings, the likeliest first.
+    pub(super) fn respelled_queries(&self) -> Vec<(Query, String)> {
+        let spellings = [Query::Unescaped, Query::Escaped, Query::Legacy].into_iter();
+        spellings.filter_map(|spelling| Some((spelling, self.respelled_query(spelling)?))).collect()
+    }
+
     fn default_port(&self) -> &'static str {
         let is = |schemes: [&str; 2]| schemes.iter().any(|scheme| self.scheme.eq_ignore_ascii_case(scheme));
         if is(["https://", "wss://"]) {

@@ -107,6 +107,16 @@ impl EventBatch {
         };
         Ok(Self { events: events.iter().map(StreamEvent::read).collect() })
     }
+
+    /// The account that the first event tells of, if `beginning` holds all of that event: so much of a body is enough to
+    /// know whose keys have to have signed it.
+    pub fn first_account(beginning: &[u8]) -> Option<AccountSid> {
+        let beginning = beginning.trim_ascii_start();
+        let beginning = beginning.strip_prefix(b"[").unwrap_or(beginning);
+        let mut events = serde_json::Deserializer::from_slice(beginning).into_iter::<Map<String, Value>>();
+        let first = events.next()?.ok()?;
+        Data(first.get("data")?.as_object()?).account_sid().ok()
+    }
 }
 
 impl StreamEvent {
@@ -279,6 +289,18 @@ mod tests {
         let events = parse(&event);
         let EventContent::Status { status, .. } = &events[0].content else { panic!("{events:?}") };
         assert_eq!((&status.status, status.error_code), (&MessageStatus::Undelivered, None));
+    }
+
+    #[test]
+    fn the_beginning_of_a_batch_names_its_account() {
+        let event = undelivered().to_string();
+        let account = |beginning: &str| EventBatch::first_account(beginning.as_bytes());
+        for beginning in [event.clone(), format!(" [ {event}"), format!("[{event},{{\"data\":")] {
+            assert_eq!(account(&beginning).unwrap().as_str(), ACCOUNT, "{beginning}");
+        }
+        for beginning in ["", "[", "[]", "{}", "[[", "x", &event[..event.len() - 1]] {
+            assert_eq!(account(beginning), None, "{beginning}");
+        }
     }
 
     #[test]

@@ -1,0 +1,75 @@
+//! What holds for every request and every answer, whatever the route: how long a URL may be, whose pages may ask, and what a
+//! browser may do with what it gets.
+
+use actix_web::{
+    Error, HttpResponse, ResponseError,
+    body::{EitherBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::{
+        StatusCode,
+        header::{self, HeaderName, HeaderValue},
+    },
+    middleware::Next,
+    web,
+};
+
+use super::{
+    State, cross_origin,
+    dropin::{self, ApiError},
+    problem::{Code, Problem},
+};
+
+/// The longest path and query, in bytes; Twilio's own URLs have at most 4,000.
+pub const TARGET_BYTES_MAX: usize = 8 * 1024;
+
+/// Headers for browsers, where an answer does not say otherwise itself: nothing of an answer runs, is framed, is taken for
+/// another type, is told to another site, or stays in a cache.
+const HEADERS: [(HeaderName, HeaderValue); 5] = [
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
+    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+];
+
+/// Refuses a URL that is too long, and pages of other sites, before anything is done with it, and adds the [`HEADERS`] to every answer.
+pub async fn keep(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
+    let target_bytes = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    let answered = if target_bytes > TARGET_BYTES_MAX {
+        Some(too_long(&request))
+    } else {
+        cross_origin::answer(&request)
+    };
+    let mut response = match answered {
+        Some(answer) => request.into_response(answer).map_into_right_body(),
+        None => {
+            let mut response = next.call(request).await?;
+            let asked = response.request().clone();
+            cross_origin::let_read(&asked, response.headers_mut());
+            response.map_into_left_body()
+        }
+    };
+    for (name, value) in HEADERS {
+        if !response.headers().contains_key(&name) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    Ok(response)
+}
+
+/// 414, as the caller knows failures.
+fn too_long(request: &ServiceRequest) -> HttpResponse {
+    let detail = format!("the URL is longer than {TARGET_BYTES_MAX} bytes");
+    let prefix = request.app_data::<web::Data<State>>().map_or("", |state| state.public_url.prefix());
+    let path = request.path().strip_prefix(prefix).unwrap_or(request.path());
+    if [path, request.path()].iter().any(|path| path.starts_with("/webhooks/")) {
+        HttpResponse::new(StatusCode::URI_TOO_LONG)
+    } else if request.path().starts_with(dropin::PATH) {
+        ApiError::uri_too_long(&detail).error_response()
+    } else {
+        Problem::new(Code::UriTooLong, detail, "send what is long in the body").error_response()
+    }
+}
