@@ -24,7 +24,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("clock", &["domain::UnixMs"]),
     ("phone", &["twilio"]),
     ("public_host", &[]),
-    ("telemetry", &[]),
+    ("printable", &[]),
+    ("telemetry", &["printable"]),
     ("metrics", &[]),
     ("spool", &[]),
     // What keeps state, what the service does, what drives it.
@@ -76,6 +77,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "domain",
             "http::auth",
             "phone",
+            "printable",
             "simulator",
             "startup",
             "telemetry",
