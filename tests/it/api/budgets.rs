@@ -47,7 +47,7 @@ const KIB: usize = 1024;
 /// An object of some `bytes` in which nothing is right.
 fn unknown_fields(bytes: usize) -> Value {
     let fields: Map<String, Value> =
-        (0..bytes / 20).map(|number| (format!("field{number:06}"), json!(1))).collect();
+        (0..bytes / 16).map(|number| (format!("field{number:06}"), json!(1))).collect();
     fields.into()
 }
 
