@@ -6,7 +6,7 @@ mod remote;
 
 use std::{
     fs,
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
 };
 
@@ -15,7 +15,7 @@ use clap::{Args, Subcommand};
 use tempfile::NamedTempFile;
 
 use self::remote::Remote;
-use super::{Misuse, block_on, configure, say};
+use super::{Misuse, block_on, complain, configure, say};
 use crate::{
     app::{
         App,
@@ -27,6 +27,7 @@ use crate::{
     clock::{Clock, SystemClock},
     config::{Config, Store},
     domain::{Organization, OwnReplies, consent::Answer},
+    printable::PrintableLines,
     startup,
     twilio::{
         Channel,
@@ -157,7 +158,7 @@ impl Import {
             "{applied} imported, {unchanged} unchanged, {left_out} with errors, {kept_count} kept opted out"
         ))?;
         for fault in read.faults.iter().chain(&kept) {
-            eprintln!("textledger: {name}: line {}: {}", fault.line, fault.detail);
+            complain(format_args!("{name}: line {}: {}", fault.line, fault.detail));
         }
         match read.faulty {
             0 => Ok(()),
@@ -189,7 +190,7 @@ async fn import(place: &Place, mut records: Vec<FileRecord>, actor: &str) -> any
         done += lines;
         records = rest;
         if all > LINES_AT_ONCE {
-            eprintln!("textledger: {done} of {all} lines");
+            complain(format_args!("{done} of {all} lines"));
         }
     }
     Ok(sum)
@@ -252,7 +253,12 @@ impl Export {
         let Some(path) = &self.output else {
             return block_on(async {
                 let place = self.through.open_to_read(&config).await?;
-                export(place, &mut io::stdout().lock()).await.map(drop)
+                let mut output = io::stdout().lock();
+                if output.is_terminal() {
+                    export(place, &mut PrintableLines::new(output)).await.map(drop)
+                } else {
+                    export(place, &mut output).await.map(drop)
+                }
             });
         };
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -264,7 +270,7 @@ impl Export {
         })?;
         draft.as_file().sync_all().map_err(cannot)?;
         draft.persist(path).map_err(|error| cannot(error.error))?;
-        eprintln!("textledger: {lines} lines in {}", path.display());
+        complain(format_args!("{lines} lines in {}", path.display()));
         Ok(())
     }
 }
@@ -309,7 +315,7 @@ impl<W: Write> Told<'_, W> {
         self.ends += text.iter().filter(|&&byte| byte == b'\n').count();
         if self.ends >= self.told + PROGRESS_LINES {
             self.told = self.ends;
-            eprintln!("textledger: {} lines", self.told);
+            complain(format_args!("{} lines", self.told));
         }
         Ok(())
     }

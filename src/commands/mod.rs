@@ -20,6 +20,7 @@ use secrecy::SecretString;
 
 use crate::{
     config::{Config, Invalid},
+    printable::Printable,
     startup,
 };
 
@@ -74,7 +75,7 @@ pub fn run() -> ExitCode {
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             for line in format!("{error:#}").lines() {
-                eprintln!("textledger: {line}");
+                complain(line);
             }
             let misused = error.is::<Invalid>() || error.is::<Misuse>();
             ExitCode::from(if misused { 2 } else { 1 })
@@ -84,7 +85,17 @@ pub fn run() -> ExitCode {
 
 /// Prints a line on stdout; fails, rather than panics, when nobody reads it any more.
 fn say(line: impl fmt::Display) -> anyhow::Result<()> {
+    say_as_is(Printable(line))
+}
+
+/// Prints a line that holds a terminal's own codes, and of other people's words only what is [`Printable`].
+fn say_as_is(line: impl fmt::Display) -> anyhow::Result<()> {
     Ok(writeln!(io::stdout().lock(), "{line}")?)
+}
+
+/// Prints a line on stderr.
+fn complain(line: impl fmt::Display) {
+    eprintln!("textledger: {}", Printable(line));
 }
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
@@ -110,12 +121,12 @@ fn jwt_secret(config: &Config) -> anyhow::Result<SecretString> {
     let secret = startup::jwt_secret(config)?;
     if let Some(file) = file {
         let file = std::path::absolute(&file).unwrap_or(file);
-        eprintln!(
-            "textledger: no secret that signs tokens was found, so a new one was made: {}. A running service that keeps \
+        complain(format_args!(
+            "no secret that signs tokens was found, so a new one was made: {}. A running service that keeps \
              its data elsewhere will not accept the token: run this command in that service's folder, or give both the \
              same TEXTLEDGER_DATA_DIR or TEXTLEDGER_JWT_SECRET",
             file.display()
-        );
+        ));
     }
     Ok(secret)
 }

@@ -7,6 +7,7 @@ pub mod error_code;
 pub mod form;
 pub mod limits;
 pub mod message_status;
+pub mod multipart;
 pub mod poster;
 pub mod raw;
 pub mod reply;

@@ -2,6 +2,7 @@
 
 mod consent_page;
 mod dashboard;
+mod document;
 
 use std::{fs, path::Path};
 

@@ -1,6 +1,12 @@
 //! Consent as a CSV file: `phone_number,channel,state,source,at,evidence`, found by the names in the header.
+//!
+//! Evidence is other people's words, and a spreadsheet that opens the file calculates what looks like a formula. So evidence
+//! that begins like one has an apostrophe in front, by which spreadsheets know a text, and which is taken away again when the
+//! file is read. A phone number stays as it is: a sign and digits are a number, whoever reads them.
+//!
+//! Source: <https://owasp.org/www-community/attacks/CSV_Injection>.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use csv::{ByteRecord, ReaderBuilder, StringRecord, WriterBuilder};
 use jiff::Timestamp;
@@ -157,7 +163,7 @@ fn record(
             Some(at)
         }
     };
-    let evidence = text(5);
+    let evidence = without_mark(text(5));
     if evidence.chars().count() > EVIDENCE_CHARACTERS_MAX {
         return Err(format!("evidence: must have at most {EVIDENCE_CHARACTERS_MAX} characters"));
     }
@@ -198,11 +204,31 @@ fn lines_of<'a>(lines: impl Iterator<Item = Line<'a>>) -> String {
     let mut writer = WriterBuilder::new().has_headers(false).from_writer(Vec::new());
     for (phone, (channel, state, source), at, evidence) in lines {
         let at = at.map(time).unwrap_or_default();
-        let fields = [phone, channel, state, source, &at, evidence.unwrap_or_default()];
+        let evidence = marked(evidence.unwrap_or_default());
+        let fields = [phone, channel, state, source, &at, &evidence];
         writer.write_record(fields).expect("a Vec takes everything that is written");
     }
     let bytes = writer.into_inner().expect("a Vec takes everything that is written");
     String::from_utf8(bytes).expect("texts are written")
+}
+
+/// By which spreadsheets know a text.
+const MARK: char = '\'';
+
+/// Whether a spreadsheet calculates `text`, or would without the marks in front.
+fn is_formula(text: &str) -> bool {
+    let begins = text.trim_start_matches(|character: char| character == MARK || character.is_whitespace());
+    begins.starts_with(['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'])
+}
+
+/// `text` as it is written: a formula as a text. A mark that is the text's own counts as one more.
+fn marked(text: &str) -> Cow<'_, str> {
+    if is_formula(text) { format!("{MARK}{text}").into() } else { text.into() }
+}
+
+/// The text that [`marked`] has written.
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix(MARK).filter(|_| is_formula(text)).unwrap_or(text)
 }
 
 fn time(at: UnixMs) -> String {
@@ -285,7 +311,44 @@ mod tests {
         assert_eq!(sources, [ConsentSource::Keyword, ConsentSource::Import]);
     }
 
+    #[test]
+    fn a_formula_is_written_as_a_text() {
+        for (text, written) in [
+            ("=1+1", "'=1+1"),
+            ("@SUM(A1)", "'@SUM(A1)"),
+            ("-2+3", "'-2+3"),
+            ("+14155550100 said no", "'+14155550100 said no"),
+            ("\t=cmd|' /C calc'!A0", "'\t=cmd|' /C calc'!A0"),
+            ("\u{ff1d}1", "'\u{ff1d}1"),
+            ("'=1", "''=1"),
+            ("said = no", "said = no"),
+            ("'quoted'", "'quoted'"),
+            ("", ""),
+        ] {
+            assert_eq!(marked(text), written, "{text}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn evidence_reads_as_it_was_and_begins_no_formula(text in "[-=+@'\"a, \t\r\n\u{ff1d}]{0,6}") {
+            let written = marked(&text);
+            prop_assert_eq!(without_mark(&written), text.as_str());
+            let begin = written.trim_start().chars().next();
+            prop_assert!(!begin.is_some_and(|begin| "=+-@\u{ff1d}".contains(begin)), "{:?}", written);
+            let record = Record {
+                phone: "+14155550100".parse().unwrap(),
+                channel: ConsentChannel::Sms,
+                state: ConsentState::OptedOut,
+                source: ConsentSource::Import,
+                evidence: Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
+                at: None,
+            };
+            let records = [FileRecord { line: 2, record }];
+            let read = read(write_records(&records).as_bytes(), None, NOW).unwrap();
+            prop_assert_eq!(read.records, records);
+        }
+
         #[test]
         fn a_record_is_told_by_the_line_on_which_an_editor_shows_its_beginning(
             rows in prop::collection::vec(

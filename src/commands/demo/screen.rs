@@ -7,7 +7,7 @@ use reqwest::{Client, Response, header::ACCEPT};
 use serde_json::Value;
 
 use super::{OUR_NUMBER, Stage, line::Line, story::Summary};
-use crate::commands::say;
+use crate::commands::{say, say_as_is};
 
 /// What went well, and what did not, in a terminal's numbers of colors.
 const GREEN: u8 = 32;
@@ -111,7 +111,7 @@ impl Screen {
         };
         let color = color.filter(|_| self.colors);
         let (kind, channel) = (text("type"), text("channel"));
-        say(Line { time, kind, what, color, who: person, channel, remark: &remark })
+        say_as_is(Line { time, kind, what, color, who: person, channel, remark: &remark })
     }
 
     fn sum_up(&self, summary: &Summary) -> anyhow::Result<()> {

@@ -84,11 +84,11 @@ macro_rules! problems {
 
 problems! {
     /// How a question can fail.
-    ReadProblems = [401, 403, 404, 422, 429, 503];
+    ReadProblems = [401, 403, 404, 414, 422, 429, 503];
     /// How a change can fail.
-    WriteProblems = [400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503];
+    WriteProblems = [400, 401, 403, 404, 408, 409, 413, 414, 415, 422, 429, 503];
     /// How a send can fail.
-    SendProblems = [400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 502, 503];
+    SendProblems = [400, 401, 403, 404, 408, 409, 413, 414, 415, 422, 429, 502, 503];
     /// How a question that needs an account at Twilio can fail.
     ConflictProblems = [409];
     /// How asking Twilio can fail.

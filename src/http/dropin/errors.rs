@@ -15,6 +15,7 @@ use crate::{
     app::outgoing::send::SendError,
     domain::{Refusal, Role},
     http::{
+        FORM_BYTES_MAX,
         idempotency::Failure,
         problem::{Code, Problem},
         time,
@@ -90,7 +91,7 @@ impl ApiError {
 
     /// The body is too long.
     pub fn too_large() -> Self {
-        Self::general(413, "The body is too long")
+        Self::general(413, format!("The body is longer than {FORM_BYTES_MAX} bytes"))
     }
 
     /// The body is not declared as a form.

@@ -3,6 +3,7 @@
 mod access;
 mod addresses;
 mod answers;
+mod budgets;
 mod bulk;
 mod connection;
 mod consent_page;

@@ -78,6 +78,11 @@ impl Browser {
         browser
     }
 
+    /// Has `script` run in every page from now on, before the page's own.
+    pub async fn before_each_page(&mut self, script: &str) {
+        self.command("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script })).await;
+    }
+
     /// Goes to `url`, and waits until the page is there.
     pub async fn visit(&mut self, url: &str) {
         let gone = self.command("Page.navigate", json!({ "url": url })).await;

@@ -195,7 +195,8 @@ fn another_key_is_found() {
     let find = |secret| find(secret, (&url, &form()), (TARGET, &form()), Hints::default());
     let other = find("other").unwrap();
     assert_eq!(other.cause, Cause::KeyOfAnotherAccount);
-    assert!(other.detail.contains("AC2"), "{other:?}");
+    assert_eq!(other.other_account.as_deref(), Some("AC2 (auth_token)"));
+    assert!(!other.detail.contains("AC2") && !other.mend.contains("AC2"), "{other:?}");
     assert_eq!(find("removed").unwrap().cause, Cause::RemovedKey);
     // As where a shared key is required.
     assert_eq!(find(TOKEN).unwrap().cause, Cause::OtherKey);
