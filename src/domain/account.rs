@@ -102,6 +102,11 @@ impl AccountSettings {
         }
     }
 
+    /// The organization's own numbers.
+    pub fn numbers(&self) -> impl Iterator<Item = &Address> {
+        self.phone_number.iter().chain(&self.whatsapp_number)
+    }
+
     /// Whether `other` verifies the same webhooks.
     pub fn verifies_like(&self, other: &Self) -> bool {
         is_same_account(&self.account_sid, &other.account_sid)

@@ -10,7 +10,8 @@ use arc_swap::ArcSwap;
 
 use crate::{
     domain::{AccountSettings, Organization, account::is_same_account},
-    twilio::{AccountSid, credentials::Credentials, signature::Keyring},
+    phone::countries::Countries,
+    twilio::{AccountSid, Address, credentials::Credentials, signature::Keyring},
 };
 
 /// How many former keyrings of an account are remembered, to explain what is still signed with them.
@@ -29,6 +30,8 @@ pub struct Account {
     pub keyring: Keyring,
     /// The keyrings before the latest changes, the newest first; nothing is accepted by them.
     pub retired: Vec<Keyring>,
+    /// The countries that its numbers are of; `None` if it has none.
+    pub home: Option<Countries>,
 }
 
 impl Account {
@@ -45,7 +48,8 @@ impl Account {
                 (settings.keyring(), retired.cloned().collect())
             }
         };
-        Self { organization, settings, credentials, keyring, retired }
+        let home = Countries::of(settings.numbers().map(Address::bare), None);
+        Self { organization, settings, credentials, keyring, retired, home }
     }
 }
 

@@ -3,9 +3,11 @@
 //! Unless the operator lists countries, SMS goes to those that the organization's senders are of. Nobody earns by a
 //! WhatsApp message that others send, so only a list holds for WhatsApp too.
 
+use std::sync::Arc;
+
 use super::Steps;
 use crate::{
-    app::Scope,
+    app::{Scope, accounts::Account},
     domain::outgoing::NotAllowed,
     phone::countries::{Countries, Destination},
     twilio::{Address, Channel},
@@ -15,25 +17,23 @@ use crate::{
 pub(super) struct Destinations<'a> {
     /// As the operator listed them.
     listed: Option<&'a Countries>,
-    /// The countries that the organization's senders are of, if any is known.
-    home: Option<Countries>,
+    /// The account, whose numbers have a country.
+    account: Option<Arc<Account>>,
+    /// The countries of a sender that is not the account's usual one, and of numbers without `+`.
+    further: Option<Countries>,
 }
 
 impl Scope<'_, Steps> {
     /// Where messages from `from` may go, which is one of the organization's senders if it is named.
     pub(super) fn destinations(&self, from: Option<&Address>) -> Destinations<'_> {
         let account = self.accounts.find(self.organization);
-        let of_account = account.iter().flat_map(|account| {
-            [Channel::Sms, Channel::Whatsapp]
-                .into_iter()
-                .filter_map(|channel| account.settings.sender(channel))
-        });
-        let senders = of_account.chain(from).map(Address::bare);
+        let is_usual = |from: &&Address| {
+            account.as_ref().is_some_and(|account| account.settings.numbers().any(|number| number == *from))
+        };
+        let other = from.filter(|from| !is_usual(from)).map(Address::bare);
         let settings = &self.core.settings;
-        Destinations {
-            listed: settings.limits.countries.as_ref(),
-            home: Countries::of(senders, settings.default_region),
-        }
+        let further = Countries::of(other, settings.default_region);
+        Destinations { listed: settings.limits.countries.as_ref(), account, further }
     }
 }
 
@@ -41,20 +41,26 @@ impl Destinations<'_> {
     /// Why nothing may be sent to `to`, if nothing may.
     pub(super) fn not_allowed(&self, to: &Address) -> Option<NotAllowed> {
         let number = Destination::of(to.bare())?;
-        if number.is_of_refused_kind {
-            return Some(NotAllowed::NumberType);
-        }
-        let is_allowed = match (self.listed, &self.home) {
-            (Some(listed), _) => listed.include(&number),
-            (None, Some(home)) => to.channel() == Channel::Whatsapp || home.include(&number),
-            (None, None) => true,
+        let is_allowed = match self.listed {
+            Some(listed) => listed.include(&number),
+            None if to.channel() == Channel::Whatsapp => true,
+            None => self.is_of_senders(&number).unwrap_or(true),
         };
-        (!is_allowed).then_some(NotAllowed::Country)
+        if !is_allowed {
+            return Some(NotAllowed::Country);
+        }
+        number.is_of_refused_kind().then_some(NotAllowed::NumberType)
     }
 
-    /// Whether `to` is of a country that the organization's senders are of, too.
+    /// Whether `to` is of a country that the organization's senders are of.
     pub(super) fn is_at_home(&self, to: &Address) -> bool {
-        let number = Destination::of(to.bare());
-        number.zip(self.home.as_ref()).is_some_and(|(number, home)| home.include(&number))
+        Destination::of(to.bare()).and_then(|number| self.is_of_senders(&number)).unwrap_or(false)
+    }
+
+    /// The same of a number; `None` if the senders are of no known country.
+    fn is_of_senders(&self, number: &Destination<'_>) -> Option<bool> {
+        let of_account = self.account.as_ref().and_then(|account| account.home.as_ref());
+        let home: Vec<&Countries> = of_account.into_iter().chain(&self.further).collect();
+        (!home.is_empty()).then(|| home.iter().any(|countries| countries.include(number)))
     }
 }

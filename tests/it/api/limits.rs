@@ -164,7 +164,7 @@ async fn messages_go_to_the_countries_of_the_senders_unless_others_are_listed(on
     let keys = api_keys();
     let world = World::start_with(on, &[FAST, ("TEXTLEDGER_API_KEYS", &keys)]).await;
     let service = &world.service;
-    let (british, jamaican) = ("+447911123456", "+18765550100");
+    let (british, jamaican) = ("+447400123456", "+18765550100");
     for abroad in [british, jamaican] {
         let (status, problem) = service.send(abroad, "hello").await;
         assert_eq!((status, &problem["code"]), (422, &json!("country_not_allowed")), "{problem}");
