@@ -47,6 +47,7 @@ async fn the_address_for_webhooks_takes_what_twilio_posts_and_nothing_else(on: O
     service.talk_to(main);
     assert_eq!(service.metric(misdirected).await, 1);
     assert_eq!(service.webhook(status, &callback(&sid(1), "delivered")).await.status(), 204);
+    assert_eq!(service.stop().await, Some(0));
 }
 
 async fn metrics_are_at_their_own_address_and_accounts_are_told_apart_there_alone(on: On) {

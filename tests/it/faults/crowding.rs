@@ -44,7 +44,7 @@ const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
 const CALLBACK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Callbacks of one kind that have to be answered while an attack goes on.
-const CALLBACKS: usize = 100;
+const CALLBACKS: usize = 50;
 
 /// Connections of one address that nothing is asked on.
 const IDLE: usize = 1_015;
