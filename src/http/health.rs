@@ -30,6 +30,7 @@ pub async fn readyz(state: web::Data<State>) -> HttpResponse {
 pub async fn metrics(state: web::Data<State>) -> HttpResponse {
     let (metrics, spooled) = (state.app.metrics(), state.app.incoming.spooled());
     metrics.spool(spooled.entries, spooled.bytes, oldest_s(&state, spooled).unwrap_or(0));
+    metrics.jwks_age(state.authenticator.public_keys_age().unwrap_or_default().as_secs());
     HttpResponse::Ok().content_type(metrics::CONTENT_TYPE).body(metrics.write())
 }
 

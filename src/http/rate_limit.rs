@@ -88,6 +88,8 @@ mod tests {
             principal: Principal::user(user),
             role: Role::Sender,
             organization: Organization::default(),
+            expires_at: None,
+            secret: None,
             own_number: None,
         };
         let ada = caller("ada");

@@ -5,11 +5,11 @@
 //! Source: <https://www.twilio.com/docs/messaging/api/message-resource>.
 
 mod caller;
-mod errors;
+pub(super) mod errors;
 mod local_message;
 mod params;
 
-use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, middleware::from_fn, web};
 use serde_json::json;
 
 use self::{caller::SdkCaller, errors::ApiError, params::FormBody};
@@ -18,6 +18,7 @@ use super::{
     auth::Right,
     idempotency::{IdempotencyKey, Outcome, once},
     problem::Problem,
+    sign_in,
 };
 use crate::{
     app::outgoing::{
@@ -36,6 +37,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
     let method_not_allowed = || web::to(async || Err::<HttpResponse, _>(ApiError::method_not_allowed()));
     config.service(
         web::scope("/2010-04-01")
+            .wrap(from_fn(sign_in::watch))
             .service(
                 web::resource("/Accounts/{account_sid}/Messages.json")
                     .route(web::post().to(create))

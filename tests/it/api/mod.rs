@@ -2,6 +2,7 @@
 
 mod access;
 mod answers;
+mod api_keys;
 mod bulk;
 mod connection;
 mod consent_page;
