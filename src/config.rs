@@ -78,6 +78,18 @@ pub struct Config {
     pub jwt_secret: Option<SecretString>,
     /// Public keys of the platform that issues tokens.
     pub jwks_file: Option<PathBuf>,
+    /// Where the platform publishes them.
+    pub jwks_url: Option<String>,
+    /// How often they are fetched from there.
+    pub jwks_refresh: Duration,
+    /// The `iss` of every token, if it must have one.
+    pub jwt_issuer: Option<String>,
+    /// What the `aud` of every token is, or holds, if it must have one.
+    pub jwt_audience: Option<String>,
+    /// Whether tokens must name their organization.
+    pub jwt_requires_org: bool,
+    /// The longest time until a token expires, if there is one.
+    pub jwt_max_age: Option<Duration>,
     /// Callers that are services.
     pub api_keys: Vec<ApiKey>,
     /// The accounts at Twilio: that of the organization `default` from the environment, and those of the file.
@@ -204,6 +216,12 @@ impl Reader {
             master_keys: self.master_keys(),
             jwt_secret: self.jwt_secret(),
             jwks_file: self.text("TEXTLEDGER_JWKS_FILE").map(PathBuf::from),
+            jwks_url: self.jwks_url(),
+            jwks_refresh: self.jwks_refresh(),
+            jwt_issuer: self.text("TEXTLEDGER_JWT_ISSUER"),
+            jwt_audience: self.text("TEXTLEDGER_JWT_AUDIENCE"),
+            jwt_requires_org: self.switch("TEXTLEDGER_JWT_REQUIRE_ORG"),
+            jwt_max_age: self.jwt_max_age(),
             api_keys: self.api_keys(),
             accounts: self.accounts(),
             twilio_api_base_url: self.base_url(),
@@ -363,6 +381,41 @@ impl Reader {
         Some(secret.into())
     }
 
+    fn jwks_url(&mut self) -> Option<String> {
+        let url = self.text("TEXTLEDGER_JWKS_URL")?;
+        if self.text("TEXTLEDGER_JWKS_FILE").is_some() {
+            let fault = "TEXTLEDGER_JWKS_URL and TEXTLEDGER_JWKS_FILE are both given: leave one of them out";
+            self.faults.push(fault.to_owned());
+        }
+        // Whoever could change the answer on its way could sign any token.
+        let is_loopback = |rest: &str| {
+            let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+            let port = |rest: &str| rest.is_empty() || rest.starts_with(':');
+            ["127.0.0.1", "localhost", "[::1]"].iter().any(|name| host.strip_prefix(name).is_some_and(port))
+        };
+        if !url.starts_with("https://") && !url.strip_prefix("http://").is_some_and(is_loopback) {
+            self.fault(
+                "TEXTLEDGER_JWKS_URL",
+                "a URL such as https://id.example.com/.well-known/jwks.json; http:// only on this machine",
+            );
+        }
+        Some(url)
+    }
+
+    fn jwks_refresh(&mut self) -> Duration {
+        self.read_or_default("TEXTLEDGER_JWKS_REFRESH", "a time from 30s to 1d, such as 5m", |text| {
+            duration(text).filter(|interval| JWKS_REFRESHES.contains(interval))
+        })
+    }
+
+    fn jwt_max_age(&mut self) -> Option<Duration> {
+        let age = duration(&self.text("TEXTLEDGER_JWT_MAX_AGE")?).filter(|age| !age.is_zero());
+        if age.is_none() {
+            self.fault("TEXTLEDGER_JWT_MAX_AGE", "a time such as 12h or 30d");
+        }
+        age
+    }
+
     fn api_keys(&mut self) -> Vec<ApiKey> {
         let listed = self.text("TEXTLEDGER_API_KEYS").unwrap_or_default();
         let entries = listed.split(',').map(str::trim).filter(|entry| !entry.is_empty());
@@ -371,7 +424,10 @@ impl Reader {
             let roles = Role::ALL.map(Role::as_str).join(", ");
             self.fault(
                 "TEXTLEDGER_API_KEYS",
-                &format!("a list of name:role:sha256hex, where a role is one of {roles} and the hash that of the key"),
+                &format!(
+                    "a list of name:role:sha256hex, where a role is one of {roles}, the hash that of the key, and the \
+                     name not the SID of a stored key"
+                ),
             );
         }
         keys.into_iter().flatten().collect()
@@ -643,6 +699,9 @@ pub fn duration(text: &str) -> Option<Duration> {
     Some(Duration::from_secs(number.checked_mul(unit_s)?))
 }
 
+/// How often public keys may be fetched: often enough for a new key to be known, and not so often that it is a burden.
+const JWKS_REFRESHES: RangeInclusive<Duration> = Duration::from_secs(30)..=Duration::from_secs(24 * 60 * 60);
+
 /// The shortest secret that signs tokens, in bytes.
 pub const JWT_SECRET_BYTES_MIN: usize = 32;
 
@@ -767,6 +826,8 @@ mod tests {
             (acme.replace("acme", "default"), "two accounts"),
             (acme.replace("bbbb", "aaaa"), "belongs to another organization"),
             (acme.replace("shared_keys", "shared_kyes"), "shared_kyes"),
+            (acme.replace("auth_token = \"hunter2\"", "auth_token = \"\""), "not empty"),
+            (acme.replace("secret = \"hunter2\"", "secret = \" \""), "not empty"),
             (acme.replace("auth_token", "token"), "unknown field"),
             (acme.replace("[[accounts]]", "[accounts]"), "accounts"),
         ] {

@@ -128,6 +128,25 @@ pub enum Reader {
     Operator,
 }
 
+/// Why somebody was not signed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SignInRefusal {
+    /// They said nothing of who they are.
+    NoCredentials,
+    /// No API key is like that.
+    UnknownKey,
+    /// The API key has expired, was revoked, or has another secret since.
+    EndedKey,
+    /// The token is not signed by whom it should be, or does not say what it should.
+    BadToken,
+    /// The token has expired.
+    ExpiredToken,
+    /// The account of the path is not that of the key or token.
+    WrongAccount,
+    /// Whether the API key is good cannot be known without the store.
+    StoreUnavailable,
+}
+
 macro_rules! label_values {
     ($($type:ident { $($name:ident = $text:literal),+ $(,)? })+) => {$(
         impl $type {
@@ -158,6 +177,10 @@ label_values! {
     }
     RelayResult { Told = "told", Again = "again", Refused = "refused", GivenUp = "given_up" }
     ReviewResult { Opened = "opened", OptOut = "opt_out", Dismiss = "dismiss", Expired = "expired" }
+    SignInRefusal {
+        NoCredentials = "no_credentials", UnknownKey = "unknown_key", EndedKey = "ended_key", BadToken = "bad_token",
+        ExpiredToken = "expired_token", WrongAccount = "wrong_account", StoreUnavailable = "store_unavailable",
+    }
     PollResult { Learned = "learned", Known = "known", Gone = "gone", Failed = "failed" }
 }
 
@@ -214,6 +237,11 @@ struct ReviewLabels {
     result: ReviewResult,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SignInLabels {
+    cause: SignInRefusal,
+}
+
 /// Everything that is counted and measured.
 pub struct Metrics {
     registry: Registry,
@@ -229,6 +257,10 @@ pub struct Metrics {
     relays: Family<RelayLabels, Counter>,
     consent_link_changes: Family<WishLabels, Counter>,
     reviews: Family<ReviewLabels, Counter>,
+    sign_ins_refused: Family<SignInLabels, Counter>,
+    roles_refused: Counter,
+    rate_limited: Counter,
+    jwks_age_seconds: Gauge,
     listings: Counter,
     unknown_events: Counter,
     spool_replayed: Counter,
@@ -285,6 +317,10 @@ impl Metrics {
             relays: "Tries to tell callers' own StatusCallback URLs of a status, by what came of it",
             consent_link_changes: "Changes of consent that people made on the page of a link, by what they wished",
             reviews: "Replies that may be an opt-out, by what became of them",
+            sign_ins_refused: "Requests from nobody who is known, by what was wrong with their token or key",
+            roles_refused: "Requests of callers whose role was not enough",
+            rate_limited: "Requests of known callers beyond TEXTLEDGER_API_RATE",
+            jwks_age_seconds: "Time since the platform's public keys were fetched from TEXTLEDGER_JWKS_URL, 0 if they never were",
             listings: "Daily listings of an account's messages at Twilio that came to their end",
             unknown_events: "Events of Event Streams of types that are not known",
             spool_replayed: "Webhooks that were spooled and have reached the store",
@@ -342,6 +378,26 @@ impl Metrics {
     /// Counts a reply under review.
     pub fn review(&self, result: ReviewResult) {
         self.reviews.get_or_create(&ReviewLabels { result }).inc();
+    }
+
+    /// Counts somebody who was not signed in.
+    pub fn sign_in_refused(&self, cause: SignInRefusal) {
+        self.sign_ins_refused.get_or_create(&SignInLabels { cause }).inc();
+    }
+
+    /// Counts a caller whose role was not enough.
+    pub fn role_refused(&self) {
+        self.roles_refused.inc();
+    }
+
+    /// Counts a request of a known caller's that was one too many.
+    pub fn rate_limited(&self) {
+        self.rate_limited.inc();
+    }
+
+    /// Tells how long ago the platform's public keys were fetched.
+    pub fn jwks_age(&self, seconds: u64) {
+        self.jwks_age_seconds.set(i64::try_from(seconds).unwrap_or(i64::MAX));
     }
 
     /// Counts a finished listing.

@@ -23,15 +23,16 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     app::{App, Dependencies, Settings, outgoing::limits::Limits},
     clock::{Clock, SystemClock},
-    config::{Config, Invalid, Store as StoreConfig},
+    config::{Config, Invalid, JWT_SECRET_BYTES_MIN, Store as StoreConfig},
     domain::{AccountSettings, Organization},
     http::{
         self, State,
-        auth::Authenticator,
+        auth::{Authenticator, JwksUrl, PublicKeys, TokenRules},
         connections::{Connections, Limits as ConnectionLimits},
         public_url::PublicUrl,
         rate_limit::{FORGET_INTERVAL, RateLimit},
         refusals::Refusals,
+        sign_in::SignIns,
         streams::{StreamLimits, Streams},
         unsigned::UnsignedBudget,
     },
@@ -116,6 +117,11 @@ impl Service {
         if let Err(error) = app.accounts.follow_settings().await {
             tracing::error!(%error, "the saved settings cannot be read: the configured accounts are used until they can");
         }
+        if let Err(error) = app.api_keys.follow().await {
+            tracing::error!(%error, "the API keys cannot be read: none of the store is taken until they can");
+        }
+        // If it fails the service starts: what Twilio posts does not wait for the platform that issues tokens.
+        authenticator.renew_public_keys().await;
         warn_without_account(&app);
         let state = web::Data::new(State {
             app: app.clone(),
@@ -123,6 +129,7 @@ impl Service {
             refusals: Refusals::default(),
             misdirected: Default::default(),
             authenticator,
+            sign_ins: SignIns::default(),
             rate_limit: RateLimit::new(config.api_rate),
             streams: Streams::new(
                 StreamLimits {
@@ -144,6 +151,16 @@ impl Service {
                     tokio::time::sleep(FORGET_INTERVAL).await;
                     state.rate_limit.forget();
                     state.unsigned.forget();
+                    state.sign_ins.forget();
+                }
+            }
+        });
+        spawn(&tracker, &stop, {
+            let (state, interval) = (state.clone(), config.jwks_refresh);
+            async move {
+                loop {
+                    tokio::time::sleep(interval).await;
+                    state.authenticator.renew_public_keys().await;
                 }
             }
         });
@@ -263,15 +280,31 @@ pub fn assemble(
 
 /// What tells callers from strangers.
 pub fn authenticator(config: &Config) -> anyhow::Result<Authenticator> {
-    let jwks = match &config.jwks_file {
-        Some(path) => Some(fs::read_to_string(path).map_err(|error| {
-            let place = path.display();
-            Invalid(vec![format!("cannot read TEXTLEDGER_JWKS_FILE {place}: {error}")])
-        })?),
-        None => None,
+    let public_keys = match &config.jwks_file {
+        Some(path) => {
+            let text = fs::read_to_string(path).map_err(|error| {
+                let place = path.display();
+                Invalid(vec![format!("cannot read TEXTLEDGER_JWKS_FILE {place}: {error}")])
+            })?;
+            PublicKeys::parse(&text)
+                .map_err(|error| Invalid(vec![format!("TEXTLEDGER_JWKS_FILE {error}")]))?
+        }
+        None => PublicKeys::default(),
     };
-    let authenticator = Authenticator::new(&jwt_secret(config)?, jwks.as_deref(), config.api_keys.clone());
-    Ok(authenticator.map_err(|error| Invalid(vec![error.to_string()]))?)
+    let jwks_url = config.jwks_url.as_deref().map(JwksUrl::new).transpose();
+    let jwks_url = jwks_url.map_err(|error| Invalid(vec![error.to_string()]))?;
+    let (secret, api_keys) = (jwt_secret(config)?, config.api_keys.clone());
+    Ok(Authenticator::new(&secret, token_rules(config), public_keys, api_keys).with_jwks_url(jwks_url))
+}
+
+/// What every token has to say, those of our own too.
+pub fn token_rules(config: &Config) -> TokenRules {
+    TokenRules {
+        issuer: config.jwt_issuer.clone(),
+        audience: config.jwt_audience.clone(),
+        requires_org: config.jwt_requires_org,
+        max_age: config.jwt_max_age,
+    }
 }
 
 /// What tells callers' own URLs: those of the public internet, unless inner networks are allowed.
@@ -406,7 +439,20 @@ fn warn_without_account(app: &App) {
 pub fn jwt_secret(config: &Config) -> anyhow::Result<SecretString> {
     match &config.jwt_secret {
         Some(secret) => Ok(secret.clone()),
-        None => created_secret(config, JWT_SECRET_FILE, JWT_SECRET, hex::encode),
+        None => {
+            let secret = created_secret(config, JWT_SECRET_FILE, JWT_SECRET, hex::encode)?;
+            let bytes = secret.expose_secret().len();
+            if bytes < JWT_SECRET_BYTES_MIN {
+                let path = config.data_dir.join(JWT_SECRET_FILE);
+                return Err(Invalid(vec![format!(
+                    "{} holds a secret of {bytes} bytes, and {JWT_SECRET_BYTES_MIN} are the least: remove the file, so \
+                     that a new one is made, after which no token of before is good; or set {JWT_SECRET}",
+                    path.display()
+                )])
+                .into());
+            }
+            Ok(secret)
+        }
     }
 }
 
@@ -423,8 +469,12 @@ pub fn master_keys(config: &Config) -> anyhow::Result<MasterKeys> {
     }
     let encode = |random| base64::engine::general_purpose::STANDARD.encode(random);
     let text = created_secret(config, MASTER_KEY_FILE, MASTER_KEY, encode)?;
-    MasterKeys::parse(text.expose_secret())
-        .with_context(|| format!("{}", config.data_dir.join(MASTER_KEY_FILE).display()))
+    MasterKeys::parse(text.expose_secret()).map_err(|error| {
+        let path = config.data_dir.join(MASTER_KEY_FILE);
+        let path = path.display();
+        Invalid(vec![format!("{path}: {error}; put the key back that was there, or set {MASTER_KEY} to it")])
+            .into()
+    })
 }
 
 /// The file of the data folder with the secret of the setting `name`, which is not given and is created there if it is

@@ -2,6 +2,7 @@
 //! test call the same method.
 
 pub mod accounts;
+pub mod api_keys;
 pub mod consents;
 pub mod idempotency;
 pub mod incoming;
@@ -18,6 +19,7 @@ use tokio::sync::Notify;
 pub use self::scope::Scope;
 use self::{
     accounts::Accounts,
+    api_keys::ApiKeys,
     consents::Consents,
     idempotency::Idempotency,
     incoming::{Incoming, intake::Intake, status::Statuses},
@@ -118,6 +120,8 @@ pub struct App {
     core: Arc<Core>,
     /// Keeps the accounts at Twilio: saved or configured.
     pub accounts: Arc<Accounts>,
+    /// Keeps the API keys that administrators make.
+    pub api_keys: ApiKeys,
     /// Sends, now or from the queue.
     pub outgoing: Outgoing,
     /// Takes what Twilio tells, and asks for what it did not tell.
@@ -165,6 +169,7 @@ impl App {
             dependencies;
         let core = Arc::new(Core { store, clock, metrics, keys, settings });
         let accounts = Arc::new(Accounts::new(core.clone(), twilio.clone(), configured));
+        let api_keys = ApiKeys::new(core.clone());
         let intake = Arc::new(Intake::new(core.metrics.clone(), spool));
         let relays = Arc::new(Relays::new(core.clone(), accounts.clone(), poster));
         let steps = Arc::new(Steps::new(core.clone(), accounts.clone(), relays.clone()));
@@ -197,6 +202,7 @@ impl App {
         Self {
             core,
             accounts,
+            api_keys,
             outgoing,
             incoming,
             statuses,

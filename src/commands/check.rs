@@ -160,8 +160,12 @@ fn callers(config: &Config) -> Found {
     }
     match startup::authenticator(config) {
         Ok(_) => {
-            let platform = if config.jwks_file.is_some() { ", the platform's tokens" } else { "" };
-            Well(format!("callers: tokens of our own{platform} and {} API keys", config.api_keys.len()))
+            let has_platform = config.jwks_file.is_some() || config.jwks_url.is_some();
+            let platform = if has_platform { ", the platform's tokens" } else { "" };
+            Well(format!(
+                "callers: tokens of our own{platform} and {} configured API keys",
+                config.api_keys.len()
+            ))
         }
         Err(error) => Failed(format!("callers: {error:#}")),
     }

@@ -1,6 +1,5 @@
 //! `textledger consent import`, `textledger consent export`, `textledger consent read` and `textledger consent link`.
 
-mod actor;
 mod link;
 mod remote;
 
@@ -14,21 +13,18 @@ use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
 use tempfile::NamedTempFile;
 
-use self::remote::Remote;
-use super::{Misuse, block_on, complain, configure, say};
+use super::{
+    Misuse, actor, block_on, complain, configure, say,
+    through::{Place, Through},
+};
 use crate::{
-    app::{
-        App,
-        consents::{
-            csv,
-            record::{FileRecord, Imported},
-        },
+    app::consents::{
+        csv,
+        record::{FileRecord, Imported},
     },
     clock::{Clock, SystemClock},
-    config::{Config, Store},
-    domain::{Organization, OwnReplies, consent::Answer},
+    domain::{OwnReplies, consent::Answer},
     printable::PrintableLines,
-    startup,
     twilio::{
         Channel,
         reply::{self, KeywordKind, Meaning},
@@ -112,24 +108,6 @@ fn channel(text: &str) -> Result<Channel, String> {
     Channel::parse(text).ok_or_else(|| "give sms, whatsapp or rcs".to_owned())
 }
 
-#[derive(Args)]
-struct Through {
-    /// The organization.
-    #[arg(long, default_value = "default", value_parser = Organization::parse)]
-    org: Organization,
-    /// Go through the running service at this URL, in place of opening the store. An embedded store that a service has
-    /// open can be reached in no other way. The token for it is signed with the service's own key, which has to be in
-    /// the settings here too.
-    #[arg(long, value_parser = remote::url)]
-    url: Option<reqwest::Url>,
-}
-
-/// Where consent is.
-enum Place {
-    Here(Box<App>, Organization),
-    There(Remote),
-}
-
 impl Consent {
     pub(super) fn run(self, config: Option<&Path>) -> anyhow::Result<()> {
         match self.command {
@@ -181,7 +159,7 @@ async fn import(place: &Place, mut records: Vec<FileRecord>, actor: &str) -> any
             Place::Here(app, organization) => {
                 app.consents.of(organization).import_consent(records, actor).await.map_err(Into::into)
             }
-            Place::There(service) => service.import(&records).await,
+            Place::There(service) => remote::import(service, &records).await,
         };
         let imported = imported.with_context(|| {
             format!("{done} of {all} lines are done; importing the file again does the rest")
@@ -292,7 +270,7 @@ async fn export(place: Place, output: &mut impl Write) -> anyhow::Result<usize> 
             }
         }
         Place::There(service) => {
-            let mut answer = service.export().await?;
+            let mut answer = remote::export(&service).await?;
             while let Some(text) = answer.chunk().await.context("the answer was broken off; try again")? {
                 told.write(&text)?;
             }
@@ -318,31 +296,5 @@ impl<W: Write> Told<'_, W> {
             complain(format_args!("{} lines", self.told));
         }
         Ok(())
-    }
-}
-
-impl Through {
-    /// Opens the store, or finds the service that `actor` then asks.
-    async fn open(self, config: &Config, actor: &str) -> anyhow::Result<Place> {
-        if let Some(url) = self.url {
-            return Ok(Place::There(Remote::new(&url, self.org, actor, config)?));
-        }
-        match startup::open_app(config).await {
-            Ok(app) => Ok(Place::Here(Box::new(app), self.org)),
-            Err(error) if startup::is_in_use(&error) => {
-                Err(anyhow!("{error}; or go through it with --url http://{}", config.listen))
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The same, but makes no store where there is none.
-    async fn open_to_read(self, config: &Config) -> anyhow::Result<Place> {
-        match &config.store {
-            Store::Embedded(folder) if self.url.is_none() && !folder.exists() => {
-                Err(anyhow!("there is no store in {}: check TEXTLEDGER_STORE", folder.display()))
-            }
-            _ => self.open(config, &actor::of_process()).await,
-        }
     }
 }

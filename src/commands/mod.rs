@@ -1,11 +1,15 @@
 //! The command line: one file per sub-command.
 
+mod actor;
 mod check;
 mod config;
 mod consent;
 mod demo;
+mod key;
+mod remote;
 mod serve;
 mod simulator;
+mod through;
 mod token;
 
 use std::{
@@ -53,6 +57,9 @@ enum Command {
     Config(config::ConfigCommand),
     /// Move consent in and out as CSV, say what a reply means, make a link for a person.
     Consent(consent::Consent),
+    /// Make, list, rotate and revoke API keys.
+    #[command(visible_alias = "api-key")]
+    Key(key::Key),
     /// Print a bearer token, signed with the service's own key.
     Token(token::Token),
 }
@@ -67,6 +74,7 @@ pub fn run() -> ExitCode {
         Command::Check(command) => command.run(line.config.as_deref()),
         Command::Config(command) => command.run(line.config.as_deref()),
         Command::Consent(command) => command.run(line.config.as_deref()),
+        Command::Key(command) => command.run(line.config.as_deref()),
         Command::Token(command) => command.run(line.config.as_deref()),
     };
     match result {

@@ -9,7 +9,8 @@ use crate::{
     clock::{Clock, SystemClock},
     config,
     domain::{Organization, Role},
-    http::auth::{self, Claims},
+    http::auth::Claims,
+    startup,
 };
 
 /// The longest life of a token.
@@ -30,7 +31,8 @@ pub(super) struct Token {
     /// The organization.
     #[arg(long, default_value = "default", value_parser = Organization::parse)]
     org: Organization,
-    /// How long the token is good for: a number and s, m, h or d.
+    /// How long the token is good for: a number and s, m, h or d. A service with TEXTLEDGER_JWT_MAX_AGE takes none that is
+    /// good for longer.
     #[arg(long, default_value = "1h", value_parser = duration)]
     ttl: Duration,
 }
@@ -44,11 +46,11 @@ impl Token {
         let secret = jwt_secret(&config)?;
         let exp = SystemClock.now_ms().as_secs() + self.ttl.as_secs();
         let claims = Claims::new(&self.user, self.role, self.org.clone(), exp);
-        say(auth::mint(&secret, &claims))
+        say(startup::token_rules(&config).mint(&secret, &claims))
     }
 }
 
-fn role(text: &str) -> Result<Role, String> {
+pub(super) fn role(text: &str) -> Result<Role, String> {
     Role::parse(text).ok_or_else(|| format!("expected one of {}", Role::ALL.map(Role::as_str).join(", ")))
 }
 

@@ -1,6 +1,6 @@
 //! The accounts at Twilio: that of the environment, and the tables `[[accounts]]` of the file.
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use super::Reader;
@@ -109,7 +109,7 @@ impl Reader {
         let entries = listed.split(',').map(str::trim).filter(|entry| !entry.is_empty());
         let keys: Option<Vec<SharedKey>> = entries
             .map(|entry| {
-                let (id, secret) = entry.split_once(':')?;
+                let (id, secret) = entry.split_once(':').filter(|(_, secret)| !secret.is_empty())?;
                 Some(SharedKey { id: id.to_owned(), secret: secret.into() })
             })
             .collect();
@@ -141,6 +141,15 @@ impl Reader {
             HELP_CONTACT_CHARACTERS_MAX,
             table.help_contact,
         );
+        // Whatever is signed with nothing would be verified by an empty secret. The environment's is none if it is empty.
+        let shared = table.shared_keys.iter().map(|key| ("TWILIO_SHARED_KEYS", &key.secret));
+        let secondary = table.auth_token_secondary.iter().map(|token| ("TWILIO_AUTH_TOKEN_SECONDARY", token));
+        let secrets = [("TWILIO_AUTH_TOKEN", &table.auth_token)].into_iter().chain(secondary).chain(shared);
+        let is_empty = |secret: &SecretString| secret.expose_secret().trim().is_empty();
+        let empty = secrets.filter(|(_, secret)| !place.is_empty() && is_empty(secret));
+        for name in empty.map(|(name, _)| name).collect::<Vec<_>>() {
+            self.fault(&format!("{place}{name}"), "a secret that is not empty");
+        }
         if table.require_shared_key && table.shared_keys.is_empty() {
             self.fault(&format!("{place}TWILIO_SHARED_KEYS"), "given with TWILIO_REQUIRE_SHARED_KEY");
         }

@@ -45,8 +45,7 @@ pub struct Given {
 impl Given {
     /// Reads the process's environment and `file`, if one is named here or in `TEXTLEDGER_CONFIG`.
     pub fn load(file: Option<&Path>) -> Result<Self, Invalid> {
-        let environment =
-            setting::all().filter_map(|setting| Some((setting.name, std::env::var(setting.name).ok()?)));
+        let environment = setting::names().filter_map(|name| Some((name, std::env::var(name).ok()?)));
         let environment: BTreeMap<&'static str, String> = environment.collect();
         let named = environment.get("TEXTLEDGER_CONFIG").filter(|path| !path.trim().is_empty());
         let file = file.map(Path::to_owned).or_else(|| named.map(PathBuf::from));
@@ -68,7 +67,34 @@ impl Given {
         let environment = environment.into_iter().map(|(name, value)| (name, (value, Origin::Environment)));
         given.values.extend(environment);
         given.values.retain(|_, (value, _)| !value.trim().is_empty());
+        given.read_files();
         given
+    }
+
+    /// Reads the secrets that are given as files: the value is the file's text without the end of its last line.
+    fn read_files(&mut self) {
+        for (name, file) in setting::all().filter_map(|setting| Some((setting.name, setting.file?))) {
+            let Some((path, origin)) = self.values.remove(file) else { continue };
+            if self.values.contains_key(name) {
+                self.faults.push(format!("{name} and {file} are both given: leave one of them out"));
+                continue;
+            }
+            let path = path.trim();
+            match std::fs::read_to_string(path) {
+                Ok(text) if text.trim().is_empty() => {
+                    self.faults.push(format!("{file}: {path} is empty, and must hold the value of {name}"));
+                }
+                Ok(text) => {
+                    let text = text.strip_suffix('\n').unwrap_or(&text);
+                    let text = text.strip_suffix('\r').unwrap_or(text);
+                    self.values.insert(name, (text.to_owned(), origin));
+                }
+                Err(error) => {
+                    let mend = "name a file that this process may read";
+                    self.faults.push(format!("{file}: cannot read {path}: {error}; {mend}"));
+                }
+            }
+        }
     }
 
     /// The value that `name` was given, and by whom.
@@ -97,7 +123,7 @@ impl Given {
                 }
                 continue;
             }
-            let Some(setting) = setting::all().find(|setting| setting.key() == key) else {
+            let Some(name) = setting::names().find(|name| name.to_ascii_lowercase() == key) else {
                 let hint = setting::nearest(&key);
                 let hint =
                     hint.map(|(setting, _)| format!("; did you mean {}?", setting.key())).unwrap_or_default();
@@ -113,7 +139,7 @@ impl Given {
                     continue;
                 }
             };
-            self.values.insert(setting.name, (text, Origin::File));
+            self.values.insert(name, (text, Origin::File));
         }
     }
 }
@@ -123,7 +149,7 @@ const LETTERS_OFF_MAX: usize = 2;
 
 /// What `name` was probably meant to be, if it looks like a setting and is not one.
 fn unknown(name: &str) -> Option<UnknownVariable> {
-    if setting::named(name).is_some() {
+    if setting::names().any(|known| known == name) {
         return None;
     }
     let (nearest, distance) = setting::nearest(name)?;
@@ -160,6 +186,7 @@ mod tests {
     fn variables_of_other_programs_are_left_alone() {
         for name in [
             "TEXTLEDGER_LISTEN",
+            "TWILIO_AUTH_TOKEN_FILE",
             "TEXTLEDGER_PORT",
             "TEXTLEDGER_PORT_8080_TCP_ADDR",
             "TEXTLEDGER_SERVICE_HOST",
@@ -174,6 +201,33 @@ mod tests {
             "PATH",
         ] {
             assert_eq!(unknown(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_read_from_a_file_that_is_named_in_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        for text in ["s3cret", "s3cret\n", "s3cret\r\n"] {
+            let given = Given::read([("TWILIO_AUTH_TOKEN_FILE", file("token", text))].into(), "");
+            assert_eq!(given.get("TWILIO_AUTH_TOKEN"), Some(("s3cret", Origin::Environment)), "{text:?}");
+            assert_eq!((given.get("TWILIO_AUTH_TOKEN_FILE"), given.faults.len()), (None, 0));
+        }
+        let in_toml = format!("twilio_auth_token_file = \"{}\"", file("token", "s3cret"));
+        let given = Given::read(BTreeMap::new(), &in_toml);
+        assert_eq!(given.get("TWILIO_AUTH_TOKEN"), Some(("s3cret", Origin::File)));
+
+        let both = Given::read([("TWILIO_AUTH_TOKEN", "hunter2".to_owned())].into(), &in_toml);
+        let missing = Given::read([("TWILIO_AUTH_TOKEN_FILE", "/no/such/file".to_owned())].into(), "");
+        let empty = Given::read([("TWILIO_AUTH_TOKEN_FILE", file("empty", "\n"))].into(), "");
+        for (given, fault) in [(both, "both given"), (missing, "/no/such/file"), (empty, "is empty")] {
+            let faults = given.faults.join("\n");
+            assert!(faults.contains(fault) && faults.contains("TWILIO_AUTH_TOKEN_FILE"), "{faults}");
+            assert!(!faults.contains("hunter2") && !faults.contains("s3cret"), "{faults}");
         }
     }
 }

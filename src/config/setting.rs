@@ -16,6 +16,8 @@ pub struct Setting {
     pub used: bool,
     /// How much of its value may be shown.
     pub secrecy: Secrecy,
+    /// What may be given in its place, if it holds a secret: the path of a file that holds the value.
+    pub file: Option<&'static str>,
 }
 
 /// What holds if a setting is not given.
@@ -47,7 +49,7 @@ use Fallback::{Otherwise, Value};
 
 impl Setting {
     const fn new(name: &'static str, default: Fallback, meaning: &'static str) -> Self {
-        Self { name, default, meaning, used: true, secrecy: Secrecy::Open }
+        Self { name, default, meaning, used: true, secrecy: Secrecy::Open, file: None }
     }
 
     /// One without a default, and with an example.
@@ -59,8 +61,9 @@ impl Setting {
         Self { used: false, ..self }
     }
 
-    const fn with_secrecy(self, secrecy: Secrecy) -> Self {
-        Self { secrecy, ..self }
+    /// One that holds a secret, which may be in a file that `file` names.
+    const fn holding(self, secrecy: Secrecy, file: &'static str) -> Self {
+        Self { secrecy, file: Some(file), ..self }
     }
 
     /// The name in the file.
@@ -109,13 +112,13 @@ pub const GROUPS: [(&str, &[Setting]); 8] = [
                 "Where state is kept: embedded:FOLDER, redis://HOST:PORT, rediss://HOST:PORT or \
                  redis-cluster://HOST:PORT,HOST:PORT. If it is not given, REDIS_URL may name it.",
             )
-            .with_secrecy(Secrecy::PasswordInUrl),
+            .holding(Secrecy::PasswordInUrl, "TEXTLEDGER_STORE_FILE"),
             Setting::unset(
                 "REDIS_URL",
                 "redis://127.0.0.1:6379",
                 "The store, if TEXTLEDGER_STORE is not given.",
             )
-            .with_secrecy(Secrecy::PasswordInUrl),
+            .holding(Secrecy::PasswordInUrl, "REDIS_URL_FILE"),
             Setting::new(
                 "TEXTLEDGER_DATA_DIR",
                 Otherwise { said: "the embedded store's folder, else ./data", example: "./data" },
@@ -154,24 +157,57 @@ pub const GROUPS: [(&str, &[Setting]); 8] = [
                 "Seals credentials and texts in the store: 32 bytes in base64, as openssl rand -base64 32 prints. A list, \
                  separated by commas, rotates: the first seals, all open.",
             )
-            .with_secrecy(Secrecy::Secret),
+            .holding(Secrecy::Secret, "TEXTLEDGER_MASTER_KEY_FILE"),
             Setting::new(
                 "TEXTLEDGER_JWT_SECRET",
                 Otherwise { said: "created in the data folder", example: "" },
                 "Signs and verifies tokens (HS256); at least 32 bytes.",
             )
-            .with_secrecy(Secrecy::Secret),
+            .holding(Secrecy::Secret, "TEXTLEDGER_JWT_SECRET_FILE"),
             Setting::unset(
                 "TEXTLEDGER_JWKS_FILE",
                 "",
                 "A file with the public keys (JWKS) of the platform that issues tokens.",
             ),
             Setting::unset(
+                "TEXTLEDGER_JWKS_URL",
+                "https://id.example.com/.well-known/jwks.json",
+                "Where that platform publishes its public keys (JWKS), in place of a file. Fetched at the start, again at \
+                 every refresh, and when a token names a key that is not known, at most twice a minute.",
+            ),
+            Setting::new(
+                "TEXTLEDGER_JWKS_REFRESH",
+                Value("5m"),
+                "How often they are fetched, from 30s to 1d. If it fails, the keys fetched last stay in use.",
+            ),
+            Setting::unset(
+                "TEXTLEDGER_JWT_ISSUER",
+                "https://id.example.com",
+                "The iss that every token must have, those of textledger token too, which writes it.",
+            ),
+            Setting::unset(
+                "TEXTLEDGER_JWT_AUDIENCE",
+                "textledger",
+                "The aud that every token must have, alone or in a list.",
+            ),
+            Setting::new(
+                "TEXTLEDGER_JWT_REQUIRE_ORG",
+                Value("false"),
+                "Refuses tokens that do not name their organization, which is default otherwise.",
+            ),
+            Setting::new(
+                "TEXTLEDGER_JWT_MAX_AGE",
+                Otherwise { said: "none; the year 9999 is the last", example: "12h" },
+                "The longest time until a token expires: from now, and from its iat if it has one. A token that expires later \
+                 is refused.",
+            ),
+            Setting::unset(
                 "TEXTLEDGER_API_KEYS",
                 "",
-                "Callers that are services: a list of name:role:sha256hex, separated by commas.",
+                "Callers that are services, besides the API keys that administrators make: a list of name:role:sha256hex, \
+                 separated by commas.",
             )
-            .with_secrecy(Secrecy::Secret),
+            .holding(Secrecy::Secret, "TEXTLEDGER_API_KEYS_FILE"),
             Setting::new(
                 "TEXTLEDGER_API_RATE",
                 Value("100"),
@@ -231,19 +267,19 @@ pub const GROUPS: [(&str, &[Setting]); 8] = [
                 "",
                 "The account's token, which signs calls to Twilio and verifies webhooks.",
             )
-            .with_secrecy(Secrecy::Secret),
+            .holding(Secrecy::Secret, "TWILIO_AUTH_TOKEN_FILE"),
             Setting::unset(
                 "TWILIO_AUTH_TOKEN_SECONDARY",
                 "",
                 "A second token that webhooks may be signed with, during a rotation.",
             )
-            .with_secrecy(Secrecy::Secret),
+            .holding(Secrecy::Secret, "TWILIO_AUTH_TOKEN_SECONDARY_FILE"),
             Setting::unset(
                 "TWILIO_SHARED_KEYS",
                 "",
                 "Twilio's shared keys, which may sign webhooks too: a list of id:secret, separated by commas.",
             )
-            .with_secrecy(Secrecy::Secret),
+            .holding(Secrecy::Secret, "TWILIO_SHARED_KEYS_FILE"),
             Setting::new(
                 "TWILIO_REQUIRE_SHARED_KEY",
                 Value("false"),
@@ -470,6 +506,11 @@ pub fn all() -> impl Iterator<Item = &'static Setting> {
     GROUPS.into_iter().flat_map(|(_, settings)| settings)
 }
 
+/// Every name that can be given: those of settings, and those of files that hold secrets.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    all().flat_map(|setting| [Some(setting.name), setting.file]).flatten()
+}
+
 /// The setting `name`.
 pub fn named(name: &str) -> Option<&'static Setting> {
     all().find(|setting| setting.name == name)
@@ -482,7 +523,8 @@ const COLUMNS_MAX: usize = 110;
 pub fn commented_file() -> String {
     let mut file = String::from(
         "# Settings of textledger. Each is an environment variable too, in capitals; the environment wins.\n\
-         # To change one, take the # away. What is commented out here has its default; an empty text counts as not given.\n",
+         # To change one, take the # away. What is commented out here has its default; an empty text counts as not given.\n\
+         # What holds a secret may be in a file instead, whose path is given under the same name with _FILE behind it.\n",
     );
     for (title, settings) in GROUPS {
         let _ = write!(file, "\n\n## {title}\n");
@@ -577,8 +619,16 @@ mod tests {
     }
 
     #[test]
+    fn what_holds_a_secret_may_be_in_a_file_that_the_same_name_with_file_behind_it_names() {
+        for setting in all() {
+            let file = (setting.secrecy != Secrecy::Open).then(|| format!("{}_FILE", setting.name));
+            assert_eq!(setting.file.map(str::to_owned), file);
+        }
+    }
+
+    #[test]
     fn names_are_unique_and_what_is_not_used_stands_apart() {
-        let mut names: Vec<&str> = all().map(|setting| setting.name).collect();
+        let mut names: Vec<&str> = names().collect();
         let count = names.len();
         names.sort_unstable();
         names.dedup();

@@ -1,11 +1,8 @@
-//! Callers that are services: a name, a role and the hash of a key.
+//! Callers that are services, as the configuration names them: a name, a role and the hash of a key.
 
 use std::fmt;
 
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
-
-use super::Role;
+use super::{KeySid, Role, SecretHash};
 
 /// A caller that is a service. The key itself is not known, only its SHA-256, and `Debug` shows neither.
 #[derive(Clone, PartialEq, Eq)]
@@ -14,7 +11,7 @@ pub struct ApiKey {
     pub name: String,
     /// What they may do.
     pub role: Role,
-    hash: [u8; 32],
+    hash: SecretHash,
 }
 
 impl fmt::Debug for ApiKey {
@@ -24,19 +21,18 @@ impl fmt::Debug for ApiKey {
 }
 
 impl ApiKey {
-    /// Reads `name:role:sha256hex`.
+    /// Reads `name:role:sha256hex`. A name that is the SID of a stored key would be taken for that key.
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split(':');
-        let name = parts.next().filter(|name| !name.is_empty())?.to_owned();
+        let name = parts.next().filter(|name| !name.is_empty() && KeySid::parse(name).is_err())?.to_owned();
         let role = Role::parse(parts.next()?)?;
-        let mut hash = [0; 32];
-        hex::decode_to_slice(parts.next()?, &mut hash).ok()?;
+        let hash = SecretHash::parse(parts.next()?)?;
         parts.next().is_none().then_some(Self { name, role, hash })
     }
 
-    /// Whether `key` is the key; takes the same time however much of its hash agrees.
-    pub fn matches(&self, key: &str) -> bool {
-        self.hash.ct_eq(Sha256::digest(key).as_slice()).into()
+    /// Whether `key` is the hash of the key; takes the same time however much of it agrees.
+    pub fn matches(&self, key: &SecretHash) -> bool {
+        self.hash == *key
     }
 }
 
@@ -46,13 +42,15 @@ mod tests {
 
     #[test]
     fn an_api_key_is_known_by_its_hash() {
-        let hash = hex::encode(Sha256::digest("s3cret"));
+        let hash = String::from(SecretHash::of("s3cret"));
         let key = ApiKey::parse(&format!("crm:viewer:{hash}")).unwrap();
         assert_eq!((key.name.as_str(), key.role), ("crm", Role::Viewer));
-        assert!(key.matches("s3cret") && !key.matches("secret"));
+        assert!(key.matches(&SecretHash::of("s3cret")) && !key.matches(&SecretHash::of("secret")));
         assert!(!format!("{key:?}").contains(&hash));
         for wrong in ["", "crm", "crm:viewer", "crm:viewer:00", "crm:king:00", ":viewer:00"] {
             assert!(ApiKey::parse(wrong).is_none(), "{wrong}");
         }
+        let sid = KeySid::of([1; 16]);
+        assert!(ApiKey::parse(&format!("{sid}:viewer:{hash}")).is_none());
     }
 }

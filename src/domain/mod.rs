@@ -22,6 +22,7 @@ pub mod replies;
 pub mod rights;
 pub mod role;
 pub mod stats;
+pub mod stored_key;
 pub mod task;
 mod time;
 
@@ -41,5 +42,6 @@ pub use quiet_hours::QuietHours;
 pub use replies::{OwnReplies, Replies, ReplyTexts};
 pub use rights::Actor;
 pub use role::{Right, Role};
+pub use stored_key::{KeySid, NewKey, SecretHash, StoredKey};
 pub use task::{Task, TaskLine};
 pub use time::UnixMs;

@@ -1,16 +1,20 @@
 //! Who calls: bearer tokens, which are JWTs or API keys.
 
-use std::future::{Ready, ready};
+mod jwks;
+mod jwks_url;
+mod token;
 
-use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header::AUTHORIZATION, web};
-use jsonwebtoken::{
-    Algorithm, DecodingKey, EncodingKey, Header, Validation,
-    jwk::{AlgorithmParameters, EllipticCurve, JwkSet},
+use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload, http::header::AUTHORIZATION, web};
+use arc_swap::ArcSwap;
+use futures_util::future::LocalBoxFuture;
+use secrecy::SecretString;
+
+use self::token::Tokens;
+pub use self::{
+    jwks::{InvalidJwks, PublicKeys},
+    jwks_url::{FetchError, JwksUrl},
+    token::{Claims, TokenRules, mint},
 };
-use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
-
 use super::{
     State,
     connections::{self, Proof},
@@ -18,158 +22,127 @@ use super::{
 };
 /// What a door asks of its [`Caller`].
 pub use crate::domain::Right;
-use crate::domain::{ApiKey, Organization, Principal, Role, UnixMs};
+use crate::{
+    domain::{ApiKey, KeySid, Organization, Principal, Role, SecretHash, UnixMs},
+    metrics::SignInRefusal,
+};
 
-/// What a token says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Claims {
-    /// The user.
-    pub sub: String,
-    /// Their role.
-    pub role: Role,
-    /// Their organization, `default` if left out.
-    #[serde(default, deserialize_with = "default_if_null")]
-    pub org: Organization,
-    /// When the token expires: seconds since 1970.
-    pub exp: u64,
-    /// The user's own number, if whoever made the token knows it.
-    #[serde(default, deserialize_with = "text_or_none", skip_serializing_if = "Option::is_none")]
-    pub phone_number: Option<String>,
-    /// What OpenID Connect says of the number: `false` if nobody has verified it.
-    #[serde(default, skip_serializing_if = "Value::is_null")]
-    pub phone_number_verified: Value,
-}
-
-impl Claims {
-    /// A token's claims that say nothing of a number.
-    pub fn new(sub: impl Into<String>, role: Role, org: Organization, exp: u64) -> Self {
-        let (sub, phone_number, phone_number_verified) = (sub.into(), None, Value::Null);
-        Self { sub, role, org, exp, phone_number, phone_number_verified }
-    }
-
-    /// The number that is the user's own, by the word of whoever made the token.
-    fn own_number(self) -> Option<String> {
-        self.phone_number.filter(|_| self.phone_number_verified != false)
-    }
-}
-
-fn default_if_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Organization, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
-
-/// What is no text is none: tokens of other platforms may have anything here.
-fn text_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    Ok(Value::deserialize(deserializer)?.as_str().map(str::to_owned))
-}
-
-/// A JWKS file that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("TEXTLEDGER_JWKS_FILE must be a JSON Web Key Set with RSA, P-256 or Ed25519 public keys: {0}")]
-pub struct InvalidJwks(String);
-
-/// Checks tokens and keys.
+/// Checks tokens and the keys of the configuration.
 pub struct Authenticator {
-    secret: DecodingKey,
-    public_keys: Vec<PublicKey>,
+    tokens: Tokens,
+    public_keys: ArcSwap<PublicKeys>,
+    jwks_url: Option<JwksUrl>,
     api_keys: Vec<ApiKey>,
 }
 
-struct PublicKey {
-    id: Option<String>,
-    algorithm: Algorithm,
-    key: DecodingKey,
-}
-
 impl Authenticator {
-    /// Tokens signed with `secret` (HS256) or one of the keys of `jwks` (a JSON Web Key Set), and `api_keys`.
+    /// Tokens by `rules` that are signed with `secret` (HS256) or one of `public_keys`, and `api_keys`.
     pub fn new(
         secret: &SecretString,
-        jwks: Option<&str>,
+        rules: TokenRules,
+        public_keys: PublicKeys,
         api_keys: Vec<ApiKey>,
-    ) -> Result<Self, InvalidJwks> {
-        let public_keys = match jwks {
-            Some(text) => public_keys(text)?,
-            None => Vec::new(),
-        };
-        let secret = DecodingKey::from_secret(secret.expose_secret().as_bytes());
-        Ok(Self { secret, public_keys, api_keys })
+    ) -> Self {
+        let (tokens, public_keys) = (Tokens::new(secret, rules), ArcSwap::from_pointee(public_keys));
+        Self { tokens, public_keys, jwks_url: None, api_keys }
     }
 
-    /// Who `bearer` is; `None` if nobody.
-    pub(super) fn authenticate(&self, bearer: &str) -> Option<Caller> {
-        if let Some(key) = self.api_keys.iter().find(|key| key.matches(bearer)) {
-            let organization = Organization::default();
-            let principal = Principal::api_key(&key.name);
-            let (own_number, expires_at) = (None, None);
-            return Some(Caller { principal, role: key.role, organization, own_number, expires_at });
+    /// The same with public keys from `jwks_url`, once [`Authenticator::renew_public_keys`] has fetched them.
+    pub fn with_jwks_url(self, jwks_url: Option<JwksUrl>) -> Self {
+        Self { jwks_url, ..self }
+    }
+
+    /// Who `bearer` is at `now`, unless it is a key of the store.
+    pub fn authenticate(&self, bearer: &str, now: UnixMs) -> Result<Caller, SignInRefusal> {
+        let secret = SecretHash::of(bearer);
+        if let Some(key) = self.api_keys.iter().find(|key| key.matches(&secret)) {
+            return Ok(Caller {
+                principal: Principal::api_key(&key.name),
+                role: key.role,
+                organization: Organization::default(),
+                expires_at: None,
+                secret: None,
+                own_number: None,
+            });
         }
-        let header = jsonwebtoken::decode_header(bearer).ok()?;
-        let key = match header.alg {
-            Algorithm::HS256 => &self.secret,
-            algorithm => {
-                let named = |key: &&PublicKey| {
-                    key.algorithm == algorithm && (header.kid.is_none() || key.id == header.kid)
-                };
-                &self.public_keys.iter().find(named)?.key
-            }
-        };
-        let mut validation = Validation::new(header.alg);
-        validation.set_required_spec_claims(&["exp", "sub"]);
-        validation.validate_aud = false;
-        validation.validate_nbf = true;
-        validation.leeway = CLOCK_SKEW_MAX_S;
-        let claims = jsonwebtoken::decode::<Claims>(bearer, key, &validation).ok()?.claims;
-        Some(Caller {
-            principal: Principal::user(&claims.sub),
-            role: claims.role,
-            organization: claims.org.clone(),
-            expires_at: Some(UnixMs::new(claims.exp.saturating_add(CLOCK_SKEW_MAX_S).saturating_mul(1_000))),
-            own_number: claims.own_number(),
-        })
+        // Header, claims and signature, with dots between them.
+        if bearer.split('.').count() != 3 {
+            return Err(SignInRefusal::UnknownKey);
+        }
+        self.tokens.verify(bearer, &self.public_keys.load(), now)
     }
 }
 
-/// How long after its expiry a token is still taken, for clocks that differ: seconds.
-const CLOCK_SKEW_MAX_S: u64 = 5;
-
-fn public_keys(text: &str) -> Result<Vec<PublicKey>, InvalidJwks> {
-    let set: JwkSet = serde_json::from_str(text).map_err(|error| InvalidJwks(error.to_string()))?;
-    let keys = set.keys.iter().map(|jwk| {
-        let algorithm = match &jwk.algorithm {
-            AlgorithmParameters::RSA(_) => Algorithm::RS256,
-            AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => {
-                Algorithm::ES256
-            }
-            AlgorithmParameters::OctetKeyPair(_) => Algorithm::EdDSA,
-            _ => return Err(InvalidJwks("a key of another kind".to_owned())),
-        };
-        let key = DecodingKey::from_jwk(jwk).map_err(|error| InvalidJwks(error.to_string()))?;
-        Ok(PublicKey { id: jwk.common.key_id.clone(), algorithm, key })
-    });
-    keys.collect()
+/// Who `bearer` is.
+pub(super) async fn authenticate(state: &State, bearer: &str) -> Result<Caller, SignInRefusal> {
+    match state.authenticator.authenticate(bearer, state.app.now_ms()) {
+        Err(SignInRefusal::UnknownKey) => match KeySid::in_secret(bearer) {
+            Some(sid) => stored_key(state, &sid, bearer).await,
+            None => Err(SignInRefusal::UnknownKey),
+        },
+        Err(SignInRefusal::BadToken) if state.authenticator.renew_for(bearer).await => {
+            state.authenticator.authenticate(bearer, state.app.now_ms())
+        }
+        known => known,
+    }
 }
 
-/// Signs a token with the service's own secret (HS256).
-pub fn mint(secret: &SecretString, claims: &Claims) -> String {
-    let key = EncodingKey::from_secret(secret.expose_secret().as_bytes());
-    jsonwebtoken::encode(&Header::default(), claims, &key)
-        .expect("claims of texts and numbers sign with HS256")
+/// The key `sid` of the store, whose secret `bearer` is said to be.
+async fn stored_key(state: &State, sid: &KeySid, bearer: &str) -> Result<Caller, SignInRefusal> {
+    let (keys, secret) = (&state.app.api_keys, SecretHash::of(bearer));
+    // A key, or a secret of one, that is not known here may have been made elsewhere a moment ago.
+    let known = match keys.find(sid).filter(|key| key.good_until(&secret).is_some()) {
+        Some(known) => Some(known),
+        None => keys.look_for(sid).await.map_err(|_| SignInRefusal::StoreUnavailable)?,
+    };
+    let key = known.ok_or(SignInRefusal::UnknownKey)?;
+    let good_until = key.good_until(&secret).ok_or(SignInRefusal::UnknownKey)?;
+    if good_until <= state.app.now_ms() {
+        return Err(SignInRefusal::EndedKey);
+    }
+    if !keys.are_current() {
+        return Err(SignInRefusal::StoreUnavailable);
+    }
+    keys.was_used(sid);
+    Ok(Caller {
+        principal: Principal::api_key(sid.as_str()),
+        role: key.role,
+        organization: key.organization.clone(),
+        expires_at: Some(good_until).filter(|end| *end != UnixMs::MAX),
+        secret: Some(secret),
+        own_number: None,
+    })
+}
+
+/// Whether `caller`, who was known when a request began, may still do what it began: their token or key has not expired, nor
+/// was the key revoked or its secret changed. A stream would outlast them otherwise.
+pub fn still_allowed(state: &State, caller: &Caller, right: Right) -> bool {
+    let now = state.app.now_ms();
+    let is_key_good = |secret: &SecretHash| {
+        let key = KeySid::parse(caller.name()).ok().and_then(|sid| state.app.api_keys.find(&sid));
+        key.and_then(|key| key.good_until(secret)).is_some_and(|end| now < end)
+    };
+    caller.role.may(right)
+        && caller.expires_at.is_none_or(|end| now < end)
+        && caller.secret.as_ref().is_none_or(is_key_good)
 }
 
 /// Who calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// Who they are: a token's `sub`, or an API key's name.
+    /// Who they are: a token's `sub`, an API key's SID, or the name of one of the configuration.
     pub principal: Principal,
     /// Their role.
     pub role: Role,
     /// Their organization.
     pub organization: Organization,
+    /// When they are no longer who they are, if ever: the end of their token, with the skew of clocks that is granted, or of
+    /// their key.
+    pub expires_at: Option<UnixMs>,
+    /// With which secret they signed in, if it is a key of the store.
+    pub secret: Option<SecretHash>,
     /// Their own number, if their token says so; as it is written there.
     pub own_number: Option<String>,
-    /// When they are no longer who they are: the end of their token, with the skew of clocks that is granted. `None` for a key
-    /// without an end.
-    pub expires_at: Option<UnixMs>,
 }
 
 impl Caller {
@@ -186,71 +159,100 @@ impl Caller {
 
 impl FromRequest for Caller {
     type Error = Problem;
-    type Future = Ready<Result<Self, Problem>>;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(known(request, authenticate(request)))
+        let request = request.clone();
+        Box::pin(async move {
+            let state = request.app_data::<web::Data<State>>().ok_or_else(Problem::unauthorized)?;
+            let caller = match bearer(&request) {
+                Some(bearer) => authenticate(state, bearer).await,
+                None => Err(SignInRefusal::NoCredentials),
+            };
+            admit(state, &request, caller)
+        })
     }
 }
 
 /// The caller, if there is one and they do not call too often.
-pub(super) fn known(request: &HttpRequest, caller: Option<Caller>) -> Result<Caller, Problem> {
-    let Some(state) = request.app_data::<web::Data<State>>() else { return Err(Problem::unauthorized()) };
-    match caller {
-        Some(caller) => {
-            connections::prove(request, Proof::Caller);
-            state.rate_limit.count(&caller).map(|()| caller)
-        }
-        None => {
-            let peer = request.peer_addr().map(|peer| peer.ip());
-            state.rate_limit.count_unknown(peer).and(Err(Problem::unauthorized()))
+pub(super) fn admit(
+    state: &State,
+    request: &HttpRequest,
+    caller: Result<Caller, SignInRefusal>,
+) -> Result<Caller, Problem> {
+    let caller = caller.map_err(|refusal| state.sign_ins.refuse(state, request, refusal))?;
+    connections::prove(request, Proof::Caller);
+    request.extensions_mut().insert(caller.principal.clone());
+    match state.rate_limit.count(&caller) {
+        Ok(()) => Ok(caller),
+        Err(problem) => {
+            state.sign_ins.note_rate(state, request);
+            Err(problem)
         }
     }
 }
 
-/// Whether `caller`, who was known when a request began, may still do what it began: a stream outlasts its token otherwise.
-pub(super) async fn still_allowed(state: &State, caller: &Caller, right: Right) -> bool {
-    caller.role.may(right) && caller.expires_at.is_none_or(|end| state.app.now_ms() < end)
-}
-
-fn authenticate(request: &HttpRequest) -> Option<Caller> {
-    let header = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, bearer) = header.split_once(' ')?;
-    let state = request.app_data::<web::Data<State>>()?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| state.authenticator.authenticate(bearer.trim()))?
+fn bearer(request: &HttpRequest) -> Option<&str> {
+    let (scheme, bearer) = request.headers().get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    (scheme.eq_ignore_ascii_case("bearer") && !bearer.trim().is_empty()).then(|| bearer.trim())
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-    use sha2::{Digest, Sha256};
+    use std::time::Duration;
+
+    use jsonwebtoken::{EncodingKey, Header};
+    use secrecy::ExposeSecret;
+    use serde_json::{Value, json};
 
     use super::*;
 
-    const NOW: u64 = 4_000_000_000;
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+    const NOW_S: u64 = 1_800_000_000;
+    const NOW: UnixMs = UnixMs::new(NOW_S * 1_000);
 
     fn claims(exp: u64) -> Claims {
         Claims::new("ada", Role::Sender, Organization::default(), exp)
     }
 
+    fn authenticator(rules: TokenRules) -> Authenticator {
+        Authenticator::new(&SECRET.into(), rules, PublicKeys::default(), Vec::new())
+    }
+
+    fn signed(header: &Header, claims: &Value) -> String {
+        jsonwebtoken::encode(header, claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()
+    }
+
+    /// A good token's claims with `extra` ones; null takes one out.
+    fn with(extra: &Value) -> String {
+        let mut claims = serde_json::to_value(claims(NOW_S + 60)).unwrap();
+        claims.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        signed(&Header::default(), &claims)
+    }
+
     #[test]
     fn a_token_is_good_until_it_expires_and_only_under_its_secret() {
-        let secret: SecretString = "0123456789abcdef0123456789abcdef".into();
-        let authenticator = Authenticator::new(&secret, None, Vec::new()).unwrap();
-        let token = mint(&secret, &claims(NOW));
-        let caller = authenticator.authenticate(&token).unwrap();
+        let authenticator = authenticator(TokenRules::default());
+        let refusal = |token: &str| authenticator.authenticate(token, NOW).unwrap_err();
+        let secret = SECRET.into();
+        let token = mint(&secret, &claims(NOW_S + 60));
+        let caller = authenticator.authenticate(&token, NOW).unwrap();
         assert_eq!((caller.name(), caller.role), ("ada", Role::Sender));
-        assert!(authenticator.authenticate(&mint(&secret, &claims(1))).is_none());
-        assert!(authenticator.authenticate(&mint(&"other".into(), &claims(NOW))).is_none());
-        assert!(authenticator.authenticate(&format!("{token}x")).is_none());
-        let with = |extra: serde_json::Value| {
-            let mut claims = serde_json::to_value(claims(NOW)).unwrap();
-            claims.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-            let key = EncodingKey::from_secret(secret.expose_secret().as_bytes());
-            jsonwebtoken::encode(&Header::default(), &claims, &key).unwrap()
-        };
-        assert!(authenticator.authenticate(&with(json!({ "org": null }))).is_some());
-        let own_number = |extra| authenticator.authenticate(&with(extra)).unwrap().own_number;
+        assert_eq!(caller.expires_at, Some(UnixMs::new((NOW_S + 65) * 1_000)));
+        assert_eq!(refusal(&mint(&secret, &claims(NOW_S - 6))), SignInRefusal::ExpiredToken);
+        assert_eq!(refusal(&mint(&"other".into(), &claims(NOW_S + 60))), SignInRefusal::BadToken);
+        assert_eq!(refusal(&format!("{token}x")), SignInRefusal::BadToken);
+        let (header, _) = token.split_once('.').unwrap();
+        assert_eq!(refusal(&format!("{header}.e30.")), SignInRefusal::BadToken);
+        // {"alg":"none"} with the same claims.
+        let unsigned = token.split('.').nth(1).unwrap();
+        assert_eq!(refusal(&format!("eyJhbGciOiJub25lIn0.{unsigned}.")), SignInRefusal::BadToken);
+    }
+
+    #[test]
+    fn a_number_in_a_token_is_the_users_own_unless_it_is_not_verified() {
+        let authenticator = authenticator(TokenRules::default());
+        let own_number = |extra| authenticator.authenticate(&with(&extra), NOW).unwrap().own_number;
         assert_eq!(own_number(json!({ "phone_number": "+14155550100" })).as_deref(), Some("+14155550100"));
         for unknown in [
             json!({}),
@@ -260,23 +262,103 @@ mod tests {
         ] {
             assert_eq!(own_number(unknown), None);
         }
-        assert!(authenticator.authenticate(&with(json!({ "nbf": 1 }))).is_some());
-        assert!(authenticator.authenticate(&with(json!({ "nbf": NOW - 1 }))).is_none());
-        let (header, _) = token.split_once('.').unwrap();
-        assert!(authenticator.authenticate(&format!("{header}.e30.")).is_none());
-        // {"alg":"none"} with the same claims.
-        let unsigned = token.split('.').nth(1).unwrap();
-        assert!(authenticator.authenticate(&format!("eyJhbGciOiJub25lIn0.{unsigned}.")).is_none());
+    }
+
+    #[test]
+    fn claims_of_a_wrong_type_or_size_are_refused() {
+        let authenticator = authenticator(TokenRules::default());
+        for good in [
+            json!({ "org": null }),
+            json!({ "nbf": 1 }),
+            json!({ "nbf": null, "iat": null }),
+            json!({ "iat": NOW_S + 1_000 }),
+            json!({ "sub": "a".repeat(255) }),
+            json!({ "iss": 7, "aud": {} }),
+            json!({ "exp": 253_402_300_799_u64 }),
+        ] {
+            assert!(authenticator.authenticate(&with(&good), NOW).is_ok(), "{good}");
+        }
+        for wrong in [
+            json!({ "exp": null }),
+            json!({ "exp": "1900000000" }),
+            json!({ "exp": 1_900_000_000.5 }),
+            json!({ "exp": -1 }),
+            json!({ "exp": 1_u64 << 63 }),
+            json!({ "exp": 253_402_300_800_u64 }),
+            json!({ "nbf": NOW_S + 60 }),
+            json!({ "nbf": "1" }),
+            json!({ "iat": 1.5 }),
+            json!({ "sub": null }),
+            json!({ "sub": "" }),
+            json!({ "sub": 7 }),
+            json!({ "sub": "a".repeat(256) }),
+            json!({ "sub": "a\nb" }),
+            json!({ "org": "a b" }),
+            json!({ "org": "*" }),
+            json!({ "org": ["default"] }),
+            json!({ "role": "king" }),
+            json!({ "role": null }),
+        ] {
+            let refused = authenticator.authenticate(&with(&wrong), NOW);
+            assert_eq!(refused, Err(SignInRefusal::BadToken), "{wrong}");
+        }
+        let critical = Header { crit: Some(vec!["exp".to_owned()]), ..Header::default() };
+        let claims = serde_json::to_value(claims(NOW_S + 60)).unwrap();
+        assert_eq!(
+            authenticator.authenticate(&signed(&critical, &claims), NOW),
+            Err(SignInRefusal::BadToken)
+        );
+    }
+
+    #[test]
+    fn what_a_token_must_say_besides_is_a_matter_of_settings() {
+        let rules = TokenRules {
+            issuer: Some("https://id.example.com".to_owned()),
+            audience: Some("textledger".to_owned()),
+            requires_org: true,
+            max_age: Some(Duration::from_secs(3_600)),
+        };
+        let authenticator = authenticator(rules.clone());
+        let good = json!({ "iss": "https://id.example.com", "aud": "textledger", "org": "acme" });
+        let but = |change: Value| {
+            let mut claims = good.clone();
+            claims.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+            authenticator.authenticate(&with(&claims), NOW)
+        };
+        for good in [json!({}), json!({ "aud": ["other", "textledger"] }), json!({ "iat": NOW_S - 1_000 })] {
+            assert!(but(good.clone()).is_ok(), "{good}");
+        }
+        for wrong in [
+            json!({ "iss": null }),
+            json!({ "iss": "https://id.example.com/" }),
+            json!({ "iss": ["https://id.example.com"] }),
+            json!({ "aud": null }),
+            json!({ "aud": "textledger2" }),
+            json!({ "aud": ["other"] }),
+            json!({ "aud": [] }),
+            json!({ "org": null }),
+            json!({ "exp": NOW_S + 3_606 }),
+            json!({ "iat": NOW_S - 3_600 }),
+        ] {
+            assert_eq!(but(wrong.clone()), Err(SignInRefusal::BadToken), "{wrong}");
+        }
+        // What is minted for these rules is good under them.
+        let minted = rules.mint(&SECRET.into(), &claims(NOW_S + 60));
+        assert!(authenticator.authenticate(&minted, NOW).is_ok());
+        assert!(authenticator.authenticate(&mint(&SECRET.into(), &claims(NOW_S + 60)), NOW).is_err());
     }
 
     #[test]
     fn an_api_key_is_a_caller_of_the_default_organization() {
-        let hash = hex::encode(Sha256::digest("s3cret"));
+        let hash = String::from(SecretHash::of("s3cret"));
         let key = ApiKey::parse(&format!("crm:viewer:{hash}")).unwrap();
-        let authenticator = Authenticator::new(&"x".into(), None, vec![key]).unwrap();
-        let caller = authenticator.authenticate("s3cret").unwrap();
+        let authenticator =
+            Authenticator::new(&SECRET.into(), TokenRules::default(), PublicKeys::default(), vec![key]);
+        let caller = authenticator.authenticate("s3cret", NOW).unwrap();
         assert_eq!((caller.name(), caller.role), ("crm", Role::Viewer));
         assert_eq!(caller.organization, Organization::default());
-        assert!(authenticator.authenticate("secret").is_none());
+        for unknown in ["secret", "", KeySid::of([1; 16]).secret([2; 32]).expose_secret()] {
+            assert_eq!(authenticator.authenticate(unknown, NOW), Err(SignInRefusal::UnknownKey));
+        }
     }
 }

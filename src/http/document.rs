@@ -10,7 +10,7 @@ use utoipa::{
 };
 
 use super::{
-    batches, connection, consent, consent_links,
+    api_keys, batches, connection, consent, consent_links,
     contract::operations::{ProblemDetails, SUBJECTS, TAG},
     events, lookup, messages, notify, preferences,
     problem::Code,
@@ -40,7 +40,8 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
         consent::consent, consent::history, consent::record, consent::export, consent::import, consent_links::make,
         reviews::list, reviews::decide,
         lookup::lookup,
-        settings::show, settings::save, connection::test, events::events, stats::stats, refusals::list,
+        settings::show, settings::save, connection::test, api_keys::list, api_keys::create, api_keys::rotate,
+        api_keys::revoke, events::events, stats::stats, refusals::list,
     ),
     components(schemas(ProblemDetails)),
     modifiers(&Bearer),

@@ -226,7 +226,7 @@ async fn listen(
 
 /// Returns when `caller` may no longer read: at the end of their token, or soon after they lost the right.
 async fn no_longer_allowed(state: &State, caller: &Caller) {
-    while auth::still_allowed(state, caller, Right::Read).await {
+    while auth::still_allowed(state, caller, Right::Read) {
         let left = caller.expires_at.map(|end| end.since(state.app.now_ms()));
         tokio::time::sleep(left.map_or(STILL_ALLOWED_INTERVAL, |left| left.min(STILL_ALLOWED_INTERVAL)))
             .await;

@@ -43,6 +43,7 @@ pub async fn metrics_for_operators(state: web::Data<State>) -> HttpResponse {
 fn metrics(state: &State, reader: Reader) -> HttpResponse {
     let (metrics, spooled) = (state.app.metrics(), state.app.incoming.spooled());
     metrics.spool(spooled.entries, spooled.bytes, oldest_s(state, spooled).unwrap_or(0));
+    metrics.jwks_age(state.authenticator.public_keys_age().unwrap_or_default().as_secs());
     HttpResponse::Ok().content_type(metrics::CONTENT_TYPE).body(metrics.write(reader))
 }
 

@@ -1,5 +1,6 @@
 //! The doors: HTTP for the application, for Twilio and for people. No rules live here.
 
+mod api_keys;
 pub mod auth;
 mod batches;
 mod connection;
@@ -31,6 +32,7 @@ mod reviews;
 mod send;
 pub mod server;
 mod settings;
+pub mod sign_in;
 mod signed_events;
 mod signed_form;
 mod stats;
@@ -64,6 +66,7 @@ use self::{
     public_url::PublicUrl,
     rate_limit::RateLimit,
     refusals::Refusals,
+    sign_in::SignIns,
     streams::Streams,
     unsigned::UnsignedBudget,
 };
@@ -85,6 +88,8 @@ pub struct State {
     pub misdirected: Told,
     /// Who may call.
     pub authenticator: Authenticator,
+    /// Who failed to sign in.
+    pub sign_ins: SignIns,
     /// How often.
     pub rate_limit: RateLimit,
     /// How much is looked for in webhooks that name no account.
@@ -145,6 +150,9 @@ pub fn routes(config: &mut web::ServiceConfig, prefix: &str, has_metrics: bool) 
         .service(api("/api/sms/consent/{phone}", [get(consent::consent)]))
         .service(api("/api/sms/consent/{phone}/history", [get(consent::history)]))
         .service(api("/api/sms/settings", [get(settings::show), post(settings::save)]))
+        .service(api("/api/sms/api-keys", [get(api_keys::list), post(api_keys::create)]))
+        .service(api("/api/sms/api-keys/{sid}", [delete(api_keys::revoke)]))
+        .service(api("/api/sms/api-keys/{sid}/rotate", [post(api_keys::rotate)]))
         .service(api("/api/sms/test-connection", [post(connection::test)]))
         .service(api("/api/sms/events", [get(events::events)]))
         .service(api("/api/sms/webhook-refusals", [get(refusals::list)]))
@@ -208,7 +216,7 @@ fn page<const N: usize>(path: &str, methods: [(Method, Route); N]) -> actix_web:
     resource.default_service(web::to(move || std::future::ready(method_not_allowed(&allowed))))
 }
 
-/// A path of the application's side: its requests have ids.
+/// A path of the application's side: its requests have ids, and those beyond a role are counted.
 fn api<const N: usize>(
     path: &str,
     methods: [(Method, Route); N],
@@ -221,7 +229,7 @@ fn api<const N: usize>(
         InitError = (),
     > + use<N>,
 > {
-    page(path, methods).wrap(from_fn(request_id::carry))
+    page(path, methods).wrap(from_fn(sign_in::watch)).wrap(from_fn(request_id::carry))
 }
 
 async fn nothing_here() -> HttpResponse {

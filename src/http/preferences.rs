@@ -9,12 +9,11 @@ use super::{
     State,
     auth::{Caller, Right},
     contract::{
-        self, Body, Declared, Fields, Read, Request,
-        kinds::{self, USER_CHARACTERS_MAX},
+        self, Body, Declared, Fields, Read, Request, kinds,
         operations::{self, ReadProblems, SendProblems, WriteProblems},
         words::{self, Words},
     },
-    problem::Problem,
+    problem::{Code, Problem},
     time,
 };
 use crate::{
@@ -25,7 +24,7 @@ use crate::{
         },
         outgoing::number_code::CodeSent,
     },
-    domain::{Actor, consent::ConsentState},
+    domain::{Actor, PrincipalKind, consent::ConsentState},
     phone,
     twilio::{BareAddress, address::mask},
 };
@@ -304,11 +303,14 @@ fn author(caller: &Caller) -> Author<'_> {
     Author { actor: Actor::of_preferences(caller.role), name: Some(caller.name()) }
 }
 
-/// The caller's own name, which is whatever the token says.
+/// The caller's own name: a user's, who alone has preferences.
 fn own_name(caller: &Caller) -> Result<&str, Problem> {
-    if (1..=USER_CHARACTERS_MAX).contains(&caller.name().chars().count()) {
-        Ok(caller.name())
-    } else {
-        Err(Problem::invalid_field("user_id", format!("must have 1 to {USER_CHARACTERS_MAX} characters")))
+    if caller.principal.kind == PrincipalKind::User {
+        return Ok(caller.name());
     }
+    Err(Problem::new(
+        Code::Forbidden,
+        "an API key has no preferences of its own",
+        "use the user's own token; or name the user: /api/sms/preferences/{user_id}, for administrators",
+    ))
 }

@@ -18,6 +18,7 @@ use crate::{
             change::Fault,
             saved::{ReadError, SaveError, Unopened},
         },
+        api_keys::KeyError,
         consents::{
             own_page::NoPageUrl, preferences::ChangeError, record::RecordError, reviews::ReviewError,
         },
@@ -85,6 +86,8 @@ codes! {
     PublicUrlNotConfigured = "public_url_not_configured", 409, "The public URL is not configured";
     /// Another organization has the account.
     AccountInUse = "account_in_use", 409, "The account belongs to another organization";
+    /// The organization has as many API keys as it may.
+    TooManyApiKeys = "too_many_api_keys", 409, "There are too many API keys";
     /// The person does not want messages.
     RecipientOptedOut = "recipient_opted_out", 409, "The recipient has opted out";
     /// The person has said no, and the caller may not take that back.
@@ -367,6 +370,23 @@ impl From<NoPageUrl> for Problem {
             error.to_string(),
             "have the operator set TEXTLEDGER_PUBLIC_URL to the URL at which people's browsers reach the service",
         )
+    }
+}
+
+impl From<KeyError> for Problem {
+    fn from(error: KeyError) -> Self {
+        let detail = error.to_string();
+        match error {
+            KeyError::Unknown => {
+                Self::new(Code::NotFound, detail, "list the API keys with GET /api/sms/api-keys")
+            }
+            KeyError::TooMany => Self::new(
+                Code::TooManyApiKeys,
+                detail,
+                "revoke those that are not used any more: GET /api/sms/api-keys tells when each was used last",
+            ),
+            KeyError::Store(error) => error.into(),
+        }
     }
 }
 

@@ -88,6 +88,7 @@ mod tests {
             principal: Principal::user(user),
             role: Role::Sender,
             organization: Organization::default(),
+            secret: None,
             own_number: None,
             expires_at: None,
         };

@@ -138,6 +138,7 @@ mod tests {
             role: Role::Viewer,
             organization: Organization::parse(organization).unwrap(),
             own_number: None,
+            secret: None,
             expires_at: None,
         };
         let open = |principal, organization| streams.open(&caller(principal, organization));

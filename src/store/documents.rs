@@ -17,7 +17,7 @@ pub enum Kind {
     Settings,
     /// Which organization the account of that SID belongs to; of the installation.
     Account,
-    /// Counts the changes of settings; of the installation.
+    /// Counts the changes of settings, or of API keys; of the installation.
     Revision,
     /// Preferences of the user of that name.
     Preferences,
@@ -41,6 +41,10 @@ pub enum Kind {
     Review,
     /// Which replies may be under review, in the order in which they came.
     OpenReview,
+    /// An API key, by organization and SID; of the installation.
+    ApiKey,
+    /// When the API key of that SID was last used.
+    ApiKeyUse,
 }
 
 impl Kind {
@@ -61,19 +65,26 @@ impl Kind {
             Kind::HelpAnswers => "help_answers",
             Kind::Review => "review",
             Kind::OpenReview => "open_review",
+            Kind::ApiKey => "api_key",
+            Kind::ApiKeyUse => "api_key_use",
         }
     }
 
     /// Whether documents of this kind are listed: what is not needs no list to be kept.
     pub fn is_listed(self) -> bool {
-        matches!(self, Kind::Settings | Kind::Preferences | Kind::Batch | Kind::OpenReview)
+        matches!(self, Kind::Settings | Kind::Preferences | Kind::Batch | Kind::OpenReview | Kind::ApiKey)
     }
 
     /// Whether documents of this kind are kept in one place with those of all such kinds, so that
     /// [`Documents::change_documents`] can change several in one step.
     pub fn is_kept_together(self) -> bool {
         match self {
-            Kind::Settings | Kind::Account | Kind::Revision | Kind::Preferences | Kind::NumberOwner => true,
+            Kind::Settings
+            | Kind::Account
+            | Kind::Revision
+            | Kind::Preferences
+            | Kind::NumberOwner
+            | Kind::ApiKey => true,
             Kind::Confirmation
             | Kind::Request
             | Kind::Batch
@@ -82,7 +93,8 @@ impl Kind {
             | Kind::Upgrade
             | Kind::HelpAnswers
             | Kind::Review
-            | Kind::OpenReview => false,
+            | Kind::OpenReview
+            | Kind::ApiKeyUse => false,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod config;
 mod consent;
+mod key;
 
 use std::{
     io::{BufRead, BufReader},
@@ -39,6 +40,9 @@ fn every_command_explains_itself() {
         vec!["check", "--help"],
         vec!["config", "--help"],
         vec!["token", "--help"],
+        vec!["key", "--help"],
+        vec!["key", "create", "--help"],
+        vec!["api-key", "revoke", "--help"],
         vec!["consent", "--help"],
         vec!["consent", "import", "--help"],
         vec!["consent", "export", "--help"],
@@ -62,6 +66,17 @@ fn bad_usage_and_configuration_exit_with_2_and_say_what_to_do() {
         (vec!["serve", "--config", "missing.toml"], vec![], "missing.toml"),
         (vec!["serve"], vec![ANY_PORT, ("TEXTLEDGER_JWKS_FILE", "missing.json")], "missing.json"),
         (vec!["serve"], vec![ANY_PORT, ("TEXTLEDGER_JWKS_FILE", "/dev/null")], "JSON Web Key Set"),
+        (vec!["serve"], vec![ANY_PORT, ("TEXTLEDGER_JWKS_URL", "http://id.example.com/keys")], "https://"),
+        (vec!["serve"], vec![("TEXTLEDGER_JWT_MAX_AGE", "long")], "12h"),
+        (vec!["serve"], vec![("TEXTLEDGER_JWT_SECRET", "short")], "at least 32 bytes"),
+        (vec!["serve"], vec![("TEXTLEDGER_JWT_SECRET_FILE", "missing")], "TEXTLEDGER_JWT_SECRET_FILE"),
+        (vec!["serve"], vec![("TWILIO_AUTH_TOKEN_FILE", "/dev/null")], "empty"),
+        (vec!["key"], vec![], "create"),
+        (vec!["key", "create", "--role", "king"], vec![], "admin, master"),
+        (vec!["key", "create", "--role", "viewer", "--expires", "soon"], vec![], "1h"),
+        (vec!["key", "create", "--role", "viewer", "--name", " "], vec![], "1 to 100 characters"),
+        (vec!["key", "revoke", "SK1"], vec![], "32 hexadecimal digits"),
+        (vec!["key", "rotate", "SKaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "--overlap", "8d"], vec![], "7d"),
         (vec!["demo", "--config", "x.toml"], vec![], "demo"),
         (vec!["simulator", "--webhook-url", "nowhere", "--listen", "127.0.0.1:0"], vec![], "webhook"),
         (vec!["simulator", "--listen", "nowhere"], vec![], "--listen"),

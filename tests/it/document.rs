@@ -106,7 +106,7 @@ async fn every_example_works_as_it_stands(on: On) {
     }
     let rank = |method: &str| ["put", "post", "get", "delete"].iter().position(|known| *known == method);
     operations.sort_by_key(|(method, ..)| rank(method));
-    let (mut batch_id, mut message_sid) = (String::new(), String::new());
+    let (mut batch_id, mut message_sid, mut key_sid) = (String::new(), String::new(), String::new());
     let doubtful = reply("SMdddddddddddddddddddddddddddddddd", "+14155550199", "ok stop");
     assert_eq!(service.webhook("/webhooks/twilio/inbound", &doubtful).await.status(), 200);
     let (_, page) = answer(service.get(Role::Viewer, "/api/sms/consent/reviews")).await;
@@ -114,6 +114,7 @@ async fn every_example_works_as_it_stands(on: On) {
     for (method, path, told) in operations {
         let sid = if told["operationId"] == "decideReview" { &reply_sid } else { &message_sid };
         let mut target = path.replace("{batch_id}", &batch_id).replace("{message_sid}", sid);
+        target = target.replace("{sid}", &key_sid);
         for parameter in told["parameters"].as_array().into_iter().flatten() {
             let example = parameter["schema"]["examples"][0].as_str();
             if let (Some(name), Some(example)) = (parameter["name"].as_str(), example) {
@@ -140,6 +141,9 @@ async fn every_example_works_as_it_stands(on: On) {
             continue;
         }
         assert!((200..300).contains(&status), "{method} {target}: {status} {answered}");
+        if let Some(sid) = answered["sid"].as_str() {
+            sid.clone_into(&mut key_sid);
+        }
         if let Some(id) = answered["batch_id"].as_str() {
             id.clone_into(&mut batch_id);
         }

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use serde_json::json;
 use textledger::{
     simulator::{self, Config},
     twilio::AccountSid,
@@ -59,12 +60,15 @@ async fn run(program: PathBuf, script: &str, arguments: &[&str]) {
     run_script(program, script, &arguments).await;
 }
 
-/// Runs a script against a service with a simulator behind it: the URLs of both, the account, a sender's API key and a
-/// viewer's behind `arguments`.
+/// Runs a script against a service with a simulator behind it: the URLs of both, the account, a sender's API key, a
+/// viewer's, and a sender's of the store behind `arguments`.
 async fn run_through_service(program: PathBuf, script: &str, arguments: &[&str]) {
     let world = World::start_with(On::Embedded, &[("TEXTLEDGER_API_KEYS", &api_keys())]).await;
     let (service, twilio) = (world.service.url(""), world.twilio.base_url());
-    let further = [&service, &twilio, ACCOUNT_SID, AUTH_TOKEN, SENDER_KEY, VIEWER_KEY];
+    let request = json!({ "name": "library", "role": "sender" });
+    let (_, key) = world.service.post_in("default", "/api/sms/api-keys", &request).await;
+    let (sid, secret) = (key["sid"].as_str().unwrap(), key["secret"].as_str().unwrap());
+    let further = [&service, &twilio, ACCOUNT_SID, AUTH_TOKEN, SENDER_KEY, VIEWER_KEY, sid, secret];
     run_script(program, script, &[arguments, &further].concat()).await;
 }
 

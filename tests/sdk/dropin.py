@@ -1,7 +1,8 @@
 """Uses textledger through Twilio's own library for Python, changed in nothing but base URL and credentials, and wants it
 to behave as Twilio does: every result and every refusal is compared with the simulator's own.
 
-Arguments: the service's base URL, the simulator's, the account SID, the auth token, a sender's API key, a viewer's.
+Arguments: the service's base URL, the simulator's, the account SID, the auth token, a sender's API key, a viewer's, the SID
+and the secret of a sender's key that is kept in the store.
 """
 
 import json
@@ -17,7 +18,7 @@ from twilio.rest import Client
 # Slower than a caller may ask.
 POLL_INTERVAL_S = 0.05
 
-SERVICE, SIMULATOR, ACCOUNT_SID, AUTH_TOKEN, SENDER_KEY, VIEWER_KEY = sys.argv[1:7]
+SERVICE, SIMULATOR, ACCOUNT_SID, AUTH_TOKEN, SENDER_KEY, VIEWER_KEY, KEY_SID, KEY_SECRET = sys.argv[1:9]
 SENDER, PERSON, MESSAGING_SERVICE = "+15005550006", "+14155550100", "MG" + "c" * 32
 STAND_IN = "SM000000000000"
 FINAL = ("delivered", "undelivered", "failed", "canceled", "read")
@@ -86,6 +87,11 @@ assert (failed.status, failed.error_code) == ("undelivered", 30003)
 assert send(media_url=["https://example.com/a.png", "https://example.com/b.png"]).num_media == "2"
 assert send(messaging_service_sid=MESSAGING_SERVICE, from_=None).status == "accepted"
 assert send(to="(415) 555-0100".replace("(415)", "+1 415")).to == PERSON
+
+# An API key signs in as Twilio's own do, and no other secret does.
+by_key = lambda secret: Client(KEY_SID, secret, ACCOUNT_SID, http_client=To(SERVICE)).messages
+assert settled(send(by_key(KEY_SECRET)).sid).status == "delivered"
+refused(20003, 401, lambda: send(by_key(SENDER_KEY)))
 
 # Listing: the same messages, page by page through us.
 settled(direct.sid)

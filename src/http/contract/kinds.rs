@@ -90,6 +90,16 @@ pub fn line(max: usize, example: &str) -> impl Kind<Value = Option<String>> {
     })
 }
 
+/// One line of at most `max` characters that is not blank.
+pub fn name(max: usize, example: &str) -> impl Kind<Value = String> {
+    let schema = json!({ "type": "string", "minLength": 1, "maxLength": max, "examples": [example] });
+    text_read(schema, move |text, _| match identity::read_line(&text, max) {
+        Ok(Some(line)) => Ok(line),
+        Ok(None) => Err("must not be blank".into()),
+        Err(error) => Err(error.to_string().into()),
+    })
+}
+
 /// The text of an answer to a person; none if it is blank.
 pub fn reply_text() -> impl Kind<Value = Option<ReplyText>> {
     let schema = json!({

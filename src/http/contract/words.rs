@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::twilio::{self, reply::Language};
+use crate::{
+    domain,
+    twilio::{self, reply::Language},
+};
 
 /// Words of which a field has one.
 pub trait Words: Copy + PartialEq + 'static {
@@ -131,6 +134,21 @@ words! {
         /// They did not.
         Dismiss = "dismiss",
     }
+    /// What an API key may do.
+    Role {
+        /// Everything.
+        Admin = "admin",
+        /// Everything.
+        Master = "master",
+        /// Everything.
+        Developer = "developer",
+        /// Send, notify and read.
+        Sender = "sender",
+        /// Read.
+        Viewer = "viewer",
+        /// Nothing of the organization's.
+        User = "user",
+    }
     /// What became of the code that confirms a number.
     Confirmation {
         /// It is on its way.
@@ -235,6 +253,19 @@ impl utoipa::PartialSchema for Language {
 }
 
 impl utoipa::ToSchema for Language {}
+
+impl From<Role> for domain::Role {
+    fn from(word: Role) -> Self {
+        match word {
+            Role::Admin => domain::Role::Admin,
+            Role::Master => domain::Role::Master,
+            Role::Developer => domain::Role::Developer,
+            Role::Sender => domain::Role::Sender,
+            Role::Viewer => domain::Role::Viewer,
+            Role::User => domain::Role::User,
+        }
+    }
+}
 
 impl From<Channel> for twilio::Channel {
     fn from(word: Channel) -> Self {

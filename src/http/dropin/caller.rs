@@ -1,16 +1,16 @@
 //! Who calls with a library of Twilio's: HTTP basic authentication, an account SID and what here stands in for its token.
 
-use std::future::{Ready, ready};
-
 use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header::AUTHORIZATION, web};
 use base64::{Engine, engine::general_purpose::STANDARD};
+use futures_util::future::LocalBoxFuture;
 
 use super::errors::ApiError;
 use crate::{
     http::{
         State,
-        auth::{Caller, Right, known},
+        auth::{self, Caller, Right, admit},
     },
+    metrics::SignInRefusal,
     twilio::AccountSid,
 };
 
@@ -31,27 +31,38 @@ impl SdkCaller {
 
 impl FromRequest for SdkCaller {
     type Error = ApiError;
-    type Future = Ready<Result<Self, ApiError>>;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let (caller, account_sid) = authenticate(request).unzip();
-        let caller = known(request, caller).map_err(ApiError::from);
-        ready(caller.and_then(|caller| {
+        let request = request.clone();
+        Box::pin(async move {
+            let state = request.app_data::<web::Data<State>>().ok_or_else(ApiError::not_authenticated)?;
+            let (caller, account_sid) = match authenticate(state, &request).await {
+                Ok((caller, account_sid)) => (Ok(caller), Some(account_sid)),
+                Err(refusal) => (Err(refusal), None),
+            };
+            let caller = admit(state, &request, caller)?;
             let account_sid = account_sid.ok_or_else(ApiError::not_authenticated)?;
             Ok(Self { caller, account_sid })
-        }))
+        })
     }
 }
 
-/// The user name is the account's SID, the password an API key (or a token), whose organization has that account. Twilio
-/// answers another account's SID as it answers a wrong token, so that nobody learns which accounts there are.
-fn authenticate(request: &HttpRequest) -> Option<(Caller, AccountSid)> {
-    let (user, password) = basic(request)?;
-    let state = request.app_data::<web::Data<State>>()?;
-    let caller = state.authenticator.authenticate(&password)?;
-    let account_sid = state.app.accounts.find(&caller.organization)?.credentials.account_sid.clone();
-    let named = [user.as_str(), request.match_info().query("account_sid")];
-    named.iter().all(|sid| *sid == account_sid.as_str()).then_some((caller, account_sid))
+/// The password is an API key or a token, whose organization has the account of the path. The user name is the account's
+/// SID, or the SID of the API key, as with Twilio's own keys. Twilio answers another account's SID as it answers a wrong
+/// token, so that nobody learns which accounts there are.
+async fn authenticate(state: &State, request: &HttpRequest) -> Result<(Caller, AccountSid), SignInRefusal> {
+    let (user, password) = basic(request).ok_or(SignInRefusal::NoCredentials)?;
+    let caller = auth::authenticate(state, &password).await?;
+    let account = state.app.accounts.find(&caller.organization).ok_or(SignInRefusal::WrongAccount)?;
+    let account_sid = account.credentials.account_sid.clone();
+    let is_key = caller.secret.is_some() && user == caller.name();
+    let is_its_own = is_key || user == account_sid.as_str();
+    if is_its_own && request.match_info().query("account_sid") == account_sid.as_str() {
+        Ok((caller, account_sid))
+    } else {
+        Err(SignInRefusal::WrongAccount)
+    }
 }
 
 fn basic(request: &HttpRequest) -> Option<(String, String)> {

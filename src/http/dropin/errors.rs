@@ -64,6 +64,11 @@ impl ApiError {
         Self::new(403, 20003, format!("Permission denied: the role {} may not do this", role.as_str()))
     }
 
+    /// Whether it is the role of the caller that was not enough, and not Twilio who refuses.
+    pub fn is_of_role(&self) -> bool {
+        self.http_status == 403 && self.raw.is_none()
+    }
+
     /// There is nothing at `path`.
     pub fn not_found(path: &str) -> Self {
         Self::general(404, format!("The requested resource {path} was not found"))

@@ -10,7 +10,7 @@ mod form_body;
 mod local_message;
 mod params;
 
-use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, middleware::from_fn, web};
 use serde_json::json;
 
 pub use self::errors::ApiError;
@@ -20,6 +20,7 @@ use super::{
     auth::Right,
     idempotency::{IdempotencyKey, Outcome, once},
     problem::Problem,
+    sign_in,
 };
 use crate::{
     app::outgoing::{
@@ -41,6 +42,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
     let method_not_allowed = || web::to(async || Err::<HttpResponse, _>(ApiError::method_not_allowed()));
     config.service(
         web::scope(PATH)
+            .wrap(from_fn(sign_in::watch))
             .service(
                 web::resource("/Accounts/{account_sid}/Messages.json")
                     .route(web::post().to(create))

@@ -43,8 +43,10 @@ impl For {
 }
 
 /// Every operation of the document.
-const ROUTES: [(&str, &str, For); 30] = [
+const ROUTES: [(&str, &str, For); 34] = [
+    ("delete", "/api/sms/api-keys/{sid}", For::Administrators),
     ("delete", "/api/sms/batches/{batch_id}", For::Senders),
+    ("get", "/api/sms/api-keys", For::Administrators),
     ("get", "/api/sms/batches/{batch_id}", For::Viewers),
     ("get", "/api/sms/batches/{batch_id}/messages", For::Viewers),
     ("get", "/api/sms/consent/export", For::Administrators),
@@ -60,6 +62,8 @@ const ROUTES: [(&str, &str, For); 30] = [
     ("get", "/api/sms/settings", For::Administrators),
     ("get", "/api/sms/stats", For::Viewers),
     ("get", "/api/sms/webhook-refusals", For::Administrators),
+    ("post", "/api/sms/api-keys", For::Administrators),
+    ("post", "/api/sms/api-keys/{sid}/rotate", For::Administrators),
     ("post", "/api/sms/consent", For::Senders),
     ("post", "/api/sms/consent/import", For::Administrators),
     ("post", "/api/sms/consent/links", For::Senders),

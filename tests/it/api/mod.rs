@@ -3,6 +3,7 @@
 mod access;
 mod addresses;
 mod answers;
+mod api_keys;
 mod budgets;
 mod bulk;
 mod connection;

@@ -1,4 +1,4 @@
-//! Who changes consent on the command line, as the history tells it.
+//! Who uses the command line, as histories tell it.
 
 use std::fs;
 

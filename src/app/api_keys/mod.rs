@@ -1,0 +1,242 @@
+//! API keys that are kept in the store: made, listed, rotated and revoked by an organization's administrators.
+//!
+//! Each is a document of the installation, named by organization and SID. It changes in one step with a counter by which
+//! every instance learns that it has keys to load ([`directory`]).
+
+pub mod directory;
+mod last_use;
+
+use std::sync::Arc;
+
+use rand::RngExt;
+use secrecy::SecretString;
+
+use self::{directory::Directory, last_use::LastUses};
+use super::{Core, Scope, scope::scoped};
+use crate::{
+    domain::{KeySid, NewKey, Organization, Principal, StoredKey, UnixMs, stored_key::SECRET_BYTES},
+    store::{self, DocumentChange, Kind, documents::DOCUMENTS_MAX},
+};
+
+/// The most keys that an organization may have at a time: enough for every service of a large one, few enough for all
+/// keys of all organizations to be known to every instance.
+pub const KEYS_MAX: usize = 100;
+
+/// How many expired and revoked keys of an organization are still listed. The oldest make room for others.
+const ENDED_KEPT_MAX: usize = 100;
+
+/// How many ended keys make room in one step: more than come in between two.
+const ENDED_REMOVED_MAX: usize = 10;
+
+/// How often a change is decided again when others change keys at the same moment, which all share a counter.
+const DECISIONS_MAX: usize = 32;
+
+/// The counter's name.
+const REVISION: &str = "api_keys";
+
+/// Why a key was not made or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The organization has no such key, or it has ended.
+    #[error("this API key is not known, or has ended")]
+    Unknown,
+    /// There are as many as there may be.
+    #[error("the organization has {KEYS_MAX} API keys already")]
+    TooMany,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+/// A key as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedKey {
+    /// The key.
+    pub key: Arc<StoredKey>,
+    /// When it was last used, to the minute; `None` if it never was.
+    pub last_used_at: Option<UnixMs>,
+}
+
+/// Keeps the keys, and knows all of them.
+pub struct ApiKeys {
+    core: Arc<Core>,
+    directory: Directory,
+    last_uses: LastUses,
+}
+
+scoped!(ApiKeys);
+
+impl ApiKeys {
+    /// The service, with no keys known before [`ApiKeys::follow`] has loaded them.
+    pub(super) fn new(core: Arc<Core>) -> Self {
+        Self { core, directory: Directory::default(), last_uses: LastUses::default() }
+    }
+
+    /// Tells that `sid` was used now. Written down later, by [`ApiKeys::write_last_uses`].
+    pub fn was_used(&self, sid: &KeySid) {
+        self.last_uses.note(sid, self.core.now_ms());
+    }
+
+    /// Writes down when keys were used. If the store fails, the rest is written the next time.
+    pub async fn write_last_uses(&self) -> Result<(), store::Error> {
+        self.last_uses.write(self.core.store.as_ref()).await
+    }
+
+    /// Counts one more change of keys.
+    async fn revision(&self) -> Result<(Option<String>, String), store::Error> {
+        let before =
+            self.core.store.document(&Organization::installation(), Kind::Revision, REVISION).await?;
+        let count: u64 = before.as_deref().and_then(|count| count.parse().ok()).unwrap_or_default();
+        Ok((before, count.wrapping_add(1).to_string()))
+    }
+}
+
+impl Scope<'_, ApiKeys> {
+    /// Makes a key for `creator`, and tells its secret this one time.
+    pub async fn create(
+        &self,
+        creator: &Principal,
+        new: NewKey,
+    ) -> Result<(StoredKey, SecretString), KeyError> {
+        let sid = KeySid::of(rand::rng().random());
+        let secret = sid.secret(rand::rng().random::<[u8; SECRET_BYTES]>());
+        let now = self.core.now_ms();
+        let key = StoredKey::new(sid, self.organization.clone(), new, &secret, creator.clone(), now);
+        let (name, stored) = (document_name(self.organization, &key.sid), store::encode(&key));
+        for _ in 0..DECISIONS_MAX {
+            let (revision, next) = self.revision().await?;
+            let (mut ended, usable): (Vec<_>, Vec<_>) =
+                self.all().await?.into_iter().partition(|(key, _)| key.ends_at() <= now);
+            if usable.len() >= KEYS_MAX {
+                return Err(KeyError::TooMany);
+            }
+            ended.sort_by_key(|(key, _)| key.ends_at());
+            ended.truncate(ended.len().saturating_sub(ENDED_KEPT_MAX).min(ENDED_REMOVED_MAX));
+            let removed: Vec<_> = ended
+                .into_iter()
+                .map(|(key, stored)| (document_name(self.organization, &key.sid), stored))
+                .collect();
+            let made = DocumentChange { kind: Kind::ApiKey, name: &name, before: None, after: Some(&stored) };
+            let removals = removed.iter().map(|(name, stored)| DocumentChange {
+                kind: Kind::ApiKey,
+                name,
+                before: Some(stored),
+                after: None,
+            });
+            let changes = [counted(revision.as_deref(), &next), made].into_iter().chain(removals).collect();
+            if self.make(changes).await? {
+                self.audit("api_key.created", creator, &key);
+                return Ok((key, secret));
+            }
+        }
+        Err(contended().into())
+    }
+
+    /// Gives the key `sid` another secret, and tells it this one time. The one before stays good until `overlap` is over.
+    pub async fn rotate(
+        &self,
+        actor: &Principal,
+        sid: &KeySid,
+        overlap: std::time::Duration,
+    ) -> Result<(StoredKey, SecretString), KeyError> {
+        let secret = sid.secret(rand::rng().random::<[u8; SECRET_BYTES]>());
+        let former_until = self.core.now_ms() + overlap;
+        let key = self.change(sid, |key| key.rotate(&secret, former_until)).await?;
+        self.audit("api_key.rotated", actor, &key);
+        Ok((key, secret))
+    }
+
+    /// Ends the key `sid`: here at once, elsewhere as soon as other instances have loaded it.
+    pub async fn revoke(&self, actor: &Principal, sid: &KeySid) -> Result<(), KeyError> {
+        let now = self.core.now_ms();
+        let key = self.change(sid, |key| key.revoked_at = Some(now)).await?;
+        self.audit("api_key.revoked", actor, &key);
+        Ok(())
+    }
+
+    /// At most `limit` keys by SID behind `after`, and whether there are more.
+    pub async fn list(
+        &self,
+        after: Option<&KeySid>,
+        limit: usize,
+    ) -> Result<(Vec<ListedKey>, bool), store::Error> {
+        let mut keys = self.all().await?;
+        keys.retain(|(key, _)| after.is_none_or(|after| key.sid > *after));
+        let is_more = keys.len() > limit;
+        keys.truncate(limit);
+        let listed = keys.into_iter().map(|(key, _)| async move {
+            let last_used_at = last_use::read(self.core.store.as_ref(), &key.sid).await?;
+            Ok::<_, store::Error>(ListedKey { key: Arc::new(key), last_used_at })
+        });
+        Ok((futures_util::future::try_join_all(listed).await?, is_more))
+    }
+
+    /// All keys of the organization by SID, ended ones too, each with its document: never more than fit into one call.
+    async fn all(&self) -> Result<Vec<(StoredKey, String)>, store::Error> {
+        let prefix = format!("{}/", self.organization);
+        let installation = Organization::installation();
+        let page =
+            self.core.store.documents(&installation, Kind::ApiKey, Some(&prefix), DOCUMENTS_MAX).await?;
+        let own = page.into_iter().take_while(|(name, _)| name.starts_with(&prefix));
+        Ok(own.filter_map(|(_, stored)| Some((serde_json::from_str(&stored).ok()?, stored))).collect())
+    }
+
+    /// Changes the key `sid` while it is good.
+    async fn change(&self, sid: &KeySid, change: impl Fn(&mut StoredKey)) -> Result<StoredKey, KeyError> {
+        let (installation, name) = (Organization::installation(), document_name(self.organization, sid));
+        for _ in 0..DECISIONS_MAX {
+            let (revision, next) = self.revision().await?;
+            let stored = self.core.store.document(&installation, Kind::ApiKey, &name).await?;
+            let stored = stored.ok_or(KeyError::Unknown)?;
+            let mut key: StoredKey = serde_json::from_str(&stored).map_err(|_| KeyError::Unknown)?;
+            if key.ends_at() <= self.core.now_ms() {
+                return Err(KeyError::Unknown);
+            }
+            change(&mut key);
+            let after = store::encode(&key);
+            let changed = DocumentChange {
+                kind: Kind::ApiKey,
+                name: &name,
+                before: Some(&stored),
+                after: Some(&after),
+            };
+            if self.make(vec![counted(revision.as_deref(), &next), changed]).await? {
+                return Ok(key);
+            }
+        }
+        Err(contended().into())
+    }
+
+    /// Makes `changes`, which this instance knows of from then on, or none of them.
+    async fn make(&self, changes: Vec<DocumentChange<'_>>) -> Result<bool, store::Error> {
+        if !self.core.store.change_documents(&Organization::installation(), &changes).await? {
+            return Ok(false);
+        }
+        // It is made, and a secret that is not told now is lost; the loop that follows the keys tries again.
+        if let Err(error) = self.follow().await {
+            tracing::warn!(%error, "API keys were changed, and are loaded later");
+        }
+        Ok(true)
+    }
+
+    fn audit(&self, action: &'static str, actor: &Principal, key: &StoredKey) {
+        tracing::info!(
+            event = "audit", action, organization = %self.organization, %actor, sid = %key.sid, name = key.name,
+            role = key.role.as_str(), "an API key was changed"
+        );
+    }
+}
+
+/// The name of a key's document: an organization's name holds no slash.
+fn document_name(organization: &Organization, sid: &KeySid) -> String {
+    format!("{organization}/{sid}")
+}
+
+fn counted<'a>(before: Option<&'a str>, after: &'a str) -> DocumentChange<'a> {
+    DocumentChange { kind: Kind::Revision, name: REVISION, before, after: Some(after) }
+}
+
+/// Keys kept changing while we decided.
+fn contended() -> store::Error {
+    store::Error::Unavailable(anyhow::anyhow!("API keys changed {DECISIONS_MAX} times during one change"))
+}

@@ -1,0 +1,203 @@
+//! The public keys of the platform from where it publishes them: fetched at the start, again every so often, and when a
+//! token names one that is not known.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use reqwest::{Client, Url, redirect::Policy};
+
+use super::{Authenticator, InvalidJwks, PublicKeys};
+
+/// How long a fetch may take: the start waits for it, and whoever signs in with a new key.
+const FETCH_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// The largest set that is taken, in bytes: a hundred times what platforms publish.
+const BYTES_MAX: usize = 256 * 1024;
+
+/// How often the keys are fetched because of a key that is not known: anybody can make up its name.
+const UNKNOWN_KEY_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Where keys are published.
+pub struct JwksUrl {
+    http: Client,
+    url: Url,
+    fetches: Mutex<Fetches>,
+}
+
+/// What is known of the fetches.
+#[derive(Default)]
+struct Fetches {
+    /// When the last one for an unknown key began.
+    for_unknown_key: Option<Instant>,
+    /// When the last one succeeded.
+    succeeded: Option<Instant>,
+}
+
+/// Why keys were not fetched.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// There was no good answer.
+    #[error("TEXTLEDGER_JWKS_URL: {0}")]
+    Http(#[from] reqwest::Error),
+    /// The answer was too large.
+    #[error("TEXTLEDGER_JWKS_URL: more than {BYTES_MAX} bytes were answered")]
+    TooLarge,
+    /// What was answered are no keys.
+    #[error("TEXTLEDGER_JWKS_URL {0}")]
+    Invalid(#[from] InvalidJwks),
+    /// The URL is none.
+    #[error("TEXTLEDGER_JWKS_URL must be a URL such as https://id.example.com/.well-known/jwks.json")]
+    NoUrl,
+}
+
+impl JwksUrl {
+    /// Keys that are published at `url`.
+    pub fn new(url: &str) -> Result<Self, FetchError> {
+        let url = Url::parse(url).map_err(|_| FetchError::NoUrl)?;
+        let http = Client::builder().redirect(Policy::none()).timeout(FETCH_TIME_MAX).build()?;
+        Ok(Self { http, url, fetches: Mutex::default() })
+    }
+
+    async fn fetch(&self) -> Result<PublicKeys, FetchError> {
+        let without_url = reqwest::Error::without_url;
+        let answer = self.http.get(self.url.clone()).send().await.map_err(without_url)?;
+        let mut answer = answer.error_for_status().map_err(without_url)?;
+        let mut text = Vec::new();
+        while let Some(part) = answer.chunk().await.map_err(without_url)? {
+            if text.len() + part.len() > BYTES_MAX {
+                return Err(FetchError::TooLarge);
+            }
+            text.extend_from_slice(&part);
+        }
+        Ok(PublicKeys::parse(&String::from_utf8_lossy(&text))?)
+    }
+
+    fn fetches<T>(&self, change: impl FnOnce(&mut Fetches) -> T) -> T {
+        change(&mut self.fetches.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether the keys may be fetched because of a key that is not known, which counts as having done so.
+    fn may_ask_for_unknown_key(&self, now: Instant) -> bool {
+        self.fetches(|fetches| {
+            let is_early = |at: Instant| now.duration_since(at) < UNKNOWN_KEY_INTERVAL;
+            let may = !fetches.for_unknown_key.is_some_and(is_early);
+            if may {
+                fetches.for_unknown_key = Some(now);
+            }
+            may
+        })
+    }
+}
+
+impl Authenticator {
+    /// Fetches the platform's keys, if they are published at a URL. If that fails, those fetched last stay in use.
+    pub async fn renew_public_keys(&self) {
+        let Some(source) = &self.jwks_url else { return };
+        match source.fetch().await {
+            Ok(keys) => {
+                source.fetches(|fetches| fetches.succeeded = Some(Instant::now()));
+                self.public_keys.store(keys.into());
+            }
+            Err(error) => {
+                let age_s = self.public_keys_age().map(|age| age.as_secs());
+                tracing::warn!(
+                    %error, age_s,
+                    mend = "check TEXTLEDGER_JWKS_URL; tokens that are signed with a new key are refused until then",
+                    "the platform's public keys could not be fetched: those fetched last stay in use"
+                );
+            }
+        }
+    }
+
+    /// Fetches the platform's keys because `token` names one that is not known. Returns whether that was done: it is not
+    /// for every such token.
+    pub(super) async fn renew_for(&self, token: &str) -> bool {
+        let Some(source) = &self.jwks_url else { return false };
+        let is_unknown = super::token::key_id(token).is_some_and(|id| !self.public_keys.load().has(&id));
+        let may = is_unknown && source.may_ask_for_unknown_key(Instant::now());
+        if may {
+            self.renew_public_keys().await;
+        }
+        may
+    }
+
+    /// How long ago the platform's keys were fetched; `None` if they never were.
+    pub fn public_keys_age(&self) -> Option<Duration> {
+        self.jwks_url.as_ref()?.fetches(|fetches| fetches.succeeded.map(|at| at.elapsed()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+    use crate::{
+        domain::UnixMs,
+        http::auth::{TokenRules, jwks::tests::Pair},
+    };
+
+    const NOW: UnixMs = UnixMs::new(1_800_000_000_000);
+
+    /// Answers every request with what `answer` holds at the time, and tells its URL.
+    async fn publish(answer: Arc<Mutex<String>>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/keys", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            loop {
+                let (mut connection, _) = listener.accept().await.unwrap();
+                connection.read(&mut [0; 4096]).await.unwrap();
+                let body = answer.lock().unwrap().clone();
+                let head =
+                    format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+                // A reader that has had enough closes before everything is written.
+                connection.write_all((head + &body).as_bytes()).await.ok();
+            }
+        });
+        url
+    }
+
+    #[tokio::test]
+    async fn a_new_key_of_the_platform_is_found_and_a_failure_changes_nothing() {
+        let (first, second) = (Pair::p256("first"), Pair::p256("second"));
+        let set = |pair: &Pair| json!({ "keys": [pair.public] }).to_string();
+        let answer = Arc::new(Mutex::new(set(&first)));
+        let url = publish(answer.clone()).await;
+        let secret = "0123456789abcdef0123456789abcdef".into();
+        let authenticator =
+            Authenticator::new(&secret, TokenRules::default(), PublicKeys::default(), Vec::new())
+                .with_jwks_url(Some(JwksUrl::new(&url).unwrap()));
+        let is_good = |token: &str| authenticator.authenticate(token, NOW).is_ok();
+        let (old, new) = (first.token(Some("first")), second.token(Some("second")));
+        assert!(!is_good(&old) && authenticator.public_keys_age().is_none());
+        authenticator.renew_public_keys().await;
+        assert!(is_good(&old) && authenticator.public_keys_age().is_some());
+
+        *answer.lock().unwrap() = set(&second);
+        assert!(!authenticator.renew_for(&old).await && is_good(&old));
+        assert!(authenticator.renew_for(&new).await && is_good(&new) && !is_good(&old));
+        // Not again at once, whatever a token names.
+        assert!(!authenticator.renew_for(&old).await);
+
+        for broken in ["", "{\"keys\":[]}", &" ".repeat(BYTES_MAX + 1)] {
+            *answer.lock().unwrap() = broken.to_owned();
+            authenticator.renew_public_keys().await;
+            assert!(is_good(&new), "{}", broken.len());
+        }
+    }
+
+    #[test]
+    fn names_of_keys_that_are_made_up_cause_one_fetch_in_a_while() {
+        let (source, now) = (JwksUrl::new("http://127.0.0.1:1/keys").unwrap(), Instant::now());
+        let may = |after_s| source.may_ask_for_unknown_key(now + Duration::from_secs(after_s));
+        assert_eq!([0, 1, 29, 30, 31].map(may), [true, false, false, true, false]);
+    }
+}
