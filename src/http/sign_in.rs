@@ -20,7 +20,7 @@ use actix_web::{
 
 use super::{
     State,
-    dropin::ApiError,
+    dropin::errors::ApiError,
     problem::{Code, Problem},
 };
 use crate::{domain::Principal, metrics::SignInRefusal, sampling::Sampled};

@@ -85,6 +85,7 @@ const USES: &[(&str, &str, Use)] = &[
     ("docs/http.md", "/api/sms/api-keys", Use::Run(&["\"sid\":\"SK", "\"secret\":\"tl_"])),
     ("docs/http.md", "/api/sms/settings", Use::Run(&[ACME_ACCOUNT])),
     ("docs/http.md", "[[accounts]]", Use::Settings(&["# account of acme: ", ACME_ACCOUNT])),
+    ("docs/threat-model.md", "strangers", Use::LeftOut("a picture")),
     ("docs/operations.md", "TEXTLEDGER_LISTEN", Use::LeftOut("two settings, whose names tidy.rs knows")),
     ("docs/operations.md", "proxy_pass", Use::LeftOut("it takes nginx")),
     ("docs/operations.md", "reverse_proxy", Use::LeftOut("it takes Caddy")),

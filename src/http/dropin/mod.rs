@@ -5,7 +5,7 @@
 //! Source: <https://www.twilio.com/docs/messaging/api/message-resource>.
 
 mod caller;
-mod errors;
+pub(super) mod errors;
 mod form_body;
 mod local_message;
 mod params;

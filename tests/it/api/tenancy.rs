@@ -22,6 +22,7 @@ const STRANGER: &str = "globex";
 const STRANGERS_ACCOUNT: &str = "ACbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 const PERSON: &str = "+14155550171";
 const DOUBTFUL: &str = "+14155550172";
+const KEY: &str = "a key of the victim";
 const USER: &str = "a-user-of-the-victim";
 const EVIDENCE: &str = "signed on paper on the first of May";
 const DOUBTFUL_WORDS: &str = "ok stop";
@@ -31,6 +32,7 @@ struct Belongings {
     message: String,
     batch: String,
     review: String,
+    key: String,
     marks: Vec<String>,
 }
 
@@ -62,13 +64,14 @@ impl Belongings {
         // A refusal that names the victim's account.
         let form = format!("AccountSid={ACCOUNT_SID}&MessageSid=SM1&MessageStatus=sent");
         service.raw_webhook("/webhooks/twilio/status", Some("wrong"), form.into_bytes()).await;
+        let key = post("/api/sms/api-keys", json!({ "name": KEY, "role": "sender" })).await;
         let (_, reviews) = service.get_in(VICTIM, "/api/sms/consent/reviews").await;
         let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{value}")).to_owned();
-        let [message, batch, review] =
-            [&sent["id"], &batch["batch_id"], &reviews["reviews"][0]["message_sid"]].map(text);
-        let others = [PERSON, DOUBTFUL, USER, EVIDENCE, DOUBTFUL_WORDS, ACCOUNT_SID].map(str::to_owned);
-        let marks = [message.clone(), text(&sent["message_sid"]), batch.clone(), review.clone()];
-        Self { message, batch, review, marks: marks.into_iter().chain(others).collect() }
+        let [message, batch, review, key] =
+            [&sent["id"], &batch["batch_id"], &reviews["reviews"][0]["message_sid"], &key["sid"]].map(text);
+        let others = [PERSON, DOUBTFUL, USER, KEY, EVIDENCE, DOUBTFUL_WORDS, ACCOUNT_SID].map(str::to_owned);
+        let marks = [message.clone(), text(&sent["message_sid"]), batch.clone(), review.clone(), key.clone()];
+        Self { message, batch, review, key, marks: marks.into_iter().chain(others).collect() }
     }
 
     /// `path` with the victim's own names in it.
@@ -78,7 +81,8 @@ impl Belongings {
             .replace("{batch_id}", &self.batch)
             .replace("{message_sid}", message_sid)
             .replace("{phone}", PERSON)
-            .replace("{user_id}", USER);
+            .replace("{user_id}", USER)
+            .replace("{sid}", &self.key);
         assert!(!path.contains('{'), "{path} has a parameter that this test gives no value: add one");
         path
     }
@@ -104,6 +108,8 @@ impl Belongings {
             }
             ("POST", "/api/sms/consent/links") => json!({ "phone_number": PERSON }),
             ("POST", "/api/sms/consent/reviews/{message_sid}") => json!({ "decision": "opt_out" }),
+            ("POST", "/api/sms/api-keys") => json!({ "name": "k", "role": "viewer" }),
+            ("POST", "/api/sms/api-keys/{sid}/rotate") => json!({}),
             ("POST", "/api/sms/preferences/confirm") => json!({ "code": "123456" }),
             ("PUT", "/api/sms/preferences" | "/api/sms/preferences/{user_id}") => {
                 json!({ "sms_enabled": false })
