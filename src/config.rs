@@ -4,6 +4,7 @@
 //! All faults are reported at once, each with what to do about it.
 
 mod account;
+mod bounds;
 mod given;
 pub mod setting;
 
@@ -22,6 +23,7 @@ use secrecy::{ExposeSecret, SecretString};
 use self::setting::Fallback;
 pub use self::{
     account::TwilioAccount,
+    bounds::Bounds,
     given::{Given, Origin, UnknownVariable},
 };
 use crate::{
@@ -53,6 +55,10 @@ pub enum Store {
 pub struct Config {
     /// Address and port to listen on; port 0 picks one.
     pub listen: SocketAddr,
+    /// A further address for webhooks alone.
+    pub webhook_listen: Option<SocketAddr>,
+    /// The address for metrics, if they have one of their own.
+    pub metrics_listen: Option<SocketAddr>,
     /// The URL by which Twilio reaches us, without a slash at its end; by default the address listened on.
     pub public_url: Option<String>,
     /// Where state is kept.
@@ -127,6 +133,8 @@ pub struct Config {
     pub review_deadline: Duration,
     /// Requests per second and caller on the application's side.
     pub api_rate: u32,
+    /// Connections and live streams that callers may have open.
+    pub bounds: Bounds,
     /// Whether callers' own StatusCallback URLs may be loopback or private addresses.
     pub relay_private: bool,
     /// Settings that are given and not used by this version.
@@ -182,6 +190,10 @@ impl Reader {
         let unused = unused.map(|setting| setting.name).collect();
         Config {
             listen: self.parsed_or_default("TEXTLEDGER_LISTEN", "an address and port such as 127.0.0.1:8080"),
+            webhook_listen: self
+                .parsed("TEXTLEDGER_WEBHOOK_LISTEN", "an address and port such as 127.0.0.1:8081"),
+            metrics_listen: self
+                .parsed("TEXTLEDGER_METRICS_LISTEN", "an address and port such as 127.0.0.1:9090"),
             public_url: self.public_url(),
             partitions: self.partitions(matches!(store, Store::Embedded(_)), if on_cluster { 16 } else { 1 }),
             store,
@@ -223,6 +235,7 @@ impl Reader {
             pace: self.pace(),
             review_deadline: self.review_deadline(),
             api_rate: self.api_rate(),
+            bounds: Bounds::read(self),
             relay_private: self.switch("TEXTLEDGER_RELAY_PRIVATE"),
             unused,
             unknown: std::mem::take(&mut self.given.unknown),

@@ -11,8 +11,9 @@
 //! - [`domain`]: the rules, pure: who may be sent to, how far a message has come, what moves one on its way out.
 //! - [`twilio`]: Twilio's protocol, usable alone; [`simulator`] stands in for Twilio.
 //!
-//! Beside them: [`config`] reads the settings; [`clock`], [`metrics`], [`phone`], [`public_host`], [`sampling`], [`sealing`]
-//! and [`telemetry`] are leaves. `docs/ARCHITECTURE.md` follows a send, a callback and a STOP through all of it.
+//! Beside them: [`config`] reads the settings; [`clock`], [`metrics`], [`open_files`], [`phone`], [`public_host`],
+//! [`sampling`], [`sealing`] and [`telemetry`] are leaves. `docs/ARCHITECTURE.md` follows a send, a callback and a STOP
+//! through all of it.
 
 pub mod app;
 pub mod clock;
@@ -21,6 +22,7 @@ pub mod config;
 pub mod domain;
 pub mod http;
 pub mod metrics;
+pub mod open_files;
 pub mod phone;
 pub mod public_host;
 pub mod sampling;

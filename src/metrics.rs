@@ -116,6 +116,37 @@ pub enum SignInRefusal {
     StoreUnavailable,
 }
 
+/// An address that is listened on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Listener {
+    /// The main one.
+    Api,
+    /// The one for webhooks alone.
+    Webhooks,
+    /// The one for metrics alone.
+    Metrics,
+}
+
+/// Why a connection was closed for want of room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ConnectionClosed {
+    /// Another one of the same peer came, which had as many as it may.
+    ByPeer,
+    /// Another one came, and the address had as many as it may.
+    ByAll,
+    /// It came when none of the others could be spared.
+    Newcomer,
+}
+
+/// Who reads the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// Anybody: accounts are not told apart.
+    Stranger,
+    /// Whoever reaches the operator's own address.
+    Operator,
+}
+
 macro_rules! label_values {
     ($($type:ident { $($name:ident = $text:literal),+ $(,)? })+) => {$(
         impl $type {
@@ -139,6 +170,8 @@ label_values! {
         Accepted = "accepted", Duplicate = "duplicate", Late = "late", Refused = "refused", Invalid = "invalid",
         Spooled = "spooled", Overloaded = "overloaded",
     }
+    Listener { Api = "api", Webhooks = "webhooks", Metrics = "metrics" }
+    ConnectionClosed { ByPeer = "peer", ByAll = "all", Newcomer = "newcomer" }
     Misdirection {
         IncomingMessage = "incoming_message", StatusCallback = "status_callback", UnknownPath = "unknown_path",
     }
@@ -164,8 +197,19 @@ struct MisdirectionLabels {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KeyLabels {
+    key: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AccountKeyLabels {
     account_sid: String,
     key: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConnectionLabels {
+    listener: Listener,
+    cause: ConnectionClosed,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -201,9 +245,13 @@ struct SignInLabels {
 /// Everything that is counted and measured.
 pub struct Metrics {
     registry: Registry,
+    /// What only strangers see, in place of what only operators see.
+    for_strangers: Registry,
+    for_operators: Registry,
+    signatures: Family<KeyLabels, Counter>,
+    account_signatures: Family<AccountKeyLabels, Counter>,
     webhook_requests: Family<WebhookLabels, Counter>,
     misdirected_webhooks: Family<MisdirectionLabels, Counter>,
-    signatures: Family<KeyLabels, Counter>,
     statuses: Family<SourceLabels, Counter>,
     polls: Family<PollLabels, Counter>,
     relays: Family<RelayLabels, Counter>,
@@ -221,6 +269,8 @@ pub struct Metrics {
     spool_bytes: Gauge,
     spool_oldest_seconds: Gauge,
     waiting: Gauge,
+    connections_closed: Family<ConnectionLabels, Counter>,
+    event_streams: Gauge,
     daily_limit_warnings: Counter,
     opt_out_seconds: Histogram,
 }
@@ -241,17 +291,24 @@ impl Metrics {
             "Time from the arrival of a person's request to stop until it is stored and obeyed, in the spool too",
             opt_out_seconds.clone(),
         );
+        let (mut for_strangers, mut for_operators) =
+            (Registry::with_prefix("textledger"), Registry::with_prefix("textledger"));
+        let (signatures, account_signatures) = (Family::default(), Family::default());
+        let help = "Webhook requests by the key that signed them";
+        for_strangers.register("signatures", help, Family::clone(&signatures));
+        for_operators.register("signatures", help, Family::clone(&account_signatures));
         macro_rules! register {
             ($($name:ident: $help:literal),+ $(,)?) => {
                 $(let $name = Default::default(); let kept = Clone::clone(&$name);
                   registry.register(stringify!($name), $help, $name); let $name = kept;)+
-                Self { $($name,)+ opt_out_seconds, registry }
+                Self {
+                    $($name,)+ opt_out_seconds, registry, for_strangers, for_operators, signatures, account_signatures
+                }
             };
         }
         register! {
             webhook_requests: "Webhook requests of Twilio's by what became of them; events of Event Streams one by one",
             misdirected_webhooks: "Signed webhook requests that came to a wrong URL, by what was mistaken",
-            signatures: "Webhook requests by the key that signed them",
             statuses: "Statuses that moved a message, by who told them; poll means that no callback did",
             polls: "Messages asked for at Twilio since no final status had come, by what came of it",
             relays: "Tries to tell callers' own StatusCallback URLs of a status, by what came of it",
@@ -269,6 +326,8 @@ impl Metrics {
             spool_bytes: "Size of the spool on disk",
             spool_oldest_seconds: "Age of the oldest webhook in the spool, 0 if there is none",
             waiting: "Verified webhooks that wait for their turn",
+            connections_closed: "Connections that were closed for want of room, by address and cause",
+            event_streams: "Live streams of events that are open",
             daily_limit_warnings: "Days on which an organization has sent 80 % of what it may",
         }
     }
@@ -285,7 +344,9 @@ impl Metrics {
 
     /// Counts a use of the key called `key` of the account `account_sid`.
     pub fn signature(&self, account_sid: &str, key: String) {
-        self.signatures.get_or_create(&KeyLabels { account_sid: account_sid.to_owned(), key }).inc();
+        let account_sid = account_sid.to_owned();
+        self.account_signatures.get_or_create(&AccountKeyLabels { account_sid, key: key.clone() }).inc();
+        self.signatures.get_or_create(&KeyLabels { key }).inc();
     }
 
     /// Counts a status that moved a message, told by `source`.
@@ -366,6 +427,16 @@ impl Metrics {
         self.waiting.set(i64::try_from(webhooks).unwrap_or(i64::MAX));
     }
 
+    /// Counts a connection that was closed for want of room.
+    pub fn connection_closed(&self, listener: Listener, cause: ConnectionClosed) {
+        self.connections_closed.get_or_create(&ConnectionLabels { listener, cause }).inc();
+    }
+
+    /// Tells how many live streams are open.
+    pub fn event_streams(&self, open: usize) {
+        self.event_streams.set(i64::try_from(open).unwrap_or(i64::MAX));
+    }
+
     /// Counts a day on which an organization has sent most of what it may.
     pub fn daily_limit_warning(&self) {
         self.daily_limit_warnings.inc();
@@ -376,10 +447,17 @@ impl Metrics {
         self.opt_out_seconds.observe(after.as_secs_f64());
     }
 
-    /// Writes everything down in OpenMetrics' text format, which Prometheus reads.
-    pub fn write(&self) -> String {
+    /// Writes down everything that is `reader`'s to see, in OpenMetrics' text format, which Prometheus reads.
+    pub fn write(&self, reader: Reader) -> String {
+        let further = match reader {
+            Reader::Stranger => &self.for_strangers,
+            Reader::Operator => &self.for_operators,
+        };
         let mut written = String::new();
-        text::encode(&mut written, &self.registry).expect("a String takes everything that is written");
+        text::encode_registry(&mut written, &self.registry)
+            .and_then(|()| text::encode_registry(&mut written, further))
+            .and_then(|()| text::encode_eof(&mut written))
+            .expect("a String takes everything that is written");
         written
     }
 }
@@ -395,10 +473,12 @@ mod tests {
         metrics.signature("AC1", "auth_token".to_owned());
         metrics.spool(3, 400, 5);
         metrics.opted_out(Duration::from_millis(7));
-        let written = metrics.write();
+        metrics.connection_closed(Listener::Api, ConnectionClosed::ByPeer);
+        let written = metrics.write(Reader::Operator);
         for line in [
             r#"textledger_webhook_requests_total{route="status",result="accepted"} 1"#,
             r#"textledger_signatures_total{account_sid="AC1",key="auth_token"} 1"#,
+            r#"textledger_connections_closed_total{listener="api",cause="peer"} 1"#,
             "textledger_spool_entries 3",
             "textledger_spool_oldest_seconds 5",
             r#"textledger_opt_out_seconds_bucket{le="0.005"} 0"#,
@@ -406,5 +486,16 @@ mod tests {
         ] {
             assert!(written.lines().any(|written| written == line), "{line}\n{written}");
         }
+    }
+
+    #[test]
+    fn strangers_do_not_learn_which_accounts_there_are() {
+        let metrics = Metrics::new();
+        metrics.signature("AC1", "auth_token".to_owned());
+        metrics.signature("AC2", "auth_token".to_owned());
+        let written = metrics.write(Reader::Stranger);
+        assert!(written.contains(r#"textledger_signatures_total{key="auth_token"} 2"#), "{written}");
+        assert!(!written.contains("AC1") && written.ends_with("# EOF\n"), "{written}");
+        assert_eq!(written.matches("# EOF").count(), 1);
     }
 }

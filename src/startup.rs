@@ -13,6 +13,7 @@ use std::{
 use actix_web::{dev::ServerHandle, web};
 use anyhow::{Context, anyhow};
 use base64::Engine;
+use futures_util::future::join_all;
 use rand::Rng;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
@@ -27,12 +28,15 @@ use crate::{
     http::{
         self, State,
         auth::{Authenticator, JwksUrl, PublicKeys, TokenRules},
+        connections::{Connections, Limits as ConnectionLimits},
         public_url::PublicUrl,
         rate_limit::{FORGET_INTERVAL, RateLimit},
         refusals::Refusals,
         sign_in::SignIns,
+        streams::{StreamLimits, Streams},
     },
-    metrics::Metrics,
+    metrics::{Listener, Metrics},
+    open_files,
     public_host::PublicOnly,
     sealing::MasterKeys,
     spool::Spool,
@@ -68,11 +72,14 @@ const REACHED_FILE: &str = "reached";
 pub struct Service {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where it listens for webhooks alone.
+    pub webhook_address: Option<SocketAddr>,
+    /// Where it listens for metrics alone.
+    pub metrics_address: Option<SocketAddr>,
     /// The URL by which Twilio reaches it.
     pub public_url: String,
     app: Arc<App>,
-    server: ServerHandle,
-    running: JoinHandle<io::Result<()>>,
+    servers: Vec<(ServerHandle, JoinHandle<io::Result<()>>)>,
     stop: CancellationToken,
     tracker: TaskTracker,
 }
@@ -86,10 +93,18 @@ impl Service {
         for name in &config.unused {
             tracing::warn!(setting = name, "this setting is not used by this version");
         }
-        let listener = TcpListener::bind(config.listen).with_context(|| {
-            format!("cannot listen on {}: choose another TEXTLEDGER_LISTEN", config.listen)
-        })?;
+        let listener = bind("TEXTLEDGER_LISTEN", config.listen)?;
+        let bind_further = |name, address: Option<SocketAddr>| address.map(|address| bind(name, address));
+        let webhook_listener =
+            bind_further("TEXTLEDGER_WEBHOOK_LISTEN", config.webhook_listen).transpose()?;
+        let metrics_listener =
+            bind_further("TEXTLEDGER_METRICS_LISTEN", config.metrics_listen).transpose()?;
         let address = listener.local_addr()?;
+        let address_of =
+            |listener: &Option<TcpListener>| listener.as_ref().map(TcpListener::local_addr).transpose();
+        let (webhook_address, metrics_address) =
+            (address_of(&webhook_listener)?, address_of(&metrics_listener)?);
+        let limits = connection_limits(&config);
         let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
         let authenticator = authenticator(&config)?;
         let store = open_store(&config, clock.clone()).await?;
@@ -115,6 +130,14 @@ impl Service {
             authenticator,
             sign_ins: SignIns::default(),
             rate_limit: RateLimit::new(config.api_rate),
+            streams: Streams::new(
+                StreamLimits {
+                    per_caller: config.bounds.streams_per_caller,
+                    per_organization: config.bounds.streams_per_organization,
+                    in_all: config.bounds.streams.min(limits.api.in_all / 2),
+                },
+                app.metrics().clone(),
+            ),
             tailer: Tailer::new(store, tracker.clone(), stop.clone()),
             stop: stop.clone(),
         });
@@ -149,10 +172,29 @@ impl Service {
             async move { state.refusals.look_into(&state.app, &state.public_url).await }
         });
         let prefix = PublicUrl::new(&public_url).prefix().to_owned();
-        let server = http::server::start(listener, config.workers, state, prefix)?;
-        let handle = server.handle();
-        let running = tokio::spawn(server);
-        Ok(Self { address, public_url, app, server: handle, running, stop, tracker })
+        let has_metrics = metrics_listener.is_none();
+        let open = |listener, limits| Connections::new(listener, limits, app.metrics().clone());
+        let mut servers = vec![http::server::start(
+            listener,
+            config.workers,
+            open(Listener::Api, limits.api),
+            state.clone(),
+            {
+                let prefix = prefix.clone();
+                move |config| http::routes(config, &prefix, has_metrics)
+            },
+        )?];
+        if let Some(listener) = webhook_listener {
+            let connections = open(Listener::Webhooks, limits.webhooks);
+            let routes = move |config: &mut web::ServiceConfig| http::webhook_routes(config, &prefix);
+            servers.push(http::server::start(listener, config.workers, connections, state.clone(), routes)?);
+        }
+        if let Some(listener) = metrics_listener {
+            let connections = open(Listener::Metrics, METRICS_CONNECTIONS);
+            servers.push(http::server::start(listener, 1, connections, state, http::metrics_routes)?);
+        }
+        let servers = servers.into_iter().map(|server| (server.handle(), tokio::spawn(server))).collect();
+        Ok(Self { address, webhook_address, metrics_address, public_url, app, servers, stop, tracker })
     }
 
     /// Takes the accounts of `config` from now on: senders, tokens and shared keys, where no others are saved. Nothing else of
@@ -166,8 +208,10 @@ impl Service {
     /// Stops taking requests, lets those under way finish, ends the background tasks, closes the store.
     pub async fn stop(self) -> anyhow::Result<()> {
         self.stop.cancel();
-        self.server.stop(true).await;
-        self.running.await.context("the server's task failed")??;
+        join_all(self.servers.iter().map(|(server, _)| server.stop(true))).await;
+        for (_, running) in self.servers {
+            running.await.context("a server's task failed")??;
+        }
         self.tracker.close();
         if tokio::time::timeout(TASKS_TIMEOUT, self.tracker.wait()).await.is_err() {
             tracing::warn!("background tasks did not end in time");
@@ -260,6 +304,40 @@ fn poster(config: &Config) -> anyhow::Result<Poster> {
     let poster =
         if config.relay_private { Poster::new(None) } else { Poster::new(Some(Arc::new(PublicOnly))) };
     poster.context("TLS cannot be set up")
+}
+
+/// Connections at the address for metrics alone.
+const METRICS_CONNECTIONS: ConnectionLimits = ConnectionLimits { in_all: 32, per_peer: 32 };
+
+/// How many connections may be open.
+struct AddressLimits {
+    api: ConnectionLimits,
+    webhooks: ConnectionLimits,
+}
+
+/// As many as there are files for, once the limit of those is raised as far as it goes, and no more than is configured.
+fn connection_limits(config: &Config) -> AddressLimits {
+    let files = open_files::raise_limit();
+    let shares = open_files::share_out(files, config.workers, config.webhook_listen.is_some());
+    let wanted = config.bounds.connections;
+    let in_all = wanted.unwrap_or(shares.api).min(shares.api);
+    if files < open_files::LOW_LIMIT || wanted.is_some_and(|wanted| wanted > in_all) {
+        tracing::warn!(
+            files,
+            connections = in_all,
+            webhook_connections = shares.webhooks,
+            "the limit of open files is low: raise it (LimitNOFILE= of systemd, --ulimit nofile= of Docker)"
+        );
+    }
+    AddressLimits {
+        api: ConnectionLimits { in_all, per_peer: config.bounds.connections_per_peer },
+        // Behind a proxy all of Twilio is one peer.
+        webhooks: ConnectionLimits { in_all: shares.webhooks, per_peer: shares.webhooks },
+    }
+}
+
+fn bind(name: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).with_context(|| format!("cannot listen on {address}: choose another {name}"))
 }
 
 /// Runs `work` beside the requests until it ends or the service stops.

@@ -215,7 +215,7 @@ impl App {
     }
 
     /// What is counted.
-    pub fn metrics(&self) -> &Metrics {
+    pub fn metrics(&self) -> &Arc<Metrics> {
         &self.core.metrics
     }
 

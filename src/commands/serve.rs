@@ -22,9 +22,17 @@ impl Serve {
         let config = configure(file)?;
         block_on(async {
             let service = Service::start(config, Arc::new(SystemClock)).await?;
-            // Scripts read the chosen port from this line, whatever the log's level and form.
-            if let Err(error) = say(json!({ "event": "listening", "address": service.address.to_string() })) {
-                tracing::warn!(%error, address = %service.address, "listening, but stdout is closed");
+            // Scripts read the chosen ports from these lines, whatever the log's level and form.
+            for (event, address) in [
+                ("listening", Some(service.address)),
+                ("listening_for_webhooks", service.webhook_address),
+                ("listening_for_metrics", service.metrics_address),
+            ] {
+                if let Some(address) = address
+                    && let Err(error) = say(json!({ "event": event, "address": address.to_string() }))
+                {
+                    tracing::warn!(%error, %address, event, "listening, but stdout is closed");
+                }
             }
             tokio::select! {
                 asked = asked_to_stop() => asked?,

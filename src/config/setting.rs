@@ -76,7 +76,7 @@ impl Setting {
 const BUILT_IN_TEXT: &str = "a text that is built in";
 
 /// The settings by subject, in the order in which they are read about.
-pub const GROUPS: [(&str, &[Setting]); 7] = [
+pub const GROUPS: [(&str, &[Setting]); 8] = [
     (
         "Where it listens, and what it keeps where",
         &[
@@ -89,6 +89,17 @@ pub const GROUPS: [(&str, &[Setting]); 7] = [
                 "TEXTLEDGER_LISTEN",
                 Value("127.0.0.1:8080"),
                 "Address and port; port 0 picks one. The chosen address is printed as one JSON line on standard output.",
+            ),
+            Setting::unset(
+                "TEXTLEDGER_WEBHOOK_LISTEN",
+                "127.0.0.1:8081",
+                "A further address, for what Twilio posts alone, with threads and connections of its own: what is asked there \
+                 competes with nothing that is asked at TEXTLEDGER_LISTEN.",
+            ),
+            Setting::unset(
+                "TEXTLEDGER_METRICS_LISTEN",
+                "127.0.0.1:9090",
+                "An address for /metrics alone. If it is set, they are nowhere else, and tell accounts apart.",
             ),
             Setting::new(
                 "TEXTLEDGER_PUBLIC_URL",
@@ -201,6 +212,38 @@ pub const GROUPS: [(&str, &[Setting]); 7] = [
                 "TEXTLEDGER_API_RATE",
                 Value("100"),
                 "Requests per second that each caller may make under /api/sms, five times as many at once.",
+            ),
+        ],
+    ),
+    (
+        "What callers can take of it",
+        &[
+            Setting::new(
+                "TEXTLEDGER_CONNECTIONS_MAX",
+                Otherwise { said: "as many as the limit of open files allows, at most 8192", example: "1000" },
+                "Open connections at TEXTLEDGER_LISTEN. Never more than the limit of open files allows. One more closes the \
+                 one that can be spared best.",
+            ),
+            Setting::new(
+                "TEXTLEDGER_CONNECTIONS_PER_PEER",
+                Value("1024"),
+                "Open connections of one address at TEXTLEDGER_LISTEN (of IPv6, of one /64 network) on which no valid token or \
+                 signature was seen yet. Behind a reverse proxy, which is one address for all, as many as it may open.",
+            ),
+            Setting::new(
+                "TEXTLEDGER_STREAMS_PER_CALLER",
+                Value("16"),
+                "Live streams of events that one user or API key may have open.",
+            ),
+            Setting::new(
+                "TEXTLEDGER_STREAMS_PER_ORGANIZATION",
+                Value("256"),
+                "Live streams of events that one organization may have open.",
+            ),
+            Setting::new(
+                "TEXTLEDGER_STREAMS_MAX",
+                Value("1024"),
+                "Live streams of events that may be open in all; never more than half of the connections.",
             ),
         ],
     ),

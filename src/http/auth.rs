@@ -15,7 +15,11 @@ pub use self::{
     jwks_url::{FetchError, JwksUrl},
     token::{Claims, TokenRules, mint},
 };
-use super::{State, problem::Problem};
+use super::{
+    State,
+    connections::{self, Proof},
+    problem::Problem,
+};
 /// What a door asks of its [`Caller`].
 pub use crate::domain::Right;
 use crate::{
@@ -112,7 +116,7 @@ async fn stored_key(state: &State, sid: &KeySid, bearer: &str) -> Result<Caller,
 
 /// Whether `caller`, who was known when a request began, may still do what it began: their token or key has not expired, nor
 /// was the key revoked or its secret changed. A stream would outlast them otherwise.
-pub fn still_allowed(state: &State, caller: &Caller, right: Right) -> bool {
+pub(super) fn still_allowed(state: &State, caller: &Caller, right: Right) -> bool {
     let now = state.app.now_ms();
     let is_key_good = |secret: &SecretHash| {
         let key = KeySid::parse(caller.name()).ok().and_then(|sid| state.app.api_keys.find(&sid));
@@ -177,6 +181,7 @@ pub(super) fn admit(
     caller: Result<Caller, SignInRefusal>,
 ) -> Result<Caller, Problem> {
     let caller = caller.map_err(|refusal| state.sign_ins.refuse(state, request, refusal))?;
+    connections::prove(request, Proof::Caller);
     request.extensions_mut().insert(caller.principal.clone());
     match state.rate_limit.count(&caller) {
         Ok(()) => Ok(caller),

@@ -19,7 +19,8 @@ use utoipa::ToSchema;
 
 use super::{
     State,
-    auth::{Caller, Right},
+    auth::{self, Caller, Right},
+    connections,
     contract::{
         self, Declared, Fields, Read, kinds,
         operations::{self, ReadProblems},
@@ -51,6 +52,9 @@ const SOCKET_QUEUE_MAX: usize = 64;
 
 /// How often a silent connection is told that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// How often it is asked whether a listener may still read.
+const STILL_ALLOWED_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How a listener names the last event that it has seen.
 const LAST_EVENT_ID: &str = "Last-Event-ID";
@@ -125,7 +129,7 @@ pub async fn events(
     };
     if live {
         let after = after.or_else(|| query.from.map(|EventsFrom::Start| EventId::START));
-        listen(state, caller.organization, after, query.filter).await
+        listen(state, &request, caller, after, query.filter).await
     } else {
         let after = after.unwrap_or(EventId::START);
         page(&state, &caller.organization, after, query.limit as usize, &query.filter).await
@@ -165,10 +169,14 @@ async fn page(
 /// Answers with a stream that first tells what came after `after`, then what comes.
 async fn listen(
     state: web::Data<State>,
-    organization: Organization,
+    request: &HttpRequest,
+    caller: Caller,
     after: Option<EventId>,
     filter: EventFilter,
 ) -> Result<HttpResponse, Problem> {
+    let open = state.streams.open(&caller)?;
+    let hung_up = connections::hung_up(request);
+    let organization = caller.organization.clone();
     let mut live = state.tailer.subscribe(&organization).await?;
     let start = match after {
         Some(id) => id,
@@ -191,19 +199,38 @@ async fn listen(
                             }
                         }
                         Ok(Err(RecvError::Lagged(_))) => break,
-                        Ok(Err(RecvError::Closed)) => return None,
+                        Ok(Err(RecvError::Closed)) => return None::<()>,
                         Err(_) => socket.send(Bytes::from_static(b": alive\n\n")).await.ok()?,
                     }
                 }
             }
         };
-        let _: Option<Option<()>> = stop.run_until_cancelled(told).await;
+        tokio::select! {
+            _ = told => {}
+            () = stop.cancelled() => {}
+            // A write would fail only with the next event.
+            () = hung_up.cancelled() => {}
+            () = no_longer_allowed(&state, &caller) => {
+                // The last word, if the listener still reads.
+                let _ = socket.try_send(Bytes::from_static(b": the token has ended\n\n"));
+            }
+        }
+        drop(open);
     });
     Ok(HttpResponse::Ok()
         .content_type("text/event-stream")
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .insert_header(("X-Accel-Buffering", "no"))
         .streaming(ReceiverStream::new(queue).map(Ok::<_, Infallible>)))
+}
+
+/// Returns when `caller` may no longer read: at the end of their token, or soon after they lost the right.
+async fn no_longer_allowed(state: &State, caller: &Caller) {
+    while auth::still_allowed(state, caller, Right::Read) {
+        let left = caller.expires_at.map(|end| end.since(state.app.now_ms()));
+        tokio::time::sleep(left.map_or(STILL_ALLOWED_INTERVAL, |left| left.min(STILL_ALLOWED_INTERVAL)))
+            .await;
+    }
 }
 
 /// Tells everything that the store has behind `position`. `None` when the listener is gone or the store fails: the

@@ -4,7 +4,11 @@ use actix_web::{HttpResponse, web};
 use serde_json::json;
 
 use super::State;
-use crate::{domain::UnixMs, metrics, spool::Size};
+use crate::{
+    domain::UnixMs,
+    metrics::{self, Reader},
+    spool::Size,
+};
 
 /// `GET /healthz`: alive.
 pub async fn healthz() -> HttpResponse {
@@ -26,12 +30,21 @@ pub async fn readyz(state: web::Data<State>) -> HttpResponse {
     }))
 }
 
-/// `GET /metrics`: what is counted and measured.
-pub async fn metrics(state: web::Data<State>) -> HttpResponse {
+/// `GET /metrics` at the main address: what is counted and measured, without the accounts' names.
+pub async fn metrics_for_strangers(state: web::Data<State>) -> HttpResponse {
+    metrics(&state, Reader::Stranger)
+}
+
+/// `GET /metrics` at its own address: everything that is counted and measured.
+pub async fn metrics_for_operators(state: web::Data<State>) -> HttpResponse {
+    metrics(&state, Reader::Operator)
+}
+
+fn metrics(state: &State, reader: Reader) -> HttpResponse {
     let (metrics, spooled) = (state.app.metrics(), state.app.incoming.spooled());
-    metrics.spool(spooled.entries, spooled.bytes, oldest_s(&state, spooled).unwrap_or(0));
+    metrics.spool(spooled.entries, spooled.bytes, oldest_s(state, spooled).unwrap_or(0));
     metrics.jwks_age(state.authenticator.public_keys_age().unwrap_or_default().as_secs());
-    HttpResponse::Ok().content_type(metrics::CONTENT_TYPE).body(metrics.write())
+    HttpResponse::Ok().content_type(metrics::CONTENT_TYPE).body(metrics.write(reader))
 }
 
 /// The age of the oldest webhook in the spool.

@@ -4,6 +4,7 @@ mod api_keys;
 pub mod auth;
 mod batches;
 mod connection;
+pub mod connections;
 mod consent;
 mod consent_links;
 mod consent_page;
@@ -33,6 +34,7 @@ pub mod sign_in;
 mod signed_events;
 mod signed_form;
 mod stats;
+pub mod streams;
 mod verification;
 mod webhooks;
 
@@ -62,6 +64,7 @@ use self::{
     rate_limit::RateLimit,
     refusals::Refusals,
     sign_in::SignIns,
+    streams::Streams,
 };
 use crate::{
     app::{App, consents::link},
@@ -85,8 +88,10 @@ pub struct State {
     pub sign_ins: SignIns,
     /// How often.
     pub rate_limit: RateLimit,
-    /// The live streams.
+    /// What live streams tell.
     pub tailer: Tailer,
+    /// How many of them there are.
+    pub streams: Streams,
     /// Cancelled when the service stops: what streams ends.
     pub stop: CancellationToken,
 }
@@ -101,14 +106,16 @@ impl State {
 /// Where everything is the application's.
 const API: &str = "/api/sms";
 
-/// The route table. What Twilio posts and what people open is taken below `prefix` too, the public URL's path, for proxies
-/// that leave it on.
-pub fn routes(config: &mut web::ServiceConfig, prefix: &str) {
+/// The route table of the main address. What Twilio posts and what people open is taken below `prefix` too, the public URL's
+/// path, for proxies that leave it on. Metrics are there unless they have an address of their own.
+pub fn routes(config: &mut web::ServiceConfig, prefix: &str, has_metrics: bool) {
+    if has_metrics {
+        config.service(page("/metrics", [get(health::metrics_for_strangers)]));
+    }
     config
         .service(page("/", [get(dashboard::page)]))
         .service(page("/healthz", [get(health::healthz)]))
         .service(page("/readyz", [get(health::readyz)]))
-        .service(page("/metrics", [get(health::metrics)]))
         .service(api("/api/sms/send", [post(send::send)]))
         .service(api("/api/sms/whatsapp/send", [post(send::send_whatsapp)]))
         .service(api("/api/sms/send-bulk", [post(send::send_bulk)]))
@@ -143,20 +150,44 @@ pub fn routes(config: &mut web::ServiceConfig, prefix: &str) {
         .service(api("/api/sms/webhook-refusals", [get(refusals::list)]))
         .service(page("/api/openapi.json", [get(document::document)]));
     document::page(config);
-    for prefix in if prefix.is_empty() { vec![""] } else { vec!["", prefix] } {
+    for prefix in prefixes(prefix) {
+        config.service(page(
+            &format!("{prefix}{}{{token:.*}}", link::PATH),
+            [get(consent_page::show), post(consent_page::change)],
+        ));
+    }
+    webhooks_of_twilio(config, prefix);
+    config.configure(dropin::routes);
+    config.default_service(web::to(no_such_path));
+}
+
+/// The route table of an address for webhooks alone.
+pub fn webhook_routes(config: &mut web::ServiceConfig, prefix: &str) {
+    webhooks_of_twilio(config, prefix);
+    config.default_service(web::to(nothing_here));
+}
+
+/// The route table of an address for metrics alone.
+pub fn metrics_routes(config: &mut web::ServiceConfig) {
+    config.service(page("/metrics", [get(health::metrics_for_operators)]));
+    config.default_service(web::to(nothing_here));
+}
+
+/// What Twilio posts, with and without `prefix`.
+fn webhooks_of_twilio(config: &mut web::ServiceConfig, prefix: &str) {
+    for prefix in prefixes(prefix) {
         let webhook = |name: &str| format!("{prefix}/webhooks/twilio/{name}");
         config
             .service(page(&webhook("status"), [get(webhooks::status), post(webhooks::status)]))
             .service(page(&webhook("inbound"), [get(webhooks::inbound), post(webhooks::inbound)]))
             .service(page(&webhook("events"), [post(webhooks::events)]))
-            .service(page(
-                &format!("{prefix}{}{{token:.*}}", link::PATH),
-                [get(consent_page::show), post(consent_page::change)],
-            ))
             .service(web::resource(format!("{prefix}/webhooks/{{path:.*}}")).to(misdirected::unknown_path));
     }
-    config.configure(dropin::routes);
-    config.default_service(web::to(no_such_path));
+}
+
+/// What may stand in front of a path: nothing, or the public URL's own path.
+fn prefixes(prefix: &str) -> impl Iterator<Item = &str> {
+    std::iter::once("").chain((!prefix.is_empty()).then_some(prefix))
 }
 
 /// A path and what is done for each of its methods; another method is a problem that names those. Where there is a GET,
@@ -191,6 +222,10 @@ fn api<const N: usize>(
     > + use<N>,
 > {
     page(path, methods).wrap(from_fn(sign_in::watch)).wrap(from_fn(request_id::carry))
+}
+
+async fn nothing_here() -> HttpResponse {
+    HttpResponse::NotFound().finish()
 }
 
 async fn no_such_path(request: HttpRequest, caller: Result<Caller, Problem>) -> HttpResponse {

@@ -130,6 +130,8 @@ codes! {
     RecipientCoolingDown = "recipient_cooling_down", 429, "The recipient was sent to a short time ago";
     /// Too many requests of one caller.
     RateLimited = "rate_limited", 429, "Too many requests";
+    /// As many live streams as there may be.
+    TooManyStreams = "too_many_streams", 429, "Too many live streams are open";
     /// 429, and for too long.
     RateLimitedByTwilio = "rate_limited_by_twilio", 503, "Twilio limits the rate of requests";
     /// Saved with a master key that is not there any more.

@@ -8,11 +8,12 @@ use std::{
     io,
     net::TcpListener,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use actix_http::HttpService;
+use actix_http::{HttpService, error::DispatchError};
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
 use actix_web::{
     App,
@@ -25,14 +26,17 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-use super::{State, routes};
+use super::{
+    State,
+    connections::{Connections, Place, Tracked},
+};
 
 /// How long requests under way may take to finish once the service is asked to stop, in seconds: longer than the
 /// longest send.
 const SHUTDOWN_TIMEOUT_S: u64 = 25;
 
-/// Connections that one thread serves at the same time: with a body of 64 KiB on each, what strangers can take of memory.
-const CONNECTIONS_MAX: usize = 4_096;
+/// Connections of one thread beyond its part of those that may be open: so many can be on their way in, or out.
+const CONNECTIONS_ON_THEIR_WAY: usize = 16;
 
 /// How long a client may take to send the head of its first request.
 const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,23 +48,28 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// longest request takes, and than a live stream is silent.
 const SILENCE_MAX: Duration = Duration::from_secs(80);
 
-/// The server of the routes on `listener`, with `workers` threads. What Twilio posts is taken below `prefix` too.
+/// A server of `routes` on `listener`, with `workers` threads of its own, whose connections are among `connections`.
+///
+/// Where files run out all the same, no connection is taken for half a second at a time, and then again.
 pub fn start(
     listener: TcpListener,
     workers: usize,
+    connections: Arc<Connections>,
     state: web::Data<State>,
-    prefix: String,
+    routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
 ) -> io::Result<Server> {
+    // Beyond this they wait outside: where a thread is busy, those that it has not looked at yet are files too.
+    let connections_max = connections.limits().in_all.div_ceil(workers) + CONNECTIONS_ON_THEIR_WAY;
     let server = Server::build()
         .workers(workers)
-        .max_concurrent_connections(CONNECTIONS_MAX)
+        .max_concurrent_connections(connections_max)
         .shutdown_timeout(SHUTDOWN_TIMEOUT_S)
         .disable_signals();
     let stopping = server.graceful_shutdown_signal();
     let address = listener.local_addr()?;
     let server = server.listen("http", listener, move || {
-        let (state, prefix, stopping) = (state.clone(), prefix.clone(), stopping.clone());
-        let app = App::new().app_data(state).configure(move |config| routes(config, &prefix));
+        let (state, routes, stopping) = (state.clone(), routes.clone(), stopping.clone());
+        let app = App::new().app_data(state).configure(routes);
         let app = map_config(app.into_factory(), |()| AppConfig::default());
         let http = HttpService::build()
             .graceful_shutdown_signal(move || {
@@ -70,10 +79,18 @@ pub fn start(
             .keep_alive(KEEP_ALIVE)
             .client_request_timeout(REQUEST_HEAD_TIMEOUT)
             .local_addr(address)
+            .on_connect_ext(|stream: &Tracked<IdleTimeout<TcpStream>>, data| {
+                data.insert::<Arc<Place>>(stream.place().clone());
+            })
             .h1(app.map_err(|error: actix_web::Error| error.error_response()));
-        let connect = |stream: TcpStream| async move {
+        let connections = connections.clone();
+        let connect = move |stream: TcpStream| {
             let peer = stream.peer_addr().ok();
-            Ok((IdleTimeout::new(stream, SILENCE_MAX), peer))
+            let admitted = connections.admit(peer.map(|peer| peer.ip()));
+            std::future::ready(match admitted {
+                Some(admitted) => Ok((admitted.track(IdleTimeout::new(stream, SILENCE_MAX)), peer)),
+                None => Err(DispatchError::Io(io::ErrorKind::ConnectionRefused.into())),
+            })
         };
         fn_service(connect).and_then(http)
     })?;

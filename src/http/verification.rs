@@ -12,7 +12,12 @@ use actix_web::{
 };
 use bytes::Bytes;
 
-use super::{State, payload_kind::PayloadKind, refusals::RefusedRequest};
+use super::{
+    State,
+    connections::{self, Proof},
+    payload_kind::PayloadKind,
+    refusals::RefusedRequest,
+};
 use crate::{
     app::accounts::Account,
     metrics::{Route, WebhookResult},
@@ -203,6 +208,7 @@ impl Unverified {
                 Err(refusal) => (Some(account), Rejection::Refused(refusal)),
                 Ok(key) => {
                     let account_sid = account.credentials.account_sid.as_str();
+                    connections::prove(&self.request, Proof::Twilio);
                     self.state.app.metrics().signature(account_sid, key.to_string());
                     return Ok(account);
                 }

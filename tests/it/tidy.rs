@@ -25,6 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("phone", &["twilio"]),
     ("public_host", &[]),
     ("telemetry", &[]),
+    ("open_files", &[]),
     ("metrics", &[]),
     ("spool", &[]),
     // What keeps state, what the service does, what drives it.
@@ -59,6 +60,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "domain",
             "http",
             "metrics",
+            "open_files",
             "public_host",
             "sealing",
             "spool",

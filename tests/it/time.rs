@@ -2,11 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::StreamExt;
 use reqwest::Client;
 use serde_json::{Value, json};
 use textledger::{
     clock::{Clock, ManualClock},
-    domain::{Role, UnixMs},
+    domain::{Organization, Role, UnixMs},
+    http::auth::{self, Claims},
     simulator::{self, Handle},
     startup::Service,
     twilio::AccountSid,
@@ -15,7 +17,7 @@ use textledger::{
 use crate::{
     api::on_both_stores,
     support::{
-        eventually,
+        DEADLINE, eventually,
         leftovers::{self, Ending},
         redis_server::RedisServer,
         service::{ACCOUNT_SID, AUTH_TOKEN, JWT_SECRET, MASTER_KEY, OUR_NUMBER, On, answer, token},
@@ -32,6 +34,7 @@ on_both_stores! {
     a_reply_on_which_nobody_decides_becomes_an_opt_out
     a_deadline_that_passes_while_the_service_is_down_is_kept
     what_is_scheduled_is_held_when_its_time_comes_under_review
+    a_live_stream_ends_with_its_token
 }
 
 /// 2026-01-15 06:00 UTC: ten in the evening in California.
@@ -353,5 +356,28 @@ async fn what_is_scheduled_is_held_when_its_time_comes_under_review(on: On) {
     story.pass(HOUR * 23);
     story.becomes(&sent, "refused").await;
     assert_eq!(story.arrived(), 0);
+    story.finish(&[]).await;
+}
+
+/// A stream went on for half a minute after its token had ended.
+async fn a_live_stream_ends_with_its_token(on: On) {
+    let story = Story::begin(on, &[]).await;
+    let exp = story.clock.now_ms() + HOUR;
+    let claims = Claims::new("ada", Role::Viewer, Organization::default(), exp.get() / 1_000);
+    let token = auth::mint(&JWT_SECRET.into(), &claims);
+    let request = story.http.get(format!("{}/api/sms/events", story.url)).bearer_auth(token);
+    let response = request.header("Accept", "text/event-stream").send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    let mut stream = response.bytes_stream();
+    let mut next = async || tokio::time::timeout(DEADLINE, stream.next()).await.expect("something in time");
+    story.clock.set(UnixMs::new(claims.exp * 1_000) - MILLISECOND);
+    story.write(PERSON, OUR_NUMBER, "hello").await;
+    let told = next().await.expect("the stream goes on").unwrap();
+    assert!(told.starts_with(b"event: inbound"), "{told:?}");
+    // Clocks may differ by five seconds.
+    story.pass(Duration::from_secs(5) + MILLISECOND);
+    let told = next().await.expect("the stream says why it ends").unwrap();
+    assert_eq!(told, ": the token has ended\n\n");
+    assert!(next().await.is_none());
     story.finish(&[]).await;
 }

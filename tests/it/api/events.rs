@@ -1,13 +1,15 @@
 //! The streams as a dashboard reads them: pages, and server-sent events that resume.
 
+use std::time::Duration;
+
 use futures_util::StreamExt;
 use serde_json::Value;
 use textledger::domain::Role;
 
 use super::on_both_stores;
 use crate::support::{
-    DEADLINE,
-    service::{On, TestService, answer, callback, reply},
+    DEADLINE, eventually_within,
+    service::{On, TestService, answer, callback, reply, token_in},
 };
 
 on_both_stores! {
@@ -15,6 +17,7 @@ on_both_stores! {
     filters_choose_events
     a_live_stream_resumes_where_it_broke_off
     a_live_stream_without_a_place_starts_now
+    live_streams_are_as_many_as_there_may_be
 }
 
 async fn pages_follow_each_other_without_gaps(on: On) {
@@ -103,6 +106,34 @@ async fn a_live_stream_without_a_place_starts_now(on: On) {
     service.webhook("/webhooks/twilio/status", &callback("SM00000000000000000000000000000002", "sent")).await;
     let heard = listener.take(1).await;
     assert_eq!(heard[0]["sid"], "SM00000000000000000000000000000002");
+}
+
+async fn live_streams_are_as_many_as_there_may_be(on: On) {
+    let settings = [("TEXTLEDGER_STREAMS_PER_CALLER", "2"), ("TEXTLEDGER_STREAMS_PER_ORGANIZATION", "3")];
+    let service = TestService::start_with(on, &settings).await;
+    let live = |request: reqwest::RequestBuilder| request.header("Accept", "text/event-stream");
+    let first = Listener::open(&service, "", None).await;
+    let _second = Listener::open(&service, "", None).await;
+    let refused = live(service.get(Role::Viewer, "/api/sms/events")).send().await.unwrap();
+    assert_eq!(refused.status(), 429);
+    assert_eq!(refused.headers()["retry-after"], "30");
+    let problem: Value = refused.json().await.unwrap();
+    assert_eq!(problem["code"], "too_many_streams");
+    assert!(problem["mend"].as_str().unwrap().contains("TEXTLEDGER_STREAMS_PER_CALLER"), "{problem}");
+    assert_eq!(service.metric("textledger_event_streams").await, 2);
+    // A page is no stream, and who has none yet may have one.
+    assert_eq!(answer(service.get(Role::Viewer, "/api/sms/events")).await.0, 200);
+    let other = token_in("other", Role::Viewer);
+    let anonymous = || service.anonymous(reqwest::Method::GET, "/api/sms/events");
+    let others = live(anonymous().bearer_auth(other)).send().await.unwrap();
+    assert_eq!(others.status(), 200);
+    // A listener that hangs up makes room at once, and not with the next event.
+    drop(first);
+    eventually_within(Duration::from_secs(5), "there is room again", async || {
+        let response = live(service.get(Role::Viewer, "/api/sms/events")).send().await.unwrap();
+        (response.status() == 200).then_some(())
+    })
+    .await;
 }
 
 /// A client of server-sent events.

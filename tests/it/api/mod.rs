@@ -1,6 +1,7 @@
 //! The service through its port, on both stores.
 
 mod access;
+mod addresses;
 mod answers;
 mod api_keys;
 mod bulk;

@@ -1,6 +1,7 @@
 //! What goes wrong around the service, and what must hold all the same.
 
 mod bulk;
+mod crowding;
 mod lost_callbacks;
 mod overload;
 mod store_away;

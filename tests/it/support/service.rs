@@ -58,6 +58,10 @@ pub enum On {
 pub struct TestService {
     child: Option<Child>,
     address: String,
+    webhook_address: Option<String>,
+    metrics_address: Option<String>,
+    /// The limit of open files that it runs under, if it is another than that of the tests.
+    files: Option<usize>,
     settings: Vec<(String, String)>,
     folder: tempfile::TempDir,
     pub public_url: String,
@@ -72,6 +76,11 @@ impl TestService {
 
     /// Starts the service on a fresh store with further settings.
     pub async fn start_with(on: On, settings: &[(&str, &str)]) -> Self {
+        Self::start_limited(on, None, settings).await
+    }
+
+    /// The same in a process that may have `files` open, if that is given.
+    pub async fn start_limited(on: On, files: Option<usize>, settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = match on {
             On::Embedded => format!("embedded:{}", folder.path().join("data").display()),
@@ -96,6 +105,9 @@ impl TestService {
         let mut service = Self {
             child: None,
             address: String::new(),
+            webhook_address: None,
+            metrics_address: None,
+            files,
             settings: all,
             folder,
             public_url: String::new(),
@@ -108,16 +120,35 @@ impl TestService {
     /// Starts the program and waits for the line that tells where it listens.
     fn launch(&mut self) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_textledger"));
+        let program = env!("CARGO_BIN_EXE_textledger");
+        let mut command = match self.files {
+            Some(files) => {
+                let mut shell = Command::new("/bin/sh");
+                shell.args(["-c", &format!("ulimit -n {files} && exec \"$0\" \"$@\""), program]);
+                shell
+            }
+            None => Command::new(program),
+        };
         command.arg("serve").current_dir(self.folder.path()).env_clear();
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
+        let mut address_of = |event: &str| {
+            let line = lines.next().and_then(Result::ok).unwrap_or_default();
+            let listening: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{}", self.log()));
+            assert_eq!(listening["event"], event);
+            listening["address"].as_str().unwrap().to_owned()
+        };
+        let is_set = |name: &str| self.settings.iter().any(|(given, _)| given == name);
+        let address = address_of("listening");
+        let webhook_address =
+            is_set("TEXTLEDGER_WEBHOOK_LISTEN").then(|| address_of("listening_for_webhooks"));
+        let metrics_address =
+            is_set("TEXTLEDGER_METRICS_LISTEN").then(|| address_of("listening_for_metrics"));
+        drop(lines);
         self.child = Some(child);
-        let listening: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{}", self.log()));
-        assert_eq!(listening["event"], "listening");
-        self.address = listening["address"].as_str().unwrap().to_owned();
+        (self.address, self.webhook_address, self.metrics_address) =
+            (address, webhook_address, metrics_address);
         let configured = self.settings.iter().rev().find(|(name, _)| name == "TEXTLEDGER_PUBLIC_URL");
         self.public_url = configured.map_or_else(|| self.url(""), |(_, url)| url.clone());
     }
@@ -256,7 +287,8 @@ impl TestService {
 
     /// What `/metrics` says of the sample `name{labels}`, or 0 if it has none.
     pub async fn metric(&self, sample: &str) -> u64 {
-        let answer = self.anonymous(reqwest::Method::GET, "/metrics").send().await.unwrap();
+        let address = self.metrics_address.as_ref().unwrap_or(&self.address);
+        let answer = self.http.get(format!("http://{address}/metrics")).send().await.unwrap();
         let written = answer.text().await.unwrap();
         let value = written.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
         value.map_or(0, |value| value.parse().unwrap())
@@ -272,6 +304,21 @@ impl TestService {
     /// Where it listens.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Where it listens for webhooks alone.
+    pub fn webhook_address(&self) -> &str {
+        self.webhook_address.as_ref().expect("TEXTLEDGER_WEBHOOK_LISTEN was given")
+    }
+
+    /// Asks at `address` from now on, which is another one of this service.
+    pub fn talk_to(&mut self, address: String) {
+        self.address = address;
+    }
+
+    /// Where it listens for metrics alone.
+    pub fn metrics_address(&self) -> &str {
+        self.metrics_address.as_ref().expect("TEXTLEDGER_METRICS_LISTEN was given")
     }
 
     /// The memory that the process has taken, in kilobytes.
