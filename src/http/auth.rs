@@ -23,6 +23,7 @@ use super::{
 /// What a door asks of its [`Caller`].
 pub use crate::domain::Right;
 use crate::{
+    app::api_keys::directory::NotAsked,
     domain::{ApiKey, KeySid, Organization, Principal, Role, SecretHash, UnixMs},
     metrics::SignInRefusal,
 };
@@ -93,7 +94,7 @@ async fn stored_key(state: &State, sid: &KeySid, bearer: &str) -> Result<Caller,
     // A key, or a secret of one, that is not known here may have been made elsewhere a moment ago.
     let known = match keys.find(sid).filter(|key| key.good_until(&secret).is_some()) {
         Some(known) => Some(known),
-        None => keys.look_for(sid).await.map_err(|_| SignInRefusal::StoreUnavailable)?,
+        None => keys.look_for(sid).await.map_err(|NotAsked| SignInRefusal::StoreUnavailable)?,
     };
     let key = known.ok_or(SignInRefusal::UnknownKey)?;
     let good_until = key.good_until(&secret).ok_or(SignInRefusal::UnknownKey)?;
