@@ -23,6 +23,7 @@ use super::{
 /// What a door asks of its [`Caller`].
 pub use crate::domain::Right;
 use crate::{
+    app::api_keys::directory::NotAsked,
     domain::{ApiKey, KeySid, Organization, Principal, Role, SecretHash, UnixMs},
     metrics::SignInRefusal,
 };
@@ -93,7 +94,7 @@ async fn stored_key(state: &State, sid: &KeySid, bearer: &str) -> Result<Caller,
     // A key, or a secret of one, that is not known here may have been made elsewhere a moment ago.
     let known = match keys.find(sid).filter(|key| key.good_until(&secret).is_some()) {
         Some(known) => Some(known),
-        None => keys.look_for(sid).await.map_err(|_| SignInRefusal::StoreUnavailable)?,
+        None => keys.look_for(sid).await.map_err(|NotAsked| SignInRefusal::StoreUnavailable)?,
     };
     let key = known.ok_or(SignInRefusal::UnknownKey)?;
     let good_until = key.good_until(&secret).ok_or(SignInRefusal::UnknownKey)?;
@@ -116,7 +117,7 @@ async fn stored_key(state: &State, sid: &KeySid, bearer: &str) -> Result<Caller,
 
 /// Whether `caller`, who was known when a request began, may still do what it began: their token or key has not expired, nor
 /// was the key revoked or its secret changed. A stream would outlast them otherwise.
-pub fn still_allowed(state: &State, caller: &Caller, right: Right) -> bool {
+pub(super) fn still_allowed(state: &State, caller: &Caller, right: Right) -> bool {
     let now = state.app.now_ms();
     let is_key_good = |secret: &SecretHash| {
         let key = KeySid::parse(caller.name()).ok().and_then(|sid| state.app.api_keys.find(&sid));

@@ -137,9 +137,9 @@ mod tests {
             principal,
             role: Role::Viewer,
             organization: Organization::parse(organization).unwrap(),
-            own_number: None,
-            secret: None,
             expires_at: None,
+            secret: None,
+            own_number: None,
         };
         let open = |principal, organization| streams.open(&caller(principal, organization));
         let user = Principal::user;

@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use reqwest::Client;
 use serde_json::{Value, json};
 use textledger::{
-    clock::{Clock, ManualClock, SystemClock},
+    clock::{Clock, ManualClock},
     domain::{Organization, Role, UnixMs},
     http::auth::{self, Claims},
     simulator::{self, Handle},
@@ -414,8 +414,7 @@ async fn what_is_scheduled_is_held_when_its_time_comes_under_review(on: On) {
 /// A stream went on for half a minute after its token had ended.
 async fn a_live_stream_ends_with_its_token(on: On) {
     let story = Story::begin(on, &[]).await;
-    // Whether a token is good at all, the library reads from the machine's own clock.
-    let exp = SystemClock.now_ms() + HOUR;
+    let exp = story.clock.now_ms() + HOUR;
     let claims = Claims::new("ada", Role::Viewer, Organization::default(), exp.get() / 1_000);
     let token = auth::mint(&JWT_SECRET.into(), &claims);
     let request = story.http.get(format!("{}/api/sms/events", story.url)).bearer_auth(token);

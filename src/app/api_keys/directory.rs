@@ -40,12 +40,24 @@ pub(super) struct Directory {
     compared_at: AtomicU64,
     /// How many looks for unknown keys have begun.
     looks: AtomicU64,
-    /// The last of these looks that was finished: one may fail, or end with the request that it is for. Held during one.
-    looked: Mutex<u64>,
+    /// The last of these looks that came to its end: one may end with the request that it is for. Held during one.
+    looked: Mutex<Look>,
     /// The revision that was loaded, `None` before the first time. Held while the store is read, so that what was read
     /// earlier never replaces what was read later.
     loaded: Mutex<Option<Option<String>>>,
 }
+
+/// A look for unknown keys.
+#[derive(Default)]
+struct Look {
+    number: u64,
+    has_failed: bool,
+}
+
+/// The store could not be asked for a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the store could not be asked for the API key")]
+pub struct NotAsked;
 
 impl ApiKeys {
     /// The key `sid`, if it is known here.
@@ -60,17 +72,18 @@ impl ApiKeys {
     }
 
     /// The key `sid`, which is not known here, if it is in the store.
-    pub async fn look_for(&self, sid: &KeySid) -> Result<Option<Arc<StoredKey>>, store::Error> {
+    pub async fn look_for(&self, sid: &KeySid) -> Result<Option<Arc<StoredKey>>, NotAsked> {
         let begun_before = self.directory.looks.load(Ordering::SeqCst);
         let mut looked = self.directory.looked.lock().await;
-        // A look that began later than this request is as good as one of its own.
-        if *looked <= begun_before {
+        // A look that began later than this request is as good as one of its own; so is its failure, for which the others
+        // would wait one after the other.
+        if looked.number <= begun_before {
             tokio::time::sleep(GATHER_PERIOD).await;
-            let look = self.directory.looks.fetch_add(1, Ordering::SeqCst) + 1;
-            self.follow().await?;
-            *looked = look;
+            let number = self.directory.looks.fetch_add(1, Ordering::SeqCst) + 1;
+            let has_failed = self.follow().await.is_err();
+            *looked = Look { number, has_failed };
         }
-        Ok(self.find(sid))
+        if looked.has_failed { Err(NotAsked) } else { Ok(self.find(sid)) }
     }
 
     /// Loads the keys again if the revision counter has moved. If the store fails, those loaded last stay in use.

@@ -8,7 +8,8 @@ use textledger::domain::Role;
 
 use super::on_both_stores;
 use crate::support::{
-    eventually, eventually_within, now,
+    DEADLINE, eventually, eventually_within, now,
+    redis_server::RedisServer,
     service::{
         ACCOUNT_SID, AUTH_TOKEN, OUR_NUMBER, On, TestService, VIEWER_KEY, answer, api_keys, token, token_in,
     },
@@ -23,6 +24,7 @@ on_both_stores! {
     an_organization_has_as_many_keys_as_it_may
     guessing_is_seen_and_slowed_down_and_nobody_else_is_turned_away
     wrong_requests_for_keys_name_every_fault
+    a_live_stream_ends_when_its_key_is_revoked
 }
 
 const KEYS: &str = "/api/sms/api-keys";
@@ -272,6 +274,17 @@ async fn wrong_requests_for_keys_name_every_fault(on: On) {
     assert_eq!(service.post_in("default", &rotate, &json!({})).await.0, 404);
 }
 
+async fn a_live_stream_ends_when_its_key_is_revoked(on: On) {
+    let service = TestService::start(on).await;
+    let (sid, secret) = made(&service, "default", json!({ "name": "app", "role": "viewer" })).await;
+    let stream = service.anonymous(Method::GET, EVENTS).bearer_auth(&secret);
+    let stream = stream.header("Accept", "text/event-stream").send().await.unwrap();
+    assert_eq!(stream.status(), 200);
+    assert_eq!(revoke(&service, &sid).await, 204);
+    let rest = tokio::time::timeout(DEADLINE, stream.bytes()).await.expect("the stream ends").unwrap();
+    assert!(rest.ends_with(b"ended\n\n"), "{rest:?}");
+}
+
 /// Another instance of `service`, over the same Redis.
 async fn beside(service: &TestService) -> TestService {
     let same = ["TEXTLEDGER_KEY_PREFIX", "TEXTLEDGER_STORE"].map(|name| (name, service.setting(name)));
@@ -292,4 +305,25 @@ async fn another_instance_takes_a_new_key_at_once_and_refuses_a_revoked_one_with
         let refused = async || (read_with(&two, &secret).await == 401).then_some(());
         eventually_within(REVOKED_WITHIN, "the other instance refuses it", refused).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn known_keys_stay_good_while_the_store_is_away_and_unknown_ones_are_not_called_wrong() {
+    let redis = RedisServer::start();
+    let service = TestService::start_with(On::Redis, &[("TEXTLEDGER_STORE", &redis.url())]).await;
+    let (sid, secret) = made(&service, "default", json!({ "name": "app", "role": "admin" })).await;
+    drop(redis);
+    // What is answered without the store.
+    let refusals = async |bearer: &str| {
+        answer(service.anonymous(Method::GET, "/api/sms/webhook-refusals").bearer_auth(bearer)).await
+    };
+    assert_eq!(refusals(&secret).await.0, 200);
+    assert_eq!(refusals(&token(Role::Admin)).await.0, 200);
+    let unknown =
+        [format!("tl_{}_{}", "0".repeat(32), "0".repeat(64)), format!("tl_{}_{}", &sid[2..], "0".repeat(64))];
+    for unknown in unknown {
+        let (status, problem) = refusals(&unknown).await;
+        assert_eq!((status, &problem["code"]), (503, &json!("store_unavailable")));
+    }
+    assert_eq!(refusals("no key of ours").await.0, 401);
 }
