@@ -14,9 +14,10 @@ use rand::RngExt;
 use super::batch::ContentCache;
 
 use crate::{
-    app::{Core, DECISIONS_MAX, Scope, contended, relays::Relays},
+    app::{Core, DECISIONS_MAX, Scope, audit, contended, relays::Relays},
     domain::{
         Consent, Hold, Outbound, OutboundState, Refusal, UnixMs,
+        audit::Entry,
         outgoing::{
             Fact, Move,
             rule::{self, Circumstances, Moment},
@@ -153,13 +154,14 @@ impl Scope<'_, Steps> {
         Err(contended())
     }
 
-    /// Stores a new message: about to be handed to Twilio, or to wait until it may be. One that is refused at once is not
-    /// stored.
+    /// Stores a new message, and in the same step who asked for it: about to be handed to Twilio, or to wait until it may be.
+    /// One that is refused at once is not stored.
     pub(super) async fn create(
         &self,
         outbound: &Outbound,
         content: &str,
         send_at: Option<UnixMs>,
+        entry: &Entry,
     ) -> Result<Created, store::Error> {
         let mut cooling_until = None;
         for _ in 0..DECISIONS_MAX {
@@ -176,8 +178,13 @@ impl Scope<'_, Steps> {
             }
             let (Some(gate), Some(due)) = (gate, due) else { return Err(contended()) };
             let gate = Gate { consent: known.version, cooldown: gate.cooldown, now: moment.now };
-            let new =
-                NewOutbound { outbound: outbound.clone(), state: to, content: Some(content.to_owned()), due };
+            let new = NewOutbound {
+                outbound: outbound.clone(),
+                state: to,
+                content: Some(content.to_owned()),
+                due,
+                entry: Some(entry.clone()),
+            };
             match self.core.store.create_outbound(self.organization, &new, Some(&gate)).await? {
                 Passed::Yes => return self.created(new, circumstances).await,
                 // An id is drawn from so many that it is nobody else's: it is this message that is there, by a command
@@ -209,7 +216,7 @@ impl Scope<'_, Steps> {
         let fact = Fact::Queued { due, reason };
         let step = rule::decide(&outbound, None, fact, &self.moment(false));
         let state = step.expect("a new message can be queued").to;
-        NewOutbound { outbound, state, content, due }
+        NewOutbound { outbound, state, content, due, entry: None }
     }
 
     /// Puts new messages into the queue. Each is stored whole or not at all; one that is there already stays as it is.
@@ -223,6 +230,9 @@ impl Scope<'_, Steps> {
     }
 
     async fn created(&self, new: NewOutbound, circumstances: Circumstances) -> Result<Created, store::Error> {
+        if let Some(entry) = &new.entry {
+            audit::log(self.organization, entry);
+        }
         if let OutboundState::Waiting { until, reason, .. } = new.state {
             return Ok(Created::Waiting(until, reason));
         }

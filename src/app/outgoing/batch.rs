@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Steps, content::Content};
 use crate::{
     app::Scope,
-    domain::{BatchId, UnixMs},
+    domain::{BatchId, Principal, UnixMs},
     store::{self, Kind},
     twilio::Address,
 };
@@ -18,6 +18,9 @@ const CACHED_MAX: usize = 64;
 /// A batch as it is stored.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Batch {
+    /// Who asked for it; `None` if a version did that did not note it.
+    #[serde(default)]
+    pub(super) actor: Option<Principal>,
     /// How many were accepted.
     pub(super) total: usize,
     /// When it was asked for.

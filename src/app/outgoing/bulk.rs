@@ -25,7 +25,8 @@ use super::{
 use crate::{
     app::{Scope, reads::messages::Message},
     domain::{
-        BatchId, Hold, MessageId, Outbound, OutboundState, Person, UnixMs,
+        BatchId, Hold, MessageId, Outbound, OutboundState, Person, Principal, UnixMs,
+        audit::{Action, Facts, Origin, Subject},
         consent::{NoConsent, Route},
         outgoing::Fact,
     },
@@ -66,6 +67,8 @@ pub struct Bulk {
     pub user_id: Option<String>,
     /// The id that the batch gets: that of an earlier try of the same request.
     pub id: Option<BatchId>,
+    /// Who asks.
+    pub by: Origin,
 }
 
 /// What became of a bulk.
@@ -96,6 +99,8 @@ pub enum BatchState {
 pub struct Progress {
     /// The batch.
     pub id: BatchId,
+    /// Who asked for it, if that was noted.
+    pub actor: Option<Principal>,
     /// Whether it goes on.
     pub state: BatchState,
     /// How many were accepted.
@@ -154,6 +159,7 @@ impl Scope<'_, Outgoing> {
             batch: Some(id.clone()),
             status_callback: None,
             fallback: None,
+            actor: Some(bulk.by.principal().clone()),
             created_at: now,
         };
         // Each recipient's turn comes when the sender's pace allows it. So batches that wait for one sender take turns:
@@ -187,7 +193,17 @@ impl Scope<'_, Outgoing> {
             .buffer_unordered(GOES)
             .try_collect::<()>()
             .await?;
+        // Before the batch is stored, and so before the first of it may leave.
+        let facts = Facts {
+            channel: Some(bulk.channel.to_string()),
+            accepted: Some(new.len()),
+            rejected: Some(rejected.opted_out.len() + rejected.not_opted_in.len()),
+            ..Facts::default()
+        };
+        let entry = bulk.by.entry(Action::BatchCreate).about(Subject::Batch(id.clone())).with(facts);
+        self.audit.of(self.organization).record(entry).await?;
         let batch = Batch {
+            actor: Some(bulk.by.principal().clone()),
             total: new.len(),
             created_at: now,
             canceled_at: None,
@@ -277,6 +293,7 @@ impl Scope<'_, Outgoing> {
         let estimate = |rate: f64| self.core.now_ms() + Duration::from_secs_f64(remaining / rate);
         Ok(Some(Progress {
             id: id.clone(),
+            actor: batch.actor,
             state,
             total: batch.total,
             counts,

@@ -27,6 +27,7 @@ use self::advance::Steps;
 use super::{
     Core,
     accounts::Accounts,
+    audit::Audit,
     consents::Consents,
     incoming::{intake::Intake, status::Statuses},
     reads::Reads,
@@ -47,6 +48,7 @@ pub struct Outgoing {
     pub(super) statuses: Arc<Statuses>,
     pub(super) reads: Arc<Reads>,
     pub(super) intake: Arc<Intake>,
+    pub(super) audit: Arc<Audit>,
     /// Notified when something has been put into the queue.
     pub(super) wanted: Notify,
 }

@@ -15,6 +15,7 @@ use crate::{
     app::{Scope, accounts::Account, consents::preferences::Preferences, idempotency::Seed},
     domain::{
         Hold, MessageId, Outbound,
+        audit::{Action, Facts, Origin},
         consent::{NoConsent, Route},
         outgoing::Fallback,
     },
@@ -40,6 +41,8 @@ pub struct Notify {
     pub fallback_after: Option<Duration>,
     /// Of what the ids are made: that of an earlier try of the same request.
     pub seed: Option<Seed>,
+    /// Who asks.
+    pub by: Origin,
 }
 
 /// What became of one user.
@@ -80,6 +83,9 @@ impl Scope<'_, Outgoing> {
             notified.push(told);
             queued.extend(new);
         }
+        // Before the first of them may leave. A repetition writes it down once more.
+        let facts = Facts { users: Some(notified.len()), queued: Some(queued.len()), ..Facts::default() };
+        self.audit.of(self.organization).record(notify.by.entry(Action::Notify).with(facts)).await?;
         for some in queued.chunks(OUTBOUNDS_MAX) {
             self.steps.of(self.organization).enqueue(some).await?;
         }
@@ -169,6 +175,7 @@ impl Scope<'_, Outgoing> {
             batch: None,
             status_callback: None,
             fallback: None,
+            actor: Some(notify.by.principal().clone()),
             created_at: self.core.now_ms(),
             to,
         })

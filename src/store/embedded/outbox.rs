@@ -118,7 +118,10 @@ impl Tables<'_> {
     }
 
     fn create(&mut self, organization: &str, new: NewOutbound) -> Result<(), Error> {
-        let NewOutbound { outbound, state, content, due } = new;
+        let NewOutbound { outbound, state, content, due, entry } = new;
+        if let Some(entry) = entry {
+            self.add_entry(organization, &entry)?;
+        }
         self.enter(organization, Some(&outbound.recipient()), &MessageRef::Id(outbound.id))?;
         if !state.is_resolved() {
             self.queue(organization, &outbound.flow(), &outbound.id, Some(due))?;

@@ -21,6 +21,7 @@ const RESOLVED_RANK: u8 = 3;
 struct New {
     outbound: String,
     content: String,
+    entry: String,
 }
 
 impl RedisStore {
@@ -63,6 +64,7 @@ impl RedisStore {
             ("last", of_person("last")),
             ("flows", self.keys.flows(organization, partition)),
             ("history", self.keys.history(organization, partition)),
+            ("audit", self.keys.audit(organization, partition)),
         ];
         if is_here {
             keys.push(("recipients", self.keys.history_of(organization, &person)));
@@ -82,6 +84,7 @@ impl RedisStore {
             ("content", new.content),
             ("flow", flow.to_string()),
             ("recipient", history_name(person.as_str()).to_owned()),
+            ("entry", new.entry),
         ];
         let words: Vec<String> = read(self.write(&scripts::STEP_OUTBOUND, &keys, &arguments).await?)?;
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -159,8 +162,11 @@ impl Outbox for RedisStore {
         new: &NewOutbound,
         gate: Option<&Gate>,
     ) -> Result<Passed, Error> {
-        let stored =
-            New { outbound: encode(&new.outbound), content: new.content.clone().unwrap_or_default() };
+        let stored = New {
+            outbound: encode(&new.outbound),
+            content: new.content.clone().unwrap_or_default(),
+            entry: new.entry.as_ref().map(encode).unwrap_or_default(),
+        };
         self.step(organization, &new.outbound, None, &new.state, Some(new.due), gate, stored).await
     }
 
