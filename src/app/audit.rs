@@ -117,7 +117,8 @@ pub(super) fn log(organization: &Organization, entry: &Entry) {
         id, message_sid, batch, phone, user,
         channel = facts.channel, state = facts.state, source = facts.source, decision = facts.decision,
         sms_enabled = facts.sms_enabled, whatsapp_enabled = facts.whatsapp_enabled,
-        number_changed = facts.number_changed, fields = facts.fields, accepted = facts.accepted, rejected = facts.rejected, canceled = facts.canceled,
+        number_changed = facts.number_changed, fields = facts.fields,
+        accepted = facts.accepted, rejected = facts.rejected, canceled = facts.canceled,
         users = facts.users, queued = facts.queued, imported = facts.imported, unchanged = facts.unchanged,
         kept = facts.kept, "{}", entry.action.sentence()
     );

@@ -8,7 +8,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BatchId, HistoryId, MessageId, Principal, UnixMs};
+use super::{BatchId, HistoryId, MessageId, Principal, PrincipalKind, UnixMs};
 use crate::twilio::{MessageSid, address::mask};
 
 /// The longest name of a caller in an entry, in characters: a token may call its user anything.
@@ -34,16 +34,20 @@ pub struct Entry {
     /// What it was.
     pub action: Action,
     /// What it was done to, if that has a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<Subject>,
     /// What else is known of it.
+    #[serde(default, skip_serializing_if = "Facts::is_empty")]
     pub facts: Facts,
     /// In which request, by the name that the caller was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
 }
 
-/// Who did something.
+/// Who did something. Written as `user:ada`, `api_key:crm`, `command:root` or `person`, in the store too: of everything
+/// that is stored for a message, its entry is not to be the longest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(try_from = "String", into = "String")]
 pub enum Agent {
     /// A caller.
     Principal(Principal),
@@ -65,8 +69,36 @@ impl fmt::Display for Agent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Agent::Principal(principal) => principal.fmt(f),
-            Agent::Person => f.write_str("person"),
+            Agent::Person => f.write_str(PERSON),
         }
+    }
+}
+
+/// The word for the person whom it is about.
+const PERSON: &str = "person";
+
+/// A text that names nobody who does something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected person, or user, api_key or command with a name behind a colon")]
+pub struct InvalidAgent;
+
+impl TryFrom<String> for Agent {
+    type Error = InvalidAgent;
+
+    fn try_from(text: String) -> Result<Self, InvalidAgent> {
+        if text == PERSON {
+            return Ok(Agent::Person);
+        }
+        let (kind, name) = text.split_once(':').ok_or(InvalidAgent)?;
+        let kinds = [PrincipalKind::User, PrincipalKind::ApiKey, PrincipalKind::Command];
+        let kind = kinds.into_iter().find(|known| known.as_str() == kind).ok_or(InvalidAgent)?;
+        Ok(Agent::Principal(Principal { kind, name: name.to_owned() }))
+    }
+}
+
+impl From<Agent> for String {
+    fn from(agent: Agent) -> Self {
+        agent.to_string()
     }
 }
 
@@ -194,6 +226,12 @@ macro_rules! facts {
         pub struct Facts {
             $($(#[$doc])* #[serde(default, skip_serializing_if = "Option::is_none")] pub $name: Option<$type>,)+
         }
+
+        impl Facts {
+            fn is_empty(&self) -> bool {
+                $(self.$name.is_none())&&+
+            }
+        }
     };
 }
 
@@ -295,16 +333,26 @@ mod tests {
         let facts = Facts { state: Some("opted_out".to_owned()), kept: Some(1), ..Facts::default() };
         let entry = origin.entry(Action::ConsentChange).about(Subject::Person(number)).with(facts);
         let stored = json!({
-            "agent": { "principal": { "kind": "user", "name": "ada" } }, "action": "consent.change",
+            "agent": "user:ada", "action": "consent.change",
             "subject": { "person": "+1415***0100" }, "facts": { "state": "opted_out", "kept": 1 }, "request_id": "r1",
         });
         assert_eq!(serde_json::to_value(&entry).unwrap(), stored);
         assert_eq!(serde_json::from_value::<Entry>(stored).unwrap(), entry);
         let person = Entry::of_person(Action::ConsentChange);
-        assert_eq!(
-            (person.agent.to_string().as_str(), entry.agent.to_string().as_str()),
-            ("person", "user:ada")
-        );
+        let stored = json!({ "agent": "person", "action": "consent.change" });
+        assert_eq!(serde_json::to_value(&person).unwrap(), stored);
+        assert_eq!(serde_json::from_value::<Entry>(stored).unwrap(), person);
+    }
+
+    #[test]
+    fn who_did_something_reads_back_whatever_they_are_called() {
+        let named = [Principal::user("a:b"), Principal::api_key(""), Principal::command("Ada, support")];
+        for agent in named.map(Agent::Principal).into_iter().chain([Agent::Person]) {
+            assert_eq!(Agent::try_from(agent.to_string()), Ok(agent));
+        }
+        for wrong in ["", "ada", "twilio:x", "person:ada"] {
+            assert_eq!(Agent::try_from(wrong.to_owned()), Err(InvalidAgent), "{wrong}");
+        }
     }
 
     #[test]

@@ -192,7 +192,6 @@ impl Scope<'_, Outgoing> {
         };
         let mut entry = send.entry;
         entry.subject.get_or_insert(Subject::Message(outbound.id));
-        entry.facts.channel = Some(outbound.to.channel().to_string());
         let sealed = send.content.seal_for(&outbound.id, &self.core.keys);
         let steps = self.steps.of(self.organization);
         let cleared = match steps.create(&outbound, &sealed, send.send_at, &entry).await? {

@@ -436,3 +436,19 @@ async fn what_cannot_be_written_down_is_not_acknowledged_and_nothing_of_it_leave
     eventually("the batch leaves, once", async || (world.accepted_for(NUMBER) > 0).then_some(())).await;
     assert_eq!(world.accepted_for(NUMBER), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_whose_caller_hangs_up_is_written_down_too() {
+    let server = RedisServer::start();
+    let service = TestService::start_with(On::Redis, &[("TEXTLEDGER_STORE", &server.url())]).await;
+    // The change is held up in the middle, for longer than its caller waits.
+    let mut redis = server.connect().await;
+    let pause = ::redis::cmd("CLIENT").arg("PAUSE").arg(1_000).arg("WRITE").to_owned();
+    pause.query_async::<()>(&mut redis).await.unwrap();
+    let stop = json!({ "phone_number": NUMBER, "channel": "sms", "state": "opted_out" });
+    let request = service.post(Role::Admin, "/api/sms/consent", &stop);
+    let gone = request.timeout(std::time::Duration::from_millis(200)).send().await;
+    assert!(gone.is_err_and(|error| error.is_timeout()));
+    let entry = eventually("the change is written down", async || entries(&service, "").await.pop()).await;
+    assert_eq!(told(&[entry]), [("consent.change", "user:tester")]);
+}
