@@ -2,6 +2,7 @@
 //! test call the same method.
 
 pub mod accounts;
+pub mod audit;
 pub mod consents;
 pub mod idempotency;
 pub mod incoming;
@@ -18,6 +19,7 @@ use tokio::sync::Notify;
 pub use self::scope::Scope;
 use self::{
     accounts::Accounts,
+    audit::Audit,
     consents::Consents,
     idempotency::Idempotency,
     incoming::{Incoming, intake::Intake, status::Statuses},
@@ -134,6 +136,8 @@ pub struct App {
     pub idempotency: Idempotency,
     /// Makes calls to Twilio for the application.
     pub passthrough: Passthrough,
+    /// Writes down who did what.
+    pub audit: Arc<Audit>,
 }
 
 /// What a service is made of.
@@ -171,6 +175,7 @@ impl App {
         let consents = Arc::new(Consents::new(core.clone(), steps.clone()));
         let statuses = Arc::new(Statuses::new(core.clone(), relays.clone(), steps.clone(), consents.clone()));
         let reads = Arc::new(Reads::new(core.clone()));
+        let audit = Arc::new(Audit::new(core.clone()));
         let outgoing = Outgoing {
             core: core.clone(),
             accounts: accounts.clone(),
@@ -180,6 +185,7 @@ impl App {
             statuses: statuses.clone(),
             reads: reads.clone(),
             intake: intake.clone(),
+            audit: audit.clone(),
             wanted: Notify::new(),
         };
         let incoming = Arc::new(Incoming {
@@ -205,6 +211,7 @@ impl App {
             reads,
             idempotency,
             passthrough,
+            audit,
         }
     }
 

@@ -1,6 +1,6 @@
 //! `textledger consent import`, `textledger consent export`, `textledger consent read` and `textledger consent link`.
 
-mod actor;
+pub(super) mod actor;
 mod link;
 mod remote;
 
@@ -26,7 +26,11 @@ use crate::{
     },
     clock::{Clock, SystemClock},
     config::{Config, Store},
-    domain::{Organization, OwnReplies, consent::Answer},
+    domain::{
+        Organization, OwnReplies, Principal,
+        audit::{Action, Origin},
+        consent::Answer,
+    },
     startup,
     twilio::{
         Channel,
@@ -112,7 +116,7 @@ fn channel(text: &str) -> Result<Channel, String> {
 }
 
 #[derive(Args)]
-struct Through {
+pub(super) struct Through {
     /// The organization.
     #[arg(long, default_value = "default", value_parser = Organization::parse)]
     org: Organization,
@@ -124,7 +128,7 @@ struct Through {
 }
 
 /// Where consent is.
-enum Place {
+pub(super) enum Place {
     Here(Box<App>, Organization),
     There(Remote),
 }
@@ -177,9 +181,7 @@ async fn import(place: &Place, mut records: Vec<FileRecord>, actor: &str) -> any
         let rest = records.split_off(LINES_AT_ONCE.min(records.len()));
         let lines = records.len();
         let imported = match place {
-            Place::Here(app, organization) => {
-                app.consents.of(organization).import_consent(records, actor).await.map_err(Into::into)
-            }
+            Place::Here(app, organization) => import_here(app, organization, records, actor).await,
             Place::There(service) => service.import(&records).await,
         };
         let imported = imported.with_context(|| {
@@ -193,6 +195,18 @@ async fn import(place: &Place, mut records: Vec<FileRecord>, actor: &str) -> any
         }
     }
     Ok(sum)
+}
+
+async fn import_here(
+    app: &App,
+    organization: &Organization,
+    records: Vec<FileRecord>,
+    actor: &str,
+) -> anyhow::Result<Imported> {
+    let imported = app.consents.of(organization).import_consent(records, actor).await?;
+    let entry = Origin::new(&Principal::command(actor), None).entry(Action::ConsentImport);
+    app.audit.of(organization).record(entry.with(imported.facts())).await?;
+    Ok(imported)
 }
 
 impl Read {
@@ -248,19 +262,19 @@ fn in_words(meaning: &Meaning) -> &'static str {
 
 impl Export {
     fn run(self, config: Option<&Path>) -> anyhow::Result<()> {
-        let config = configure(config)?;
+        let (config, actor) = (configure(config)?, actor::of_process());
         let Some(path) = &self.output else {
             return block_on(async {
-                let place = self.through.open_to_read(&config).await?;
-                export(place, &mut io::stdout().lock()).await.map(drop)
+                let place = self.through.open_to_read(&config, &actor).await?;
+                export(place, &actor, &mut io::stdout().lock()).await.map(drop)
             });
         };
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let cannot = |error: io::Error| Misuse(format!("cannot write {}: {error}", path.display()));
         let mut draft = NamedTempFile::new_in(folder).map_err(cannot)?;
         let lines = block_on(async {
-            let place = self.through.open_to_read(&config).await?;
-            export(place, draft.as_file_mut()).await
+            let place = self.through.open_to_read(&config, &actor).await?;
+            export(place, &actor, draft.as_file_mut()).await
         })?;
         draft.as_file().sync_all().map_err(cannot)?;
         draft.persist(path).map_err(|error| cannot(error.error))?;
@@ -270,10 +284,12 @@ impl Export {
 }
 
 /// Writes everything to `output`, and returns how many lines there were behind the header.
-async fn export(place: Place, output: &mut impl Write) -> anyhow::Result<usize> {
+async fn export(place: Place, actor: &str, output: &mut impl Write) -> anyhow::Result<usize> {
     let mut told = Told { output, ends: 0, told: 0 };
     match place {
         Place::Here(app, organization) => {
+            let entry = Origin::new(&Principal::command(actor), None).entry(Action::ConsentExport);
+            app.audit.of(&organization).record(entry).await?;
             told.write(csv::header().as_bytes())?;
             let mut after = None;
             loop {
@@ -331,12 +347,12 @@ impl Through {
     }
 
     /// The same, but makes no store where there is none.
-    async fn open_to_read(self, config: &Config) -> anyhow::Result<Place> {
+    pub(super) async fn open_to_read(self, config: &Config, actor: &str) -> anyhow::Result<Place> {
         match &config.store {
             Store::Embedded(folder) if self.url.is_none() && !folder.exists() => {
                 Err(anyhow!("there is no store in {}: check TEXTLEDGER_STORE", folder.display()))
             }
-            _ => self.open(config, &actor::of_process()).await,
+            _ => self.open(config, actor).await,
         }
     }
 }

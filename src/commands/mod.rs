@@ -1,5 +1,6 @@
 //! The command line: one file per sub-command.
 
+mod audit;
 mod check;
 mod config;
 mod consent;
@@ -52,6 +53,8 @@ enum Command {
     Config(config::ConfigCommand),
     /// Move consent in and out as CSV, say what a reply means, make a link for a person.
     Consent(consent::Consent),
+    /// Print who did what, a line of JSON for each.
+    Audit(audit::Audit),
     /// Print a bearer token, signed with the service's own key.
     Token(token::Token),
 }
@@ -66,6 +69,7 @@ pub fn run() -> ExitCode {
         Command::Check(command) => command.run(line.config.as_deref()),
         Command::Config(command) => command.run(line.config.as_deref()),
         Command::Consent(command) => command.run(line.config.as_deref()),
+        Command::Audit(command) => command.run(line.config.as_deref()),
         Command::Token(command) => command.run(line.config.as_deref()),
     };
     match result {

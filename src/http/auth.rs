@@ -11,10 +11,10 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use super::{State, problem::Problem};
+use super::{State, problem::Problem, request_id};
 /// What a door asks of its [`Caller`].
 pub use crate::domain::Right;
-use crate::domain::{ApiKey, Organization, Principal, Role};
+use crate::domain::{ApiKey, Organization, Principal, Role, audit::Origin};
 
 /// What a token says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,7 +96,13 @@ impl Authenticator {
         if let Some(key) = self.api_keys.iter().find(|key| key.matches(bearer)) {
             let organization = Organization::default();
             let principal = Principal::api_key(&key.name);
-            return Some(Caller { principal, role: key.role, organization, own_number: None });
+            return Some(Caller {
+                principal,
+                role: key.role,
+                organization,
+                own_number: None,
+                request_id: None,
+            });
         }
         let header = jsonwebtoken::decode_header(bearer).ok()?;
         let key = match header.alg {
@@ -119,6 +125,7 @@ impl Authenticator {
             role: claims.role,
             organization: claims.org.clone(),
             own_number: claims.own_number(),
+            request_id: None,
         })
     }
 }
@@ -161,12 +168,19 @@ pub struct Caller {
     pub organization: Organization,
     /// Their own number, if their token says so; as it is written there.
     pub own_number: Option<String>,
+    /// What their request is called, if it has a name.
+    pub request_id: Option<String>,
 }
 
 impl Caller {
     /// What they are called: told apart from others by [`Caller::principal`] alone.
     pub fn name(&self) -> &str {
         &self.principal.name
+    }
+
+    /// Who asks for what this request asks for, as the audit has it.
+    pub fn origin(&self) -> Origin {
+        Origin::new(&self.principal, self.request_id.clone())
     }
 
     /// Refuses a caller whose role is not enough.
@@ -188,7 +202,10 @@ impl FromRequest for Caller {
 pub(super) fn known(request: &HttpRequest, caller: Option<Caller>) -> Result<Caller, Problem> {
     let Some(state) = request.app_data::<web::Data<State>>() else { return Err(Problem::unauthorized()) };
     match caller {
-        Some(caller) => state.rate_limit.count(&caller).map(|()| caller),
+        Some(caller) => {
+            let caller = Caller { request_id: request_id::of(request), ..caller };
+            state.rate_limit.count(&caller).map(|()| caller)
+        }
         None => {
             let peer = request.peer_addr().map(|peer| peer.ip());
             state.rate_limit.count_unknown(peer).and(Err(Problem::unauthorized()))

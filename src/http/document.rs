@@ -10,7 +10,7 @@ use utoipa::{
 };
 
 use super::{
-    batches, connection, consent, consent_links,
+    audit, batches, connection, consent, consent_links,
     contract::operations::{ProblemDetails, SUBJECTS, TAG},
     events, lookup, messages, notify, preferences,
     problem::Code,
@@ -35,7 +35,7 @@ use super::{
         consent::consent, consent::history, consent::record, consent::export, consent::import, consent_links::make,
         reviews::list, reviews::decide,
         lookup::lookup,
-        settings::show, settings::save, connection::test, events::events, stats::stats, refusals::list,
+        settings::show, settings::save, connection::test, events::events, stats::stats, refusals::list, audit::list,
     ),
     components(schemas(ProblemDetails)),
     modifiers(&Bearer),

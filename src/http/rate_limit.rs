@@ -89,6 +89,7 @@ mod tests {
             role: Role::Sender,
             organization: Organization::default(),
             own_number: None,
+            request_id: None,
         };
         let ada = caller("ada");
         let counted = (0..100).filter(|_| limit.count(&ada).is_ok()).count();

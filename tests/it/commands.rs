@@ -1,5 +1,6 @@
 //! The command line, as a person or a script uses it.
 
+mod audit;
 mod config;
 mod consent;
 
@@ -40,6 +41,7 @@ fn every_command_explains_itself() {
         vec!["config", "--help"],
         vec!["token", "--help"],
         vec!["consent", "--help"],
+        vec!["audit", "--help"],
         vec!["consent", "import", "--help"],
         vec!["consent", "export", "--help"],
         vec!["consent", "link", "--help"],

@@ -81,6 +81,14 @@ const USES: &[(&str, &str, Use)] = &[
     ("docs/http.md", "consent/links", Use::Run(&["public_url_not_configured", "TEXTLEDGER_PUBLIC_URL"])),
     ("docs/http.md", "consent export", Use::Run(&["0 imported, 1 unchanged, 0 with errors"])),
     ("docs/http.md", "/api/sms/consent/reviews", Use::Run(&["\"reviews\":[", "\"next_cursor\":null"])),
+    (
+        "docs/http.md",
+        "\"message.send\"",
+        Use::AnswerTo(
+            "curl -s 'http://127.0.0.1:8080/api/sms/audit?action=message.send&limit=1' \
+             -H \"Authorization: Bearer $(textledger token --role admin)\"",
+        ),
+    ),
     ("docs/http.md", "/api/sms/settings", Use::Run(&[ACME_ACCOUNT])),
     ("docs/http.md", "[[accounts]]", Use::Settings(&["# account of acme: ", ACME_ACCOUNT])),
     ("docs/operations.md", "TEXTLEDGER_LISTEN", Use::LeftOut("two settings, whose names tidy.rs knows")),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use reqwest::{Client, RequestBuilder, Response, Url, header::CONTENT_TYPE, redirect::Policy};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::{
     app::consents::{
@@ -27,8 +28,15 @@ const SILENCE_MAX: Duration = Duration::from_secs(80);
 /// How long the token is good that is signed for this, in seconds: longer than a large file takes.
 const TOKEN_LIFE_S: u64 = 6 * 60 * 60;
 
+/// A page of the service's audit.
+#[derive(Deserialize)]
+pub(in crate::commands) struct AuditPage {
+    pub(in crate::commands) entries: Vec<Value>,
+    pub(in crate::commands) next_cursor: Option<String>,
+}
+
 /// A service and the token that it takes.
-pub(super) struct Remote {
+pub(in crate::commands) struct Remote {
     http: Client,
     base: String,
     token: String,
@@ -100,6 +108,12 @@ impl Remote {
 
     pub(super) async fn export(&self) -> anyhow::Result<Response> {
         self.ask(self.http.get(format!("{}/api/sms/consent/export", self.base))).await
+    }
+
+    /// The page of the audit that `query` asks for.
+    pub(in crate::commands) async fn audit(&self, query: &[(&str, String)]) -> anyhow::Result<AuditPage> {
+        let request = self.http.get(format!("{}/api/sms/audit", self.base)).query(query);
+        self.ask(request).await?.json().await.map_err(|_| self.is_no_service())
     }
 
     /// The answer, if it is a good one.

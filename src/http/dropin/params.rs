@@ -23,7 +23,10 @@ use crate::{
             send::{SCHEDULE_MAX, SCHEDULE_PAST_MAX, Send},
         },
     },
-    domain::UnixMs,
+    domain::{
+        UnixMs,
+        audit::{Action, Origin},
+    },
     http::{FORM_BYTES_MAX, verification::BODY_TIME_MAX},
     phone,
     public_host::{self, UrlRefusal},
@@ -79,8 +82,8 @@ impl FromRequest for FormBody {
     }
 }
 
-/// Reads a send that is asked for at `now`.
-pub fn read(form: &Form<'_>, settings: &Settings, now: UnixMs) -> Result<Send, ApiError> {
+/// Reads a send that is asked for at `now`, `by` whom.
+pub fn read(form: &Form<'_>, settings: &Settings, now: UnixMs, by: &Origin) -> Result<Send, ApiError> {
     let parameters = Parameters(form);
     let to = parameters.to(settings.default_region)?;
     let messaging_service_sid = parameters.messaging_service_sid()?;
@@ -105,6 +108,7 @@ pub fn read(form: &Form<'_>, settings: &Settings, now: UnixMs) -> Result<Send, A
         user_id: None,
         status_callback,
         id: None,
+        entry: by.entry(Action::MessageSend),
     })
 }
 

@@ -43,8 +43,9 @@ impl For {
 }
 
 /// Every operation of the document.
-const ROUTES: [(&str, &str, For); 30] = [
+const ROUTES: [(&str, &str, For); 31] = [
     ("delete", "/api/sms/batches/{batch_id}", For::Senders),
+    ("get", "/api/sms/audit", For::Administrators),
     ("get", "/api/sms/batches/{batch_id}", For::Viewers),
     ("get", "/api/sms/batches/{batch_id}/messages", For::Viewers),
     ("get", "/api/sms/consent/export", For::Administrators),

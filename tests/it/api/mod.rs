@@ -2,6 +2,7 @@
 
 mod access;
 mod answers;
+mod audit;
 mod bulk;
 mod connection;
 mod consent_page;
