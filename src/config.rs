@@ -128,6 +128,8 @@ pub struct Config {
     pub quiet_hours: Option<QuietHours>,
     /// Messages per organization and day.
     pub daily_limit: Option<u64>,
+    /// Messages per caller and day.
+    pub daily_limit_per_key: Option<u64>,
     /// Segments per second and sender.
     pub pace: Pace,
     /// Messages of an organization that may wait.
@@ -244,7 +246,8 @@ impl Reader {
             reconcile_after: self.reconcile_after(),
             cooldown: self.cooldown(),
             quiet_hours: self.parsed("TEXTLEDGER_QUIET_HOURS", &InvalidQuietHours.to_string()),
-            daily_limit: self.daily_limit(),
+            daily_limit: self.daily_limit("TEXTLEDGER_DAILY_LIMIT"),
+            daily_limit_per_key: self.daily_limit("TEXTLEDGER_DAILY_LIMIT_PER_KEY"),
             pace: self.pace(),
             queue_max: self.queue_max(),
             queue_bytes_max: self.queue_bytes_max(),
@@ -552,11 +555,11 @@ impl Reader {
         })
     }
 
-    fn daily_limit(&mut self) -> Option<u64> {
+    fn daily_limit(&mut self, name: &str) -> Option<u64> {
         let wanted = "a whole number of messages, from 1 on";
-        let limit = self.parsed("TEXTLEDGER_DAILY_LIMIT", wanted);
+        let limit = self.parsed(name, wanted);
         if limit == Some(0) {
-            self.fault("TEXTLEDGER_DAILY_LIMIT", wanted);
+            self.fault(name, wanted);
         }
         limit
     }

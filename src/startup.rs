@@ -263,6 +263,7 @@ pub fn assemble(
                 cooldown: config.cooldown,
                 quiet_hours: config.quiet_hours,
                 per_day: config.daily_limit,
+                per_day_and_caller: config.daily_limit_per_key,
                 pace: config.pace.clone(),
                 queue_max: Queued { messages: config.queue_max, bytes: config.queue_bytes_max },
                 countries: config.countries.clone(),

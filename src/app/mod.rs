@@ -3,6 +3,7 @@
 
 pub mod accounts;
 pub mod api_keys;
+pub mod audit;
 pub mod consents;
 pub mod idempotency;
 pub mod incoming;
@@ -20,6 +21,7 @@ pub use self::scope::Scope;
 use self::{
     accounts::Accounts,
     api_keys::ApiKeys,
+    audit::Audit,
     consents::Consents,
     idempotency::Idempotency,
     incoming::{Incoming, intake::Intake, status::Statuses},
@@ -138,6 +140,8 @@ pub struct App {
     pub idempotency: Idempotency,
     /// Makes calls to Twilio for the application.
     pub passthrough: Passthrough,
+    /// Writes down who did what.
+    pub audit: Arc<Audit>,
 }
 
 /// What a service is made of.
@@ -176,6 +180,7 @@ impl App {
         let consents = Arc::new(Consents::new(core.clone(), steps.clone()));
         let statuses = Arc::new(Statuses::new(core.clone(), relays.clone(), steps.clone(), consents.clone()));
         let reads = Arc::new(Reads::new(core.clone()));
+        let audit = Arc::new(Audit::new(core.clone()));
         let outgoing = Outgoing {
             core: core.clone(),
             accounts: accounts.clone(),
@@ -185,6 +190,7 @@ impl App {
             statuses: statuses.clone(),
             reads: reads.clone(),
             intake: intake.clone(),
+            audit: audit.clone(),
             wanted: Notify::new(),
         };
         let incoming = Arc::new(Incoming {
@@ -211,6 +217,7 @@ impl App {
             reads,
             idempotency,
             passthrough,
+            audit,
         }
     }
 

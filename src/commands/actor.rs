@@ -18,7 +18,7 @@ pub(super) fn parse(name: &str) -> Result<String, String> {
 }
 
 /// The user as whom this process runs. The environment names one too, but anybody can set it to anything.
-pub(super) fn of_process() -> String {
+pub(in crate::commands) fn of_process() -> String {
     let id = rustix::process::getuid().as_raw();
     let accounts = fs::read_to_string(ACCOUNTS).unwrap_or_default();
     name_of(id, &accounts).map_or_else(|| format!("uid {id}"), str::to_owned)

@@ -18,12 +18,19 @@ use super::{
     through::{Place, Through},
 };
 use crate::{
-    app::consents::{
-        csv,
-        record::{FileRecord, Imported},
+    app::{
+        App,
+        consents::{
+            csv,
+            record::{FileRecord, Imported},
+        },
     },
     clock::{Clock, SystemClock},
-    domain::{OwnReplies, consent::Answer},
+    domain::{
+        Organization, OwnReplies, Principal,
+        audit::{Action, Origin},
+        consent::Answer,
+    },
     printable::PrintableLines,
     twilio::{
         Channel,
@@ -156,9 +163,7 @@ async fn import(place: &Place, mut records: Vec<FileRecord>, actor: &str) -> any
         let rest = records.split_off(LINES_AT_ONCE.min(records.len()));
         let lines = records.len();
         let imported = match place {
-            Place::Here(app, organization) => {
-                app.consents.of(organization).import_consent(records, actor).await.map_err(Into::into)
-            }
+            Place::Here(app, organization) => import_here(app, organization, records, actor).await,
             Place::There(service) => remote::import(service, &records).await,
         };
         let imported = imported.with_context(|| {
@@ -172,6 +177,18 @@ async fn import(place: &Place, mut records: Vec<FileRecord>, actor: &str) -> any
         }
     }
     Ok(sum)
+}
+
+async fn import_here(
+    app: &App,
+    organization: &Organization,
+    records: Vec<FileRecord>,
+    actor: &str,
+) -> anyhow::Result<Imported> {
+    let imported = app.consents.of(organization).import_consent(records, actor).await?;
+    let entry = Origin::new(&Principal::command(actor), None).entry(Action::ConsentImport);
+    app.audit.of(organization).record(entry.with(imported.facts())).await?;
+    Ok(imported)
 }
 
 impl Read {
@@ -227,15 +244,15 @@ fn in_words(meaning: &Meaning) -> &'static str {
 
 impl Export {
     fn run(self, config: Option<&Path>) -> anyhow::Result<()> {
-        let config = configure(config)?;
+        let (config, actor) = (configure(config)?, actor::of_process());
         let Some(path) = &self.output else {
             return block_on(async {
                 let place = self.through.open_to_read(&config).await?;
                 let mut output = io::stdout().lock();
                 if output.is_terminal() {
-                    export(place, &mut PrintableLines::new(output)).await.map(drop)
+                    export(place, &actor, &mut PrintableLines::new(output)).await.map(drop)
                 } else {
-                    export(place, &mut output).await.map(drop)
+                    export(place, &actor, &mut output).await.map(drop)
                 }
             });
         };
@@ -244,7 +261,7 @@ impl Export {
         let mut draft = NamedTempFile::new_in(folder).map_err(cannot)?;
         let lines = block_on(async {
             let place = self.through.open_to_read(&config).await?;
-            export(place, draft.as_file_mut()).await
+            export(place, &actor, draft.as_file_mut()).await
         })?;
         draft.as_file().sync_all().map_err(cannot)?;
         draft.persist(path).map_err(|error| cannot(error.error))?;
@@ -254,10 +271,12 @@ impl Export {
 }
 
 /// Writes everything to `output`, and returns how many lines there were behind the header.
-async fn export(place: Place, output: &mut impl Write) -> anyhow::Result<usize> {
+async fn export(place: Place, actor: &str, output: &mut impl Write) -> anyhow::Result<usize> {
     let mut told = Told { output, ends: 0, told: 0 };
     match place {
         Place::Here(app, organization) => {
+            let entry = Origin::new(&Principal::command(actor), None).entry(Action::ConsentExport);
+            app.audit.of(&organization).record(entry).await?;
             told.write(csv::header().as_bytes())?;
             let mut after = None;
             loop {

@@ -1,6 +1,7 @@
 //! The command line: one file per sub-command.
 
 mod actor;
+mod audit;
 mod check;
 mod config;
 mod consent;
@@ -60,6 +61,8 @@ enum Command {
     /// Make, list, rotate and revoke API keys.
     #[command(visible_alias = "api-key")]
     Key(key::Key),
+    /// Print who did what, a line of JSON for each.
+    Audit(audit::Audit),
     /// Print a bearer token, signed with the service's own key.
     Token(token::Token),
 }
@@ -75,6 +78,7 @@ pub fn run() -> ExitCode {
         Command::Config(command) => command.run(line.config.as_deref()),
         Command::Consent(command) => command.run(line.config.as_deref()),
         Command::Key(command) => command.run(line.config.as_deref()),
+        Command::Audit(command) => command.run(line.config.as_deref()),
         Command::Token(command) => command.run(line.config.as_deref()),
     };
     match result {

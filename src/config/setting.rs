@@ -430,6 +430,11 @@ pub const GROUPS: [(&str, &[Setting]); 8] = [
                 "Messages per organization and day (UTC), counted when they are accepted, for the day on which they are due; \
                  a warning in the log at 80 %.",
             ),
+            Setting::unset(
+                "TEXTLEDGER_DAILY_LIMIT_PER_KEY",
+                "1000",
+                "Messages that one caller, an API key or a user, may ask for a day, counted in the same way.",
+            ),
             Setting::new(
                 "TEXTLEDGER_QUEUE_MAX",
                 Value("100000"),

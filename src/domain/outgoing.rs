@@ -21,7 +21,7 @@ pub use self::{
     state::{Hold, OutboundState},
 };
 use super::{
-    BatchId, MessageId, Person, UnixMs, category,
+    BatchId, MessageId, Person, Principal, UnixMs, category,
     consent::{Block, Route},
     time::duration_ms,
 };
@@ -58,6 +58,9 @@ pub struct Outbound {
     /// Its part in a pair of which the second leaves only if the first does not arrive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<Fallback>,
+    /// Who asked for it; `None` if a version did that did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<Principal>,
     /// When it was asked for.
     pub created_at: UnixMs,
 }

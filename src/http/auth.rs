@@ -19,12 +19,13 @@ use super::{
     State,
     connections::{self, Proof},
     problem::Problem,
+    request_id,
 };
 /// What a door asks of its [`Caller`].
 pub use crate::domain::Right;
 use crate::{
     app::api_keys::directory::NotAsked,
-    domain::{ApiKey, KeySid, Organization, Principal, Role, SecretHash, UnixMs},
+    domain::{ApiKey, KeySid, Organization, Principal, Role, SecretHash, UnixMs, audit::Origin},
     metrics::SignInRefusal,
 };
 
@@ -64,6 +65,7 @@ impl Authenticator {
                 expires_at: None,
                 secret: None,
                 own_number: None,
+                request_id: None,
             });
         }
         // Header, claims and signature, with dots between them.
@@ -112,6 +114,7 @@ async fn stored_key(state: &State, sid: &KeySid, bearer: &str) -> Result<Caller,
         expires_at: Some(good_until).filter(|end| *end != UnixMs::MAX),
         secret: Some(secret),
         own_number: None,
+        request_id: None,
     })
 }
 
@@ -144,12 +147,19 @@ pub struct Caller {
     pub secret: Option<SecretHash>,
     /// Their own number, if their token says so; as it is written there.
     pub own_number: Option<String>,
+    /// What their request is called, if it has a name.
+    pub request_id: Option<String>,
 }
 
 impl Caller {
     /// What they are called: told apart from others by [`Caller::principal`] alone.
     pub fn name(&self) -> &str {
         &self.principal.name
+    }
+
+    /// Who asks for what this request asks for, as the audit has it.
+    pub fn origin(&self) -> Origin {
+        Origin::new(&self.principal, self.request_id.clone())
     }
 
     /// Refuses a caller whose role is not enough.
@@ -182,6 +192,7 @@ pub(super) fn admit(
     caller: Result<Caller, SignInRefusal>,
 ) -> Result<Caller, Problem> {
     let caller = caller.map_err(|refusal| state.sign_ins.refuse(state, request, refusal))?;
+    let caller = Caller { request_id: request_id::of(request), ..caller };
     connections::prove(request, Proof::Caller);
     request.extensions_mut().insert(caller.principal.clone());
     match state.rate_limit.count(&caller) {

@@ -16,11 +16,14 @@ use super::{
     },
     messages::{LIMIT_MAX, MessageView, MessagesPage},
     problem::Problem,
-    time,
+    time, to_its_end,
 };
 use crate::{
     app::outgoing::bulk::{BatchState, Progress},
-    domain::BatchId,
+    domain::{
+        BatchId,
+        audit::{Action, Facts, Subject},
+    },
 };
 
 /// Messages in a page, unless the caller asks for fewer or more.
@@ -35,6 +38,9 @@ const STATES: [&str; 6] = ["waiting", "held", "sending", "unknown", "refused", "
 struct BatchView {
     #[schema(value_type = String, example = "b00000000000000000abc")]
     batch_id: BatchId,
+    /// Who asked for it, `user:` or `api_key:` and the name; null if it was not noted.
+    #[schema(example = "user:ada")]
+    actor: Option<String>,
     #[schema(value_type = words::BatchState)]
     state: BatchState,
     /// Messages that were accepted.
@@ -62,6 +68,7 @@ impl From<Progress> for BatchView {
         }
         Self {
             batch_id: progress.id,
+            actor: progress.actor.as_ref().map(ToString::to_string),
             state: progress.state,
             total: progress.total,
             counts,
@@ -107,11 +114,16 @@ pub async fn cancel(
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Send)?;
     let id = batch_of(&request)?;
-    let progress =
-        state.app.outgoing.of(&caller.organization).cancel_batch(&id).await?.ok_or_else(not_found)?;
-    let canceled = progress.counts.get("canceled").copied().unwrap_or(0);
-    tracing::info!(organization = %caller.organization, batch = %id, canceled, actor = %caller.principal, "batch canceled");
-    Ok(HttpResponse::Ok().json(BatchView::from(progress)))
+    to_its_end(async move {
+        let outgoing = state.app.outgoing.of(&caller.organization);
+        let progress = outgoing.cancel_batch(&id).await?.ok_or_else(not_found)?;
+        let canceled = progress.counts.get("canceled").copied().unwrap_or(0);
+        let facts = Facts { canceled: Some(canceled), ..Facts::default() };
+        let entry = caller.origin().entry(Action::BatchCancel).about(Subject::Batch(id)).with(facts);
+        state.app.audit.of(&caller.organization).record(entry).await?;
+        Ok(HttpResponse::Ok().json(BatchView::from(progress)))
+    })
+    .await
 }
 
 /// Which batch is meant.

@@ -22,7 +22,7 @@ use super::{
         too_large, words,
     },
     problem::{Code, Problem},
-    time,
+    time, to_its_end,
 };
 use crate::{
     app::consents::{
@@ -31,10 +31,11 @@ use crate::{
     },
     domain::{
         Actor, Consent, Person,
+        audit::{Action, Facts, Masked, Subject},
         consent::{ChannelConsent, ConsentChange, ConsentChannel, ConsentSource, ConsentState},
     },
     phone,
-    twilio::{BareAddress, MessageSid, address::mask},
+    twilio::{BareAddress, MessageSid},
 };
 
 /// The largest file that is imported at once, in bytes: some 200,000 lines.
@@ -273,15 +274,22 @@ pub async fn record(state: web::Data<State>, caller: Caller, body: Body) -> Resu
     let ConsentRequest { channel, wish, source, .. } = request;
     let record =
         Record { phone: phone.clone(), channel, state: wish, source, evidence: request.evidence, at: None };
-    let actor = Actor::of(caller.role, record.evidence.is_some());
-    let author = Author { actor, name: Some(caller.name()) };
-    let consent = state.app.consents.of(&caller.organization).record_consent(&record, author).await?;
-    tracing::info!(
-        event = "audit", action = "consent.recorded", organization = %caller.organization, actor = %caller.principal,
-        phone = mask(&phone), channel = channel.as_str(), state = wish.as_str(), source = source.as_str(),
-        "consent recorded"
-    );
-    Ok(HttpResponse::Ok().json(ConsentView::of(phone.into(), consent)))
+    to_its_end(async move {
+        let actor = Actor::of(caller.role, record.evidence.is_some());
+        let author = Author { actor, name: Some(caller.name()) };
+        let consent = state.app.consents.of(&caller.organization).record_consent(&record, author).await?;
+        let facts = Facts {
+            channel: Some(channel.as_str().to_owned()),
+            state: Some(wish.as_str().to_owned()),
+            source: Some(source.as_str().to_owned()),
+            ..Facts::default()
+        };
+        let entry = caller.origin().entry(Action::ConsentChange).with(facts);
+        let entry = entry.about(Subject::Person(Masked::of(&phone)));
+        state.app.audit.of(&caller.organization).record(entry).await?;
+        Ok(HttpResponse::Ok().json(ConsentView::of(phone.into(), consent)))
+    })
+    .await
 }
 
 /// Everybody's consent as CSV.
@@ -293,12 +301,10 @@ pub async fn record(state: web::Data<State>, caller: Caller, body: Body) -> Resu
 )]
 pub async fn export(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Problem> {
     caller.require(Right::Administer)?;
-    tracing::info!(
-        event = "audit", action = "consent.exported", organization = %caller.organization, actor = %caller.principal,
-        "consent exported"
-    );
     // The first page is read before anything is answered: a store that is away is a 503 and no broken file.
     let first = state.app.consents.of(&caller.organization).export_consent(None).await?;
+    let entry = caller.origin().entry(Action::ConsentExport);
+    state.app.audit.of(&caller.organization).record(entry).await?;
     let begun = stream::once(async { Ok::<_, Broken>(Bytes::from(csv::header())) });
     let pages = stream::try_unfold(Some(ExportPage::Read(first)), move |page| {
         let (state, organization) = (state.clone(), caller.organization.clone());
@@ -396,21 +402,22 @@ pub async fn import(
     let region = state.app.settings().default_region;
     let read = csv::read(&body, region, state.app.now_ms())
         .map_err(|error| Problem::invalid_field("body", error.to_string()))?;
-    let done =
-        state.app.consents.of(&caller.organization).import_consent(read.records, caller.name()).await?;
-    tracing::info!(
-        event = "audit", action = "consent.imported", organization = %caller.organization, actor = %caller.principal,
-        imported = done.applied, unchanged = done.unchanged, rejected = read.faulty, kept = done.kept.len(),
-        "consent imported"
-    );
-    Ok(HttpResponse::Ok().json(Imported {
-        imported: done.applied,
-        unchanged: done.unchanged,
-        rejected: read.faulty,
-        kept: done.kept.len(),
-        errors: read.faults.into_iter().map(LineLeftOut::from).collect(),
-        kept_opt_out: done.kept.into_iter().take(KEPT_MAX).map(LineLeftOut::from).collect(),
-    }))
+    to_its_end(async move {
+        let consents = state.app.consents.of(&caller.organization);
+        let done = consents.import_consent(read.records, caller.name()).await?;
+        let facts = Facts { rejected: Some(read.faulty), ..done.facts() };
+        let entry = caller.origin().entry(Action::ConsentImport).with(facts);
+        state.app.audit.of(&caller.organization).record(entry).await?;
+        Ok(HttpResponse::Ok().json(Imported {
+            imported: done.applied,
+            unchanged: done.unchanged,
+            rejected: read.faulty,
+            kept: done.kept.len(),
+            errors: read.faults.into_iter().map(LineLeftOut::from).collect(),
+            kept_opt_out: done.kept.into_iter().take(KEPT_MAX).map(LineLeftOut::from).collect(),
+        }))
+    })
+    .await
 }
 
 /// The person that the path names.

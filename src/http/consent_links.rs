@@ -20,8 +20,9 @@ use super::{
 };
 use crate::{
     app::consents::link::{LIFE_DEFAULT, LIFE_MAX, LIFE_MIN},
+    domain::audit::{Action, Masked, Subject},
     phone,
-    twilio::{address::mask, reply::Language},
+    twilio::reply::Language,
 };
 
 /// A request for a link.
@@ -94,9 +95,8 @@ pub async fn make(state: web::Data<State>, caller: Caller, body: Body) -> Result
         .map_err(Problem::invalid_phone_number)?;
     let consents = state.app.consents.of(&caller.organization);
     let (link, url) = consents.link(person, request.language, request.life)?;
-    tracing::info!(
-        event = "audit", action = "consent.link_made", organization = %caller.organization, actor = %caller.principal,
-        phone = mask(&link.person), "a link to a person's consent was made"
-    );
+    let about = Subject::Person(Masked::of(&link.person));
+    let entry = caller.origin().entry(Action::ConsentLink).about(about);
+    state.app.audit.of(&caller.organization).record(entry).await?;
     Ok(HttpResponse::Created().json(ConsentLinkView { url, expires_at: time(link.expires_at) }))
 }

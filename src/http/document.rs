@@ -10,7 +10,7 @@ use utoipa::{
 };
 
 use super::{
-    api_keys, batches, connection, consent, consent_links,
+    api_keys, audit, batches, connection, consent, consent_links,
     contract::operations::{ProblemDetails, SUBJECTS, TAG},
     events, lookup, messages, notify, preferences,
     problem::Code,
@@ -41,7 +41,7 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
         reviews::list, reviews::decide,
         lookup::lookup,
         settings::show, settings::save, connection::test, api_keys::list, api_keys::create, api_keys::rotate,
-        api_keys::revoke, events::events, stats::stats, refusals::list,
+        api_keys::revoke, events::events, stats::stats, refusals::list, audit::list,
     ),
     components(schemas(ProblemDetails)),
     modifiers(&Bearer),

@@ -193,6 +193,9 @@ pub(super) struct MessageView {
     user_id: Option<String>,
     category: Option<String>,
     batch_id: Option<String>,
+    /// Who asked for it, `user:` or `api_key:` and the name; null if it was not asked for here, or not noted.
+    #[schema(example = "user:ada")]
+    actor: Option<String>,
 }
 
 /// What went wrong with a message, in plain words.
@@ -289,6 +292,7 @@ impl From<&Message> for MessageView {
             batch_id: batch.or_else(|| {
                 message.timeline.0.iter().find_map(|entry| entry.batch.as_ref().map(ToString::to_string))
             }),
+            actor: outbound.and_then(|outbound| outbound.actor.as_ref()).map(ToString::to_string),
         }
     }
 }

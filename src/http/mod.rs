@@ -1,6 +1,7 @@
 //! The doors: HTTP for the application, for Twilio and for people. No rules live here.
 
 mod api_keys;
+mod audit;
 pub mod auth;
 mod batches;
 mod connection;
@@ -56,6 +57,7 @@ use actix_web::{
     web,
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 pub use self::verification::FORM_BYTES_MAX;
 use self::{
@@ -156,6 +158,7 @@ pub fn routes(config: &mut web::ServiceConfig, prefix: &str, has_metrics: bool) 
         .service(api("/api/sms/test-connection", [post(connection::test)]))
         .service(api("/api/sms/events", [get(events::events)]))
         .service(api("/api/sms/webhook-refusals", [get(refusals::list)]))
+        .service(api("/api/sms/audit", [get(audit::list)]))
         .service(page("/api/openapi.json", [get(document::document)]));
     document::page(config);
     for prefix in prefixes(prefix) {
@@ -274,6 +277,12 @@ methods! {
     post = POST;
     put = PUT;
     delete = DELETE;
+}
+
+/// Does `work` to its end, whether its caller stays or hangs up: what is changed must be written down as well.
+async fn to_its_end<T: 'static>(work: impl Future<Output = T> + 'static) -> T {
+    let done = actix_web::rt::spawn(work.in_current_span()).await;
+    done.expect("the work does not panic and is not aborted")
 }
 
 /// A time in JSON: RFC 3339, UTC, milliseconds.

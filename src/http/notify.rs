@@ -164,6 +164,7 @@ pub async fn notify(
         category: request.category.as_str().to_owned(),
         fallback_after: request.fallback.map(|fallback| fallback.after),
         seed: None,
+        by: caller.origin(),
     };
     let organization = caller.organization.clone();
     once(state.clone(), &caller, "notify", key, fingerprint, async move |seed| {

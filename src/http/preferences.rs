@@ -14,7 +14,7 @@ use super::{
         words::{self, Words},
     },
     problem::{Code, Problem},
-    time,
+    time, to_its_end,
 };
 use crate::{
     app::{
@@ -24,9 +24,13 @@ use crate::{
         },
         outgoing::number_code::CodeSent,
     },
-    domain::{Actor, PrincipalKind, consent::ConsentState},
+    domain::{
+        Actor, PrincipalKind,
+        audit::{Action, Facts, Masked, Subject},
+        consent::ConsentState,
+    },
     phone,
-    twilio::{BareAddress, address::mask},
+    twilio::BareAddress,
 };
 
 /// Preferences as the API shows them.
@@ -210,7 +214,8 @@ pub async fn change_own(
     caller: Caller,
     body: Body,
 ) -> Result<HttpResponse, Problem> {
-    change(&state, &caller, own_name(&caller)?, body).await
+    let user = own_name(&caller)?.to_owned();
+    change(state, caller, user, body).await
 }
 
 /// Confirms the number that the caller wants.
@@ -223,15 +228,18 @@ pub async fn change_own(
     responses(WriteProblems, (status = 200, body = PreferencesView, description = "the preferences")),
 )]
 pub async fn confirm(state: web::Data<State>, caller: Caller, body: Body) -> Result<HttpResponse, Problem> {
-    let user = own_name(&caller)?;
+    let user = own_name(&caller)?.to_owned();
     let ConfirmationRequest { code } = body.read(&state.context())?;
-    let outgoing = state.app.outgoing.of(&caller.organization);
-    let preferences = outgoing.confirm_number(user, &code, author(&caller)).await?;
-    tracing::info!(
-        event = "audit", action = "preferences.confirmed", organization = %caller.organization, actor = %caller.principal, user,
-        phone = preferences.phone_number.as_deref().map(mask), "preferences changed"
-    );
-    Ok(HttpResponse::Ok().json(PreferencesView::from(preferences)))
+    to_its_end(async move {
+        let outgoing = state.app.outgoing.of(&caller.organization);
+        let preferences = outgoing.confirm_number(&user, &code, author(&caller)).await?;
+        let phone = preferences.phone_number.as_deref().map(Masked::of);
+        let entry = caller.origin().entry(Action::PreferencesConfirm).about(Subject::User(user));
+        let entry = entry.with(Facts { phone, ..Facts::default() });
+        state.app.audit.of(&caller.organization).record(entry).await?;
+        Ok(HttpResponse::Ok().json(PreferencesView::from(preferences)))
+    })
+    .await
 }
 
 /// Changes the preferences of a user.
@@ -251,7 +259,7 @@ pub async fn change_of_user(
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Administer)?;
     let UserPath { user_id } = contract::path(&request)?;
-    change(&state, &caller, &user_id, body).await
+    change(state, caller, user_id, body).await
 }
 
 async fn show(state: &State, caller: &Caller, user: &str) -> Result<HttpResponse, Problem> {
@@ -259,7 +267,12 @@ async fn show(state: &State, caller: &Caller, user: &str) -> Result<HttpResponse
     Ok(HttpResponse::Ok().json(PreferencesView::from(preferences)))
 }
 
-async fn change(state: &State, caller: &Caller, user: &str, body: Body) -> Result<HttpResponse, Problem> {
+async fn change(
+    state: web::Data<State>,
+    caller: Caller,
+    user: String,
+    body: Body,
+) -> Result<HttpResponse, Problem> {
     let context = state.context();
     let PreferencesRequest { sms_enabled, whatsapp_enabled, phone_number } = body.read(&context)?;
     let normalize =
@@ -268,20 +281,26 @@ async fn change(state: &State, caller: &Caller, user: &str, body: Body) -> Resul
     let change = PreferencesChange { phone_number, sms_enabled, whatsapp_enabled };
     let own_number =
         caller.own_number.as_ref().and_then(|number| phone::normalize(number, context.region).ok());
-    let consents = state.app.consents.of(&caller.organization);
-    let changed = consents.change_preferences(user, &change, author(caller), own_number.as_ref()).await;
-    let preferences = match (changed, &change.phone_number) {
-        (Err(ChangeError::NumberUnconfirmed), Some(Some(number))) => {
-            return ask_for_code(state, caller, user, number, &change).await;
-        }
-        (changed, _) => changed?,
-    };
-    tracing::info!(
-        event = "audit", action = "preferences.changed", organization = %caller.organization, actor = %caller.principal,
-        user, sms_enabled = change.sms_enabled, whatsapp_enabled = change.whatsapp_enabled,
-        number_changed = change.phone_number.is_some(), "preferences changed"
-    );
-    Ok(HttpResponse::Ok().json(PreferencesView::from(preferences)))
+    to_its_end(async move {
+        let consents = state.app.consents.of(&caller.organization);
+        let changed = consents.change_preferences(&user, &change, author(&caller), own_number.as_ref()).await;
+        let preferences = match (changed, &change.phone_number) {
+            (Err(ChangeError::NumberUnconfirmed), Some(Some(number))) => {
+                return ask_for_code(&state, &caller, &user, number, &change).await;
+            }
+            (changed, _) => changed?,
+        };
+        let facts = Facts {
+            sms_enabled: change.sms_enabled,
+            whatsapp_enabled: change.whatsapp_enabled,
+            number_changed: Some(change.phone_number.is_some()),
+            ..Facts::default()
+        };
+        let entry = caller.origin().entry(Action::PreferencesChange).about(Subject::User(user)).with(facts);
+        state.app.audit.of(&caller.organization).record(entry).await?;
+        Ok(HttpResponse::Ok().json(PreferencesView::from(preferences)))
+    })
+    .await
 }
 
 async fn ask_for_code(
@@ -291,11 +310,8 @@ async fn ask_for_code(
     number: &BareAddress,
     change: &PreferencesChange,
 ) -> Result<HttpResponse, Problem> {
-    let sent = state.app.outgoing.of(&caller.organization).send_number_code(user, number, change).await?;
-    tracing::info!(
-        event = "audit", action = "preferences.code_sent", organization = %caller.organization, actor = %caller.principal,
-        user, phone = mask(number), "a code was sent to confirm a number"
-    );
+    let outgoing = state.app.outgoing.of(&caller.organization);
+    let sent = outgoing.send_number_code(user, number, change, &caller.origin()).await?;
     Ok(HttpResponse::Accepted().json(ConfirmationView::of(number.clone(), sent)))
 }
 

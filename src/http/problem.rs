@@ -632,7 +632,8 @@ fn mend(code: Code) -> &'static str {
              TEXTLEDGER_QUEUE_MAX or TEXTLEDGER_QUEUE_BYTES_MAX"
         }
         Code::DailyLimitReached => {
-            "send as many as are left, and the rest on another day (UTC), or raise TEXTLEDGER_DAILY_LIMIT"
+            "send as many as are left, and the rest on another day (UTC); or raise TEXTLEDGER_DAILY_LIMIT, or for one caller \
+             TEXTLEDGER_DAILY_LIMIT_PER_KEY"
         }
         Code::RateLimitedByTwilio => "repeat the request after a pause, and send more slowly",
         Code::TwilioCredentialsRejected => {

@@ -90,6 +90,8 @@ mod tests {
             organization: Organization::default(),
             secret: None,
             own_number: None,
+            request_id: None,
+            expires_at: None,
         };
         let ada = caller("ada");
         let counted = (0..100).filter(|_| limit.count(&ada).is_ok()).count();

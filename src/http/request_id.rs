@@ -1,7 +1,7 @@
 //! A name for every request of the application's side, so that what a caller saw is found in the log.
 
 use actix_web::{
-    Error,
+    Error, HttpMessage, HttpRequest,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
     http::header::{HeaderName, HeaderValue},
@@ -16,6 +16,14 @@ pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id of a caller's own that is taken over, in characters.
 pub const CHARACTERS_MAX: usize = 128;
 
+/// The id, as the request carries it to its handler.
+struct RequestId(String);
+
+/// The id of `request`; `None` where requests have none.
+pub fn of(request: &HttpRequest) -> Option<String> {
+    request.extensions().get::<RequestId>().map(|id| id.0.clone())
+}
+
 /// Answers with the request's id, and has it in every line that is logged on the way.
 pub async fn carry(
     request: ServiceRequest,
@@ -23,7 +31,9 @@ pub async fn carry(
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let given = request.headers().get(X_REQUEST_ID).filter(|value| is_usable(value)).cloned();
     let id = given.unwrap_or_else(new);
-    let span = tracing::info_span!("request", request_id = id.to_str().unwrap_or_default());
+    let name = id.to_str().unwrap_or_default();
+    request.extensions_mut().insert(RequestId(name.to_owned()));
+    let span = tracing::info_span!("request", request_id = name);
     let mut response = next.call(request).instrument(span).await?;
     response.headers_mut().insert(X_REQUEST_ID, id);
     Ok(response)

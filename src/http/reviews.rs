@@ -15,12 +15,15 @@ use super::{
         words,
     },
     problem::Problem,
-    time,
+    time, to_its_end,
 };
 use crate::{
     app::consents::reviews::{Review, ReviewError, ReviewPlace, Verdict},
-    domain::consent::ConsentChannel,
-    twilio::{MessageSid, address::mask},
+    domain::{
+        audit::{Action, Facts, Masked, Subject},
+        consent::ConsentChannel,
+    },
+    twilio::MessageSid,
 };
 
 /// Reviews in a page, unless the caller asks for fewer or more.
@@ -181,12 +184,18 @@ pub async fn decide(
         }
     };
     let message_sid = MessageSid::parse(&name).map_err(|_| ReviewError::Unknown)?;
-    let consents = state.app.consents.of(&caller.organization);
-    let (phone, consent) = consents.decide_review(&message_sid, verdict, caller.name()).await?;
-    tracing::info!(
-        event = "audit", action = "review.decided", organization = %caller.organization, actor = %caller.principal,
-        phone = mask(&phone), message_sid = %message_sid, decision = words::Words::as_str(decision),
-        "a reply under review was decided on"
-    );
-    Ok(HttpResponse::Ok().json(ConsentView::of(phone.into(), consent)))
+    to_its_end(async move {
+        let consents = state.app.consents.of(&caller.organization);
+        let (phone, consent) = consents.decide_review(&message_sid, verdict, caller.name()).await?;
+        let facts = Facts {
+            decision: Some(words::Words::as_str(decision).to_owned()),
+            phone: Some(Masked::of(&phone)),
+            ..Facts::default()
+        };
+        let entry = caller.origin().entry(Action::ReviewDecide).with(facts);
+        let entry = entry.about(Subject::MessageSid(message_sid));
+        state.app.audit.of(&caller.organization).record(entry).await?;
+        Ok(HttpResponse::Ok().json(ConsentView::of(phone.into(), consent)))
+    })
+    .await
 }

@@ -23,7 +23,7 @@ use crate::{
         content::Content,
         send::{SCHEDULE_MAX, SCHEDULE_PAST_MAX, Send},
     },
-    domain::{BatchId, Hold, MessageId, Refusal, UnixMs},
+    domain::{BatchId, Hold, MessageId, Refusal, UnixMs, audit::Action},
     phone,
     twilio::{
         Address, Channel, ContentSid, MessageSid, MessagingServiceSid, limits::VALIDITY_PERIOD_S,
@@ -128,6 +128,7 @@ async fn send_over(
         user_id: options.user_id,
         status_callback: None,
         id: None,
+        entry: caller.origin().entry(Action::MessageSend),
     };
     let organization = caller.organization.clone();
     once(state.clone(), &caller, route, key, fingerprint, async move |seed| {
@@ -231,7 +232,7 @@ async fn send_bulk_over(
             }),
         }
     }
-    let organization = caller.organization.clone();
+    let (organization, by) = (caller.organization.clone(), caller.origin());
     once(state.clone(), &caller, route, key, fingerprint, async move |seed| {
         let to = bulk::each_once(to);
         let accepted = state
@@ -248,6 +249,7 @@ async fn send_bulk_over(
                 category: options.category,
                 user_id: options.user_id,
                 id: seed.map(|seed| seed.batch_id()),
+                by,
             })
             .await?;
         let not_accepted = |recipients: &[Address], code: Code, detail: &str| -> Vec<Rejected> {

@@ -16,6 +16,7 @@ use super::{
         operations::{self, ReadProblems, WriteProblems},
     },
     problem::{FieldError, Problem},
+    to_its_end,
 };
 use crate::{
     app::accounts::{
@@ -24,6 +25,7 @@ use crate::{
     },
     domain::{
         AccountSettings, NamedSecret, ReplyTexts,
+        audit::{Action, Facts},
         identity::{HELP_CONTACT_CHARACTERS_MAX, NAME_CHARACTERS_MAX},
         replies::Text,
     },
@@ -147,14 +149,14 @@ pub async fn save(
     let change = read_change(body, &state.context());
     // The change is one step in the store, but what follows it (other instances, the audit) must not be left out because the
     // caller has hung up.
-    let saving = {
-        let state = state.clone();
-        actix_web::rt::spawn(async move {
-            state.app.accounts.of(&caller.organization).save(caller.name(), &change).await
-        })
-    };
-    let settings = saving.await.expect("saving does not panic and is not aborted")?;
-    Ok(web::Json(answer(&state, Some((Source::Saved, &settings)))))
+    to_its_end(async move {
+        let (settings, fields) = state.app.accounts.of(&caller.organization).save(&change).await?;
+        let facts = Facts { fields: Some(fields.join(",")), ..Facts::default() };
+        let entry = caller.origin().entry(Action::SettingsChange).with(facts);
+        state.app.audit.of(&caller.organization).record(entry).await?;
+        Ok(web::Json(answer(&state, Some((Source::Saved, &settings)))))
+    })
+    .await
 }
 
 fn answer(state: &State, settings: Option<(Source, &AccountSettings)>) -> SettingsAnswer {

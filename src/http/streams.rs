@@ -140,6 +140,7 @@ mod tests {
             expires_at: None,
             secret: None,
             own_number: None,
+            request_id: None,
         };
         let open = |principal, organization| streams.open(&caller(principal, organization));
         let user = Principal::user;

@@ -13,11 +13,13 @@
 //!   time that it named.
 //! - **Compare and set.** What depends on consent names the version that it was decided on. If consent has changed
 //!   since, nothing is written and the caller decides again. So do the steps of a message, and documents.
+//! - **Append-only.** What is in the audit stays there as it is: no operation changes an entry or takes one away.
 //!
 //! Each noun has a trait in a file of its name, with what it promises beside these; a store has files of the same names.
 //!
 //! The suite in `tests/it/conformance` holds every store to this list.
 
+pub mod audit;
 pub mod consents;
 pub mod counts;
 pub mod deliveries;
@@ -32,6 +34,7 @@ pub mod tasks;
 use async_trait::async_trait;
 
 pub use self::{
+    audit::Audit,
     consents::{ConsentUpdate, ConsentVersion, Consents, InboundRecorded, KnownConsent},
     counts::{Counted, Counts},
     deliveries::{Deliveries, Message, StatusRecorded},
@@ -63,7 +66,7 @@ pub enum Error {
 /// See the [module](self) for the promises.
 #[async_trait]
 pub trait Store:
-    Deliveries + Consents + Persons + Events + Outbox + Tasks + Documents + Counts + Send + Sync + 'static
+    Deliveries + Consents + Persons + Events + Outbox + Tasks + Documents + Counts + Audit + Send + Sync + 'static
 {
     /// The partition that `person`'s data is in: the first part of a new message's id.
     fn partition(&self, person: &Person) -> u16;

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use super::{ConsentVersion, Error};
 use crate::domain::{
     Flow, HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, Person, UnixMs,
+    audit::Entry,
 };
 
 /// The most messages that one call of [`Outbox::enqueue`], [`Outbox::outbounds`] or [`Outbox::history`] handles.
@@ -29,6 +30,8 @@ pub struct NewOutbound {
     pub bytes: u64,
     /// When somebody has to look at it.
     pub due: UnixMs,
+    /// What the audit says of it; `None` if it says it of all that were asked for together.
+    pub entry: Option<Entry>,
 }
 
 /// How much waits in the queues of an organization, or is about to.
@@ -94,8 +97,8 @@ pub struct StoredOutbound {
 /// See the [module](self), and the store's promises.
 #[async_trait]
 pub trait Outbox {
-    /// Stores a message, puts it into its queue unless it is resolved, and enters it in the history, if it passes
-    /// `gate`. Never gives [`Passed::Yes`] for an id twice.
+    /// Stores a message, puts it into its queue unless it is resolved, and enters it in the history and in the audit, if it
+    /// passes `gate`. Never gives [`Passed::Yes`] for an id twice.
     async fn create_outbound(
         &self,
         organization: &Organization,

@@ -1,5 +1,6 @@
 //! The command line, as a person or a script uses it.
 
+mod audit;
 mod config;
 mod consent;
 mod key;
@@ -44,6 +45,7 @@ fn every_command_explains_itself() {
         vec!["key", "create", "--help"],
         vec!["api-key", "revoke", "--help"],
         vec!["consent", "--help"],
+        vec!["audit", "--help"],
         vec!["consent", "import", "--help"],
         vec!["consent", "export", "--help"],
         vec!["consent", "link", "--help"],

@@ -83,6 +83,14 @@ const USES: &[(&str, &str, Use)] = &[
     ("docs/http.md", "consent export", Use::Run(&["0 imported, 1 unchanged, 0 with errors"])),
     ("docs/http.md", "/api/sms/consent/reviews", Use::Run(&["\"reviews\":[", "\"next_cursor\":null"])),
     ("docs/http.md", "/api/sms/api-keys", Use::Run(&["\"sid\":\"SK", "\"secret\":\"tl_"])),
+    (
+        "docs/http.md",
+        "\"message.send\"",
+        Use::AnswerTo(
+            "curl -s 'http://127.0.0.1:8080/api/sms/audit?action=message.send&limit=1' \
+             -H \"Authorization: Bearer $(textledger token --role admin)\"",
+        ),
+    ),
     ("docs/http.md", "/api/sms/settings", Use::Run(&[ACME_ACCOUNT])),
     ("docs/http.md", "[[accounts]]", Use::Settings(&["# account of acme: ", ACME_ACCOUNT])),
     ("docs/threat-model.md", "strangers", Use::LeftOut("a picture")),

@@ -92,8 +92,11 @@ impl Scope<'_, Accounts> {
         })
     }
 
-    /// Changes the settings of the organization for `actor`, and uses them from now on.
-    pub async fn save(&self, actor: &str, change: &SettingsChange) -> Result<AccountSettings, SaveError> {
+    /// Changes the settings of the organization, and uses them from now on: as they are then, and which fields changed.
+    pub async fn save(
+        &self,
+        change: &SettingsChange,
+    ) -> Result<(AccountSettings, Vec<&'static str>), SaveError> {
         for _ in 0..DECISIONS_MAX {
             let stored = self.stored_settings(self.organization).await?;
             let before = match stored.settings {
@@ -130,11 +133,8 @@ impl Scope<'_, Accounts> {
                 continue;
             }
             self.follow_settings().await?;
-            let fields = after.changed_from(before.as_ref()).join(",");
-            tracing::info!(
-                event = "audit", action = "settings.saved", organization = %self.organization, actor, fields, "settings were saved"
-            );
-            return Ok(after);
+            let fields = after.changed_from(before.as_ref());
+            return Ok((after, fields));
         }
         let error = anyhow::anyhow!("the settings changed {DECISIONS_MAX} times during one change");
         Err(store::Error::Unavailable(error).into())

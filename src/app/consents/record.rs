@@ -11,6 +11,7 @@ use crate::{
     app::{DECISIONS_MAX, Scope, contended},
     domain::{
         Actor, Consent, Person, UnixMs,
+        audit::Facts,
         consent::{ChannelConsent, ConsentChange, ConsentChannel, ConsentEntry, ConsentSource, ConsentState},
         rights::{self, Verdict},
     },
@@ -103,6 +104,18 @@ pub struct Exported {
     pub known: ChannelConsent,
     /// What shows it.
     pub evidence: Option<String>,
+}
+
+impl Imported {
+    /// What the audit says of it.
+    pub fn facts(&self) -> Facts {
+        Facts {
+            imported: Some(self.applied),
+            unchanged: Some(self.unchanged),
+            kept: Some(self.kept.len()),
+            ..Facts::default()
+        }
+    }
 }
 
 impl std::ops::Add for Imported {

@@ -14,9 +14,10 @@ use rand::RngExt;
 use super::{batch::ContentCache, limits::DayCount, room::Promises};
 
 use crate::{
-    app::{Core, DECISIONS_MAX, Scope, accounts::Accounts, contended, relays::Relays},
+    app::{Core, DECISIONS_MAX, Scope, accounts::Accounts, audit, contended, relays::Relays},
     domain::{
         Consent, Hold, Outbound, OutboundState, Refusal, UnixMs,
+        audit::Entry,
         outgoing::{
             Fact, Move,
             rule::{self, Circumstances, Moment},
@@ -162,14 +163,15 @@ impl Scope<'_, Steps> {
         Err(contended())
     }
 
-    /// Stores a new message: about to be handed to Twilio, or to wait until it may be. One that is refused at once is not
-    /// stored. One that is stored is counted among those of the day on which it is due, and goes no further beyond that
-    /// day's limit.
+    /// Stores a new message, and in the same step who asked for it: about to be handed to Twilio, or to wait until it may be.
+    /// One that is refused at once is not stored. One that is stored is counted among those of the day on which it is due,
+    /// and goes no further beyond that day's limit.
     pub(super) async fn create(
         &self,
         outbound: &Outbound,
         content: &str,
         send_at: Option<UnixMs>,
+        entry: &Entry,
     ) -> Result<Created, store::Error> {
         let (mut cooling_until, mut judged) = (None, None);
         for _ in 0..DECISIONS_MAX {
@@ -206,7 +208,14 @@ impl Scope<'_, Steps> {
                 _ => None,
             };
             let content = Some(content.to_owned());
-            let new = NewOutbound { outbound: outbound.clone(), state: to, content, bytes, due };
+            let new = NewOutbound {
+                outbound: outbound.clone(),
+                state: to,
+                content,
+                bytes,
+                due,
+                entry: Some(entry.clone()),
+            };
             match self.core.store.create_outbound(self.organization, &new, Some(&gate)).await? {
                 Passed::Yes => return self.created(new, circumstances).await,
                 // An id is drawn from so many that it is nobody else's: it is this message that is there, by a command
@@ -240,7 +249,7 @@ impl Scope<'_, Steps> {
         let fact = Fact::Queued { due, reason };
         let step = rule::decide(&outbound, None, fact, &self.moment(false));
         let state = step.expect("a new message can be queued").to;
-        NewOutbound { outbound, state, content, bytes, due }
+        NewOutbound { outbound, state, content, bytes, due, entry: None }
     }
 
     /// Puts new messages into the queue. Each is stored whole or not at all; one that is there already stays as it is.
@@ -255,12 +264,15 @@ impl Scope<'_, Steps> {
 
     /// What became of a new message that is stored, after it is counted.
     async fn created(&self, new: NewOutbound, circumstances: Circumstances) -> Result<Created, store::Error> {
-        let NewOutbound { outbound, state, .. } = new;
+        let NewOutbound { outbound, state, entry, .. } = new;
+        if let Some(entry) = &entry {
+            audit::log(self.organization, entry);
+        }
         let due = match &state {
             OutboundState::Waiting { until, .. } => *until,
             _ => self.core.now_ms(),
         };
-        if let DayCount::Beyond { .. } = self.count_for_the_day(due, 1).await? {
+        if let DayCount::Beyond { .. } = self.count_for_the_day(due, 1, outbound.actor.as_ref()).await? {
             let moment = self.moment(true);
             if let Some(step) = rule::decide(&outbound, Some(&state), Fact::BeyondDailyLimit, &moment) {
                 self.step(&outbound, &state, &step, None, moment.now).await?;

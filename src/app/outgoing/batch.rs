@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Steps, content::Content};
 use crate::{
     app::Scope,
-    domain::{BatchId, UnixMs},
+    domain::{BatchId, Principal, UnixMs},
     store::{self, Kind},
     twilio::Address,
 };
@@ -18,6 +18,9 @@ const CACHED_MAX: usize = 64;
 /// A batch as it is stored.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Batch {
+    /// Who asked for it; `None` if a version did that did not note it.
+    #[serde(default)]
+    pub(super) actor: Option<Principal>,
     /// How many were accepted.
     pub(super) total: usize,
     /// When it was asked for.
@@ -45,6 +48,14 @@ pub struct Rejected {
     /// Nothing is sent to numbers of their kind.
     #[serde(default)]
     pub number_type_not_allowed: Vec<Address>,
+}
+
+impl Rejected {
+    /// How many they are.
+    pub(super) fn len(&self) -> usize {
+        let Self { opted_out, not_opted_in, country_not_allowed, number_type_not_allowed } = self;
+        [opted_out, not_opted_in, country_not_allowed, number_type_not_allowed].map(Vec::len).iter().sum()
+    }
 }
 
 impl Scope<'_, Steps> {

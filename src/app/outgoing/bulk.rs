@@ -27,7 +27,8 @@ use super::{
 use crate::{
     app::{Scope, reads::messages::Message},
     domain::{
-        BatchId, Hold, MessageId, Outbound, OutboundState, Person, Refusal, UnixMs,
+        BatchId, Hold, MessageId, Outbound, OutboundState, Person, Principal, Refusal, UnixMs,
+        audit::{Action, Facts, Origin, Subject},
         consent::{NoConsent, Route},
         outgoing::{Fact, NotAllowed},
     },
@@ -68,6 +69,8 @@ pub struct Bulk {
     pub user_id: Option<String>,
     /// The id that the batch gets: that of an earlier try of the same request.
     pub id: Option<BatchId>,
+    /// Who asks.
+    pub by: Origin,
 }
 
 /// What became of a bulk.
@@ -98,6 +101,8 @@ pub enum BatchState {
 pub struct Progress {
     /// The batch.
     pub id: BatchId,
+    /// Who asked for it, if that was noted.
+    pub actor: Option<Principal>,
     /// Whether it goes on.
     pub state: BatchState,
     /// How many were accepted.
@@ -158,6 +163,7 @@ impl Scope<'_, Outgoing> {
             batch: Some(id.clone()),
             status_callback: None,
             fallback: None,
+            actor: Some(bulk.by.principal().clone()),
             created_at: now,
         };
         // Each recipient's turn comes when the sender's pace allows it. So batches that wait for one sender take turns:
@@ -171,7 +177,8 @@ impl Scope<'_, Outgoing> {
         let Some(_room) = steps.room_for(size).await? else {
             return Err(SendError::refused(Refusal::QueueFull));
         };
-        if let DayCount::Beyond { left } = steps.count_for_the_day(first, size.messages).await? {
+        let by = template.actor.as_ref();
+        if let DayCount::Beyond { left } = steps.count_for_the_day(first, size.messages, by).await? {
             return Err(SendError::DailyLimit { wanted: size.messages, left });
         }
         let spacing = self.core.settings.limits.time_of(template.flow().sender.as_ref(), template.segments);
@@ -200,7 +207,17 @@ impl Scope<'_, Outgoing> {
             .buffer_unordered(GOES)
             .try_collect::<()>()
             .await?;
+        // Before the batch is stored, and so before the first of it may leave.
+        let facts = Facts {
+            channel: Some(bulk.channel.to_string()),
+            accepted: Some(new.len()),
+            rejected: Some(rejected.len()),
+            ..Facts::default()
+        };
+        let entry = bulk.by.entry(Action::BatchCreate).about(Subject::Batch(id.clone())).with(facts);
+        self.audit.of(self.organization).record(entry).await?;
         let batch = Batch {
+            actor: Some(bulk.by.principal().clone()),
             total: new.len(),
             created_at: now,
             canceled_at: None,
@@ -296,6 +313,7 @@ impl Scope<'_, Outgoing> {
         let estimate = |rate: f64| self.core.now_ms() + Duration::from_secs_f64(remaining / rate);
         Ok(Some(Progress {
             id: id.clone(),
+            actor: batch.actor,
             state,
             total: batch.total,
             counts,

@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::Steps;
 use crate::{
     app::Scope,
-    domain::{Outbound, Sender, UnixMs, pace::Pace, pumping::PumpingGuard, quiet_hours::QuietHours},
+    domain::{
+        Outbound, Principal, Sender, UnixMs, pace::Pace, pumping::PumpingGuard, quiet_hours::QuietHours,
+    },
     phone::countries::Countries,
     store::{self, Counted, Queued},
 };
@@ -29,6 +31,8 @@ pub struct Limits {
     pub quiet_hours: Option<QuietHours>,
     /// Messages per organization and day (UTC).
     pub per_day: Option<u64>,
+    /// Messages per caller and day.
+    pub per_day_and_caller: Option<u64>,
     /// Segments per second and sender, of messages that wait in the queue.
     pub pace: Pace,
     /// How much may wait for an organization.
@@ -72,15 +76,30 @@ impl Limits {
 }
 
 impl Scope<'_, Steps> {
-    /// Counts `amount` messages of the day on which they are `due`, all of them or none. So each message is counted once,
-    /// when it is accepted, and nobody fills days to come; one that is called off, or refused later, stays counted.
-    pub(super) async fn count_for_the_day(&self, due: UnixMs, amount: u64) -> Result<DayCount, store::Error> {
-        let Some(max) = self.core.settings.limits.per_day else { return Ok(DayCount::Fits) };
+    /// Counts `amount` messages, which `by` asks for, on the day on which they are `due`: all of them or none. So each
+    /// message is counted once, when it is accepted, and nobody fills days to come; one that is called off, or refused
+    /// later, stays counted.
+    pub(super) async fn count_for_the_day(
+        &self,
+        due: UnixMs,
+        amount: u64,
+        by: Option<&Principal>,
+    ) -> Result<DayCount, store::Error> {
+        let limits = &self.core.settings.limits;
         let day = due.as_secs() / DAY.as_secs();
-        let name = format!("messages of day {day}");
         let day_ends = UnixMs::EPOCH + Duration::from_secs((day + 1) * DAY.as_secs());
         let keep = day_ends.since(self.core.now_ms()) + COUNT_KEPT;
-        let count = match self.core.store.count_many(self.organization, &name, amount, max, keep).await? {
+        let count = async |name: String, max: u64| {
+            self.core.store.count_many(self.organization, &name, amount, max, keep).await
+        };
+        // The caller's first: one that is past its own limit takes nothing of the others'.
+        if let (Some(max), Some(by)) = (limits.per_day_and_caller, by)
+            && let Counted::Beyond(count) = count(format!("messages of day {day} by {by}"), max).await?
+        {
+            return Ok(DayCount::Beyond { left: max.saturating_sub(count) });
+        }
+        let Some(max) = limits.per_day else { return Ok(DayCount::Fits) };
+        let count = match count(format!("messages of day {day}"), max).await? {
             Counted::Yes(count) => count,
             Counted::Beyond(count) => return Ok(DayCount::Beyond { left: max.saturating_sub(count) }),
         };

@@ -30,6 +30,7 @@ use self::advance::Steps;
 use super::{
     Core,
     accounts::Accounts,
+    audit::Audit,
     consents::Consents,
     incoming::{intake::Intake, status::Statuses},
     reads::Reads,
@@ -50,6 +51,7 @@ pub struct Outgoing {
     pub(super) statuses: Arc<Statuses>,
     pub(super) reads: Arc<Reads>,
     pub(super) intake: Arc<Intake>,
+    pub(super) audit: Arc<Audit>,
     /// Notified when something has been put into the queue.
     pub(super) wanted: Notify,
 }

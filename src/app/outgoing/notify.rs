@@ -16,6 +16,7 @@ use crate::{
     app::{Scope, accounts::Account, consents::preferences::Preferences, idempotency::Seed},
     domain::{
         Hold, MessageId, Outbound, Refusal,
+        audit::{Action, Facts, Origin},
         consent::{NoConsent, Route},
         outgoing::{Fallback, NotAllowed},
     },
@@ -41,6 +42,8 @@ pub struct Notify {
     pub fallback_after: Option<Duration>,
     /// Of what the ids are made: that of an earlier try of the same request.
     pub seed: Option<Seed>,
+    /// Who asks.
+    pub by: Origin,
 }
 
 /// What became of one user.
@@ -92,9 +95,13 @@ impl Scope<'_, Outgoing> {
         let Some(_room) = steps.room_for(size).await? else {
             return Err(SendError::refused(Refusal::QueueFull));
         };
-        if let DayCount::Beyond { left } = steps.count_for_the_day(self.core.now_ms(), size.messages).await? {
+        let (due, by) = (self.core.now_ms(), Some(notify.by.principal()));
+        if let DayCount::Beyond { left } = steps.count_for_the_day(due, size.messages, by).await? {
             return Err(SendError::DailyLimit { wanted: size.messages, left });
         }
+        // Before the first of them may leave. A repetition writes it down once more.
+        let facts = Facts { users: Some(notified.len()), queued: Some(queued.len()), ..Facts::default() };
+        self.audit.of(self.organization).record(notify.by.entry(Action::Notify).with(facts)).await?;
         for some in queued.chunks(OUTBOUNDS_MAX) {
             steps.enqueue(some).await?;
         }
@@ -188,6 +195,7 @@ impl Scope<'_, Outgoing> {
             batch: None,
             status_callback: None,
             fallback: None,
+            actor: Some(notify.by.principal().clone()),
             created_at: self.core.now_ms(),
             to,
         })

@@ -23,7 +23,10 @@ use crate::{
         },
         contended,
     },
-    domain::UnixMs,
+    domain::{
+        UnixMs,
+        audit::{Action, Facts, Masked, Origin, Subject},
+    },
     store::{self, Kind},
     twilio::{BareAddress, Channel},
 };
@@ -109,6 +112,7 @@ impl Scope<'_, Outgoing> {
         user: &str,
         phone_number: &BareAddress,
         change: &PreferencesChange,
+        by: &Origin,
     ) -> Result<CodeSent, CodeError> {
         for counted in [format!("codes for user {user}"), format!("codes to {}", phone_number.as_str())] {
             let count = self.core.store.count(self.organization, &counted, SENT_MAX, SENT_PERIOD).await?;
@@ -127,7 +131,7 @@ impl Scope<'_, Outgoing> {
         };
         // Stored before it is sent, so that nobody is told a code that is not known here.
         let stored = self.expect(user, &pending).await?;
-        let sent = self.send_code(user, phone_number, &code).await?;
+        let sent = self.send_code(user, phone_number, &code, by).await?;
         let held_until = sent.held.map(|(until, _)| until);
         if let Some(held_until) = held_until {
             pending.until = held_until + CODE_LIFE;
@@ -176,7 +180,15 @@ impl Scope<'_, Outgoing> {
         Err(contended().into())
     }
 
-    async fn send_code(&self, user: &str, phone_number: &BareAddress, code: &str) -> Result<Sent, SendError> {
+    async fn send_code(
+        &self,
+        user: &str,
+        phone_number: &BareAddress,
+        code: &str,
+        by: &Origin,
+    ) -> Result<Sent, SendError> {
+        let facts = Facts { phone: Some(Masked::of(phone_number)), ..Facts::default() };
+        let entry = by.entry(Action::PreferencesSendCode).about(Subject::User(user.to_owned())).with(facts);
         let body = format!(
             "{code} is your code. It confirms this number for your notifications and is good for 10 minutes. If you did \
              not ask for it, ignore this."
@@ -191,6 +203,7 @@ impl Scope<'_, Outgoing> {
             user_id: Some(user.to_owned()),
             status_callback: None,
             id: None,
+            entry,
         })
         .await
     }

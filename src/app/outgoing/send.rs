@@ -20,6 +20,7 @@ use crate::{
     app::{Scope, accounts::Account, contended, reads::messages::Message},
     domain::{
         Hold, MessageId, Outbound, OutboundState, Refusal, Sender, Standing, UnixMs,
+        audit::{Entry, Subject},
         consent::NoConsent,
         outgoing::{rule::Circumstances, times},
     },
@@ -60,6 +61,8 @@ pub struct Send {
     pub status_callback: Option<String>,
     /// The id that the message gets, if it is settled already: then an earlier try of the same request may have stored it.
     pub id: Option<MessageId>,
+    /// Who asks, and what for: stored with the message, whose name it is given unless it is about something else.
+    pub entry: Entry,
 }
 
 /// A message that Twilio has, or may have, or will have.
@@ -198,10 +201,14 @@ impl Scope<'_, Outgoing> {
             batch: None,
             status_callback: send.status_callback,
             fallback: None,
+            actor: send.entry.agent.principal().cloned(),
             created_at: self.core.now_ms(),
         };
+        let mut entry = send.entry;
+        entry.subject.get_or_insert(Subject::Message(outbound.id));
         let sealed = send.content.seal_for(&outbound.id, &self.core.keys);
-        let cleared = match self.steps.of(self.organization).create(&outbound, &sealed, send.send_at).await? {
+        let steps = self.steps.of(self.organization);
+        let cleared = match steps.create(&outbound, &sealed, send.send_at, &entry).await? {
             Created::Cleared(cleared) => cleared,
             Created::Waiting(until, reason) => return Ok(waiting(outbound, until, reason)),
             Created::Refused { code, circumstances } => {

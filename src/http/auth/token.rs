@@ -135,6 +135,7 @@ impl TokenRules {
             expires_at: Some(expires_at),
             secret: None,
             own_number: claims.own_number(),
+            request_id: None,
         })
     }
 }

@@ -30,9 +30,13 @@ use super::{
 };
 use crate::{
     app::consents::link::Link,
-    domain::AccountSettings,
+    domain::{
+        AccountSettings,
+        audit::{Action, Entry, Facts, Masked, Subject},
+        consent::ConsentSource,
+    },
     store,
-    twilio::{Address, BareAddress, Channel, address::mask},
+    twilio::{Address, BareAddress, Channel},
 };
 
 /// The longest form of the page, in bytes; its own are some twenty.
@@ -179,11 +183,15 @@ async fn record(state: &State, link: &Link, choice: Choice) -> Result<Choice, Tr
     let consents = state.app.consents.of(&link.organization);
     if consents.record_own_wish(&link.person, choice.channel, choice.wish).await? {
         state.app.metrics().consent_link_change(choice.wish.as_str());
-        tracing::info!(
-            event = "audit", action = "consent.changed_by_link", organization = %link.organization,
-            phone = mask(&link.person), channel = choice.channel.as_str(), state = choice.wish.as_str(),
-            "consent changed by the person"
-        );
+        let facts = Facts {
+            channel: Some(choice.channel.as_str().to_owned()),
+            state: Some(choice.wish.as_str().to_owned()),
+            source: Some(ConsentSource::Link.as_str().to_owned()),
+            ..Facts::default()
+        };
+        let entry = Entry::of_person(Action::ConsentChange).with(facts);
+        let entry = entry.about(Subject::Person(Masked::of(&link.person)));
+        state.app.audit.of(&link.organization).record(entry).await?;
     }
     Ok(choice)
 }

@@ -20,14 +20,18 @@ use super::{
     auth::Right,
     idempotency::{IdempotencyKey, Outcome, once},
     problem::Problem,
-    sign_in,
+    sign_in, to_its_end,
 };
 use crate::{
     app::outgoing::{
         local_message::LocalMessage,
         send::{Send, SendError, Sent},
     },
-    domain::{MessageId, Organization, OutboundState, placeholder_sid::id_of_placeholder},
+    domain::{
+        MessageId, Organization, OutboundState,
+        audit::{Action, Subject},
+        placeholder_sid::id_of_placeholder,
+    },
     twilio::{
         AccountSid, MessageSid,
         client::{Method, Passed},
@@ -72,7 +76,7 @@ async fn create(
     caller.require(Right::Send)?;
     let fingerprint = body.fingerprint();
     let settings = state.app.settings();
-    let mut send = params::read(&body.form(), settings, state.app.now_ms())?;
+    let mut send = params::read(&body.form(), settings, state.app.now_ms(), &caller.caller.origin())?;
     let SdkCaller { caller, account_sid } = caller;
     let organization = caller.organization.clone();
     once(state.clone(), &caller, "twilio/messages", key?, fingerprint, async move |seed| {
@@ -167,26 +171,38 @@ async fn update(
     body: FormBody,
 ) -> Result<HttpResponse, ApiError> {
     caller.require(Right::Send)?;
-    let found = find(&state, &caller, &request).await?;
-    let form = body.form();
-    if let Found::Ours { message, sid } = &found
-        && !matches!(message.state, OutboundState::Accepted { .. })
-    {
-        let organization = &caller.caller.organization;
-        if form.get("Status").as_deref() != Some("canceled") {
-            return Err(ApiError::not_finished());
+    to_its_end(async move {
+        let found = find(&state, &caller, &request).await?;
+        let form = body.form();
+        let is_canceled = form.get("Status").as_deref() == Some("canceled");
+        let action = if is_canceled { Action::MessageCancel } else { Action::MessageUpdate };
+        if let Found::Ours { message, sid } = &found
+            && !matches!(message.state, OutboundState::Accepted { .. })
+        {
+            if !is_canceled {
+                return Err(ApiError::not_finished());
+            }
+            let id = message.outbound.id;
+            if !state.app.outgoing.of(&caller.caller.organization).call_off(&id).await? {
+                return Err(ApiError::not_cancelable());
+            }
+            record(&state, &caller, action, &found).await?;
+            let now = state.app.now_ms();
+            let (outbound, content) = (message.outbound.clone(), message.content.clone());
+            let canceled = LocalMessage { outbound, state: OutboundState::Canceled { at: now }, content };
+            return Ok(HttpResponse::Ok().json(local_message::json(
+                &caller.account_sid,
+                sid,
+                &canceled,
+                now,
+            )));
         }
-        let id = message.outbound.id;
-        if !state.app.outgoing.of(organization).call_off(&id).await? {
-            return Err(ApiError::not_cancelable());
-        }
-        tracing::info!(%organization, %id, "message called off");
-        let now = state.app.now_ms();
-        let (outbound, content) = (message.outbound.clone(), message.content.clone());
-        let canceled = LocalMessage { outbound, state: OutboundState::Canceled { at: now }, content };
-        return Ok(HttpResponse::Ok().json(local_message::json(&caller.account_sid, sid, &canceled, now)));
-    }
-    on(&state, &caller, &found, Method::Post { form: form.encode() }, request.query_string()).await
+        let method = Method::Post { form: form.encode() };
+        let answer = on(&state, &caller, &found, method, request.query_string()).await?;
+        record(&state, &caller, action, &found).await?;
+        Ok(answer)
+    })
+    .await
 }
 
 /// `DELETE …/Messages/{Sid}.json`: Twilio forgets the message. Our own record of it stays.
@@ -196,13 +212,28 @@ async fn delete(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     caller.require(Right::Send)?;
-    let found = find(&state, &caller, &request).await?;
-    if let Found::Ours { message, .. } = &found
-        && !matches!(message.state, OutboundState::Accepted { .. })
-    {
-        return Err(ApiError::not_finished());
-    }
-    on(&state, &caller, &found, Method::Delete, request.query_string()).await
+    to_its_end(async move {
+        let found = find(&state, &caller, &request).await?;
+        if let Found::Ours { message, .. } = &found
+            && !matches!(message.state, OutboundState::Accepted { .. })
+        {
+            return Err(ApiError::not_finished());
+        }
+        let answer = on(&state, &caller, &found, Method::Delete, request.query_string()).await?;
+        record(&state, &caller, Action::MessageDelete, &found).await?;
+        Ok(answer)
+    })
+    .await
+}
+
+/// Writes down that the caller did `action` to a message.
+async fn record(state: &State, caller: &SdkCaller, action: Action, found: &Found) -> Result<(), ApiError> {
+    let subject = match found {
+        Found::Twilios(sid) => Subject::MessageSid(sid.clone()),
+        Found::Ours { message, .. } => Subject::Message(message.outbound.id),
+    };
+    let entry = caller.caller.origin().entry(action).about(subject);
+    Ok(state.app.audit.of(&caller.caller.organization).record(entry).await?)
 }
 
 /// Whose a message of a path is.

@@ -16,7 +16,10 @@ use crate::{
             send::{SCHEDULE_MAX, SCHEDULE_PAST_MAX, Send},
         },
     },
-    domain::UnixMs,
+    domain::{
+        UnixMs,
+        audit::{Action, Origin},
+    },
     phone,
     public_host::{self, UrlRefusal},
     twilio::{
@@ -41,8 +44,8 @@ const READ: [&str; 11] = [
     "ValidityPeriod",
 ];
 
-/// Reads a send that is asked for at `now`.
-pub fn read(form: &Form<'_>, settings: &Settings, now: UnixMs) -> Result<Send, ApiError> {
+/// Reads a send that is asked for at `now`, `by` whom.
+pub fn read(form: &Form<'_>, settings: &Settings, now: UnixMs, by: &Origin) -> Result<Send, ApiError> {
     let parameters = Parameters(form);
     let to = parameters.to(settings.default_region)?;
     let messaging_service_sid = parameters.messaging_service_sid()?;
@@ -67,6 +70,7 @@ pub fn read(form: &Form<'_>, settings: &Settings, now: UnixMs) -> Result<Send, A
         user_id: None,
         status_callback,
         id: None,
+        entry: by.entry(Action::MessageSend),
     })
 }
 

@@ -8,6 +8,7 @@
 //! one transaction, commits, and only then answers them all. So a write waits for at most two fsyncs, and many
 //! share one.
 
+mod audit;
 mod consents;
 mod counts;
 mod deliveries;

@@ -153,7 +153,10 @@ impl Tables<'_> {
     }
 
     fn create(&mut self, organization: &str, new: NewOutbound) -> Result<(), Error> {
-        let NewOutbound { outbound, state, content, bytes, due } = new;
+        let NewOutbound { outbound, state, content, bytes, due, entry } = new;
+        if let Some(entry) = entry {
+            self.add_entry(organization, &entry)?;
+        }
         self.enter(organization, Some(&outbound.recipient()), &MessageRef::Id(outbound.id))?;
         if !state.is_resolved() {
             self.queue(organization, &outbound.flow(), &outbound.id, bytes, Some(due))?;

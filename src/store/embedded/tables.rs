@@ -69,6 +69,8 @@ tables! {
     ENDING, ending: (u64, &'static str, &'static str, &'static str) => ();
     /// (organization, length of the time in milliseconds, when it began, counter) -> count.
     COUNTS, counts: (&'static str, u64, u64, &'static str) => u64;
+    /// (organization, milliseconds, sequence) -> [`crate::domain::audit::Entry`]: who did what.
+    AUDIT, audit: (&'static str, u64, u64) => &'static [u8];
 }
 
 /// Makes sure that the tables exist, and returns the newest entry.

@@ -114,13 +114,23 @@ impl RedisStore {
     }
 
     /// Entries of this millisecond and later ones may still be preceded by another.
-    async fn horizon(&self) -> Result<UnixMs, Error> {
+    pub(super) async fn horizon(&self) -> Result<UnixMs, Error> {
         let (seconds, microseconds): (u64, u64) = self.get(&redis::cmd("TIME")).await?;
         let now = UnixMs::EPOCH + Duration::from_secs(seconds) + Duration::from_micros(microseconds);
         Ok(match self.server {
             Server::Single(_) => now,
             Server::Cluster(_) => now - CLUSTER_CLOCK_SKEW_MAX,
         })
+    }
+
+    /// Waits until the horizon has passed what is written now: what was written just before a page is asked for belongs to
+    /// it.
+    pub(super) async fn pass_horizon(&self) {
+        let delay = match self.server {
+            Server::Single(_) => HELD_BACK_DELAY,
+            Server::Cluster(_) => HELD_BACK_DELAY + CLUSTER_CLOCK_SKEW_MAX,
+        };
+        tokio::time::sleep(delay).await;
     }
 }
 
@@ -137,12 +147,7 @@ impl Events for RedisStore {
         if !page.held_back || page.events.len() == limit {
             return Ok(page.events);
         }
-        // What was written just before this call belongs to its answer.
-        let delay = match self.server {
-            Server::Single(_) => HELD_BACK_DELAY,
-            Server::Cluster(_) => HELD_BACK_DELAY + CLUSTER_CLOCK_SKEW_MAX,
-        };
-        tokio::time::sleep(delay).await;
+        self.pass_horizon().await;
         Ok(self.page(organization, after, limit).await?.events)
     }
 

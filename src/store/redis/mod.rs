@@ -8,6 +8,7 @@
 //!
 //! [`keys`] spells every key; `lua/` holds a script a file; [`record`] is the form in which a message is kept.
 
+mod audit;
 mod connection;
 mod consents;
 mod counts;

@@ -23,6 +23,7 @@ struct New {
     outbound: String,
     content: String,
     bytes: u64,
+    entry: String,
 }
 
 impl RedisStore {
@@ -66,6 +67,7 @@ impl RedisStore {
             ("flows", self.keys.flows(organization, partition)),
             ("queued_bytes", self.keys.queued_bytes(organization, partition)),
             ("history", self.keys.history(organization, partition)),
+            ("audit", self.keys.audit(organization, partition)),
         ];
         if is_here {
             keys.push(("recipients", self.keys.history_of(organization, &person)));
@@ -86,6 +88,7 @@ impl RedisStore {
             ("bytes", new.bytes.to_string()),
             ("flow", flow.to_string()),
             ("recipient", history_name(person.as_str()).to_owned()),
+            ("entry", new.entry),
         ];
         let words: Vec<String> = read(self.write(&scripts::STEP_OUTBOUND, &keys, &arguments).await?)?;
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -167,6 +170,7 @@ impl Outbox for RedisStore {
             outbound: encode(&new.outbound),
             content: new.content.clone().unwrap_or_default(),
             bytes: new.bytes,
+            entry: new.entry.as_ref().map(encode).unwrap_or_default(),
         };
         self.step(organization, &new.outbound, None, &new.state, Some(new.due), gate, stored).await
     }

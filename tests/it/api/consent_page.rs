@@ -125,7 +125,7 @@ async fn a_link_is_made_for_one_person_and_shows_no_number(on: On) {
     assert_eq!((status, fields), (422, vec!["expires_in_s", "language", "x"]));
     assert_eq!(make(json!({ "phone_number": "nobody" })).await.1["code"], "invalid_phone_number");
     let log = service.log();
-    assert!(log.contains("consent.link_made") && !log.contains("4155550100"), "{log}");
+    assert!(log.contains("consent.link") && !log.contains("4155550100"), "{log}");
     assert!(!log.contains(path.trim_start_matches("/consent/")), "a link is not logged");
 }
 
@@ -222,7 +222,7 @@ async fn a_choice_on_the_page_is_the_persons_own_word(on: On) {
     let counted = r#"textledger_consent_link_changes_total{state="opted_out"}"#;
     assert_eq!(service.metric(counted).await, 2);
     let log = service.log();
-    let audit = log.lines().find(|line| line.contains("consent.changed_by_link")).unwrap();
+    let audit = log.lines().find(|line| line.contains("\"actor\":\"person\"")).unwrap();
     assert!(audit.contains("stop") || audit.contains("opted_out"), "{audit}");
     assert!(!log.contains(PERSON), "{log}");
     let at_once = json!({ "evidence": "said so on the phone" });

@@ -17,6 +17,7 @@ on_both_stores! {
     the_texts_of_what_waits_take_room
     requests_at_once_do_not_share_the_same_room
     a_batch_or_a_notice_beyond_the_days_limit_is_refused_whole
+    a_caller_past_its_own_limit_takes_nothing_of_the_others
     messages_go_to_the_countries_of_the_senders_unless_others_are_listed
     numbers_of_dear_kinds_are_refused_in_every_way_of_sending
     a_burst_of_first_messages_to_neighbouring_numbers_is_held_and_told
@@ -158,6 +159,31 @@ async fn a_batch_or_a_notice_beyond_the_days_limit_is_refused_whole(on: On) {
     assert_eq!(post(service, "send-bulk", bulk(3, json!({}))).await.0, 202);
     eventually("the batch arrives", async || (world.twilio.messages().len() == 3).then_some(())).await;
     assert_eq!(service.send(&person(9), "hello").await.0, 429);
+}
+
+async fn a_caller_past_its_own_limit_takes_nothing_of_the_others(on: On) {
+    let keys = api_keys();
+    let settings = [
+        FAST,
+        ("TEXTLEDGER_DAILY_LIMIT", "4"),
+        ("TEXTLEDGER_DAILY_LIMIT_PER_KEY", "2"),
+        ("TEXTLEDGER_API_KEYS", &keys),
+    ];
+    let world = World::start_with(on, &settings).await;
+    let service = &world.service;
+    let by_key = async |number: usize| {
+        let to = person(number);
+        drop_in(service, &[("To", to.as_str()), ("From", OUR_NUMBER), ("Body", "hello")]).await.0
+    };
+    for expected in [201, 201, 429, 429, 429] {
+        assert_eq!(by_key(1).await, expected);
+    }
+    let body = json!({ "phone_numbers": [person(2), person(3), person(4)], "message": "hello" });
+    let (status, problem) = post(service, "send-bulk", body).await;
+    assert_eq!((status, &problem["code"]), (429, &json!("daily_limit_reached")));
+    for expected in [201, 201, 429] {
+        assert_eq!(service.send(&person(5), "hello").await.0, expected);
+    }
 }
 
 async fn messages_go_to_the_countries_of_the_senders_unless_others_are_listed(on: On) {

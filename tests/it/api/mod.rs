@@ -4,6 +4,7 @@ mod access;
 mod addresses;
 mod answers;
 mod api_keys;
+mod audit;
 mod budgets;
 mod bulk;
 mod connection;

@@ -139,7 +139,7 @@ async fn consent_is_recorded_told_and_never_rewritten(on: On) {
         (status, fields),
         (422, ["channel", "state", "source", "x"].map(Value::from).iter().collect())
     );
-    assert!(service.log().contains("consent.recorded") && !service.log().contains(&person(1)));
+    assert!(service.log().contains("consent.change") && !service.log().contains(&person(1)));
 }
 
 async fn a_colleague_does_not_take_back_what_a_person_said(on: On) {

@@ -130,7 +130,7 @@ async fn every_way_of_sending_is_held_until_the_reply_is_dismissed(on: On) {
         assert_eq!(service.metric(&sample).await, count, "{result}");
     }
     let log = service.log();
-    assert!(log.contains("review.decided") && !log.contains(WORDS) && !log.contains(PERSON));
+    assert!(log.contains("review.decide") && !log.contains(WORDS) && !log.contains(PERSON));
     world.finish(&[]).await;
 }
 

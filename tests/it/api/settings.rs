@@ -145,7 +145,7 @@ async fn no_secret_is_shown_or_logged(on: On) {
     }
     let audit: Vec<Value> = log
         .lines()
-        .filter(|line| line.contains("settings.saved"))
+        .filter(|line| line.contains("settings.change"))
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     assert_eq!(audit.len(), 1, "{log}");

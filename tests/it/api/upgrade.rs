@@ -112,7 +112,10 @@ async fn what_version_0_1_0_kept_of_messages_people_and_users_is_there(on: On) {
         for address in [dialled, by_whatsapp] {
             let address = address.replace('+', "%2B");
             let page = get(service, &format!("/api/sms/messages?to={address}&status=read")).await;
-            assert_eq!(page["messages"].as_array().unwrap().len(), messages, "{address}: {page}");
+            let listed = page["messages"].as_array().unwrap();
+            assert_eq!(listed.len(), messages, "{address}: {page}");
+            // Nobody noted who asked for them.
+            assert!(listed.iter().all(|message| message["actor"].is_null()), "{page}");
         }
     }
     let history = get(service, "/api/sms/consent/+5521987654321/history").await;
@@ -121,6 +124,8 @@ async fn what_version_0_1_0_kept_of_messages_people_and_users_is_there(on: On) {
     assert_eq!(sources, ["import", "keyword"], "{history}");
     let by_phone = get(service, "/api/sms/consent/+14155550104/history").await;
     assert_eq!(by_phone["changes"][0]["evidence"], "by phone", "{by_phone}");
+
+    assert_eq!(get(service, "/api/sms/audit").await["entries"], json!([]));
 
     let kinds = ["delivery", "inbound", "consent"];
     let events = service.all_events().await;

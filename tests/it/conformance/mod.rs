@@ -1,5 +1,6 @@
 //! What every store promises, as one list that is run against each.
 
+mod audit;
 mod embedded;
 mod model;
 mod outbox;
@@ -49,6 +50,9 @@ macro_rules! conformance {
             waiting_ends_with_an_event_or_in_time
             of_equal_callbacks_at_once_one_moves_the_message
             everything_is_there_after_opening_again
+            who_did_what_is_told_in_its_order_and_page_by_page
+            a_message_and_who_asked_for_it_are_stored_together_or_not_at_all
+            nothing_that_is_done_at_once_is_lost_or_told_twice
             random_histories_of_statuses_agree_with_the_model
             random_histories_of_consent_agree_with_the_model
             random_histories_of_the_outbox_agree_with_the_model

@@ -318,6 +318,7 @@ fn outbound(store: &Arc<dyn Store>, person: usize, number: u8) -> Outbound {
         batch: None,
         status_callback: None,
         fallback: None,
+        actor: None,
         created_at: UnixMs::new(1),
     }
 }

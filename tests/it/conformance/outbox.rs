@@ -23,7 +23,8 @@ use super::suite::{
 /// `outbound`, which waits until `until`.
 fn that_waits(outbound: Outbound, until: UnixMs) -> NewOutbound {
     let state = OutboundState::Waiting { until, reason: Hold::Turn, tries: 0 };
-    NewOutbound { outbound, state, content: Some("sealed".to_owned()), bytes: 6, due: until }
+    let content = Some("sealed".to_owned());
+    NewOutbound { outbound, state, content, bytes: 6, due: until, entry: None }
 }
 
 fn gate(consent: ConsentVersion, cooldown_s: u64, now: UnixMs) -> Gate {

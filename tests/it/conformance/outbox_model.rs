@@ -10,13 +10,20 @@ use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use textledger::{
     domain::{
         Flow, HistoryId, Hold, MessageId, Organization, Outbound, OutboundState, Refusal, Sender, UnixMs,
+        audit::{Entry, place_before},
         category, outgoing,
     },
-    store::{Gate, NewOutbound, Passed, Queued, Step, Store, StoredOutbound, outbox::OUTBOUNDS_MAX},
+    store::{
+        Gate, NewOutbound, Passed, Queued, Step, Store, StoredOutbound, audit::ENTRIES_MAX,
+        outbox::OUTBOUNDS_MAX,
+    },
     twilio::{Address, Channel},
 };
 
-use super::suite::{Harness, ms, sid, whose};
+use super::{
+    audit::asked,
+    suite::{Harness, ms, sid, whose},
+};
 
 const PEOPLE: [&str; 3] = ["+14155550100", "+14155550101", "+14155550102"];
 
@@ -122,6 +129,8 @@ struct Model {
     pace: BTreeMap<usize, UnixMs>,
     /// In the order in which they were entered.
     history: Vec<Name>,
+    /// What the audit says.
+    entries: Vec<Entry>,
 }
 
 impl Model {
@@ -147,6 +156,7 @@ impl Model {
 
     fn create(&mut self, message: Name, new: &NewOutbound) {
         self.history.push(message);
+        self.entries.extend(new.entry.clone());
         if !new.state.is_resolved() {
             self.due.insert(message, new.due);
         }
@@ -177,6 +187,7 @@ fn outbound(store: &dyn Store, (person, number): Name) -> Outbound {
         batch: None,
         status_callback: None,
         fallback: None,
+        actor: None,
         created_at: UnixMs::new(1),
     }
 }
@@ -232,6 +243,7 @@ async fn perform(
                 state: to,
                 content: Some("sealed".to_owned()),
                 bytes: 6,
+                entry: Some(asked("ada", outbound(store.as_ref(), message).id)),
             };
             let given = gate_of(message.0, gate).await;
             let created = store.create_outbound(organization, &new, given.as_ref()).await.unwrap();
@@ -253,6 +265,7 @@ async fn perform(
                 content: None,
                 bytes: u64::from(message.1),
                 due,
+                entry: None,
             });
             let new: Vec<NewOutbound> = new.collect();
             store.enqueue(organization, &new).await.unwrap();
@@ -344,6 +357,13 @@ async fn agree(store: &Arc<dyn Store>, organization: &Organization, model: &mut 
     let entered: BTreeSet<String> = entered.into_iter().map(|(_, message)| message.to_string()).collect();
     let expected = model.history.iter().map(|message| model.messages[message].outbound.id.to_string());
     assert_eq!(entered, expected.collect(), "{place}");
+    let audit = store.entries(organization, place_before(UnixMs::EPOCH), ENTRIES_MAX).await.unwrap();
+    let told = |entry: &Entry| entry.subject.as_ref().map(ToString::to_string);
+    let mut in_audit: Vec<_> = audit.iter().map(|(_, entry)| told(entry)).collect();
+    let mut expected: Vec<_> = model.entries.iter().map(told).collect();
+    in_audit.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(in_audit, expected, "{place}");
     let mut claimed = BTreeSet::new();
     for flow in store.due_flows(organization, LATER).await.unwrap() {
         claimed

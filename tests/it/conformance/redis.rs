@@ -117,6 +117,13 @@ async fn the_number_of_partitions_is_fixed_by_the_first_start() {
     assert!(matches!(again, Err(OpenError::Partitions { configured: 5, .. })));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_two_instances_write_down_at_once_is_neither_lost_nor_told_twice() {
+    for redis in [fresh(1).await, fresh(16).await, fresh_on_cluster().await] {
+        super::audit::written_at_once(vec![redis.open().await, redis.open().await]).await;
+    }
+}
+
 /// Version 0.1.0 kept a document in the partition of its name, whatever its kind.
 #[tokio::test]
 async fn what_version_0_1_0_saved_for_the_installation_is_found_and_changed() {

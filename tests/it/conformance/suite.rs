@@ -18,6 +18,10 @@ use tokio::task::JoinSet;
 
 use crate::support::former::Former;
 
+pub use super::audit::{
+    a_message_and_who_asked_for_it_are_stored_together_or_not_at_all,
+    nothing_that_is_done_at_once_is_lost_or_told_twice, who_did_what_is_told_in_its_order_and_page_by_page,
+};
 pub use super::model::{
     random_histories_of_consent_agree_with_the_model, random_histories_of_statuses_agree_with_the_model,
 };
@@ -143,6 +147,7 @@ pub fn outbound(store: &dyn Store, number: u128) -> Outbound {
         batch: None,
         status_callback: None,
         fallback: None,
+        actor: None,
         created_at: AT,
     }
 }
@@ -155,6 +160,7 @@ pub fn being_sent(outbound: &Outbound) -> NewOutbound {
         content: Some("sealed".to_owned()),
         bytes: 6,
         due: AT + ms(30_000),
+        entry: None,
     }
 }
 

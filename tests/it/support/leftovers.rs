@@ -207,12 +207,19 @@ async fn what_is_left_in_a_store_is_found() {
         batch: None,
         status_callback: None,
         fallback: None,
+        actor: None,
         created_at: now,
     };
     let id = outbound.id;
     let state = OutboundState::Unknown { since: now, tries: 1, searches: 0 };
-    let lost =
-        NewOutbound { outbound, state, content: Some("sealed".to_owned()), bytes: 6, due: FAR - LITTLE };
+    let lost = NewOutbound {
+        outbound,
+        state,
+        content: Some("sealed".to_owned()),
+        bytes: 6,
+        due: FAR - LITTLE,
+        entry: None,
+    };
     store.create_outbound(&organization, &lost, None).await.unwrap();
     store.reserve_pace(&organization, &sender, now, Duration::from_secs(60)).await.unwrap();
     let time = format!("time of {} until {}", sender.to_twilio(), now + Duration::from_secs(60));

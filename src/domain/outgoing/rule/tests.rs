@@ -27,6 +27,7 @@ fn message(status_callback: Option<&str>, fallback: Option<Fallback>) -> Outboun
         batch: None,
         status_callback: status_callback.map(str::to_owned),
         fallback,
+        actor: None,
         created_at: NOW - Duration::from_secs(1),
     }
 }

@@ -8,6 +8,7 @@
 --   flows        set         <prefix>:{<organization>:<partition>}:flows             every flow in which a message is queued
 --   queued_bytes string      <prefix>:{<organization>:<partition>}:queued_bytes      the bytes of all messages that are queued
 --   history      stream      <prefix>:{<organization>:<partition>}:history
+--   audit        stream      <prefix>:{<organization>:<partition>}:audit             who did what
 --   recipients?  sorted set  <prefix>:{<organization>:<partition>}:history:<xyz>     recipient, place and message; left out
 --                                                                                    if the recipient's partition is another
 --
@@ -26,15 +27,16 @@
 --   bytes        of a new message: how much room it takes while it is queued
 --   flow         its flow
 --   recipient    the recipient, as the history of recipients names it
+--   entry        of a new message: what the audit says of it; empty if it says nothing
 --
 -- Returns a word. Only with the first is anything written.
 --   stored
 --   state_changed    another state than `before` is stored, or the id is taken
 --   consent_changed  another consent than `decided_on` is stored
 --   cooling_down     the recipient is not to be sent to yet; until when follows, milliseconds since 1970
-local message, queue, consent, last, flows, queued_bytes, history, recipients = unpack(KEYS)
+local message, queue, consent, last, flows, queued_bytes, history, audit, recipients = unpack(KEYS)
 local before, after, rank, is_resolved, id, due, decided_on, now, cooldown, outbound, content, bytes,
-  flow, recipient = unpack(ARGV)
+  flow, recipient, entry = unpack(ARGV)
 
 if (redis.call('HGET', message, 'state') or '') ~= before then
   return { 'state_changed' }
@@ -63,6 +65,9 @@ if before == '' then
   if recipients then
     local place = string.format('%011x%05x', tonumber(ms), tonumber(seq))
     redis.call('ZADD', recipients, 0, recipient .. ':' .. place .. ':' .. id)
+  end
+  if entry ~= '' then
+    redis.call('XADD', audit, '*', 'entry', entry)
   end
 elseif is_resolved == '1' then
   redis.call('HDEL', message, 'content')

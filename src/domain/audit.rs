@@ -1,0 +1,374 @@
+//! Who did what: an entry for everything that a caller has had done, in the order in which it was done.
+//!
+//! An entry names who, what and when, and says what changed in words and counts of a closed list ([`Facts`]). So nothing
+//! can get into it by mistake that does not belong there: no secret, no text of a message, and of a person's number only
+//! the ends.
+
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::{BatchId, HistoryId, MessageId, Principal, PrincipalKind, UnixMs};
+use crate::twilio::{MessageSid, address::mask};
+
+/// The longest name of a caller in an entry, in characters: a token may call its user anything.
+const NAME_CHARACTERS_MAX: usize = 255;
+
+/// The longest entry as it is stored, in bytes. It follows from the longest names, request id and lists of fields, and is
+/// told so that nobody has to wonder what a year of entries takes.
+pub const ENTRY_BYTES_MAX: usize = 4 * 1024;
+
+/// A place in the record. Later ones are greater.
+pub type Place = HistoryId;
+
+/// The place behind everything that was done before `at`, and before everything else.
+pub fn place_before(at: UnixMs) -> Place {
+    Place { ms: at - Duration::from_millis(1), seq: u64::MAX, partition: u16::MAX }
+}
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Who did it.
+    pub agent: Agent,
+    /// What it was.
+    pub action: Action,
+    /// What it was done to, if that has a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Subject>,
+    /// What else is known of it.
+    #[serde(default, skip_serializing_if = "Facts::is_empty")]
+    pub facts: Facts,
+    /// In which request, by the name that the caller was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+/// Who did something. Written as `user:ada`, `api_key:crm`, `command:root` or `person`, in the store too: of everything
+/// that is stored for a message, its entry is not to be the longest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Agent {
+    /// A caller.
+    Principal(Principal),
+    /// The person whom it is about, by a link of their own.
+    Person,
+}
+
+impl Agent {
+    /// The caller, if it was one.
+    pub fn principal(&self) -> Option<&Principal> {
+        match self {
+            Agent::Principal(principal) => Some(principal),
+            Agent::Person => None,
+        }
+    }
+}
+
+impl fmt::Display for Agent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Agent::Principal(principal) => principal.fmt(f),
+            Agent::Person => f.write_str(PERSON),
+        }
+    }
+}
+
+/// The word for the person whom it is about.
+const PERSON: &str = "person";
+
+/// A text that names nobody who does something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected person, or user, api_key or command with a name behind a colon")]
+pub struct InvalidAgent;
+
+impl TryFrom<String> for Agent {
+    type Error = InvalidAgent;
+
+    fn try_from(text: String) -> Result<Self, InvalidAgent> {
+        if text == PERSON {
+            return Ok(Agent::Person);
+        }
+        let (kind, name) = text.split_once(':').ok_or(InvalidAgent)?;
+        let kinds = [PrincipalKind::User, PrincipalKind::ApiKey, PrincipalKind::Command];
+        let kind = kinds.into_iter().find(|known| known.as_str() == kind).ok_or(InvalidAgent)?;
+        Ok(Agent::Principal(Principal { kind, name: name.to_owned() }))
+    }
+}
+
+impl From<Agent> for String {
+    fn from(agent: Agent) -> Self {
+        agent.to_string()
+    }
+}
+
+/// Declares the actions: what each is, its word, and how the log says it.
+macro_rules! actions {
+    ($(#[doc = $meaning:literal] $variant:ident = $word:literal, $sentence:literal;)+) => {
+        /// What can be done.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        pub enum Action {
+            $(#[doc = $meaning] #[serde(rename = $word)] $variant,)+
+        }
+
+        impl Action {
+            /// Every action.
+            pub const ALL: &'static [Action] = &[$(Action::$variant),+];
+
+            /// The word in the API and in the log.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Action::$variant => $word,)+ }
+            }
+
+            /// What it is.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Action::$variant => $meaning.trim_ascii(),)+ }
+            }
+
+            /// How the log says it.
+            pub fn sentence(self) -> &'static str {
+                match self { $(Action::$variant => $sentence,)+ }
+            }
+        }
+    };
+}
+
+actions! {
+    /// A message was asked for.
+    MessageSend = "message.send", "a message was asked for";
+    /// A message that had not left was called off.
+    MessageCancel = "message.cancel", "a message was called off";
+    /// Twilio was asked to change a message that it has.
+    MessageUpdate = "message.update", "a message was changed at Twilio";
+    /// Twilio was asked to forget a message.
+    MessageDelete = "message.delete", "a message was deleted at Twilio";
+    /// One text to many was asked for.
+    BatchCreate = "batch.create", "a batch was asked for";
+    /// What had not left of a batch was called off.
+    BatchCancel = "batch.cancel", "batch canceled";
+    /// A notice to users was asked for.
+    Notify = "notify", "a notice to users was asked for";
+    /// A person's wish was recorded.
+    ConsentChange = "consent.change", "consent recorded";
+    /// A file of wishes was taken over.
+    ConsentImport = "consent.import", "consent imported";
+    /// Everybody's wishes were read.
+    ConsentExport = "consent.export", "consent exported";
+    /// A link to a person's page was made.
+    ConsentLink = "consent.link", "a link to a person's consent was made";
+    /// A doubtful reply was decided on.
+    ReviewDecide = "review.decide", "a reply under review was decided on";
+    /// A user's preferences were changed.
+    PreferencesChange = "preferences.change", "preferences changed";
+    /// A code was sent to a number that a user says is theirs.
+    PreferencesSendCode = "preferences.send_code", "a code was sent to confirm a number";
+    /// A code was told, and the change that waited for it made.
+    PreferencesConfirm = "preferences.confirm", "preferences changed by a code";
+    /// The account at Twilio was changed.
+    SettingsChange = "settings.change", "settings were saved";
+}
+
+/// What something was done to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subject {
+    /// A message of ours.
+    Message(MessageId),
+    /// A message by the name that Twilio gave it.
+    MessageSid(MessageSid),
+    /// A batch.
+    Batch(BatchId),
+    /// A person.
+    Person(Masked),
+    /// A user of the application's.
+    User(String),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Subject::Message(id) => id.fmt(f),
+            Subject::MessageSid(sid) => sid.fmt(f),
+            Subject::Batch(id) => id.fmt(f),
+            Subject::Person(number) => number.fmt(f),
+            Subject::User(user) => f.write_str(user),
+        }
+    }
+}
+
+/// The ends of a person's number: enough to know it again beside the person's own history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Masked(String);
+
+impl Masked {
+    /// The ends of `number`.
+    pub fn of(number: &str) -> Self {
+        Self(mask(number))
+    }
+
+    /// What is left of it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Masked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Declares the facts, each of which may be left out.
+macro_rules! facts {
+    ($($(#[$doc:meta])* $name:ident: $type:ty;)+) => {
+        /// What else is known of something that was done: words, counts and names of fields, never a value.
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+        pub struct Facts {
+            $($(#[$doc])* #[serde(default, skip_serializing_if = "Option::is_none")] pub $name: Option<$type>,)+
+        }
+
+        impl Facts {
+            fn is_empty(&self) -> bool {
+                $(self.$name.is_none())&&+
+            }
+        }
+    };
+}
+
+facts! {
+    /// On which channel.
+    channel: String;
+    /// What the person wishes.
+    state: String;
+    /// How the wish came to whoever recorded it.
+    source: String;
+    /// What was decided on a reply.
+    decision: String;
+    /// Whose number it is about, where the subject is something else.
+    phone: Masked;
+    /// What a user chose for SMS, if they chose.
+    sms_enabled: bool;
+    /// What a user chose for WhatsApp, if they chose.
+    whatsapp_enabled: bool;
+    /// Whether a user's number was changed or taken away.
+    number_changed: bool;
+    /// The fields that changed, with commas between them.
+    fields: String;
+    /// How many were accepted.
+    accepted: usize;
+    /// How many were not, or could not be read.
+    rejected: usize;
+    /// How many messages were called off.
+    canceled: usize;
+    /// How many users it is for.
+    users: usize;
+    /// How many messages it makes.
+    queued: usize;
+    /// How many lines changed something.
+    imported: usize;
+    /// How many lines changed nothing.
+    unchanged: usize;
+    /// How many lines would have undone what a person said.
+    kept: usize;
+}
+
+/// Who asks for something, and in which request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    principal: Principal,
+    request_id: Option<String>,
+}
+
+impl Origin {
+    /// A request of `principal`, whose name is cut off where it is longer than an entry has room for.
+    pub fn new(principal: &Principal, request_id: Option<String>) -> Self {
+        let name = principal.name.chars().take(NAME_CHARACTERS_MAX).collect();
+        Self { principal: Principal { kind: principal.kind, name }, request_id }
+    }
+
+    /// Who asks.
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// That they did `action`.
+    pub fn entry(&self, action: Action) -> Entry {
+        Entry {
+            agent: Agent::Principal(self.principal.clone()),
+            action,
+            subject: None,
+            facts: Facts::default(),
+            request_id: self.request_id.clone(),
+        }
+    }
+}
+
+impl Entry {
+    /// That a person did `action` by a link of their own.
+    pub fn of_person(action: Action) -> Self {
+        Self { agent: Agent::Person, action, subject: None, facts: Facts::default(), request_id: None }
+    }
+
+    /// The same, done to `subject`.
+    pub fn about(self, subject: Subject) -> Self {
+        Self { subject: Some(subject), ..self }
+    }
+
+    /// The same, with what else is known of it.
+    pub fn with(self, facts: Facts) -> Self {
+        Self { facts, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_entry_is_stored_in_a_stable_form_and_reads_back() {
+        let number = Masked::of("+14155550100");
+        let origin = Origin::new(&Principal::user("ada"), Some("r1".to_owned()));
+        let facts = Facts { state: Some("opted_out".to_owned()), kept: Some(1), ..Facts::default() };
+        let entry = origin.entry(Action::ConsentChange).about(Subject::Person(number)).with(facts);
+        let stored = json!({
+            "agent": "user:ada", "action": "consent.change",
+            "subject": { "person": "+1415***0100" }, "facts": { "state": "opted_out", "kept": 1 }, "request_id": "r1",
+        });
+        assert_eq!(serde_json::to_value(&entry).unwrap(), stored);
+        assert_eq!(serde_json::from_value::<Entry>(stored).unwrap(), entry);
+        let person = Entry::of_person(Action::ConsentChange);
+        let stored = json!({ "agent": "person", "action": "consent.change" });
+        assert_eq!(serde_json::to_value(&person).unwrap(), stored);
+        assert_eq!(serde_json::from_value::<Entry>(stored).unwrap(), person);
+    }
+
+    #[test]
+    fn who_did_something_reads_back_whatever_they_are_called() {
+        let named = [Principal::user("a:b"), Principal::api_key(""), Principal::command("Ada, support")];
+        for agent in named.map(Agent::Principal).into_iter().chain([Agent::Person]) {
+            assert_eq!(Agent::try_from(agent.to_string()), Ok(agent));
+        }
+        for wrong in ["", "ada", "twilio:x", "person:ada"] {
+            assert_eq!(Agent::try_from(wrong.to_owned()), Err(InvalidAgent), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_action_has_one_word() {
+        for action in Action::ALL {
+            assert_eq!(serde_json::to_value(action).unwrap(), action.as_str());
+        }
+    }
+
+    #[test]
+    fn the_longest_entry_is_within_its_bound() {
+        // What JSON needs most bytes for.
+        let longest = |characters| "\u{1}".repeat(characters);
+        let origin = Origin::new(&Principal::user(longest(10_000)), Some("x".repeat(128)));
+        let facts = Facts { fields: Some("a_field_of_settings".repeat(15)), ..Facts::default() };
+        let entry = origin.entry(Action::PreferencesChange).about(Subject::User(longest(255))).with(facts);
+        assert!(serde_json::to_string(&entry).unwrap().len() <= ENTRY_BYTES_MAX);
+    }
+}

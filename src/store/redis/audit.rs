@@ -1,0 +1,97 @@
+//! Who did what, in Redis: a stream in each partition, read as one order by their ids.
+
+use async_trait::async_trait;
+use futures_util::future::try_join_all;
+use redis::Value;
+
+use super::{RedisStore, stream, unavailable};
+use crate::{
+    domain::{
+        Organization,
+        audit::{Entry, Place},
+    },
+    store::{
+        Error,
+        audit::{Audit, ENTRIES_MAX},
+        decode, encode,
+    },
+};
+
+/// The partition of what the audit says of other things than messages.
+const PARTITION: u16 = 0;
+
+/// The field of an entry that holds it.
+const ENTRY: &str = "entry";
+
+/// One read of the streams: entries in order, and whether some were held back.
+struct Page {
+    entries: Vec<(Place, Entry)>,
+    held_back: bool,
+}
+
+impl RedisStore {
+    /// Reads the streams of all partitions behind `after`, up to the horizon: behind it another stream may still get an
+    /// entry that comes before one that is read now.
+    async fn audit_page(
+        &self,
+        organization: &Organization,
+        after: Place,
+        limit: usize,
+    ) -> Result<Page, Error> {
+        let horizon = self.horizon().await?;
+        let reads = self.keys.partition_numbers().map(|partition| async move {
+            let exclusive = if partition > after.partition { "" } else { "(" };
+            let mut command = redis::cmd("XRANGE");
+            command.arg(self.keys.audit(organization, partition));
+            command.arg(format!("{exclusive}{}-{}", after.ms, after.seq)).arg("+");
+            command.arg("COUNT").arg(limit);
+            Ok::<_, Error>((partition, stream::entries(self.get::<Value>(&command).await?)?))
+        });
+        let (mut found, mut held_back) = (Vec::new(), false);
+        for (partition, entries) in try_join_all(reads).await? {
+            for (id, fields) in entries {
+                let (ms, seq) = stream::entry_id(&id)?;
+                if ms < horizon {
+                    found.push((Place { ms, seq, partition }, fields));
+                } else {
+                    held_back = true;
+                }
+            }
+        }
+        found.sort_unstable_by_key(|(place, _)| *place);
+        found.truncate(limit);
+        let entries = found.into_iter().map(|(place, fields)| {
+            let written = fields.iter().find(|(name, _)| name == ENTRY).map(|(_, written)| written);
+            let missing = || Error::Unreadable(format!("the entry {place} of the audit"));
+            Ok((place, decode("an entry of the audit", written.ok_or_else(missing)?)?))
+        });
+        Ok(Page { entries: entries.collect::<Result<_, Error>>()?, held_back })
+    }
+}
+
+#[async_trait]
+impl Audit for RedisStore {
+    async fn add_entry(&self, organization: &Organization, entry: &Entry) -> Result<(), Error> {
+        let mut command = redis::cmd("XADD");
+        command.arg(self.keys.audit(organization, PARTITION)).arg("*").arg(ENTRY).arg(encode(entry));
+        // Replicas are waited for on the connection that wrote.
+        let connection = self.connection()?;
+        connection.send(&command).await.map_err(unavailable)?;
+        self.wait_for_replicas(connection).await
+    }
+
+    async fn entries(
+        &self,
+        organization: &Organization,
+        after: Place,
+        limit: usize,
+    ) -> Result<Vec<(Place, Entry)>, Error> {
+        let limit = limit.min(ENTRIES_MAX);
+        let page = self.audit_page(organization, after, limit).await?;
+        if !page.held_back || page.entries.len() == limit {
+            return Ok(page.entries);
+        }
+        self.pass_horizon().await;
+        Ok(self.audit_page(organization, after, limit).await?.entries)
+    }
+}

@@ -1,0 +1,54 @@
+//! Who did what, on the command line.
+
+use serde_json::Value;
+use textledger::domain::Role;
+
+use super::text;
+use crate::{
+    api::on_both_stores,
+    support::service::{On, TestService, answer},
+};
+
+on_both_stores! {
+    the_command_prints_what_the_api_shows_through_the_store_and_through_the_service
+}
+
+async fn printed(service: &TestService, arguments: &[&str]) -> Vec<Value> {
+    let output = service.run(&[&["audit"], arguments].concat(), &[]).await;
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+async fn the_command_prints_what_the_api_shows_through_the_store_and_through_the_service(on: On) {
+    let mut service = TestService::start(on).await;
+    std::fs::write(
+        service.folder().join("in.csv"),
+        "phone_number,channel,state\n+14155550100,sms,opted_out\n",
+    )
+    .unwrap();
+    let url = service.url("");
+    let import = ["consent", "import", "in.csv", "--url", &url, "--actor", "ada"];
+    assert!(service.run(&import, &[]).await.status.success());
+    let link = serde_json::json!({ "phone_number": "+14155550100" });
+    assert_eq!(answer(service.post(Role::Sender, "/api/sms/consent/links", &link)).await.0, 201);
+    let (_, page) = answer(service.get(Role::Admin, "/api/sms/audit")).await;
+    let shown = page["entries"].as_array().unwrap().clone();
+    let actions: Vec<_> = shown.iter().map(|entry| [&entry["action"], &entry["actor"]]).collect();
+    assert_eq!(actions, [["consent.import", "user:ada"], ["consent.link", "user:tester"]]);
+    assert_eq!(printed(&service, &["--url", &url]).await, shown);
+    assert_eq!(printed(&service, &["--url", &url, "--actor", "user:ada"]).await, shown[..1]);
+    assert_eq!(printed(&service, &["--url", &url, "--org", "other"]).await, Vec::<Value>::new());
+
+    // What is done beside the service is written down by the command.
+    service.stop().await;
+    assert_eq!(printed(&service, &[]).await, shown);
+    assert!(service.run(&["consent", "import", "in.csv", "--actor", "ben"], &[]).await.status.success());
+    let all = printed(&service, &[]).await;
+    assert_eq!(all[..2], shown);
+    assert_eq!([&all[2]["action"], &all[2]["actor"]], ["consent.import", "command:ben"]);
+    assert_eq!(all[2]["detail"], serde_json::json!({ "imported": 0, "unchanged": 1, "kept": 0 }));
+    let since = all[2]["at"].as_str().unwrap();
+    assert_eq!(printed(&service, &["--since", since, "--actor", "command:ben"]).await, all[2..]);
+    let wrong = service.run(&["audit", "--since", "yesterday"], &[]).await;
+    assert_eq!(wrong.status.code(), Some(2), "{}", text(&wrong.stderr));
+}
