@@ -2,6 +2,7 @@
 //! test call the same method.
 
 pub mod accounts;
+mod callback_url;
 pub mod consents;
 pub mod idempotency;
 pub mod incoming;

@@ -12,6 +12,7 @@ use actix_web::{
 };
 use futures_util::future::LocalBoxFuture;
 use jiff::Timestamp;
+use secrecy::SecretString;
 use sha2::{Digest, Sha256};
 
 use super::errors::ApiError;
@@ -59,7 +60,7 @@ impl FormBody {
     }
 
     /// Equal exactly if the body is.
-    pub fn fingerprint(&self) -> String {
+    pub fn digest(&self) -> String {
         hex::encode(Sha256::digest(&self.0))
     }
 }
@@ -174,7 +175,7 @@ impl Parameters<'_> {
 
     /// Where the caller wants to be told of each status. Twilio's own reach ends at the public internet too, and it says
     /// so in the same way.
-    fn status_callback(&self, private: bool) -> Result<Option<String>, ApiError> {
+    fn status_callback(&self, private: bool) -> Result<Option<SecretString>, ApiError> {
         let Some(url) = self.get("StatusCallback") else { return Ok(None) };
         let refused = |reason: UrlRefusal| {
             ApiError::bad_request(
@@ -183,7 +184,7 @@ impl Parameters<'_> {
             )
         };
         public_host::check_relay_url(&url, private).map_err(refused)?;
-        Ok(Some(url))
+        Ok(Some(url.into()))
     }
 
     /// When to send. The bounds are wider than Twilio's, since the message waits here: at once to a year ahead.
