@@ -8,3 +8,4 @@ pub mod replayer;
 pub mod reviewer;
 pub mod settings;
 pub mod tailer;
+pub mod verifier;

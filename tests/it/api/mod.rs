@@ -9,6 +9,7 @@ mod consents;
 mod event_streams;
 mod events;
 mod keys;
+mod ownership;
 mod people;
 mod persons;
 mod reviews;
