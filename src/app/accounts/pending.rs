@@ -192,7 +192,7 @@ impl Scope<'_, Accounts> {
             Proof::Accepted => self.accept(&sealed, &pending).await,
             Proof::Refused(reason) => self.refuse(&sealed, &pending, reason).await,
             Proof::NotAnswered(error) => {
-                tracing::debug!(organization = %self.organization, %error, "Twilio could not be asked about saved settings");
+                tracing::debug!(organization = %self.organization, error, "Twilio could not be asked about saved settings");
                 Ok(())
             }
         }

@@ -15,13 +15,14 @@ pub(super) const ASK_TIME_MAX: Duration = Duration::from_secs(5);
 const FORBIDDEN: u16 = 403;
 
 /// What Twilio says of an account and its token.
+#[derive(Debug, Clone)]
 pub(super) enum Proof {
     /// They belong together.
     Accepted,
     /// They do not, and why.
     Refused(String),
-    /// Nothing that could be relied on.
-    NotAnswered(Error),
+    /// Nothing that could be relied on, and why.
+    NotAnswered(String),
 }
 
 impl Accounts {
@@ -32,7 +33,7 @@ impl Accounts {
         match asked.unwrap_or(Err(Error::TimedOut)) {
             Ok(_) => Proof::Accepted,
             Err(error) if is_refusal(&error) => Proof::Refused(error.to_string()),
-            Err(error) => Proof::NotAnswered(error),
+            Err(error) => Proof::NotAnswered(error.to_string()),
         }
     }
 }

@@ -84,6 +84,18 @@ pub enum SaveError {
     Store(#[from] store::Error),
 }
 
+/// What is known of an organization's settings before a change.
+struct Known {
+    /// Those in force, as they are stored.
+    stored: StoredSettings,
+    /// Those that are not, as they are stored.
+    pending: StoredPending,
+    /// Those in force, saved or configured.
+    in_force: Option<AccountSettings>,
+    /// Those that the change is of: what is shown.
+    before: Option<AccountSettings>,
+}
+
 impl Scope<'_, Accounts> {
     /// The settings that the organization saved last, or else those that are configured for it.
     pub async fn settings(&self) -> Result<Option<KnownSettings>, ReadError> {
@@ -111,60 +123,63 @@ impl Scope<'_, Accounts> {
     pub async fn save(&self, actor: &str, change: &SettingsChange) -> Result<KnownSettings, SaveError> {
         let mut asked: Option<(AccountSettings, Proof)> = None;
         for _ in 0..DECISIONS_MAX {
-            let stored = self.stored_settings(self.organization).await?;
-            let pending = self.stored_pending(self.organization).await?;
-            // What nobody can read any more may be written anew.
-            let in_force = match &stored.settings {
-                Err(Unopened) if change.is_whole() => None,
-                Err(unopened) => return Err((*unopened).into()),
-                Ok(Some(saved)) => Some(saved.clone()),
-                // A first change begins with what is shown: the configured account.
-                Ok(None) => {
-                    let configured = self.effective.configured_for(self.organization);
-                    configured.map(|configured| AccountSettings::clone(&configured))
-                }
-            };
-            let before = match &pending.pending {
-                Err(Unopened) if change.is_whole() => None,
-                Err(unopened) => return Err((*unopened).into()),
-                Ok(Some(pending)) => Some(pending.settings.clone()),
-                Ok(None) => in_force.clone(),
-            };
+            let Known { stored, pending, in_force, before } = self.known(change).await?;
             let after = change.apply(before.as_ref()).map_err(SaveError::Invalid)?;
-            let is_proven = in_force.is_some_and(|in_force| after.has_credentials_of(&in_force));
-            if !is_proven {
-                let proof = match asked.take() {
-                    Some((settings, proof)) if after.has_credentials_of(&settings) => proof,
-                    _ => self.prove(&after).await,
-                };
-                match asked.insert((after.clone(), proof)) {
-                    (_, Proof::Accepted) => {}
-                    (_, Proof::Refused(reason)) => {
-                        return Err(SaveError::Invalid(vec![not_accepted(reason)]));
+            let proof = match &asked {
+                _ if in_force.is_some_and(|in_force| after.has_credentials_of(&in_force)) => Proof::Accepted,
+                Some((settings, proof)) if after.has_credentials_of(settings) => proof.clone(),
+                _ => asked.insert((after.clone(), self.prove(&after).await)).1.clone(),
+            };
+            let verification = match proof {
+                Proof::Accepted => match self.put_in_force(&after, &stored, pending.sealed.as_deref()).await?
+                {
+                    Claim::Made => Verification::Verified,
+                    Claim::InUse => return Err(SaveError::AccountInUse),
+                    Claim::Contended => continue,
+                },
+                Proof::Refused(reason) => return Err(SaveError::Invalid(vec![not_accepted(&reason)])),
+                Proof::NotAnswered(error) => {
+                    let unverified = PendingSettings::new(after.clone(), actor, self.core.now_ms());
+                    if !self.put_pending(&unverified, &stored, &pending).await? {
+                        continue;
                     }
-                    (_, Proof::NotAnswered(error)) => {
-                        let unverified = PendingSettings::new(after.clone(), actor, self.core.now_ms());
-                        if !self.put_pending(&unverified, &stored, &pending).await? {
-                            continue;
-                        }
-                        tracing::warn!(organization = %self.organization, %error, "Twilio could not be asked about saved settings");
-                        let verification = unverified.verification();
-                        self.audit(actor, &after, before.as_ref(), &verification);
-                        return Ok(KnownSettings { source: Source::Saved, settings: after, verification });
-                    }
+                    tracing::warn!(organization = %self.organization, error, "Twilio could not be asked about saved settings");
+                    unverified.verification()
                 }
-            }
-            match self.put_in_force(&after, &stored, pending.sealed.as_deref()).await? {
-                Claim::Made => {
-                    self.audit(actor, &after, before.as_ref(), &Verification::Verified);
-                    return Ok(KnownSettings::verified(Source::Saved, after));
-                }
-                Claim::InUse => return Err(SaveError::AccountInUse),
-                Claim::Contended => {}
-            }
+            };
+            let fields = after.changed_from(before.as_ref()).join(",");
+            tracing::info!(
+                event = "audit", action = "settings.saved", organization = %self.organization, actor, fields,
+                verification = verification.as_str(), "settings were saved"
+            );
+            return Ok(KnownSettings { source: Source::Saved, settings: after, verification });
         }
         let error = anyhow::anyhow!("the settings changed {DECISIONS_MAX} times during one change");
         Err(store::Error::Unavailable(error).into())
+    }
+
+    /// What is known before `change`.
+    async fn known(&self, change: &SettingsChange) -> Result<Known, SaveError> {
+        let stored = self.stored_settings(self.organization).await?;
+        let pending = self.stored_pending(self.organization).await?;
+        // What nobody can read any more may be written anew.
+        let in_force = match &stored.settings {
+            Err(Unopened) if change.is_whole() => None,
+            Err(unopened) => return Err((*unopened).into()),
+            Ok(Some(saved)) => Some(saved.clone()),
+            // A first change begins with what is shown: the configured account.
+            Ok(None) => {
+                let configured = self.effective.configured_for(self.organization);
+                configured.map(|configured| AccountSettings::clone(&configured))
+            }
+        };
+        let before = match &pending.pending {
+            Err(Unopened) if change.is_whole() => None,
+            Err(unopened) => return Err((*unopened).into()),
+            Ok(Some(pending)) => Some(pending.settings.clone()),
+            Ok(None) => in_force.clone(),
+        };
+        Ok(Known { stored, pending, in_force, before })
     }
 
     /// Stores settings that are not in force, if nothing else was saved since; whether it did.
@@ -186,20 +201,6 @@ impl Scope<'_, Accounts> {
             DocumentChange { kind: Kind::Settings, name, before: in_force, after: in_force },
         ];
         self.core.store.change_documents(&Organization::installation(), &changes).await
-    }
-
-    fn audit(
-        &self,
-        actor: &str,
-        after: &AccountSettings,
-        before: Option<&AccountSettings>,
-        verification: &Verification,
-    ) {
-        let fields = after.changed_from(before).join(",");
-        tracing::info!(
-            event = "audit", action = "settings.saved", organization = %self.organization, actor, fields,
-            verification = verification.as_str(), "settings were saved"
-        );
     }
 }
 
