@@ -120,6 +120,12 @@ impl MasterKeys {
     }
 }
 
+/// Whether `text` has the form of something sealed here, or of a fingerprint made here; whoever stored texts in clear before
+/// tells these apart by it.
+pub fn has_form(text: &str) -> bool {
+    parts(text).is_some()
+}
+
 fn expose_mut(secret: &mut SecretSlice<u8>) -> &mut [u8] {
     secrecy::ExposeSecretMut::expose_secret_mut(secret)
 }
@@ -211,6 +217,10 @@ mod tests {
             assert!(!rotated.is_fingerprint(wrong, "code/ada", b"123456"), "{wrong}");
         }
         assert!(!made.contains("123456"));
+        assert!(has_form(&made) && has_form(&rotated.seal("code/ada", b"123456")));
+        for clear in ["", "v1", "https://a.example/v1.0.0", r#"{"v1.":1.0}"#, &"0a".repeat(32)] {
+            assert!(!has_form(clear), "{clear}");
+        }
     }
 
     #[test]

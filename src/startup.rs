@@ -47,7 +47,7 @@ use crate::{
         redis::{self, RedisStore},
     },
     twilio::{client::Client, poster::Poster},
-    worker::{self, dispatcher, queues, reconciler, relayer, replayer, reviewer, tailer::Tailer},
+    worker::{self, dispatcher, queues, reconciler, relayer, replayer, reviewer, tailer::Tailer, verifier},
 };
 
 /// How long background tasks may take to end after the last request: a call to Twilio, or to a caller's own URL, that is
@@ -172,6 +172,7 @@ impl Service {
         tracker.spawn(dispatcher::run(app.clone(), stop.clone()));
         tracker.spawn(relayer::run(app.clone(), stop.clone()));
         spawn(&tracker, &stop, worker::settings::run(app.clone()));
+        spawn(&tracker, &stop, verifier::run(app.clone()));
         spawn(&tracker, &stop, {
             let state = state.clone();
             async move { state.refusals.look_into(&state.app, &state.public_url).await }

@@ -55,8 +55,7 @@ impl EntryFilter {
 impl Scope<'_, Audit> {
     /// Writes `entry` down. What it tells of must not be acknowledged before this returns.
     pub async fn record(&self, entry: Entry) -> Result<(), store::Error> {
-        log(self.organization, &entry);
-        self.core.store.add_entry(self.organization, &entry).await
+        record(&self.core, self.organization, &entry).await
     }
 
     /// The entries that pass `filter` after `after`, oldest first, at most `limit` of them; and where to go on, if there may
@@ -99,9 +98,19 @@ impl Scope<'_, Audit> {
 /// Entries that are read in one go, at least, when few are wanted: a filter may let few of them pass.
 const READ_MIN: usize = 100;
 
+/// Writes down that `entry` was done, for services that [`Audit`] itself is not given to.
+pub(super) async fn record(
+    core: &Core,
+    organization: &Organization,
+    entry: &Entry,
+) -> Result<(), store::Error> {
+    log(organization, entry);
+    core.store.add_entry(organization, entry).await
+}
+
 /// Writes the line of `entry`.
 pub(super) fn log(organization: &Organization, entry: &Entry) {
-    let (mut id, mut message_sid, mut batch, mut user) = (None, None, None, None);
+    let (mut id, mut message_sid, mut batch, mut user, mut sid) = (None, None, None, None, None);
     let mut phone = entry.facts.phone.as_ref().map(Masked::as_str);
     match &entry.subject {
         Some(Subject::Message(of)) => id = Some(of.as_str()),
@@ -109,15 +118,17 @@ pub(super) fn log(organization: &Organization, entry: &Entry) {
         Some(Subject::Batch(of)) => batch = Some(of.as_str()),
         Some(Subject::Person(of)) => phone = Some(of.as_str()),
         Some(Subject::User(of)) => user = Some(of.as_str()),
+        Some(Subject::ApiKey(of)) => sid = Some(of.as_str()),
         None => {}
     }
     let facts = &entry.facts;
     tracing::info!(
         event = "audit", action = entry.action.as_str(), %organization, actor = %entry.agent,
-        id, message_sid, batch, phone, user,
+        id, message_sid, batch, phone, user, sid,
         channel = facts.channel, state = facts.state, source = facts.source, decision = facts.decision,
         sms_enabled = facts.sms_enabled, whatsapp_enabled = facts.whatsapp_enabled,
-        number_changed = facts.number_changed, fields = facts.fields,
+        number_changed = facts.number_changed, fields = facts.fields, verification = facts.verification,
+        account_sid = facts.account_sid, name = facts.name, role = facts.role,
         accepted = facts.accepted, rejected = facts.rejected, canceled = facts.canceled,
         users = facts.users, queued = facts.queued, imported = facts.imported, unchanged = facts.unchanged,
         kept = facts.kept, "{}", entry.action.sentence()

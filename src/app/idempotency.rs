@@ -2,16 +2,24 @@
 //!
 //! What is stored before the work begins holds a seed, of which the ids of everything that the request sends are made.
 //! So a repetition after a crash in the middle finds what the first try has stored, and goes on from there.
+//!
+//! An answer may repeat the text of a message, so it is sealed. Of the body only a fingerprint is stored, and a keyed one:
+//! a plain digest would let whoever reads the store try out which short text it is of.
+//!
+//! Versions up to 0.1.0 stored both in clear, and under the caller's bare name. Such requests are still found, so that an
+//! upgrade in the middle of a day repeats nothing.
 
 use std::{sync::Arc, time::Duration};
 
 use rand::RngExt;
+use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Core;
 use crate::{
-    domain::{BatchId, MessageId, Organization, Person, UnixMs},
+    domain::{BatchId, MessageId, Organization, Person, Principal, UnixMs},
+    sealing,
     store::{self, Kind, Store},
     twilio::Address,
 };
@@ -34,13 +42,13 @@ pub struct Request {
     /// Whose.
     pub organization: Organization,
     /// Who makes it.
-    pub caller: String,
+    pub caller: Principal,
     /// Where.
     pub route: &'static str,
     /// The key that the caller gave it.
     pub key: String,
-    /// Of its body: equal exactly if that is.
-    pub fingerprint: String,
+    /// A digest of its body: equal exactly if that is. It is not stored as it is.
+    pub digest: String,
 }
 
 /// What is to be done with a request.
@@ -92,11 +100,30 @@ pub struct Answer {
 /// A request as it is stored.
 #[derive(Serialize, Deserialize)]
 struct StoredRequest {
+    /// The keyed fingerprint of the body's digest; the digest itself up to version 0.1.0.
     fingerprint: String,
     seed: Seed,
     /// When the work on it began.
     since: UnixMs,
-    answer: Option<Answer>,
+    answer: Option<StoredAnswer>,
+}
+
+/// An answer as it is stored.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum StoredAnswer {
+    Sealed {
+        sealed: String,
+    },
+    /// As it was stored up to version 0.1.0.
+    Clear(Answer),
+}
+
+impl StoredRequest {
+    /// Whether it was stored by a version up to 0.1.0.
+    fn is_former(&self) -> bool {
+        !sealing::has_form(&self.fingerprint)
+    }
 }
 
 impl Seed {
@@ -114,15 +141,30 @@ impl Seed {
 }
 
 impl Request {
-    /// Under which the request is stored: of a caller, and a route, a key is another.
+    /// Under which the request is stored.
     fn name(&self) -> String {
-        let parts = [self.caller.as_str(), self.route, self.key.as_str()];
+        self.name_by(&self.caller.to_string())
+    }
+
+    /// Under which version 0.1.0 stored it: a user and an API key of one name were one caller.
+    fn former_name(&self) -> String {
+        self.name_by(&self.caller.name)
+    }
+
+    /// The name of a request of `caller`: with another caller, or another route, the same key is another.
+    fn name_by(&self, caller: &str) -> String {
+        let parts = [caller, self.route, self.key.as_str()];
         let mut digest = Sha256::new();
         for part in parts {
             digest.update(part.len().to_be_bytes());
             digest.update(part);
         }
         hex::encode(digest.finalize())
+    }
+
+    /// What its fingerprint and its answer are bound to, so that neither counts for another request.
+    fn context(&self) -> String {
+        format!("request/{}/{}", self.organization, self.name())
     }
 }
 
@@ -149,10 +191,16 @@ impl Idempotency {
             if let Some((seed, text)) = begun_here.take().filter(|(_, text)| before.as_ref() == Some(text)) {
                 return Ok(Turn::First(Begun { seed, text }));
             }
-            let seed = match before.as_deref().map(read).transpose()? {
+            let found = match &before {
+                Some(text) => Some(read(text)?),
+                None => self.former(request).await?,
+            };
+            let seed = match found {
                 None => Seed(rand::rng().random()),
-                Some(stored) if stored.fingerprint != request.fingerprint => return Ok(Turn::OtherBody),
-                Some(StoredRequest { answer: Some(answer), .. }) => return Ok(Turn::Answered(answer)),
+                Some(stored) if !self.has_body_of(request, &stored) => return Ok(Turn::OtherBody),
+                Some(StoredRequest { answer: Some(answer), .. }) => {
+                    return self.open(request, answer).map(Turn::Answered);
+                }
                 Some(stored) if now.since(stored.since) > LOST_AFTER => stored.seed,
                 Some(_) if tokio::time::Instant::now() >= give_up => return Ok(Turn::InProgress),
                 Some(_) => {
@@ -160,8 +208,8 @@ impl Idempotency {
                     continue;
                 }
             };
-            let begun =
-                StoredRequest { fingerprint: request.fingerprint.clone(), seed, since: now, answer: None };
+            let fingerprint = self.core.keys.fingerprint(&request.context(), request.digest.as_bytes());
+            let begun = StoredRequest { fingerprint, seed, since: now, answer: None };
             let (before, text, kind) = (before.as_deref(), store::encode(&begun), Kind::Request);
             if self
                 .core
@@ -179,7 +227,10 @@ impl Idempotency {
     pub async fn end(&self, request: &Request, begun: &Begun, end: End) -> Result<(), store::Error> {
         let (organization, name, kind) = (&request.organization, request.name(), Kind::Request);
         let after = match end {
-            End::Answered(answer) => Some(StoredRequest { answer: Some(answer), ..read(&begun.text)? }),
+            End::Answered(answer) => {
+                let answer = Some(self.seal(request, &answer));
+                Some(StoredRequest { answer, ..read(&begun.text)? })
+            }
             End::Broken => Some(StoredRequest { since: UnixMs::EPOCH, ..read(&begun.text)? }),
             End::NothingDone => None,
         };
@@ -189,6 +240,42 @@ impl Idempotency {
             .change_document(organization, kind, &name, Some(&begun.text), after.as_deref(), Some(KEPT))
             .await
             .map(drop)
+    }
+
+    /// What version 0.1.0 has stored of the request. Requests of this version are never found by their caller's bare name,
+    /// which may be another caller's full one.
+    async fn former(&self, request: &Request) -> Result<Option<StoredRequest>, store::Error> {
+        let (organization, name) = (&request.organization, request.former_name());
+        let stored = self.core.store.document(organization, Kind::Request, &name).await?;
+        let stored = stored.as_deref().map(read).transpose()?;
+        Ok(stored.filter(StoredRequest::is_former))
+    }
+
+    /// Whether `stored` is of a request with the same body.
+    fn has_body_of(&self, request: &Request, stored: &StoredRequest) -> bool {
+        if stored.is_former() {
+            return stored.fingerprint == request.digest;
+        }
+        self.core.keys.is_fingerprint(&stored.fingerprint, &request.context(), request.digest.as_bytes())
+    }
+
+    fn seal(&self, request: &Request, answer: &Answer) -> StoredAnswer {
+        let sealed = self.core.keys.seal(&request.context(), store::encode(answer).as_bytes());
+        StoredAnswer::Sealed { sealed }
+    }
+
+    fn open(&self, request: &Request, answer: StoredAnswer) -> Result<Answer, store::Error> {
+        let sealed = match answer {
+            StoredAnswer::Sealed { sealed } => sealed,
+            StoredAnswer::Clear(answer) => return Ok(answer),
+        };
+        let unreadable =
+            |error: String| store::Error::Unreadable(format!("the answer to a request: {error}"));
+        let opened = self.core.keys.open(&request.context(), &sealed);
+        let opened = opened.map_err(|error| unreadable(error.to_string()))?;
+        // The message of a fault may hold a part of the answer: only its place is told.
+        serde_json::from_slice(opened.expose_secret())
+            .map_err(|error| unreadable(format!("column {}", error.column())))
     }
 }
 

@@ -4,6 +4,7 @@
 pub mod accounts;
 pub mod api_keys;
 pub mod audit;
+mod callback_url;
 pub mod consents;
 pub mod idempotency;
 pub mod incoming;

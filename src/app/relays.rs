@@ -9,7 +9,7 @@
 use std::{sync::Arc, time::Duration};
 
 use rand::RngExt;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use super::{
     Core, Scope,
     accounts::{Account, Accounts},
+    callback_url,
     scope::scoped,
 };
 use crate::{
@@ -88,7 +89,7 @@ enum Relay {
 
 /// What is to be posted, and where.
 struct Post {
-    url: String,
+    url: SecretString,
     form: Parameters,
 }
 
@@ -215,19 +216,21 @@ impl Scope<'_, Relays> {
                 if !stored.state.is_resolved() && waited < OWN_END_WAIT_MAX {
                     return self.relay_again(task, &text, since).await;
                 }
-                post_of_own_end(&account, &stored.outbound, &stored.state)
+                self.post_of_own_end(&account, &stored.outbound, &stored.state)?
             }
             Relay::Told => None,
         };
         let Some(post) = post else { return self.relay_done(task, &text).await };
-        if let Err(refusal) = public_host::check_relay_url(&post.url, self.core.settings.relay_private) {
+        if let Err(refusal) =
+            public_host::check_relay_url(post.url.expose_secret(), self.core.settings.relay_private)
+        {
             tracing::warn!(organization = %self.organization, %id, %refusal, "a status callback is not relayed: its URL");
             self.core.metrics.relay(RelayResult::Refused);
             return self.relay_done(task, &text).await;
         }
         let key = SigningKey::new(Algorithm::HmacSha1, &account.credentials.auth_token);
         let form = Form::from_iter(post.form.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-        let posted = self.poster.post(&key, &post.url, &form, name).await;
+        let posted = self.poster.post(&key, post.url.expose_secret(), &form, name).await;
         if posted.is_taken() {
             self.core.metrics.relay(RelayResult::Told);
             tracing::debug!(organization = %self.organization, %id, "a status callback was relayed");
@@ -250,7 +253,7 @@ impl Scope<'_, Relays> {
         sid: &MessageSid,
         sealed: &str,
     ) -> Result<Option<Post>, store::Error> {
-        let Some(url) = outbound.status_callback.clone() else { return Ok(None) };
+        let Some(url) = self.url_of(outbound)? else { return Ok(None) };
         let unreadable = |error: String| store::Error::Unreadable(format!("a relay: {error}"));
         let opened =
             self.core.keys.open(&context(sid), sealed).map_err(|error| unreadable(error.to_string()))?;
@@ -263,6 +266,43 @@ impl Scope<'_, Relays> {
             }
         }
         Ok(Some(Post { url, form }))
+    }
+
+    /// The callback of a message that came to its end in our queue; `None` if it did not.
+    fn post_of_own_end(
+        &self,
+        account: &Account,
+        outbound: &Outbound,
+        state: &OutboundState,
+    ) -> Result<Option<Post>, store::Error> {
+        let Some(url) = self.url_of(outbound)? else { return Ok(None) };
+        let (status, error_code) = match state {
+            OutboundState::Canceled { .. } => (MessageStatus::Canceled, None),
+            OutboundState::Refused { code, twilio_code, .. } => {
+                (MessageStatus::Failed, twilio_code.or_else(|| code.twilio_code()))
+            }
+            _ => return Ok(None),
+        };
+        let callback = StatusCallback {
+            account_sid: account.credentials.account_sid.clone(),
+            message_sid: placeholder_sid(&outbound.id),
+            status,
+            error_code,
+            error_message: None,
+            to: Some(outbound.to.clone()),
+            from: outbound.from.clone(),
+            channel: outbound.to.channel(),
+            messaging_service_sid: outbound.messaging_service_sid.clone(),
+            raw_dlr_done_date: None,
+            other: Vec::new(),
+        };
+        Ok(Some(Post { url, form: callback.to_parameters() }))
+    }
+
+    /// Where the caller of `outbound` wants to be told, if anywhere.
+    fn url_of(&self, outbound: &Outbound) -> Result<Option<SecretString>, store::Error> {
+        let sealed = outbound.status_callback.as_ref();
+        sealed.map(|url| callback_url::open(url, &outbound.id, &self.core.keys)).transpose()
     }
 
     /// The name by which the caller knows the message that is `id` to us and `sid` to Twilio.
@@ -300,31 +340,6 @@ impl Scope<'_, Relays> {
         self.core.metrics.relay(RelayResult::Again);
         Ok(())
     }
-}
-
-/// The callback of a message that came to its end in our queue; `None` if it did not.
-fn post_of_own_end(account: &Account, outbound: &Outbound, state: &OutboundState) -> Option<Post> {
-    let (status, error_code) = match state {
-        OutboundState::Canceled { .. } => (MessageStatus::Canceled, None),
-        OutboundState::Refused { code, twilio_code, .. } => {
-            (MessageStatus::Failed, twilio_code.or_else(|| code.twilio_code()))
-        }
-        _ => return None,
-    };
-    let callback = StatusCallback {
-        account_sid: account.credentials.account_sid.clone(),
-        message_sid: placeholder_sid(&outbound.id),
-        status,
-        error_code,
-        error_message: None,
-        to: Some(outbound.to.clone()),
-        from: outbound.from.clone(),
-        channel: outbound.to.channel(),
-        messaging_service_sid: outbound.messaging_service_sid.clone(),
-        raw_dlr_done_date: None,
-        other: Vec::new(),
-    };
-    Some(Post { url: outbound.status_callback.clone()?, form: callback.to_parameters() })
 }
 
 /// How long to wait before another try of something that has been tried for so long.

@@ -17,7 +17,9 @@ use crate::{
     clock::{Clock, SystemClock},
     config,
     domain::{
-        KeySid, NewKey, Principal, Role, UnixMs, identity,
+        KeySid, NewKey, Principal, Role, UnixMs,
+        audit::Origin,
+        identity,
         stored_key::{NAME_CHARACTERS_MAX, OVERLAP_MAX},
     },
 };
@@ -130,7 +132,7 @@ impl Key {
     pub(super) fn run(self, config: Option<&Path>) -> anyhow::Result<()> {
         let config = configure(config)?;
         let user = actor::of_process();
-        let actor = Principal::command(&user);
+        let by = Origin::new(&Principal::command(&user), None);
         block_on(async {
             match self.command {
                 Which::Create(Create { role, name, expires, through }) => {
@@ -138,7 +140,7 @@ impl Key {
                     let made = match through.open(&config, &user).await? {
                         Place::Here(app, organization) => {
                             let new = NewKey { name, role, expires_at };
-                            let (key, secret) = app.api_keys.of(&organization).create(&actor, new).await?;
+                            let (key, secret) = app.api_keys.of(&organization).create(&by, new).await?;
                             Made { sid: key.sid, secret }
                         }
                         Place::There(service) => {
@@ -154,7 +156,7 @@ impl Key {
                     let made = match through.open(&config, &user).await? {
                         Place::Here(app, organization) => {
                             let keys = app.api_keys.of(&organization);
-                            let (key, secret) = keys.rotate(&actor, &sid, overlap).await?;
+                            let (key, secret) = keys.rotate(&by, &sid, overlap).await?;
                             Made { sid: key.sid, secret }
                         }
                         Place::There(service) => {
@@ -167,7 +169,7 @@ impl Key {
                 Which::Revoke(Revoke { sid, through }) => {
                     match through.open(&config, &user).await? {
                         Place::Here(app, organization) => {
-                            app.api_keys.of(&organization).revoke(&actor, &sid).await?;
+                            app.api_keys.of(&organization).revoke(&by, &sid).await?;
                         }
                         Place::There(service) => {
                             let path = format!("{PATH}/{sid}");

@@ -18,7 +18,8 @@ use crate::{
 /// A recipient whose last five digits are a 30xxx or 63xxx error code ends undelivered with that code;
 /// +15005550001 and its like answer as Twilio's test credentials do. POST /simulator/inbound has a person write,
 /// POST /simulator/faults makes things go wrong, POST /simulator/senders gives the account other numbers,
-/// messaging services and WhatsApp senders, GET /simulator/messages shows what was sent.
+/// messaging services and WhatsApp senders, GET /simulator/messages shows what was sent. Other accounts than its own can be
+/// looked at, so that textledger takes them for a further organization: by any token but 32 times f.
 #[derive(Args)]
 pub(super) struct Simulator {
     /// Address and port to listen on; port 0 picks one.

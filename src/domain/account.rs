@@ -116,6 +116,12 @@ impl AccountSettings {
             && self.require_shared_key == other.require_shared_key
     }
 
+    /// Whether whoever has proven that `other`'s account is theirs has proven it of this one: it is the same account, with the
+    /// same auth token.
+    pub fn has_credentials_of(&self, other: &Self) -> bool {
+        is_same_account(&self.account_sid, &other.account_sid) && is_same(&self.auth_token, &other.auth_token)
+    }
+
     /// The fields, by their names in the API, in which `self` is not what `before` was.
     pub fn changed_from(&self, before: Option<&Self>) -> Vec<&'static str> {
         let Some(before) = before else { return self.fields() };

@@ -8,7 +8,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BatchId, HistoryId, MessageId, Principal, PrincipalKind, UnixMs};
+use super::{BatchId, HistoryId, KeySid, MessageId, Principal, PrincipalKind, UnixMs};
 use crate::twilio::{MessageSid, address::mask};
 
 /// The longest name of a caller in an entry, in characters: a token may call its user anything.
@@ -166,6 +166,16 @@ actions! {
     PreferencesConfirm = "preferences.confirm", "preferences changed by a code";
     /// The account at Twilio was changed.
     SettingsChange = "settings.change", "settings were saved";
+    /// Twilio has confirmed saved settings, and they are in force.
+    SettingsVerify = "settings.verify", "saved settings were verified and are in force";
+    /// Saved settings are not the organization's own, and are not used.
+    SettingsRefuse = "settings.refuse", "saved settings were refused and are not used";
+    /// An API key was made.
+    ApiKeyCreate = "api_key.create", "an API key was made";
+    /// An API key was given another secret.
+    ApiKeyRotate = "api_key.rotate", "an API key was rotated";
+    /// An API key was ended.
+    ApiKeyRevoke = "api_key.revoke", "an API key was revoked";
 }
 
 /// What something was done to.
@@ -182,6 +192,8 @@ pub enum Subject {
     Person(Masked),
     /// A user of the application's.
     User(String),
+    /// An API key.
+    ApiKey(KeySid),
 }
 
 impl fmt::Display for Subject {
@@ -192,6 +204,7 @@ impl fmt::Display for Subject {
             Subject::Batch(id) => id.fmt(f),
             Subject::Person(number) => number.fmt(f),
             Subject::User(user) => f.write_str(user),
+            Subject::ApiKey(sid) => sid.fmt(f),
         }
     }
 }
@@ -254,6 +267,14 @@ facts! {
     number_changed: bool;
     /// The fields that changed, with commas between them.
     fields: String;
+    /// Whether Twilio has confirmed the settings.
+    verification: String;
+    /// The account at Twilio.
+    account_sid: String;
+    /// What an API key is called.
+    name: String;
+    /// What it may do.
+    role: String;
     /// How many were accepted.
     accepted: usize;
     /// How many were not, or could not be read.

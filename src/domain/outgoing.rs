@@ -6,6 +6,7 @@
 
 mod refusal;
 pub mod rule;
+mod sealed_url;
 mod standing;
 mod state;
 pub mod times;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     refusal::{NotAllowed, Refusal},
     rule::{Fact, Move},
+    sealed_url::SealedUrl,
     standing::Standing,
     state::{Hold, OutboundState},
 };
@@ -54,7 +56,7 @@ pub struct Outbound {
     pub batch: Option<BatchId>,
     /// Where the caller wants to be told of each status, by Twilio's own rules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status_callback: Option<String>,
+    pub status_callback: Option<SealedUrl>,
     /// Its part in a pair of which the second leaves only if the first does not arrive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<Fallback>,

@@ -17,7 +17,7 @@ use super::{
         words,
     },
     problem::Problem,
-    time,
+    time, to_its_end,
 };
 use crate::{
     app::api_keys::{KeyError, ListedKey},
@@ -225,9 +225,12 @@ pub async fn list(
 pub async fn create(state: web::Data<State>, caller: Caller, body: Body) -> Result<HttpResponse, Problem> {
     caller.require(Right::Administer)?;
     let KeyRequest(new) = body.read(&state.context())?;
-    let keys = state.app.api_keys.of(&caller.organization);
-    let (key, secret) = keys.create(&caller.principal, new).await?;
-    Ok(told_once(HttpResponse::Created(), NewKeyView::of(key, &secret)))
+    to_its_end(async move {
+        let keys = state.app.api_keys.of(&caller.organization);
+        let (key, secret) = keys.create(&caller.origin(), new).await?;
+        Ok(told_once(HttpResponse::Created(), NewKeyView::of(key, &secret)))
+    })
+    .await
 }
 
 /// Gives an API key another secret.
@@ -249,9 +252,12 @@ pub async fn rotate(
     caller.require(Right::Administer)?;
     let sid = sid(&request)?;
     let RotationRequest { overlap } = body.read(&state.context())?;
-    let keys = state.app.api_keys.of(&caller.organization);
-    let (key, secret) = keys.rotate(&caller.principal, &sid, overlap).await?;
-    Ok(told_once(HttpResponse::Ok(), NewKeyView::of(key, &secret)))
+    to_its_end(async move {
+        let keys = state.app.api_keys.of(&caller.organization);
+        let (key, secret) = keys.rotate(&caller.origin(), &sid, overlap).await?;
+        Ok(told_once(HttpResponse::Ok(), NewKeyView::of(key, &secret)))
+    })
+    .await
 }
 
 /// Revokes an API key.
@@ -269,8 +275,11 @@ pub async fn revoke(
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Administer)?;
     let sid = sid(&request)?;
-    state.app.api_keys.of(&caller.organization).revoke(&caller.principal, &sid).await?;
-    Ok(HttpResponse::NoContent().finish())
+    to_its_end(async move {
+        state.app.api_keys.of(&caller.organization).revoke(&caller.origin(), &sid).await?;
+        Ok(HttpResponse::NoContent().finish())
+    })
+    .await
 }
 
 /// An answer with a secret, which nobody on its way may keep.

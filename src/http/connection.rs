@@ -56,7 +56,7 @@ pub async fn test(state: web::Data<State>, caller: Caller) -> Result<web::Json<T
         .accounts
         .of(&caller.organization)
         .test_connection()
-        .await
+        .await?
         .ok_or(AccountError::NotConfigured)?;
     Ok(web::Json(answer(tested)))
 }

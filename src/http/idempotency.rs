@@ -76,14 +76,14 @@ impl Outcome {
 
 /// Does `work` once per key; without a key, at once. A caller that hangs up does not stop it half-way.
 ///
-/// `fingerprint` is that of the body, `route` names what is asked for. What failed may be tried again under its key: nothing
+/// `digest` is that of the body, `route` names what is asked for. What failed may be tried again under its key: nothing
 /// was sent; or, where the store failed, a repetition goes on with what is stored.
 pub async fn once<W, F, E>(
     state: web::Data<State>,
     caller: &Caller,
     route: &'static str,
     key: IdempotencyKey,
-    fingerprint: String,
+    digest: String,
     work: W,
 ) -> Result<HttpResponse, E>
 where
@@ -97,10 +97,10 @@ where
     };
     let request = Request {
         organization: caller.organization.clone(),
-        caller: caller.principal.to_string(),
+        caller: caller.principal.clone(),
         route,
         key,
-        fingerprint,
+        digest,
     };
     let begun = match state.app.idempotency.begin(&request).await.map_err(Problem::from)? {
         Turn::First(begun) => begun,

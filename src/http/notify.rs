@@ -153,7 +153,7 @@ pub async fn notify(
     body: Body<MANY_BYTES_MAX>,
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Send)?;
-    let fingerprint = body.fingerprint();
+    let digest = body.digest();
     let request: NotifyRequest = body.read(&state.context())?;
     let mut seen = HashSet::new();
     let notify = Notify {
@@ -167,7 +167,7 @@ pub async fn notify(
         by: caller.origin(),
     };
     let organization = caller.organization.clone();
-    once(state.clone(), &caller, "notify", key, fingerprint, async move |seed| {
+    once(state.clone(), &caller, "notify", key, digest, async move |seed| {
         let notify = Notify { seed, ..notify };
         let notified = state.app.outgoing.of(&organization).notify(&notify).await?;
         let queued: usize = notified.iter().map(|user| user.queued.len()).sum();

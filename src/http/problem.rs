@@ -16,7 +16,8 @@ use crate::{
         accounts::{
             AccountError,
             change::Fault,
-            saved::{ReadError, SaveError, Unopened},
+            saved::{ReadError, SaveError},
+            stored::Unopened,
         },
         api_keys::KeyError,
         consents::{
@@ -497,7 +498,8 @@ impl From<AccountError> for Problem {
                 Code::TwilioNotConfigured,
                 error.to_string(),
                 "save the account with POST /api/sms/settings, or set TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN and \
-                 start the service again",
+                 start the service again; settings that GET /api/sms/settings shows as unverified are used once Twilio has \
+                 accepted their token",
             ),
             AccountError::Twilio(error) => Self::from_twilio(&error),
         }

@@ -115,7 +115,7 @@ async fn send_over(
     body: Body<TEXTS_BYTES_MAX>,
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Send)?;
-    let fingerprint = body.fingerprint();
+    let digest = body.digest();
     let context = Context { channel, ..state.context() };
     let SendRequest { to_number, options } = body.read(&context)?;
     let mut send = Send {
@@ -131,7 +131,7 @@ async fn send_over(
         entry: caller.origin().entry(Action::MessageSend),
     };
     let organization = caller.organization.clone();
-    once(state.clone(), &caller, route, key, fingerprint, async move |seed| {
+    once(state.clone(), &caller, route, key, digest, async move |seed| {
         send.id = seed.map(|seed| seed.message_id(state.app.store().as_ref(), &send.to, ""));
         let (to, media) = (send.to.to_string(), send.content.media_url.len());
         let result = state.app.outgoing.of(&organization).send(send).await;
@@ -218,7 +218,7 @@ async fn send_bulk_over(
     body: Body<MANY_BYTES_MAX>,
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Send)?;
-    let fingerprint = body.fingerprint();
+    let digest = body.digest();
     let context = Context { channel, ..state.context() };
     let BulkRequest { phone_numbers, options } = body.read(&context)?;
     let (mut to, mut rejected) = (Vec::with_capacity(phone_numbers.len()), Vec::new());
@@ -233,7 +233,7 @@ async fn send_bulk_over(
         }
     }
     let (organization, by) = (caller.organization.clone(), caller.origin());
-    once(state.clone(), &caller, route, key, fingerprint, async move |seed| {
+    once(state.clone(), &caller, route, key, digest, async move |seed| {
         let to = bulk::each_once(to);
         let accepted = state
             .app

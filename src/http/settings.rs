@@ -21,10 +21,10 @@ use super::{
 use crate::{
     app::accounts::{
         change::{Fault, SettingsChange},
-        saved::Source,
+        saved::{KnownSettings, Source},
     },
     domain::{
-        AccountSettings, NamedSecret, ReplyTexts,
+        NamedSecret, ReplyTexts,
         audit::{Action, Facts},
         identity::{HELP_CONTACT_CHARACTERS_MAX, NAME_CHARACTERS_MAX},
         replies::Text,
@@ -54,6 +54,11 @@ pub struct SettingsAnswer {
     configured: bool,
     /// `saved`, or `environment` for those of the environment or the configuration file.
     source: Option<&'static str>,
+    /// `verified` once Twilio has accepted the account's token, `unverified` while it could not be asked, `refused` if it has
+    /// said no since. Only verified settings are in force.
+    verification: Option<&'static str>,
+    /// What `unverified` or `refused` means, and why.
+    verification_detail: Option<String>,
     #[schema(value_type = Option<String>)]
     account_sid: Option<AccountSid>,
     auth_token_set: bool,
@@ -119,13 +124,14 @@ pub struct WebhookUrls {
 pub async fn show(state: web::Data<State>, caller: Caller) -> Result<web::Json<SettingsAnswer>, Problem> {
     caller.require(Right::Administer)?;
     let settings = state.app.accounts.of(&caller.organization).settings().await?;
-    let settings = settings.as_ref().map(|(source, settings)| (*source, settings));
-    Ok(web::Json(answer(&state, settings)))
+    Ok(web::Json(answer(&state, settings.as_ref())))
 }
 
 /// Changes the account at Twilio.
 ///
-/// What is left out stays, and null clears. Every instance uses the new settings within a second.
+/// What is left out stays, and null clears. Another account, or another auth token, is in force once Twilio has accepted it:
+/// what it refuses is 422, and what it cannot be asked about is saved as `unverified` and asked about again. Every instance
+/// uses the new settings within a second.
 #[utoipa::path(
     post, path = "/api/sms/settings", tags = [operations::TAG, operations::SETUP], operation_id = "changeSettings",
     request_body = SettingsRequest,
@@ -141,7 +147,7 @@ pub async fn save(
     if body.is_empty()
         && matches!(
             state.app.accounts.of(&caller.organization).settings().await?,
-            Some((Source::Environment, _))
+            Some(KnownSettings { source: Source::Environment, .. })
         )
     {
         return show(state, caller).await;
@@ -150,17 +156,22 @@ pub async fn save(
     // The change is one step in the store, but what follows it (other instances, the audit) must not be left out because the
     // caller has hung up.
     to_its_end(async move {
-        let (settings, fields) = state.app.accounts.of(&caller.organization).save(&change).await?;
-        let facts = Facts { fields: Some(fields.join(",")), ..Facts::default() };
+        let (settings, fields) =
+            state.app.accounts.of(&caller.organization).save(&caller.principal, &change).await?;
+        let facts = Facts {
+            fields: Some(fields.join(",")),
+            verification: Some(settings.verification.as_str().to_owned()),
+            ..Facts::default()
+        };
         let entry = caller.origin().entry(Action::SettingsChange).with(facts);
         state.app.audit.of(&caller.organization).record(entry).await?;
-        Ok(web::Json(answer(&state, Some((Source::Saved, &settings)))))
+        Ok(web::Json(answer(&state, Some(&settings))))
     })
     .await
 }
 
-fn answer(state: &State, settings: Option<(Source, &AccountSettings)>) -> SettingsAnswer {
-    let (source, settings) = settings.unzip();
+fn answer(state: &State, known: Option<&KnownSettings>) -> SettingsAnswer {
+    let settings = known.map(|known| &known.settings);
     let url = |path: &str| format!("{}/webhooks/twilio/{path}", state.app.settings().public_url);
     let configured = &state.app.settings().identity;
     let identity = settings.map_or_else(|| configured.clone(), |settings| settings.identity(configured));
@@ -168,7 +179,9 @@ fn answer(state: &State, settings: Option<(Source, &AccountSettings)>) -> Settin
     let bare = |address: &Address| address.bare().as_str().to_owned();
     SettingsAnswer {
         configured: settings.is_some(),
-        source: source.map(Source::as_str),
+        source: known.map(|known| known.source.as_str()),
+        verification: known.map(|known| known.verification.as_str()),
+        verification_detail: known.and_then(|known| known.verification.detail()),
         account_sid: settings.map(|settings| settings.account_sid.clone()),
         auth_token_set: settings.is_some(),
         auth_token_last4: settings.and_then(|settings| last_characters(&settings.auth_token)),

@@ -39,6 +39,9 @@ use super::{
 };
 use crate::twilio::{AccountSid, Form, credentials::ApiKey};
 
+/// The token that no account but the simulator's own can have.
+const REFUSED_TOKEN: &str = "ffffffffffffffffffffffffffffffff";
+
 /// What the API's handlers share.
 pub struct Api {
     exchange: std::sync::Arc<Exchange>,
@@ -153,7 +156,7 @@ pub fn configure(config: &mut ServiceConfig) {
     );
 }
 
-/// Proof that a request has the account's credentials and that no fault befell it.
+/// Proof that no fault befell a request, and that it has the account's credentials: what fails does not look at these.
 struct Caller;
 
 impl FromRequest for Caller {
@@ -168,6 +171,7 @@ impl FromRequest for Caller {
 impl Caller {
     fn of(request: &HttpRequest) -> Result<Self, ApiError> {
         let api = request.app_data::<Data<Api>>().expect("the server is started with it");
+        api.exchange.model().draw_refusal()?;
         // Lookup names no account in its path: the credentials do.
         let named = request.match_info().get("account_sid");
         let is_own_account = named.is_none_or(|named| named == api.account_sid().as_str());
@@ -175,7 +179,6 @@ impl Caller {
         if !is_own_account || !is_admitted {
             return Err(ApiError::not_authenticated());
         }
-        api.exchange.model().draw_refusal()?;
         Ok(Self)
     }
 }
@@ -258,11 +261,29 @@ async fn list(_: Caller, api: Data<Api>, request: HttpRequest) -> Result<HttpRes
     Ok(HttpResponse::Ok().json(query.answer(&api.exchange.model(), api.account_sid())))
 }
 
-/// The account, without its `auth_token`: what Twilio gives away there, a stand-in need not.
-async fn account(_: Caller, api: Data<Api>) -> HttpResponse {
-    let sid = api.account_sid();
+/// An account, without its `auth_token`: what Twilio gives away there, a stand-in need not.
+///
+/// Others than the simulator's own can be looked at as well, by whatever token but [`REFUSED_TOKEN`], so that a service of
+/// several organizations can be given an account for each. They have no messages.
+async fn account(request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ApiError> {
+    let named = AccountSid::parse(request.match_info().query("account_sid")).ok();
+    let other = named.filter(|named| named != api.account_sid());
+    let sid = match &other {
+        Some(other) => {
+            api.exchange.model().draw_refusal()?;
+            let admitted = |(user, token): (String, String)| user == other.as_str() && token != REFUSED_TOKEN;
+            if !basic_auth(&request).is_some_and(admitted) {
+                return Err(ApiError::not_authenticated());
+            }
+            other
+        }
+        None => {
+            Caller::of(&request)?;
+            api.account_sid()
+        }
+    };
     let uri = format!("/{API_VERSION}/Accounts/{sid}");
-    HttpResponse::Ok().json(json!({
+    Ok(HttpResponse::Ok().json(json!({
         "sid": sid.as_str(),
         "friendly_name": "Simulated account",
         "status": "active",
@@ -272,7 +293,7 @@ async fn account(_: Caller, api: Data<Api>) -> HttpResponse {
         "date_updated": rfc_2822(api.started),
         "uri": format!("{uri}.json"),
         "subresource_uris": { "messages": format!("{uri}/Messages.json") },
-    }))
+    })))
 }
 
 /// What is answered where there is nothing.

@@ -69,7 +69,7 @@ fn now() -> jiff::Timestamp {
 pub struct Config {
     /// Where it listens; port 0 picks one.
     pub listen: SocketAddr,
-    /// The one account there is.
+    /// The account that messages are sent through; others can only be looked at.
     pub account_sid: AccountSid,
     /// The account's token: it signs webhooks, and admits to the API.
     pub auth_token: SecretString,

@@ -15,6 +15,9 @@ pub const DOCUMENTS_MAX: usize = 500;
 pub enum Kind {
     /// Settings of the organization of that name; of the installation.
     Settings,
+    /// Settings of the organization of that name that are not in force: nobody has proven yet that the account is theirs;
+    /// of the installation.
+    PendingSettings,
     /// Which organization the account of that SID belongs to; of the installation.
     Account,
     /// Counts the changes of settings, or of API keys; of the installation.
@@ -52,6 +55,7 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::Settings => "settings",
+            Kind::PendingSettings => "pending_settings",
             Kind::Account => "account",
             Kind::Revision => "revision",
             Kind::Preferences => "preferences",
@@ -72,7 +76,15 @@ impl Kind {
 
     /// Whether documents of this kind are listed: what is not needs no list to be kept.
     pub fn is_listed(self) -> bool {
-        matches!(self, Kind::Settings | Kind::Preferences | Kind::Batch | Kind::OpenReview | Kind::ApiKey)
+        matches!(
+            self,
+            Kind::Settings
+                | Kind::PendingSettings
+                | Kind::Preferences
+                | Kind::Batch
+                | Kind::OpenReview
+                | Kind::ApiKey
+        )
     }
 
     /// Whether documents of this kind are kept in one place with those of all such kinds, so that
@@ -80,6 +92,7 @@ impl Kind {
     pub fn is_kept_together(self) -> bool {
         match self {
             Kind::Settings
+            | Kind::PendingSettings
             | Kind::Account
             | Kind::Revision
             | Kind::Preferences

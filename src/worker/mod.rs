@@ -9,3 +9,4 @@ pub mod replayer;
 pub mod reviewer;
 pub mod settings;
 pub mod tailer;
+pub mod verifier;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it has to be")]
 
 mod api;
+mod at_rest;
 mod bad_input;
 mod browser;
 mod clients;

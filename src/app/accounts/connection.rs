@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Accounts;
+use super::{Accounts, saved::ReadError};
 use crate::{
     app::Scope,
     domain::AccountSettings,
@@ -44,10 +44,16 @@ pub struct Tested {
 }
 
 impl Scope<'_, Accounts> {
-    /// Asks Twilio for the organization's account; `None` if it has none.
-    pub async fn test_connection(&self) -> Option<Tested> {
-        let account = self.find(self.organization)?;
-        Some(test(&self.twilio, &account.settings).await)
+    /// Asks Twilio for the organization's account, that of settings which are not in force yet before the one that is in use;
+    /// `None` if it has none.
+    pub async fn test_connection(&self) -> Result<Option<Tested>, ReadError> {
+        if let Some(pending) = self.stored_pending(self.organization).await?.pending? {
+            return Ok(Some(test(&self.twilio, &pending.settings).await));
+        }
+        Ok(match self.find(self.organization) {
+            Some(account) => Some(test(&self.twilio, &account.settings).await),
+            None => None,
+        })
     }
 }
 

@@ -108,7 +108,7 @@ impl Accounts {
             return Ok(());
         }
         let mut entries = BTreeMap::new();
-        for (organization, sealed) in self.all_sealed().await? {
+        for (organization, sealed) in self.all_sealed(Kind::Settings).await? {
             let entry = self.read_entry(&organization, sealed, saved.entries.get(&organization));
             entries.insert(organization, entry);
         }
@@ -123,36 +123,41 @@ impl Accounts {
 
     /// Every organization that has an account, saved or configured.
     pub(in crate::app) async fn organizations(&self) -> Result<BTreeSet<Organization>, store::Error> {
-        let saved = self.all_sealed().await?.into_iter().map(|(organization, _)| organization);
+        let saved = self.all_sealed(Kind::Settings).await?.into_iter().map(|(organization, _)| organization);
         let configured = self.effective.configured.load();
         Ok(configured.iter().map(|(organization, _)| organization.clone()).chain(saved).collect())
     }
 
-    /// By which keys the saved settings can be opened.
+    /// By which keys the saved settings can be opened, those that are not in force too.
     pub async fn sealed_settings(&self) -> Result<SealedSettings, store::Error> {
         let mut found = SealedSettings::default();
-        for (organization, sealed) in self.all_sealed().await? {
-            if self.open_settings(&organization, &sealed).is_err() {
+        let mut add = |organization, sealed: &str, opens: bool| {
+            if !opens {
                 found.unopened.push(organization);
-            } else if self.core.keys.is_current(&sealed) {
+            } else if self.core.keys.is_current(sealed) {
                 found.current += 1;
             } else {
                 found.former.push(organization);
             }
+        };
+        for (organization, sealed) in self.all_sealed(Kind::Settings).await? {
+            let opens = self.open_settings(&organization, &sealed).is_ok();
+            add(organization, &sealed, opens);
+        }
+        for (organization, sealed) in self.all_sealed(Kind::PendingSettings).await? {
+            let opens = self.open_pending(&organization, &sealed).is_ok();
+            add(organization, &sealed, opens);
         }
         Ok(found)
     }
 
-    /// What is saved, of everybody.
-    async fn all_sealed(&self) -> Result<Vec<(Organization, String)>, store::Error> {
+    /// The documents of `kind`, of everybody.
+    pub(super) async fn all_sealed(&self, kind: Kind) -> Result<Vec<(Organization, String)>, store::Error> {
         let installation = Organization::installation();
         let (mut all, mut after) = (Vec::new(), None::<String>);
         loop {
-            let page = self
-                .core
-                .store
-                .documents(&installation, Kind::Settings, after.as_deref(), DOCUMENTS_MAX)
-                .await?;
+            let page =
+                self.core.store.documents(&installation, kind, after.as_deref(), DOCUMENTS_MAX).await?;
             let Some((last, _)) = page.last() else { return Ok(all) };
             after = Some(last.clone());
             all.extend(

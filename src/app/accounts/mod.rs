@@ -5,7 +5,10 @@ pub mod connection;
 pub mod directory;
 pub mod effective;
 mod ownership;
+pub mod pending;
+mod proof;
 pub mod saved;
+pub mod stored;
 
 use std::sync::Arc;
 

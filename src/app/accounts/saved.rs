@@ -1,18 +1,18 @@
 //! How an organization's account at Twilio is set up: what an administrator saved, or else the configuration.
 //!
-//! Saved settings are a document of the installation, sealed as a whole. They change in one step with the owner of their
-//! account ([`super::ownership`]) and a counter that tells every instance to load them ([`super::effective`]).
-
-use secrecy::{ExposeSecret, zeroize::Zeroizing};
+//! What is saved comes into force ([`super::stored`]) once Twilio has accepted the account and its token ([`super::proof`]);
+//! until then it is kept apart ([`super::pending`]). So settings that version 0.1.0 saved count as confirmed.
 
 use super::{
     Accounts,
     change::{Fault, SettingsChange},
-    effective::REVISION,
+    pending::{PendingSettings, StoredPending, Verification},
+    proof::Proof,
+    stored::{Claim, StoredSettings, Unopened},
 };
 use crate::{
     app::Scope,
-    domain::{AccountSettings, Organization},
+    domain::{AccountSettings, Organization, Principal},
     store::{self, DocumentChange, Kind},
 };
 
@@ -39,10 +39,22 @@ impl Source {
     }
 }
 
-/// Settings that are in the store and cannot be opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the saved settings cannot be opened by any key of TEXTLEDGER_MASTER_KEY")]
-pub struct Unopened;
+/// Settings, where they come from, and whether they are in force.
+#[derive(Debug, Clone)]
+pub struct KnownSettings {
+    /// Where they come from.
+    pub source: Source,
+    /// What is set.
+    pub settings: AccountSettings,
+    /// Whether Twilio has confirmed them.
+    pub verification: Verification,
+}
+
+impl KnownSettings {
+    fn verified(source: Source, settings: AccountSettings) -> Self {
+        Self { source, settings, verification: Verification::Verified }
+    }
+}
 
 /// Why settings cannot be shown.
 #[derive(Debug, thiserror::Error)]
@@ -72,103 +84,128 @@ pub enum SaveError {
     Store(#[from] store::Error),
 }
 
-/// What the store has of one organization.
-pub(super) struct StoredSettings {
-    /// The document, by which a change is compared.
-    pub(super) sealed: Option<String>,
-    /// What is in it.
-    pub(super) settings: Result<Option<AccountSettings>, Unopened>,
+/// What is known of an organization's settings before a change.
+struct Known {
+    /// Those in force, as they are stored.
+    stored: StoredSettings,
+    /// Those that are not, as they are stored.
+    pending: StoredPending,
+    /// Those in force, saved or configured.
+    in_force: Option<AccountSettings>,
+    /// Those that the change is of: what is shown.
+    before: Option<AccountSettings>,
 }
 
 impl Scope<'_, Accounts> {
-    /// The settings of the organization and where they come from, if there are any.
-    pub async fn settings(&self) -> Result<Option<(Source, AccountSettings)>, ReadError> {
-        Ok(match self.stored_settings(self.organization).await?.settings? {
-            Some(saved) => Some((Source::Saved, saved)),
-            None => {
-                let configured = self.effective.configured_for(self.organization);
-                configured.map(|configured| (Source::Environment, AccountSettings::clone(&configured)))
-            }
-        })
+    /// The settings that the organization saved last, or else those that are configured for it.
+    pub async fn settings(&self) -> Result<Option<KnownSettings>, ReadError> {
+        if let Some(pending) = self.stored_pending(self.organization).await?.pending? {
+            return Ok(Some(KnownSettings {
+                source: Source::Saved,
+                verification: pending.verification(),
+                settings: pending.settings,
+            }));
+        }
+        if let Some(settings) = self.stored_settings(self.organization).await?.settings? {
+            return Ok(Some(KnownSettings::verified(Source::Saved, settings)));
+        }
+        let configured = self.effective.configured_for(self.organization);
+        Ok(configured.map(|configured| {
+            KnownSettings::verified(Source::Environment, AccountSettings::clone(&configured))
+        }))
     }
 
-    /// Changes the settings of the organization, and uses them from now on: as they are then, and which fields changed.
+    /// Changes the settings of the organization for `actor`, and tells which fields changed. They are in force from now on, unless they name other
+    /// credentials than are in force and Twilio cannot be asked about these: then they are pending.
+    ///
+    /// Twilio is asked before it is looked at whose the account is, so that nobody learns from the answer, or from the time
+    /// that it takes, which accounts exist here.
     pub async fn save(
         &self,
+        actor: &Principal,
         change: &SettingsChange,
-    ) -> Result<(AccountSettings, Vec<&'static str>), SaveError> {
+    ) -> Result<(KnownSettings, Vec<&'static str>), SaveError> {
+        let mut asked: Option<(AccountSettings, Proof)> = None;
         for _ in 0..DECISIONS_MAX {
-            let stored = self.stored_settings(self.organization).await?;
-            let before = match stored.settings {
-                Ok(Some(saved)) => Some(saved),
-                // A first change begins with what is shown: the configured account.
-                Ok(None) => {
-                    let configured = self.effective.configured_for(self.organization);
-                    configured.map(|configured| AccountSettings::clone(&configured))
-                }
-                // What nobody can read any more may be written anew.
-                Err(Unopened) if change.is_whole() => None,
-                Err(unopened) => return Err(unopened.into()),
-            };
+            let Known { stored, pending, in_force, before } = self.known(change).await?;
             let after = change.apply(before.as_ref()).map_err(SaveError::Invalid)?;
-            let Some(takeover) = self.takeover(self.organization, &after.account_sid).await? else {
-                return Err(SaveError::AccountInUse);
+            let proof = match &asked {
+                _ if in_force.is_some_and(|in_force| after.has_credentials_of(&in_force)) => Proof::Accepted,
+                Some((settings, proof)) if after.has_credentials_of(settings) => proof.clone(),
+                _ => asked.insert((after.clone(), self.prove(&after).await)).1.clone(),
             };
-            let sealed = self.seal_settings(self.organization, &after);
-            let (revision, next) = self.revision().await?;
-            let settings = DocumentChange {
-                kind: Kind::Settings,
-                name: self.organization.as_str(),
-                before: stored.sealed.as_deref(),
-                after: Some(&sealed),
+            let verification = match proof {
+                Proof::Accepted => match self.put_in_force(&after, &stored, pending.sealed.as_deref()).await?
+                {
+                    Claim::Made => Verification::Verified,
+                    Claim::InUse => return Err(SaveError::AccountInUse),
+                    Claim::Contended => continue,
+                },
+                Proof::Refused(reason) => return Err(SaveError::Invalid(vec![not_accepted(&reason)])),
+                Proof::NotAnswered(error) => {
+                    let unverified = PendingSettings::new(after.clone(), actor, self.core.now_ms());
+                    if !self.put_pending(&unverified, &stored, &pending).await? {
+                        continue;
+                    }
+                    tracing::warn!(organization = %self.organization, error, "Twilio could not be asked about saved settings");
+                    unverified.verification()
+                }
             };
-            let counted = DocumentChange {
-                kind: Kind::Revision,
-                name: REVISION,
-                before: revision.as_deref(),
-                after: Some(&next),
-            };
-            let changes: Vec<_> = [settings, counted].into_iter().chain(takeover.changes()).collect();
-            if !self.core.store.change_documents(&Organization::installation(), &changes).await? {
-                continue;
-            }
-            self.follow_settings().await?;
             let fields = after.changed_from(before.as_ref());
-            return Ok((after, fields));
+            return Ok((KnownSettings { source: Source::Saved, settings: after, verification }, fields));
         }
         let error = anyhow::anyhow!("the settings changed {DECISIONS_MAX} times during one change");
         Err(store::Error::Unavailable(error).into())
     }
+
+    /// What is known before `change`.
+    async fn known(&self, change: &SettingsChange) -> Result<Known, SaveError> {
+        let stored = self.stored_settings(self.organization).await?;
+        let pending = self.stored_pending(self.organization).await?;
+        // What nobody can read any more may be written anew.
+        let in_force = match &stored.settings {
+            Err(Unopened) if change.is_whole() => None,
+            Err(unopened) => return Err((*unopened).into()),
+            Ok(Some(saved)) => Some(saved.clone()),
+            // A first change begins with what is shown: the configured account.
+            Ok(None) => {
+                let configured = self.effective.configured_for(self.organization);
+                configured.map(|configured| AccountSettings::clone(&configured))
+            }
+        };
+        let before = match &pending.pending {
+            Err(Unopened) if change.is_whole() => None,
+            Err(unopened) => return Err((*unopened).into()),
+            Ok(Some(pending)) => Some(pending.settings.clone()),
+            Ok(None) => in_force.clone(),
+        };
+        Ok(Known { stored, pending, in_force, before })
+    }
+
+    /// Stores settings that are not in force, if nothing else was saved since; whether it did.
+    async fn put_pending(
+        &self,
+        unverified: &PendingSettings,
+        stored: &StoredSettings,
+        pending: &StoredPending,
+    ) -> Result<bool, store::Error> {
+        let sealed = self.seal_pending(self.organization, unverified);
+        let (name, in_force) = (self.organization.as_str(), stored.sealed.as_deref());
+        let changes = [
+            DocumentChange {
+                kind: Kind::PendingSettings,
+                name,
+                before: pending.sealed.as_deref(),
+                after: Some(&sealed),
+            },
+            DocumentChange { kind: Kind::Settings, name, before: in_force, after: in_force },
+        ];
+        self.core.store.change_documents(&Organization::installation(), &changes).await
+    }
 }
 
-impl Accounts {
-    pub(super) async fn stored_settings(
-        &self,
-        organization: &Organization,
-    ) -> Result<StoredSettings, store::Error> {
-        let (installation, name) = (Organization::installation(), organization.as_str());
-        let sealed = self.core.store.document(&installation, Kind::Settings, name).await?;
-        let settings = sealed.as_deref().map(|sealed| self.open_settings(organization, sealed)).transpose();
-        Ok(StoredSettings { sealed, settings })
-    }
-
-    fn seal_settings(&self, organization: &Organization, settings: &AccountSettings) -> String {
-        let plain =
-            serde_json::to_vec(settings).expect("settings have string keys and no failing serializer");
-        self.core.keys.seal(&context(organization), &Zeroizing::new(plain))
-    }
-
-    pub(super) fn open_settings(
-        &self,
-        organization: &Organization,
-        sealed: &str,
-    ) -> Result<AccountSettings, Unopened> {
-        let plain = self.core.keys.open(&context(organization), sealed).map_err(|_| Unopened)?;
-        serde_json::from_slice(plain.expose_secret()).map_err(|_| Unopened)
-    }
-}
-
-/// What sealed settings are bound to, so that none open under another organization's name.
-fn context(organization: &Organization) -> String {
-    format!("settings/{organization}")
+/// What is wrong with a token that Twilio does not take.
+fn not_accepted(reason: &str) -> Fault {
+    let detail = format!("is not the token of this account: {reason}");
+    Fault { field: "auth_token".to_owned(), detail }
 }

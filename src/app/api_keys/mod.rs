@@ -12,9 +12,13 @@ use rand::RngExt;
 use secrecy::SecretString;
 
 use self::{directory::Directory, last_use::LastUses};
-use super::{Core, Scope, scope::scoped};
+use super::{Core, Scope, audit, scope::scoped};
 use crate::{
-    domain::{KeySid, NewKey, Organization, Principal, StoredKey, UnixMs, stored_key::SECRET_BYTES},
+    domain::{
+        KeySid, NewKey, Organization, StoredKey, UnixMs,
+        audit::{Action, Facts, Origin, Subject},
+        stored_key::SECRET_BYTES,
+    },
     store::{self, DocumentChange, Kind, documents::DOCUMENTS_MAX},
 };
 
@@ -92,16 +96,12 @@ impl ApiKeys {
 }
 
 impl Scope<'_, ApiKeys> {
-    /// Makes a key for `creator`, and tells its secret this one time.
-    pub async fn create(
-        &self,
-        creator: &Principal,
-        new: NewKey,
-    ) -> Result<(StoredKey, SecretString), KeyError> {
+    /// Makes a key, as `by` asks, and tells its secret this one time.
+    pub async fn create(&self, by: &Origin, new: NewKey) -> Result<(StoredKey, SecretString), KeyError> {
         let sid = KeySid::of(rand::rng().random());
         let secret = sid.secret(rand::rng().random::<[u8; SECRET_BYTES]>());
         let now = self.core.now_ms();
-        let key = StoredKey::new(sid, self.organization.clone(), new, &secret, creator.clone(), now);
+        let key = StoredKey::new(sid, self.organization.clone(), new, &secret, by.principal().clone(), now);
         let (name, stored) = (document_name(self.organization, &key.sid), store::encode(&key));
         for _ in 0..DECISIONS_MAX {
             let (revision, next) = self.revision().await?;
@@ -125,7 +125,7 @@ impl Scope<'_, ApiKeys> {
             });
             let changes = [counted(revision.as_deref(), &next), made].into_iter().chain(removals).collect();
             if self.make(changes).await? {
-                self.audit("api_key.created", creator, &key);
+                self.audit(Action::ApiKeyCreate, by, &key).await?;
                 return Ok((key, secret));
             }
         }
@@ -135,23 +135,22 @@ impl Scope<'_, ApiKeys> {
     /// Gives the key `sid` another secret, and tells it this one time. The one before stays good until `overlap` is over.
     pub async fn rotate(
         &self,
-        actor: &Principal,
+        by: &Origin,
         sid: &KeySid,
         overlap: std::time::Duration,
     ) -> Result<(StoredKey, SecretString), KeyError> {
         let secret = sid.secret(rand::rng().random::<[u8; SECRET_BYTES]>());
         let former_until = self.core.now_ms() + overlap;
         let key = self.change(sid, |key| key.rotate(&secret, former_until)).await?;
-        self.audit("api_key.rotated", actor, &key);
+        self.audit(Action::ApiKeyRotate, by, &key).await?;
         Ok((key, secret))
     }
 
     /// Ends the key `sid`: here at once, elsewhere as soon as other instances have loaded it.
-    pub async fn revoke(&self, actor: &Principal, sid: &KeySid) -> Result<(), KeyError> {
+    pub async fn revoke(&self, by: &Origin, sid: &KeySid) -> Result<(), KeyError> {
         let now = self.core.now_ms();
         let key = self.change(sid, |key| key.revoked_at = Some(now)).await?;
-        self.audit("api_key.revoked", actor, &key);
-        Ok(())
+        Ok(self.audit(Action::ApiKeyRevoke, by, &key).await?)
     }
 
     /// At most `limit` keys by SID behind `after`, and whether there are more.
@@ -219,11 +218,14 @@ impl Scope<'_, ApiKeys> {
         Ok(true)
     }
 
-    fn audit(&self, action: &'static str, actor: &Principal, key: &StoredKey) {
-        tracing::info!(
-            event = "audit", action, organization = %self.organization, %actor, sid = %key.sid, name = key.name,
-            role = key.role.as_str(), "an API key was changed"
-        );
+    async fn audit(&self, action: Action, by: &Origin, key: &StoredKey) -> Result<(), store::Error> {
+        let facts = Facts {
+            name: Some(key.name.clone()),
+            role: Some(key.role.as_str().to_owned()),
+            ..Facts::default()
+        };
+        let entry = by.entry(action).about(Subject::ApiKey(key.sid.clone())).with(facts);
+        audit::record(&self.core, self.organization, &entry).await
     }
 }
 

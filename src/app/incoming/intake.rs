@@ -14,6 +14,7 @@ use std::{
 };
 
 use futures_util::{StreamExt, TryStreamExt};
+use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
@@ -29,6 +30,7 @@ use crate::{
         delivery::{self, Recorded},
     },
     metrics::Metrics,
+    sealing,
     spool::{self, Size, Spool, SpoolError},
     store,
 };
@@ -39,6 +41,9 @@ const STORE_TIME_MAX: Duration = Duration::from_millis(2_500);
 
 /// Spooled statuses that are stored at the same time.
 const REPLAYED_AT_ONCE: usize = 64;
+
+/// What records of the spool are sealed for.
+const SPOOL_CONTEXT: &str = "spool";
 
 /// What became of something that Twilio told us. Either way it is safe on a disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,8 +169,7 @@ impl Scope<'_, Incoming> {
             }
         }
         let spooled = SpoolRecord { organization: self.organization.clone(), told: told() };
-        let record = serde_json::to_string(&spooled).expect("what is told has string keys");
-        spool.append(lane, at.get(), &record).await?;
+        spool.append(lane, at.get(), &self.seal_record(&spooled)).await?;
         // The store may have come back in the meantime, and nobody looked here again.
         self.intake.wanted.notify_one();
         Ok(Accepted::Spooled)
@@ -252,13 +256,28 @@ impl Incoming {
         }
     }
 
+    /// A record as it is spooled: sealed, since it tells who wrote to whom, and may hold what Twilio said in words.
+    fn seal_record(&self, record: &SpoolRecord) -> String {
+        let text = serde_json::to_vec(record).expect("what is told has string keys");
+        self.core.keys.seal(SPOOL_CONTEXT, &text)
+    }
+
+    /// Reads a record of the spool; version 0.1.0 left them in clear.
+    fn open_record(&self, record: &str) -> anyhow::Result<SpoolRecord> {
+        if !sealing::has_form(record) {
+            return Ok(serde_json::from_str(record)?);
+        }
+        let text = self.core.keys.open(SPOOL_CONTEXT, record)?;
+        Ok(serde_json::from_slice(text.expose_secret())?)
+    }
+
     /// Applies one record of the spool; returns whether it could be. One that cannot must not stand in the way for ever.
     async fn apply(&self, record: &str) -> Result<bool, store::Error> {
-        let spooled: SpoolRecord = match serde_json::from_str(record) {
+        let spooled = match self.open_record(record) {
             Ok(spooled) => spooled,
             Err(error) => {
-                // Whole, and yet not ours: of a later version.
-                tracing::error!(%error, "a record of the spool is not of this version");
+                // Whole, and yet not ours: of a later version, or sealed with a key that was taken away.
+                tracing::error!(%error, "a record of the spool cannot be read by this process");
                 return Ok(false);
             }
         };

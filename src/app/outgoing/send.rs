@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use rand::RngExt;
+use secrecy::SecretString;
 use tokio::time::Instant;
 
 use super::{
@@ -17,7 +18,7 @@ use super::{
     content::Content,
 };
 use crate::{
-    app::{Scope, accounts::Account, contended, reads::messages::Message},
+    app::{Scope, accounts::Account, callback_url, contended, reads::messages::Message},
     domain::{
         Hold, MessageId, Outbound, OutboundState, Refusal, Sender, Standing, UnixMs,
         audit::{Entry, Subject},
@@ -58,7 +59,7 @@ pub struct Send {
     /// The caller's user it is for.
     pub user_id: Option<String>,
     /// Where the caller wants to be told of each status, by Twilio's own rules.
-    pub status_callback: Option<String>,
+    pub status_callback: Option<SecretString>,
     /// The id that the message gets, if it is settled already: then an earlier try of the same request may have stored it.
     pub id: Option<MessageId>,
     /// Who asks, and what for: stored with the message, whose name it is given unless it is about something else.
@@ -188,8 +189,10 @@ impl Scope<'_, Outgoing> {
         let account = self.accounts.find(self.organization).ok_or(SendError::NotConfigured)?;
         let (from, messaging_service_sid) =
             sender(&account, send.to.channel(), send.from, send.messaging_service_sid)?;
+        let id = send.id.unwrap_or_else(|| self.new_id(&send.to));
+        let keys = &self.core.keys;
         let outbound = Outbound {
-            id: send.id.unwrap_or_else(|| self.new_id(&send.to)),
+            id,
             to: send.to,
             from,
             messaging_service_sid,
@@ -199,14 +202,14 @@ impl Scope<'_, Outgoing> {
             category: send.category,
             user_id: send.user_id,
             batch: None,
-            status_callback: send.status_callback,
+            status_callback: send.status_callback.map(|url| callback_url::seal(&url, &id, keys)),
             fallback: None,
             actor: send.entry.agent.principal().cloned(),
             created_at: self.core.now_ms(),
         };
         let mut entry = send.entry;
         entry.subject.get_or_insert(Subject::Message(outbound.id));
-        let sealed = send.content.seal_for(&outbound.id, &self.core.keys);
+        let sealed = send.content.seal_for(&outbound.id, keys);
         let steps = self.steps.of(self.organization);
         let cleared = match steps.create(&outbound, &sealed, send.send_at, &entry).await? {
             Created::Cleared(cleared) => cleared,

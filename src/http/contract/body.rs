@@ -38,7 +38,7 @@ impl<const BYTES_MAX: usize> Body<BYTES_MAX> {
     }
 
     /// Equal exactly for equal bodies, however they are spaced and in which order their fields come.
-    pub fn fingerprint(&self) -> String {
+    pub fn digest(&self) -> String {
         hex::encode(Sha256::digest(self.0.to_json()))
     }
 

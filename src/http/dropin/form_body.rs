@@ -31,7 +31,7 @@ impl FormBody {
     }
 
     /// Equal exactly if the body is.
-    pub fn fingerprint(&self) -> String {
+    pub fn digest(&self) -> String {
         hex::encode(Sha256::digest(&self.0))
     }
 }

@@ -74,12 +74,12 @@ async fn create(
     body: FormBody,
 ) -> Result<HttpResponse, ApiError> {
     caller.require(Right::Send)?;
-    let fingerprint = body.fingerprint();
+    let digest = body.digest();
     let settings = state.app.settings();
     let mut send = params::read(&body.form(), settings, state.app.now_ms(), &caller.caller.origin())?;
     let SdkCaller { caller, account_sid } = caller;
     let organization = caller.organization.clone();
-    once(state.clone(), &caller, "twilio/messages", key?, fingerprint, async move |seed| {
+    once(state.clone(), &caller, "twilio/messages", key?, digest, async move |seed| {
         send.id = seed.map(|seed| seed.message_id(state.app.store().as_ref(), &send.to, ""));
         let sent = send_logged(&state, &organization, send).await?;
         let resource = sent.resource.as_deref().and_then(|resource| resource.raw.as_ref());

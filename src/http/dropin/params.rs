@@ -6,6 +6,7 @@
 //! Source: <https://www.twilio.com/docs/messaging/api/message-resource#create-a-message-resource>.
 
 use jiff::Timestamp;
+use secrecy::SecretString;
 
 use super::errors::ApiError;
 use crate::{
@@ -140,7 +141,7 @@ impl Parameters<'_> {
 
     /// Where the caller wants to be told of each status. Twilio's own reach ends at the public internet too, and it says
     /// so in the same way.
-    fn status_callback(&self, settings: &Settings) -> Result<Option<String>, ApiError> {
+    fn status_callback(&self, settings: &Settings) -> Result<Option<SecretString>, ApiError> {
         let Some(url) = self.get("StatusCallback") else { return Ok(None) };
         let refused = |reason: UrlRefusal| {
             ApiError::bad_request(
@@ -150,7 +151,7 @@ impl Parameters<'_> {
         };
         public_host::check_relay_url(&url, settings.relay_private).map_err(refused)?;
         public_host::check_not_own_webhook(&url, &settings.public_url).map_err(refused)?;
-        Ok(Some(url))
+        Ok(Some(url.into()))
     }
 
     /// When to send. The bounds are wider than Twilio's, since the message waits here: at once to a year ahead.

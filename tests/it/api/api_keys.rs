@@ -91,7 +91,7 @@ async fn a_key_lives_from_its_making_until_it_is_revoked(on: On) {
     assert!(listed(&service, "default").await[0]["revoked_at"].is_string());
 
     let log = service.log();
-    for action in ["api_key.created", "api_key.revoked"] {
+    for action in ["api_key.create", "api_key.revoke"] {
         let line = log.lines().find(|line| line.contains(action)).unwrap_or_else(|| panic!("{log}"));
         assert!(line.contains("user:tester") && line.contains(&sid), "{line}");
     }

@@ -70,6 +70,7 @@ struct Prepared {
     world: World,
     batch: String,
     reply: String,
+    key: String,
 }
 
 async fn prepare(on: On) -> Prepared {
@@ -90,7 +91,11 @@ async fn prepare(on: On) -> Prepared {
     let reply = "SM00000000000000000000000000000077".to_owned();
     let form = crate::support::service::reply(&reply, "+14155550179", "ok stop");
     assert_eq!(world.service.webhook("/webhooks/twilio/inbound", &form).await.status(), 200);
-    Prepared { world, batch, reply }
+    let wanted = json!({ "name": "crm", "role": "sender" });
+    let (status, key) = answer(world.service.post(Role::Admin, "/api/sms/api-keys", &wanted)).await;
+    assert_eq!(status, 201, "{key}");
+    let key = key["sid"].as_str().unwrap().to_owned();
+    Prepared { world, batch, reply, key }
 }
 
 fn in_an_hour() -> String {
@@ -103,12 +108,15 @@ fn code(world: &World) -> String {
 }
 
 /// A good request to each route of the document that is not a GET; each of them is made in this order.
-fn requests(Prepared { world, batch, reply }: &Prepared) -> Vec<Asked> {
+fn requests(Prepared { world, batch, reply, key }: &Prepared) -> Vec<Asked> {
     let service = &world.service;
     let mut asked = Vec::new();
     let mut ask = |method: &'static str, path: &'static str, body: Value, leaves: Leaves| {
-        let filled =
-            path.replace("{batch_id}", batch).replace("{message_sid}", reply).replace("{user_id}", "ben");
+        let filled = path
+            .replace("{batch_id}", batch)
+            .replace("{message_sid}", reply)
+            .replace("{user_id}", "ben")
+            .replace("{sid}", key);
         let request = service.anonymous(method.to_uppercase().parse().unwrap(), &filled);
         let own = path.starts_with("/api/sms/preferences") && !path.contains('{');
         let bearer = if own { token_of("ada", None) } else { token(Role::Admin) };
@@ -156,6 +164,10 @@ fn requests(Prepared { world, batch, reply }: &Prepared) -> Vec<Asked> {
     ask("post", "/api/sms/test-connection", json!({}), Leaves::Nothing);
     let settings = json!({ "auth_token_secondary": SECRET });
     ask("post", "/api/sms/settings", settings, Leaves::Entry("settings.change", tester));
+    let made = json!({ "name": "crm", "role": "sender" });
+    ask("post", "/api/sms/api-keys", made, Leaves::Entry("api_key.create", tester));
+    ask("post", "/api/sms/api-keys/{sid}/rotate", json!({}), Leaves::Entry("api_key.rotate", tester));
+    ask("delete", "/api/sms/api-keys/{sid}", json!({}), Leaves::Entry("api_key.revoke", tester));
     asked
 }
 

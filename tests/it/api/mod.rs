@@ -15,6 +15,7 @@ mod events;
 mod inner_addresses;
 mod keys;
 mod limits;
+mod ownership;
 mod people;
 mod persons;
 mod reviews;

@@ -314,7 +314,7 @@ async fn a_doubtful_reply_that_was_spooled_is_reviewed_with_its_words() {
     assert_eq!(service.webhook(INBOUND, &reply(&sid(7), who, words)).await.status(), 200);
     service.kill();
     let spooled = everything_in(&service.folder().join("spool"));
-    assert!(spooled.contains(&sid(7)) && !spooled.contains(words), "the words are sealed");
+    assert!(!spooled.is_empty() && !spooled.contains(words), "the words are sealed");
     service.start_again();
     let _redis = RedisServer::start_in_place_of(port, folder.path());
     caught_up(&service).await;

@@ -1,5 +1,6 @@
 //! What the tests share: servers that they start and stop, and makers of what they send.
 
+pub mod accounts;
 pub mod browser;
 pub mod former;
 pub mod leftovers;

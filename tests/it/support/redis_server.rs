@@ -129,10 +129,49 @@ impl RedisServer {
         }
     }
 
+    /// All that stands under the key prefix `prefix`: the keys, and what is in each.
+    pub async fn everything(&self, prefix: &str) -> Vec<u8> {
+        let mut connection = self.connect().await;
+        let pattern = format!("{prefix}:*");
+        let keys: Vec<String> = redis::cmd("KEYS").arg(pattern).query_async(&mut connection).await.unwrap();
+        let mut everything = Vec::new();
+        for key in keys {
+            let kind: String = redis::cmd("TYPE").arg(&key).query_async(&mut connection).await.unwrap();
+            let mut read = match kind.as_str() {
+                "string" => redis::cmd("GET"),
+                "hash" => redis::cmd("HGETALL"),
+                "set" => redis::cmd("SMEMBERS"),
+                "list" => redis::cmd("LRANGE"),
+                "zset" => redis::cmd("ZRANGE"),
+                "stream" => redis::cmd("XRANGE"),
+                kind => panic!("{key} is a {kind}"),
+            };
+            read.arg(&key);
+            match kind.as_str() {
+                "list" | "zset" => read.arg(0).arg(-1),
+                "stream" => read.arg("-").arg("+"),
+                _ => &mut read,
+            };
+            everything.extend(key.into_bytes());
+            bytes_of(&read.query_async(&mut connection).await.unwrap(), &mut everything);
+        }
+        everything
+    }
+
     /// A connection of its own.
     pub async fn connect(&self) -> redis::aio::MultiplexedConnection {
         redis::Client::open(self.url()).unwrap().get_multiplexed_async_connection().await.unwrap()
     }
+}
+
+/// Adds every text in `value` to `bytes`, with a border between two.
+fn bytes_of(value: &redis::Value, bytes: &mut Vec<u8>) {
+    match value {
+        redis::Value::BulkString(text) => bytes.extend(text),
+        redis::Value::Array(values) => values.iter().for_each(|value| bytes_of(value, bytes)),
+        _ => {}
+    }
+    bytes.push(b'\n');
 }
 
 impl Drop for RedisServer {

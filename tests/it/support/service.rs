@@ -19,7 +19,7 @@ use textledger::{
     },
 };
 
-use super::{eventually, redis_server::RedisServer};
+use super::{accounts, eventually, redis_server::RedisServer};
 
 pub const ACCOUNT_SID: &str = "ACaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 pub const AUTH_TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -94,6 +94,7 @@ impl TestService {
             ("TEXTLEDGER_JWT_SECRET".to_owned(), JWT_SECRET.to_owned()),
             ("TEXTLEDGER_MASTER_KEY".to_owned(), MASTER_KEY.to_owned()),
             ("TEXTLEDGER_LOG".to_owned(), "debug".to_owned()),
+            ("TWILIO_API_BASE_URL".to_owned(), accounts::base_url().to_owned()),
             // Tests look more often than callers may.
             ("TEXTLEDGER_API_RATE".to_owned(), "100000".to_owned()),
             ("TWILIO_ACCOUNT_SID".to_owned(), ACCOUNT_SID.to_owned()),

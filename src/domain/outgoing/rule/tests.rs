@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    domain::MessageId,
+    domain::{MessageId, outgoing::SealedUrl},
     twilio::{Address, Channel},
 };
 
@@ -25,7 +25,7 @@ fn message(status_callback: Option<&str>, fallback: Option<Fallback>) -> Outboun
         category: None,
         user_id: None,
         batch: None,
-        status_callback: status_callback.map(str::to_owned),
+        status_callback: status_callback.map(|url| SealedUrl::new(url.to_owned())),
         fallback,
         actor: None,
         created_at: NOW - Duration::from_secs(1),

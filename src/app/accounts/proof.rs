@@ -1,0 +1,54 @@
+//! Whether an account is an organization's own: Twilio takes the auth token that it gives for it.
+//!
+//! The token alone is asked for, because it is what verifies webhooks. An API key proves less: one that is restricted to
+//! sending is good, and Twilio refuses it the account.
+
+use std::time::Duration;
+
+use super::Accounts;
+use crate::{domain::AccountSettings, twilio::client::Error};
+
+/// How long Twilio may take: somebody waits for the answer.
+pub(super) const ASK_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// The HTTP status by which Twilio forbids.
+const FORBIDDEN: u16 = 403;
+
+/// What Twilio says of an account and its token.
+#[derive(Debug, Clone)]
+pub(super) enum Proof {
+    /// They belong together.
+    Accepted,
+    /// They do not, and why.
+    Refused(String),
+    /// Nothing that could be relied on, and why.
+    NotAnswered(String),
+}
+
+impl Accounts {
+    /// Asks Twilio whether the auth token of `settings` is that of their account.
+    pub(super) async fn prove(&self, settings: &AccountSettings) -> Proof {
+        let credentials = settings.token_credentials();
+        let asked = tokio::time::timeout(ASK_TIME_MAX, self.twilio.fetch_account(&credentials)).await;
+        match asked.unwrap_or(Err(Error::TimedOut)) {
+            Ok(_) => Proof::Accepted,
+            Err(error) if is_refusal(&error) => Proof::Refused(error.to_string()),
+            Err(error) => Proof::NotAnswered(error.to_string()),
+        }
+    }
+}
+
+/// Whether Twilio itself has said no. A page of a proxy's, or of whatever else stands in Twilio's place, says nothing of an
+/// account.
+fn is_refusal(error: &Error) -> bool {
+    match error {
+        Error::CredentialsRejected(_) => true,
+        Error::Refused(refusal) => refusal.code.is_some() || refusal.http_status == FORBIDDEN,
+        Error::RateLimited(_)
+        | Error::Failed(_)
+        | Error::Unreachable { .. }
+        | Error::TimedOut
+        | Error::Interrupted { .. }
+        | Error::Unreadable { .. } => false,
+    }
+}
