@@ -99,6 +99,8 @@ fn read(key: Value) -> Result<PublicKey, &'static str> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::slice;
+
     use aws_lc_rs::{
         rand::SystemRandom,
         signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair},
@@ -230,10 +232,10 @@ pub(super) mod tests {
         let header = Header { kid: Some("one".to_owned()), ..Header::new(Algorithm::HS256) };
         let public = pair.public.to_string();
         let x = pair.public["x"].as_str().unwrap();
-        for secret in ["", public.as_str(), x, set(&[pair.public.clone()]).as_str()] {
+        for secret in ["", public.as_str(), x, set(slice::from_ref(&pair.public)).as_str()] {
             let secret = EncodingKey::from_secret(secret.as_bytes());
             let forged = jsonwebtoken::encode(&header, &claims, &secret).unwrap();
-            assert_eq!(authenticate(&[pair.public.clone()], &forged), Err(SignInRefusal::BadToken));
+            assert_eq!(authenticate(slice::from_ref(&pair.public), &forged), Err(SignInRefusal::BadToken));
         }
         // Nor is a secret in a set: whoever reads it could sign.
         let octets = json!({ "kty": "oct", "k": "c2VjcmV0", "kid": "one" });

@@ -154,7 +154,7 @@ mod tests {
         tokio::spawn(async move {
             loop {
                 let (mut connection, _) = listener.accept().await.unwrap();
-                connection.read(&mut [0; 4096]).await.unwrap();
+                assert_ne!(connection.read(&mut [0; 4096]).await.unwrap(), 0);
                 let body = answer.lock().unwrap().clone();
                 let head =
                     format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
