@@ -33,15 +33,11 @@ impl fmt::Write for Escaping<'_, '_> {
 
 /// Whether a terminal does something for `character` other than to show it, or to end the line.
 fn is_obeyed(character: char) -> bool {
-    turns_direction(character) || (character.is_control() && character != '\n')
-}
-
-/// Whether `character` decides in which direction others are written.
-pub fn turns_direction(character: char) -> bool {
-    matches!(
+    let turns_direction = matches!(
         character,
         '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-    )
+    );
+    turns_direction || (character.is_control() && character != '\n')
 }
 
 /// Writes whole lines to a terminal, as [`Printable`] shows them.

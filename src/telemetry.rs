@@ -1,10 +1,21 @@
 //! Logs: JSON lines on stderr, or readable text on a terminal.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    fmt::Debug,
+    io::{self, IsTerminal},
+};
 
-use tracing_subscriber::EnvFilter;
+use tracing::field::Field;
+use tracing_subscriber::{
+    EnvFilter,
+    field::MakeExt,
+    fmt::{
+        FormatFields,
+        format::{self, Writer},
+    },
+};
 
-use crate::printable::turns_direction;
+use crate::printable::Printable;
 
 /// A log filter that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -14,41 +25,36 @@ pub struct InvalidFilter(tracing_subscriber::filter::ParseError);
 /// Starts logging by `filter`. Later calls in the same process change nothing.
 pub fn start(filter: &str) -> Result<(), InvalidFilter> {
     let filter = EnvFilter::try_new(filter).map_err(InvalidFilter)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     // A second start in one process finds the first one's subscriber in place.
     drop(if io::stderr().is_terminal() {
-        builder.with_target(false).with_writer(|| Directed(io::stderr())).try_init()
+        builder.with_target(false).fmt_fields(printable_fields()).try_init()
     } else {
-        builder.json().flatten_event(true).with_writer(io::stderr).try_init()
+        builder.json().flatten_event(true).try_init()
     });
     Ok(())
 }
 
-/// Writes lines in which the subscriber has escaped what else a terminal obeys, but for its own colors; and shows the marks
-/// that would turn the direction of writing.
-struct Directed<W>(W);
-
-impl<W: Write> Write for Directed<W> {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut shown = String::with_capacity(line.len());
-        for character in String::from_utf8_lossy(line).chars() {
-            match turns_direction(character) {
-                true => shown.extend(character.escape_unicode()),
-                false => shown.push(character),
-            }
+/// Writes fields for a terminal: their values are often other people's words, of which the subscriber's own formatter shows
+/// only some as they may be shown.
+fn printable_fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync + 'static {
+    let field = |writer: &mut Writer<'_>, field: &Field, value: &dyn Debug| {
+        // A value has one line, so that none passes for a line of ours.
+        let value = Printable(format_args!("{value:?}")).to_string().replace('\n', "\\n");
+        match field.name() {
+            "message" => write!(writer, "{value}"),
+            name => write!(writer, "{name}={value}"),
         }
-        self.0.write_all(shown.as_bytes())?;
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
+    };
+    format::debug_fn(field).delimited(" ")
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::{
+        io::Write,
+        sync::{Arc, Mutex},
+    };
 
     use super::*;
 
@@ -72,13 +78,15 @@ mod tests {
         let subscriber = tracing_subscriber::fmt()
             .with_target(false)
             .with_ansi(true)
-            .with_writer(move || Directed(writer.clone()))
+            .fmt_fields(printable_fields())
+            .with_writer(move || writer.clone())
             .finish();
         tracing::subscriber::with_default(subscriber, || {
-            tracing::warn!(detail = "\x1b[2Jcleared\u{9b}0m \u{202e}turned", reason = %"\x07rung", "said");
+            tracing::warn!(detail = "\x1b[2Jcleared\u{9b}0m \u{202e}turned", reason = %"\x07rung\x1b[2J\n\u{202e}", "said");
         });
         let shown = String::from_utf8(terminal.0.lock().unwrap().clone()).unwrap();
         assert!(shown.contains("cleared") && shown.contains("turned") && shown.contains("rung"), "{shown:?}");
+        assert_eq!(shown.matches('\n').count(), 1, "{shown:?}");
         assert!(!shown.contains("\x1b[2J") && !shown.contains(['\u{9b}', '\u{202e}', '\x07']), "{shown:?}");
     }
 }
