@@ -4,13 +4,12 @@ use std::path::Path;
 
 use clap::Args;
 use jiff::Timestamp;
-use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     block_on, configure,
-    remote::Remote,
+    remote::{Method, Remote},
     say,
     through::{Place, Through},
 };

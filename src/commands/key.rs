@@ -3,13 +3,14 @@
 use std::{path::Path, time::Duration};
 
 use clap::{Args, Subcommand};
-use reqwest::Method;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    actor, block_on, configure, say,
+    actor, block_on, configure,
+    remote::Method,
+    say,
     through::{Place, Through},
     token,
 };

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use reqwest::{Client, Method, RequestBuilder, Response, redirect::Policy};
+use reqwest::{Client, RequestBuilder, Response, redirect::Policy};
 use serde::{Deserialize, de::DeserializeOwned};
 
-pub(super) use reqwest::Url;
+pub(super) use reqwest::{Method, Url};
 
 use super::jwt_secret;
 use crate::{

@@ -113,7 +113,6 @@ const LIBRARIES: &[(&str, &[&str])] = &[
             "commands::check",
             "commands::consent",
             "commands::demo",
-            "commands::key",
             "commands::remote",
             "http::auth::jwks_url",
         ],

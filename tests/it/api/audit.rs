@@ -218,7 +218,8 @@ async fn every_route_that_changes_something_leaves_one_entry_and_none_if_it_is_r
     // Nobody, somebody with too low a role, and somebody whose request is wrong.
     let before = entries(service, "").await.len();
     for Asked { route: (method, path), .. } in all {
-        let filled = path.replace("{batch_id}", &prepared.batch).replace("{message_sid}", &prepared.reply);
+        let Prepared { batch, reply, key, .. } = &prepared;
+        let filled = path.replace("{batch_id}", batch).replace("{message_sid}", reply).replace("{sid}", key);
         let request = || service.anonymous(method.to_uppercase().parse().unwrap(), &filled);
         let wrong = json!({ "no_such_field": TEXT });
         assert_eq!(answer(request().json(&wrong)).await.0, 401, "{method} {path}");
