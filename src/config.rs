@@ -373,7 +373,8 @@ impl Reader {
 
     fn jwt_secret(&mut self) -> Option<SecretString> {
         let (secret, _) = self.given.get("TEXTLEDGER_JWT_SECRET")?;
-        if secret.len() < JWT_SECRET_BYTES_MIN {
+        // White space around it is nothing that has to be guessed.
+        if secret.trim().len() < JWT_SECRET_BYTES_MIN {
             let wanted = format!(
                 "a text of at least {JWT_SECRET_BYTES_MIN} bytes, such as openssl rand -hex 32 prints"
             );

@@ -104,6 +104,12 @@ impl MasterKeys {
         format!("{VERSION}.{}.{}", key.id, URL_SAFE_NO_PAD.encode(tag))
     }
 
+    /// Whether the key is known with which `text` was sealed, or by which it is a fingerprint: without it nobody can tell what
+    /// it is of.
+    pub fn has_key_of(&self, text: &str) -> bool {
+        parts(text).is_some_and(|(id, _)| self.0.iter().any(|key| key.id == id))
+    }
+
     /// Whether `fingerprint` is that of `plain` in `context`, by any of the keys.
     pub fn is_fingerprint(&self, fingerprint: &str, context: &str, plain: &[u8]) -> bool {
         let Some((id, tag)) = parts(fingerprint) else { return false };
@@ -213,6 +219,7 @@ mod tests {
             assert!(!rotated.is_fingerprint(&made, context, plain.as_bytes()), "{context} {plain}");
         }
         assert!(!keys(NEW).is_fingerprint(&made, "code/ada", b"123456"));
+        assert!(rotated.has_key_of(&made) && !keys(NEW).has_key_of(&made));
         for wrong in ["", "v1", "v1..", &made[..made.len() - 1]] {
             assert!(!rotated.is_fingerprint(wrong, "code/ada", b"123456"), "{wrong}");
         }

@@ -172,7 +172,7 @@ impl Service {
         tracker.spawn(dispatcher::run(app.clone(), stop.clone()));
         tracker.spawn(relayer::run(app.clone(), stop.clone()));
         spawn(&tracker, &stop, worker::settings::run(app.clone()));
-        spawn(&tracker, &stop, verifier::run(app.clone()));
+        tracker.spawn(verifier::run(app.clone(), stop.clone()));
         spawn(&tracker, &stop, {
             let state = state.clone();
             async move { state.refusals.look_into(&state.app, &state.public_url).await }

@@ -197,7 +197,7 @@ impl Idempotency {
             };
             let seed = match found {
                 None => Seed(rand::rng().random()),
-                Some(stored) if !self.has_body_of(request, &stored) => return Ok(Turn::OtherBody),
+                Some(stored) if !self.has_body_of(request, &stored)? => return Ok(Turn::OtherBody),
                 Some(StoredRequest { answer: Some(answer), .. }) => {
                     return self.open(request, answer).map(Turn::Answered);
                 }
@@ -251,12 +251,19 @@ impl Idempotency {
         Ok(stored.filter(StoredRequest::is_former))
     }
 
-    /// Whether `stored` is of a request with the same body.
-    fn has_body_of(&self, request: &Request, stored: &StoredRequest) -> bool {
+    /// Whether `stored` is of a request with the same body. Where the key is missing that could tell, the caller is to ask
+    /// again, with the same `Idempotency-Key`: another one would have the request done twice.
+    fn has_body_of(&self, request: &Request, stored: &StoredRequest) -> Result<bool, store::Error> {
         if stored.is_former() {
-            return stored.fingerprint == request.digest;
+            return Ok(stored.fingerprint == request.digest);
         }
-        self.core.keys.is_fingerprint(&stored.fingerprint, &request.context(), request.digest.as_bytes())
+        let keys = &self.core.keys;
+        if !keys.has_key_of(&stored.fingerprint) {
+            let error =
+                "a request: the master key of its fingerprint is not among those of TEXTLEDGER_MASTER_KEY";
+            return Err(store::Error::Unreadable(error.to_owned()));
+        }
+        Ok(keys.is_fingerprint(&stored.fingerprint, &request.context(), request.digest.as_bytes()))
     }
 
     fn seal(&self, request: &Request, answer: &Answer) -> StoredAnswer {

@@ -210,15 +210,23 @@ impl Scope<'_, Relays> {
             return self.relay_again(task, &text, since).await;
         };
         let post = match &relay {
-            Relay::Status { sid, form, .. } => self.post_of_status(&stored.outbound, sid, form).await?,
+            Relay::Status { sid, form, .. } => self.post_of_status(&stored.outbound, sid, form).await,
             Relay::OwnEnd { .. } => {
                 let waited = self.core.now_ms().since(since);
                 if !stored.state.is_resolved() && waited < OWN_END_WAIT_MAX {
                     return self.relay_again(task, &text, since).await;
                 }
-                self.post_of_own_end(&account, &stored.outbound, &stored.state)?
+                self.post_of_own_end(&account, &stored.outbound, &stored.state)
             }
-            Relay::Told => None,
+            Relay::Told => Ok(None),
+        };
+        let post = match post {
+            // The key that it was sealed with may come back; if not, it is given up like a receiver that stays away.
+            Err(error @ store::Error::Unreadable(_)) => {
+                tracing::warn!(organization = %self.organization, %id, %error, "a status callback cannot be opened, and is tried again");
+                return self.relay_again(task, &text, since).await;
+            }
+            post => post?,
         };
         let Some(post) = post else { return self.relay_done(task, &text).await };
         if let Err(refusal) =

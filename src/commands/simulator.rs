@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{Misuse, asked_to_stop, block_on, say};
 use crate::{
-    simulator::{self, StartError},
+    simulator::{self, OtherAccounts, StartError},
     telemetry,
     twilio::AccountSid,
 };
@@ -18,8 +18,8 @@ use crate::{
 /// A recipient whose last five digits are a 30xxx or 63xxx error code ends undelivered with that code;
 /// +15005550001 and its like answer as Twilio's test credentials do. POST /simulator/inbound has a person write,
 /// POST /simulator/faults makes things go wrong, POST /simulator/senders gives the account other numbers,
-/// messaging services and WhatsApp senders, GET /simulator/messages shows what was sent. Other accounts than its own can be
-/// looked at, so that textledger takes them for a further organization: by any token but 32 times f.
+/// messaging services and WhatsApp senders, GET /simulator/messages shows what was sent. Accounts given by --account can be
+/// looked at, so that textledger takes them for further organizations; any other one is refused.
 #[derive(Args)]
 pub(super) struct Simulator {
     /// Address and port to listen on; port 0 picks one.
@@ -31,6 +31,9 @@ pub(super) struct Simulator {
     /// The account's auth token. Better in the environment, where a process list does not show it.
     #[arg(long, env = "TWILIO_AUTH_TOKEN", hide_env_values = true, default_value = DEFAULT_TOKEN)]
     auth_token: SecretString,
+    /// Another account that there is, and its token; may be given several times.
+    #[arg(long = "account", value_name = "SID:TOKEN", value_parser = other_account)]
+    other_accounts: Vec<(AccountSid, SecretString)>,
     /// Where messages from people go, for example http://127.0.0.1:8080/webhooks/twilio/inbound.
     #[arg(long)]
     webhook_url: Option<String>,
@@ -45,12 +48,19 @@ pub(super) struct Simulator {
 /// The token of an account that exists only here.
 const DEFAULT_TOKEN: &str = "00000000000000000000000000000000";
 
+/// Reads an account and its token.
+fn other_account(text: &str) -> Result<(AccountSid, SecretString), String> {
+    let (sid, token) = text.split_once(':').ok_or("expected an account's SID, a colon and its token")?;
+    Ok((AccountSid::parse(sid).map_err(|error| error.to_string())?, token.into()))
+}
+
 impl Simulator {
     pub(super) fn run(self) -> anyhow::Result<()> {
         telemetry::start("info").map_err(|error| Misuse(error.to_string()))?;
         block_on(async {
             let config = simulator::Config {
                 listen: self.listen,
+                other_accounts: OtherAccounts::Known(self.other_accounts),
                 webhook_url: self.webhook_url,
                 strict: self.strict,
                 seed: self.seed,

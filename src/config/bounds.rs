@@ -24,7 +24,7 @@ impl Bounds {
     pub(super) fn read(reader: &mut Reader) -> Self {
         let mut bound = |name| {
             let wanted = format!("a number from 1 to {BOUND_MAX}");
-            reader.read_or_default(name, &wanted, |text| number(text))
+            reader.read_or_default(name, &wanted, number)
         };
         let connections_per_peer = bound("TEXTLEDGER_CONNECTIONS_PER_PEER");
         let streams_per_caller = bound("TEXTLEDGER_STREAMS_PER_CALLER");

@@ -213,10 +213,10 @@ impl StoredKey {
         }
     }
 
-    /// From when on no secret of the key is good; [`UnixMs::MAX`] for never.
+    /// From when on no secret of the key is good; [`UnixMs::MAX`] for never. The clock of the instance that revoked it may be
+    /// ahead of ours, so a revoked key has ended whatever time it is.
     pub fn ends_at(&self) -> UnixMs {
-        let ends = [self.expires_at, self.revoked_at];
-        ends.into_iter().flatten().min().unwrap_or(UnixMs::MAX)
+        if self.revoked_at.is_some() { UnixMs::EPOCH } else { self.expires_at.unwrap_or(UnixMs::MAX) }
     }
 
     /// From when on the secret with this hash is not good any more, [`UnixMs::MAX`] for never; `None` if it is no secret
@@ -229,11 +229,11 @@ impl StoredKey {
         Some(former.good_until.min(self.ends_at()))
     }
 
-    /// Takes a new secret. The one before stays good until `former_until`, and any older one ends now.
-    pub fn rotate(&mut self, secret: &SecretString, former_until: UnixMs) {
+    /// Takes a new secret. The one before stays good until `former_until`, or ends now without one, as any older one does.
+    pub fn rotate(&mut self, secret: &SecretString, former_until: Option<UnixMs>) {
         let hash = SecretHash::of(secret.expose_secret());
         let former = std::mem::replace(&mut self.hash, hash);
-        self.former = Some(FormerSecret { hash: former, good_until: former_until });
+        self.former = former_until.map(|good_until| FormerSecret { hash: former, good_until });
     }
 }
 
@@ -278,8 +278,9 @@ mod tests {
         let (mut key, secret) = key(Some(at(50)));
         assert_eq!(key.good_until(&hash(&secret)), Some(at(50)));
         assert_eq!(key.good_until(&SecretHash::of("another")), None);
+        // At once, whatever time it was there.
         key.revoked_at = Some(at(30));
-        assert_eq!(key.good_until(&hash(&secret)), Some(at(30)));
+        assert_eq!(key.good_until(&hash(&secret)), Some(UnixMs::EPOCH));
         let (key, secret) = self::key(None);
         assert_eq!(key.good_until(&hash(&secret)), Some(UnixMs::MAX));
     }
@@ -288,14 +289,17 @@ mod tests {
     fn the_secret_before_a_rotation_stays_good_for_the_overlap_alone() {
         let (mut key, first) = key(None);
         let (second, third) = (key.sid.secret([2; SECRET_BYTES]), key.sid.secret([3; SECRET_BYTES]));
-        key.rotate(&second, at(40));
+        key.rotate(&second, Some(at(40)));
         assert_eq!(key.good_until(&hash(&first)), Some(at(40)));
         assert_eq!(key.good_until(&hash(&second)), Some(UnixMs::MAX));
-        key.rotate(&third, at(60));
+        key.rotate(&third, Some(at(60)));
         assert_eq!(key.good_until(&hash(&first)), None);
         assert_eq!(key.good_until(&hash(&second)), Some(at(60)));
+        key.rotate(&first, None);
+        assert_eq!((key.good_until(&hash(&second)), key.good_until(&hash(&third))), (None, None));
+        key.rotate(&second, Some(at(60)));
         key.revoked_at = Some(at(50));
-        assert_eq!(key.good_until(&hash(&second)), Some(at(50)));
+        assert_eq!(key.good_until(&hash(&first)), Some(UnixMs::EPOCH));
     }
 
     #[test]

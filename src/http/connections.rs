@@ -6,6 +6,9 @@
 //! spared best ([`Standing`]). A request that Twilio signed is never cut off: only if all connections wait for the answers to
 //! such requests is the newcomer closed, before anything of it is read.
 //!
+//! It is the request that is kept, and not its connection: a signature or a token is worth nothing any more once the answer has
+//! left. Whoever may ask could otherwise hold all places with one request on each.
+//!
 //! A peer's bound counts strangers alone, connections on which no valid token or signature was seen yet: behind a reverse proxy
 //! all callers have one address.
 
@@ -81,9 +84,11 @@ struct Connection {
     peer: Option<IpAddr>,
     /// When bytes moved last, in milliseconds after the address began to listen.
     moved_ms: AtomicU64,
-    /// Bytes have come since the last ones went.
-    awaits_answer: AtomicBool,
-    /// The best [`Proof`] that was seen on it.
+    /// The bytes that moved last were an answer's.
+    is_answered: AtomicBool,
+    /// The best [`Proof`] of a request on it that has no answer yet.
+    asks: AtomicU8,
+    /// The best [`Proof`] that was ever seen on it.
     proof: AtomicU8,
     /// Cancelled to close it.
     closing: CancellationToken,
@@ -110,10 +115,10 @@ enum Standing {
     IdleStranger,
     /// Somebody has, and sends nothing.
     Idle,
-    /// Who opened it had no time yet.
-    FreshStranger,
     /// Its last answer has just left.
     Answered,
+    /// Bytes have just come, and there was no time yet to show whose they are. What was shown before does not count.
+    Fresh,
     /// A caller waits for an answer.
     AwaitsAnswer,
 }
@@ -142,7 +147,8 @@ impl Connections {
         let connection = Arc::new(Connection {
             peer,
             moved_ms: AtomicU64::new(self.now_ms()),
-            awaits_answer: AtomicBool::new(false),
+            is_answered: AtomicBool::new(false),
+            asks: AtomicU8::new(Proof::None as u8),
             proof: AtomicU8::new(Proof::None as u8),
             closing: CancellationToken::new(),
             hung_up: CancellationToken::new(),
@@ -223,13 +229,13 @@ impl Connection {
     /// How well it can be spared; `None` if Twilio waits for an answer.
     fn standing(&self, now_ms: u64) -> Option<Standing> {
         let is_fresh = now_ms.saturating_sub(self.moved_ms()) < FRESH_FOR.as_millis() as u64;
-        match (self.proof(), self.awaits_answer.load(Ordering::Relaxed)) {
-            (Proof::None, _) if is_fresh => Some(Standing::FreshStranger),
-            (Proof::None, _) => Some(Standing::IdleStranger),
-            (Proof::Twilio, true) => None,
-            (Proof::Caller, true) => Some(Standing::AwaitsAnswer),
-            (_, false) if is_fresh => Some(Standing::Answered),
-            (_, false) => Some(Standing::Idle),
+        match self.asks() {
+            Proof::Twilio => None,
+            Proof::Caller => Some(Standing::AwaitsAnswer),
+            Proof::None if is_fresh && self.is_answered.load(Ordering::Relaxed) => Some(Standing::Answered),
+            Proof::None if is_fresh => Some(Standing::Fresh),
+            Proof::None if self.proof() == Proof::None => Some(Standing::IdleStranger),
+            Proof::None => Some(Standing::Idle),
         }
     }
 
@@ -237,16 +243,27 @@ impl Connection {
         self.moved_ms.load(Ordering::Relaxed)
     }
 
+    fn asks(&self) -> Proof {
+        Proof::of(self.asks.load(Ordering::Relaxed))
+    }
+
     fn proof(&self) -> Proof {
-        match self.proof.load(Ordering::Relaxed) {
-            proof if proof == Proof::Twilio as u8 => Proof::Twilio,
-            proof if proof == Proof::Caller as u8 => Proof::Caller,
+        Proof::of(self.proof.load(Ordering::Relaxed))
+    }
+}
+
+impl Proof {
+    /// The one whose number is `number`.
+    fn of(number: u8) -> Self {
+        match number {
+            twilio if twilio == Proof::Twilio as u8 => Proof::Twilio,
+            caller if caller == Proof::Caller as u8 => Proof::Caller,
             _ => Proof::None,
         }
     }
 }
 
-/// Notes who `request` has shown to be from: its connection is no stranger's.
+/// Notes who `request` has shown to be from: it is kept until it is answered, and its connection is no stranger's.
 pub(super) fn prove(request: &HttpRequest, proof: Proof) {
     if let Some(place) = request.conn_data::<Arc<Place>>() {
         place.prove(proof);
@@ -259,8 +276,8 @@ pub(super) fn hung_up(request: &HttpRequest) -> CancellationToken {
     place.map_or_else(CancellationToken::new, |place| place.connection.hung_up.clone())
 }
 
-/// The network that a peer's address counts for.
-fn network_of(peer: IpAddr) -> IpAddr {
+/// The network that a peer's address counts for: with IPv6, who has one address of 64 bits' worth of them has all.
+pub(super) fn network_of(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
         address => address,
@@ -275,6 +292,7 @@ pub struct Place {
 
 impl Place {
     fn prove(&self, proof: Proof) {
+        self.connection.asks.fetch_max(proof as u8, Ordering::Relaxed);
         if self.connection.proof() >= proof {
             return;
         }
@@ -289,9 +307,17 @@ impl Place {
         }
     }
 
-    fn moved(&self, awaits_answer: bool) {
+    /// Bytes have come. They show nothing of whose they are, and so change nothing of what the connection asks.
+    fn heard(&self) {
         self.connection.moved_ms.store(self.connections.now_ms(), Ordering::Relaxed);
-        self.connection.awaits_answer.store(awaits_answer, Ordering::Relaxed);
+        self.connection.is_answered.store(false, Ordering::Relaxed);
+    }
+
+    /// Bytes of an answer have left.
+    fn answered(&self) {
+        self.connection.moved_ms.store(self.connections.now_ms(), Ordering::Relaxed);
+        self.connection.is_answered.store(true, Ordering::Relaxed);
+        self.connection.asks.store(Proof::None as u8, Ordering::Relaxed);
     }
 }
 
@@ -339,7 +365,7 @@ impl<T> Tracked<T> {
 
     fn note(&self, written: &Poll<io::Result<usize>>) {
         if matches!(written, Poll::Ready(Ok(1..))) {
-            self.place().moved(false);
+            self.place().answered();
         }
     }
 }
@@ -355,7 +381,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Tracked<T> {
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if matches!(read, Poll::Ready(Ok(()))) {
             if buffer.filled().len() > before {
-                self.place().moved(true);
+                self.place().heard();
             } else if room > 0 {
                 self.place().connection.hung_up.cancel();
             }
@@ -413,12 +439,20 @@ mod tests {
         Some(IpAddr::from([192, 0, 2, last]))
     }
 
-    /// A connection on which bytes moved last `ago_ms` before now.
+    /// A connection on which bytes moved last `ago_ms` before now: the answer's, if its request has shown a `proof`.
     fn open(connections: &Arc<Connections>, peer: Option<IpAddr>, proof: Proof, ago_ms: u64) -> Admitted {
         let admitted = connections.admit(peer).unwrap();
-        admitted.0.prove(proof);
-        admitted.0.connection.moved_ms.store(connections.now_ms() - ago_ms, Ordering::Relaxed);
+        if proof > Proof::None {
+            admitted.0.prove(proof);
+            admitted.0.answered();
+        }
+        moved_before(&admitted, ago_ms);
         admitted
+    }
+
+    fn moved_before(admitted: &Admitted, ago_ms: u64) {
+        let Place { connections, connection } = &*admitted.0;
+        connection.moved_ms.store(connections.now_ms() - ago_ms, Ordering::Relaxed);
     }
 
     fn is_closed(admitted: &Admitted) -> bool {
@@ -426,23 +460,23 @@ mod tests {
     }
 
     #[test]
-    fn strangers_make_room_before_those_who_are_known_and_the_newest_last() {
+    fn idle_connections_make_room_before_answered_ones_and_those_that_have_just_begun_to_ask_last() {
         let connections = connections(5, 9);
         let in_order = [
             open(&connections, peer(1), Proof::None, 8_000),
             open(&connections, peer(2), Proof::None, 7_000),
             open(&connections, peer(3), Proof::Caller, 9_000),
-            open(&connections, peer(4), Proof::None, 100),
             open(&connections, peer(5), Proof::Twilio, 200),
+            open(&connections, peer(4), Proof::None, 300),
         ];
-        // Newcomers that know who they are, so that none of them goes first.
+        // Newcomers that ask and have shown who they are, so that none of them goes first.
         let newcomers: Vec<Admitted> = (0..in_order.len())
             .map(|count| {
                 let closed = in_order.iter().filter(|admitted| is_closed(admitted)).count();
                 assert_eq!(closed, count);
                 assert!(in_order[..count].iter().all(is_closed));
                 let newcomer = open(&connections, peer(6), Proof::Caller, 0);
-                newcomer.0.moved(true);
+                newcomer.0.prove(Proof::Caller);
                 newcomer
             })
             .collect();
@@ -473,13 +507,29 @@ mod tests {
     fn a_signed_request_is_never_cut_off_for_a_newcomer() {
         let connections = connections(1, 9);
         let twilio = open(&connections, peer(1), Proof::Twilio, 9_000);
-        twilio.0.moved(true);
+        twilio.0.prove(Proof::Twilio);
         assert!(connections.admit(peer(2)).is_none());
-        twilio.0.moved(false);
+        // What comes behind it takes nothing from it.
+        twilio.0.heard();
+        assert!(connections.admit(peer(2)).is_none());
+        twilio.0.answered();
         assert!(connections.admit(peer(2)).is_some());
         assert!(is_closed(&twilio));
         drop(twilio);
         assert!(connections.lock().by_peer.is_empty());
+    }
+
+    #[test]
+    fn a_connection_that_only_drips_after_its_answer_makes_room_for_newcomers() {
+        let connections = connections(2, 9);
+        // A signed request on each, answered; then a byte of another one, and no more.
+        let dripping = [1, 2].map(|last| open(&connections, peer(last), Proof::Twilio, 9_000));
+        for admitted in &dripping {
+            admitted.0.heard();
+            moved_before(admitted, 500);
+        }
+        let newcomers = [3, 4].map(|last| open(&connections, peer(last), Proof::None, 0));
+        assert!(dripping.iter().all(is_closed) && !newcomers.iter().any(is_closed));
     }
 
     #[test]
@@ -510,9 +560,11 @@ mod tests {
         let place = stream.place().clone();
         client.write_all(b"a").await.unwrap();
         assert_eq!(stream.read_u8().await.unwrap(), b'a');
-        assert!(place.connection.awaits_answer.load(Ordering::Relaxed));
+        assert_eq!(place.connection.asks(), Proof::None);
+        place.prove(Proof::Caller);
+        assert_eq!(place.connection.asks(), Proof::Caller);
         stream.write_all(b"b").await.unwrap();
-        assert!(!place.connection.awaits_answer.load(Ordering::Relaxed));
+        assert_eq!(place.connection.asks(), Proof::None);
         let reading = tokio::spawn(async move { stream.read_u8().await.unwrap_err().kind() });
         let _newcomer = connections.admit(peer(1)).unwrap();
         assert_eq!(reading.await.unwrap(), io::ErrorKind::ConnectionAborted);

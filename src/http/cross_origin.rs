@@ -40,8 +40,10 @@ const EXPOSED: HeaderValue = HeaderValue::from_static("retry-after, x-request-id
 
 /// What is answered in place of the route: a refusal, or what a browser asks before it asks for a page.
 pub fn answer(request: &ServiceRequest) -> Option<HttpResponse> {
-    let is_dropin = request.path().starts_with(dropin::PATH);
-    if !is_dropin && !request.path().starts_with(API) {
+    // As routes see it: a path has many spellings, and `request.path()` is the one that came.
+    let path = request.match_info().as_str();
+    let is_dropin = path.starts_with(dropin::PATH);
+    if !is_dropin && !path.starts_with(API) {
         return None;
     }
     if let Some(origin) = allowed_origin(request.request()) {
@@ -68,7 +70,7 @@ pub fn answer(request: &ServiceRequest) -> Option<HttpResponse> {
 
 /// Lets the page that asked read the answer, if its origin is allowed.
 pub fn let_read(request: &HttpRequest, headers: &mut HeaderMap) {
-    if !request.path().starts_with(API) {
+    if !request.match_info().as_str().starts_with(API) {
         return;
     }
     if let Some(origin) = allowed_origin(request) {

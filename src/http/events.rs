@@ -210,6 +210,7 @@ async fn listen(
             () = stop.cancelled() => {}
             // A write would fail only with the next event.
             () = hung_up.cancelled() => {}
+            () = socket.closed() => {}
             () = no_longer_allowed(&state, &caller) => {
                 // The last word, if the listener still reads.
                 let _ = socket.try_send(Bytes::from_static(b": the token has ended\n\n"));

@@ -242,7 +242,7 @@ async fn nothing_here() -> HttpResponse {
 async fn no_such_path(request: HttpRequest, caller: Result<Caller, Problem>) -> HttpResponse {
     match caller {
         // What there is below the application's paths is nothing for strangers.
-        Err(problem) if request.path().starts_with(API) => problem.error_response(),
+        Err(problem) if request.match_info().as_str().starts_with(API) => problem.error_response(),
         _ => Problem::not_found("this path").error_response(),
     }
 }

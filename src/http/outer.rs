@@ -64,10 +64,11 @@ pub async fn keep(
 fn too_long(request: &ServiceRequest) -> HttpResponse {
     let detail = format!("the URL is longer than {TARGET_BYTES_MAX} bytes");
     let prefix = request.app_data::<web::Data<State>>().map_or("", |state| state.public_url.prefix());
-    let path = request.path().strip_prefix(prefix).unwrap_or(request.path());
-    if [path, request.path()].iter().any(|path| path.starts_with("/webhooks/")) {
+    let decoded = request.match_info().as_str();
+    let path = decoded.strip_prefix(prefix).unwrap_or(decoded);
+    if [path, decoded].iter().any(|path| path.starts_with("/webhooks/")) {
         HttpResponse::new(StatusCode::URI_TOO_LONG)
-    } else if request.path().starts_with(dropin::PATH) {
+    } else if decoded.starts_with(dropin::PATH) {
         ApiError::uri_too_long(&detail).error_response()
     } else {
         Problem::new(Code::UriTooLong, detail, "send what is long in the body").error_response()

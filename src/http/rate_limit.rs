@@ -7,6 +7,7 @@ use governor::{Quota, RateLimiter, clock::Clock, state::keyed::DefaultKeyedState
 
 use super::{
     auth::Caller,
+    connections::network_of,
     problem::{Code, Problem},
 };
 use crate::{
@@ -27,7 +28,7 @@ enum Who {
     Known(Organization, Principal),
     /// Whoever has a link to the page of a person's consent.
     Link(Organization, Person),
-    /// Somebody without a valid token, at an address.
+    /// Somebody without a valid token, in a network.
     Unknown(Option<IpAddr>),
 }
 
@@ -54,7 +55,7 @@ impl RateLimit {
 
     /// Counts a request without a valid token.
     pub fn count_unknown(&self, peer: Option<IpAddr>) -> Result<(), Problem> {
-        self.count_of(Who::Unknown(peer))
+        self.count_of(Who::Unknown(peer.map(network_of)))
     }
 
     fn count_of(&self, who: Who) -> Result<(), Problem> {
@@ -103,5 +104,14 @@ mod tests {
         assert!(limit.count_unknown(None).is_ok());
         limit.forget();
         assert!(limit.count(&ada).is_err());
+    }
+
+    #[test]
+    fn strangers_in_one_network_are_counted_together() {
+        let limit = RateLimit::new(2);
+        let unknown = |address: &str| limit.count_unknown(Some(address.parse().unwrap()));
+        let counted = (0..100).filter(|host| unknown(&format!("2001:db8::{host:x}")).is_ok()).count();
+        assert!((10..=12).contains(&counted), "{counted}");
+        assert!(unknown("2001:db8:0:1::1").is_ok());
     }
 }

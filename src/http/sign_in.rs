@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -20,6 +20,7 @@ use actix_web::{
 
 use super::{
     State,
+    connections::network_of,
     dropin::errors::ApiError,
     problem::{Code, Problem},
 };
@@ -124,7 +125,7 @@ impl SignIns {
     /// Counts a failure from `peer`. Returns how long it has to wait if there were too many.
     fn failed(&self, peer: IpAddr, now: Instant) -> Option<Duration> {
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        let peer = network(peer);
+        let peer = network_of(peer);
         if peers.len() >= PEERS_MAX && !peers.contains_key(&peer) {
             return None;
         }
@@ -192,14 +193,6 @@ pub(super) async fn watch(
     Ok(response)
 }
 
-/// Whose address it is: with IPv6, a network of 64 bits is one customer's.
-fn network(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
-        v4 => v4,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,8 +219,10 @@ mod tests {
     #[test]
     fn addresses_of_one_network_are_one_and_no_more_are_remembered_than_there_is_room_for() {
         let (sign_ins, now) = (SignIns::default(), Instant::now());
-        assert_eq!(network("2001:db8::1".parse().unwrap()), network("2001:db8::ffff:1".parse().unwrap()));
-        assert_eq!(network("::ffff:192.0.2.1".parse().unwrap()), "192.0.2.1".parse::<IpAddr>().unwrap());
+        for address in ["2001:db8::1", "2001:db8::ffff:1"] {
+            sign_ins.failed(address.parse().unwrap(), now);
+        }
+        assert_eq!(sign_ins.peers.lock().unwrap().len(), 1);
         for number in 0..2 * u32::try_from(PEERS_MAX).unwrap() {
             sign_ins.failed(IpAddr::V4(number.into()), now);
         }

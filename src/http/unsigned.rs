@@ -5,15 +5,11 @@
 //! next to nothing; anything further is tried a few times a second for each peer. Behind a reverse proxy all peers are
 //! one, Twilio among them; so nothing that Twilio is known to send may depend on this budget.
 
-use std::{
-    net::{IpAddr, Ipv6Addr},
-    num::NonZeroU32,
-};
+use std::{net::IpAddr, num::NonZeroU32};
 
 use governor::{Quota, RateLimiter, clock::DefaultClock, state::keyed::DefaultKeyedStateStore};
 
-/// How much of an IPv6 address names a network: who has one address of it has all.
-const NETWORK_BITS: u32 = 64;
+use super::connections::network_of;
 
 /// Counts the unsigned requests of each peer that were looked into.
 pub struct UnsignedBudget(RateLimiter<Option<IpAddr>, DefaultKeyedStateStore<Option<IpAddr>>, DefaultClock>);
@@ -27,24 +23,13 @@ impl UnsignedBudget {
 
     /// Counts a request of `peer`: whether it may still be looked into.
     pub fn count(&self, peer: Option<IpAddr>) -> bool {
-        self.0.check_key(&peer.map(network)).is_ok()
+        self.0.check_key(&peer.map(network_of)).is_ok()
     }
 
     /// Forgets those who have not asked for so long that it makes no difference.
     pub fn forget(&self) {
         self.0.retain_recent();
         self.0.shrink_to_fit();
-    }
-}
-
-/// Whom `address` belongs to: an IPv4 address to one, an IPv6 address to whoever has its network.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => {
-            let host_bits = u128::MAX >> NETWORK_BITS;
-            Ipv6Addr::from_bits(address.to_bits() & !host_bits).into()
-        }
     }
 }
 

@@ -29,6 +29,7 @@ use serde_json::json;
 use subtle::ConstantTimeEq;
 
 use super::{
+    OtherAccounts,
     create::Draft,
     errors::ApiError,
     exchange::Exchange,
@@ -39,7 +40,7 @@ use super::{
 };
 use crate::twilio::{AccountSid, Form, credentials::ApiKey};
 
-/// The token that no account but the simulator's own can have.
+/// The token that no account has, however many there are.
 const REFUSED_TOKEN: &str = "ffffffffffffffffffffffffffffffff";
 
 /// What the API's handlers share.
@@ -47,6 +48,7 @@ pub struct Api {
     exchange: std::sync::Arc<Exchange>,
     auth_token: SecretString,
     api_keys: Vec<ApiKey>,
+    other_accounts: OtherAccounts,
     strict: bool,
     started: jiff::Timestamp,
     concurrent: AtomicUsize,
@@ -58,10 +60,12 @@ impl Api {
         exchange: std::sync::Arc<Exchange>,
         auth_token: SecretString,
         api_keys: Vec<ApiKey>,
+        other_accounts: OtherAccounts,
         strict: bool,
     ) -> Self {
         let concurrent = AtomicUsize::new(0);
-        Self { exchange, auth_token, api_keys, strict, started: super::now(), concurrent }
+        let started = super::now();
+        Self { exchange, auth_token, api_keys, other_accounts, strict, started, concurrent }
     }
 
     fn account_sid(&self) -> &AccountSid {
@@ -70,12 +74,26 @@ impl Api {
 
     /// Whether a request with these credentials may see the account: its own token, or one of its API keys.
     fn admits(&self, user: &str, password: &str) -> bool {
-        let is = |name: &str, secret: &SecretString| {
-            name == user && bool::from(secret.expose_secret().as_bytes().ct_eq(password.as_bytes()))
-        };
+        let is = |name: &str, secret: &SecretString| name == user && is_secret(secret, password);
         is(self.account_sid().as_str(), &self.auth_token)
             || self.api_keys.iter().any(|key| is(&key.sid, &key.secret))
     }
+}
+
+impl OtherAccounts {
+    /// Whether there is the account `sid`, and `token` is its own.
+    fn admits(&self, sid: &AccountSid, token: &str) -> bool {
+        match self {
+            OtherAccounts::Known(known) => {
+                known.iter().any(|(known, secret)| known == sid && is_secret(secret, token))
+            }
+            OtherAccounts::Any => token != REFUSED_TOKEN,
+        }
+    }
+}
+
+fn is_secret(secret: &SecretString, given: &str) -> bool {
+    secret.expose_secret().as_bytes().ct_eq(given.as_bytes()).into()
 }
 
 /// The routes.
@@ -263,15 +281,16 @@ async fn list(_: Caller, api: Data<Api>, request: HttpRequest) -> Result<HttpRes
 
 /// An account, without its `auth_token`: what Twilio gives away there, a stand-in need not.
 ///
-/// Others than the simulator's own can be looked at as well, by whatever token but [`REFUSED_TOKEN`], so that a service of
-/// several organizations can be given an account for each. They have no messages.
+/// Others than the simulator's own can be looked at as well, if they are among the [`OtherAccounts`].
 async fn account(request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ApiError> {
     let named = AccountSid::parse(request.match_info().query("account_sid")).ok();
     let other = named.filter(|named| named != api.account_sid());
     let sid = match &other {
         Some(other) => {
             api.exchange.model().draw_refusal()?;
-            let admitted = |(user, token): (String, String)| user == other.as_str() && token != REFUSED_TOKEN;
+            let admitted = |(user, token): (String, String)| {
+                user == other.as_str() && api.other_accounts.admits(other, &token)
+            };
             if !basic_auth(&request).is_some_and(admitted) {
                 return Err(ApiError::not_authenticated());
             }
@@ -385,5 +404,20 @@ impl MessageBody for Severed {
             io::ErrorKind::ConnectionAborted,
             "the answer is dropped on purpose",
         ))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_only_the_accounts_that_were_told_each_with_its_own_token() {
+        let sid = |digit: &str| AccountSid::parse(&format!("AC{}", digit.repeat(32))).unwrap();
+        let known = OtherAccounts::Known(vec![(sid("a"), "one".into()), (sid("b"), "two".into())]);
+        assert!(known.admits(&sid("a"), "one") && known.admits(&sid("b"), "two"));
+        assert!(!known.admits(&sid("a"), "two") && !known.admits(&sid("c"), "one"));
+        assert!(OtherAccounts::Any.admits(&sid("c"), "one"));
+        assert!(!OtherAccounts::Any.admits(&sid("c"), REFUSED_TOKEN));
     }
 }

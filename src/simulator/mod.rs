@@ -69,18 +69,30 @@ fn now() -> jiff::Timestamp {
 pub struct Config {
     /// Where it listens; port 0 picks one.
     pub listen: SocketAddr,
-    /// The account that messages are sent through; others can only be looked at.
+    /// The account that messages are sent through.
     pub account_sid: AccountSid,
     /// The account's token: it signs webhooks, and admits to the API.
     pub auth_token: SecretString,
     /// API keys that admit to the API as well.
     pub api_keys: Vec<ApiKey>,
+    /// Which other accounts there are.
+    pub other_accounts: OtherAccounts,
     /// Where messages from people go.
     pub webhook_url: Option<String>,
     /// Whether only the sender of Twilio's test credentials, +15005550006, may send (21606 otherwise).
     pub strict: bool,
     /// What SIDs and draws start from; without one they can not be foretold.
     pub seed: Option<u64>,
+}
+
+/// The accounts beside the one that messages are sent through: they can be looked at and have no messages, so that a service
+/// of several organizations can be given an account for each. `Debug` shows no secret.
+#[derive(Debug, Clone)]
+pub enum OtherAccounts {
+    /// These, each with its token. Whoever claims another one is refused, as by Twilio.
+    Known(Vec<(AccountSid, SecretString)>),
+    /// Any, by whatever token but 32 times f: for tests of many accounts.
+    Any,
 }
 
 impl Config {
@@ -91,6 +103,7 @@ impl Config {
             account_sid,
             auth_token,
             api_keys: Vec::new(),
+            other_accounts: OtherAccounts::Known(Vec::new()),
             webhook_url: None,
             strict: false,
             seed: None,
@@ -116,14 +129,15 @@ pub enum StartError {
 
 /// Starts a simulator; it runs on the present runtime until its handle is stopped or dropped.
 pub async fn start(config: Config) -> Result<Handle, StartError> {
-    let Config { listen, account_sid, auth_token, api_keys, webhook_url, strict, seed } = config;
+    let Config { listen, account_sid, auth_token, api_keys, other_accounts, webhook_url, strict, seed } =
+        config;
     if webhook_url.as_deref().is_some_and(|url| !create::is_web_url(url)) {
         return Err(StartError::WebhookUrl);
     }
     let poster = Poster::new(SigningKey::new(Algorithm::HmacSha1, &auth_token));
     let model = Model::new(account_sid.clone(), seed);
     let exchange = Arc::new(Exchange::new(account_sid, model, poster, webhook_url));
-    let api = web::Data::new(Api::new(exchange.clone(), auth_token, api_keys, strict));
+    let api = web::Data::new(Api::new(exchange.clone(), auth_token, api_keys, other_accounts, strict));
 
     let of_app = web::Data::from(exchange.clone());
     let app = move || {

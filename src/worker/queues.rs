@@ -3,7 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use super::jobs::every;
-use crate::{app::App, domain::Organization, store::Queued};
+use crate::{
+    app::App,
+    domain::Organization,
+    store::{self, Queued},
+};
 
 /// The time between two looks: as often as Prometheus usually asks.
 const LOOK_INTERVAL: Duration = Duration::from_secs(15);
@@ -13,16 +17,23 @@ pub async fn run(app: Arc<App>) {
     let mut look = every(LOOK_INTERVAL);
     loop {
         look.tick().await;
-        let mut all = Queued::default();
-        let organizations: Vec<Organization> =
-            app.accounts.all().iter().map(|account| account.organization.clone()).collect();
-        for organization in &organizations {
-            // A store that is away is told of by whoever needs it.
-            if let Ok(queued) = app.store().queued(organization).await {
-                all.messages += queued.messages;
-                all.bytes += queued.bytes;
-            }
+        // A store that is away is told of by whoever needs it. What was found last stays: the sum of some organizations
+        // would look as if the others' queues were empty.
+        if let Ok(all) = queued(&app).await {
+            app.metrics().queued(all.messages, all.bytes);
         }
-        app.metrics().queued(all.messages, all.bytes);
     }
+}
+
+/// How much waits for all organizations together.
+async fn queued(app: &App) -> Result<Queued, store::Error> {
+    let organizations: Vec<Organization> =
+        app.accounts.all().iter().map(|account| account.organization.clone()).collect();
+    let mut all = Queued::default();
+    for organization in &organizations {
+        let queued = app.store().queued(organization).await?;
+        all.messages += queued.messages;
+        all.bytes += queued.bytes;
+    }
+    Ok(all)
 }

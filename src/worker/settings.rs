@@ -1,4 +1,4 @@
-//! Follows the settings and API keys that other instances save.
+//! Follows the settings and API keys that other instances save, and writes down when keys were used.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,27 +9,53 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Runs until it is dropped.
 pub async fn run(app: Arc<App>) {
-    let mut is_away = false;
+    // Each on its own, so that a revoked key ends in time, whatever the others wait for or fail with.
+    tokio::join!(follow_keys(&app), follow_settings(&app), write_last_uses(&app));
+}
+
+async fn follow_keys(app: &App) {
+    let mut told = Told::default();
     loop {
         tokio::time::sleep(LOOK_INTERVAL).await;
-        match follow(&app).await {
-            Ok(()) if is_away => {
-                is_away = false;
-                tracing::info!("the saved settings and API keys can be read again");
-            }
-            Ok(()) => {}
-            // Said once, and not with every look.
-            Err(error) if !is_away => {
-                is_away = true;
-                tracing::warn!(%error, "the saved settings and API keys cannot be read: those known so far are used");
-            }
-            Err(_) => {}
-        }
+        told.note("the API keys", "read", app.api_keys.follow().await);
     }
 }
 
-async fn follow(app: &App) -> Result<(), store::Error> {
-    app.accounts.follow_settings().await?;
-    app.api_keys.follow().await?;
-    app.api_keys.write_last_uses().await
+async fn follow_settings(app: &App) {
+    let mut told = Told::default();
+    loop {
+        tokio::time::sleep(LOOK_INTERVAL).await;
+        told.note("the saved settings", "read", app.accounts.follow_settings().await);
+    }
+}
+
+async fn write_last_uses(app: &App) {
+    let mut told = Told::default();
+    loop {
+        tokio::time::sleep(LOOK_INTERVAL).await;
+        told.note("the last uses of API keys", "written down", app.api_keys.write_last_uses().await);
+    }
+}
+
+/// What the log has told last.
+#[derive(Default)]
+struct Told {
+    is_away: bool,
+}
+
+impl Told {
+    /// Tells when `what` cannot be `done` any more, and when it can again: once, and not with every look.
+    fn note(&mut self, what: &str, done: &str, result: Result<(), store::Error>) {
+        match result {
+            Ok(()) if self.is_away => {
+                self.is_away = false;
+                tracing::info!("{what} can be {done} again");
+            }
+            Err(error) if !self.is_away => {
+                self.is_away = true;
+                tracing::warn!(%error, "{what} cannot be {done}: what is known here counts until they can");
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
 }

@@ -58,6 +58,11 @@ pub struct Fault {
 const OF_FORMER_ACCOUNT: &str = "belongs to the former account: give the new account's, or null";
 
 impl SettingsChange {
+    /// Whether it says whose the account is: it names the account or its token.
+    pub(super) fn names_account(&self) -> bool {
+        self.account_sid.is_some() || self.auth_token.is_some()
+    }
+
     /// Whether it makes settings of nothing.
     pub(super) fn is_whole(&self) -> bool {
         self.account_sid.is_some() && self.auth_token.is_some()

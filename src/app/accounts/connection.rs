@@ -47,7 +47,7 @@ impl Scope<'_, Accounts> {
     /// Asks Twilio for the organization's account, that of settings which are not in force yet before the one that is in use;
     /// `None` if it has none.
     pub async fn test_connection(&self) -> Result<Option<Tested>, ReadError> {
-        if let Some(pending) = self.stored_pending(self.organization).await?.pending? {
+        if let Ok(Some(pending)) = self.stored_pending(self.organization).await?.pending {
             return Ok(Some(test(&self.twilio, &pending.settings).await));
         }
         Ok(match self.find(self.organization) {

@@ -48,7 +48,7 @@ impl Account {
                 (settings.keyring(), retired.cloned().collect())
             }
         };
-        let home = Countries::of(settings.numbers().map(Address::bare), None);
+        let home = Countries::of(settings.phone_number.iter().map(Address::bare), None);
         Self { organization, settings, credentials, keyring, retired, home }
     }
 }

@@ -3,13 +3,14 @@
 //! It is changed in one step with the owner's settings ([`super::saved`]), and counts for as long as those
 //! name the account. So an organization that moves on to another account sets its former one free without a further step.
 //!
-//! Version 0.1.0 kept a list of claimants instead: the first whose settings name the account is its owner.
+//! Version 0.1.0 kept a list of claimants instead: the first whose settings name the account is its owner. It asked Twilio
+//! about none of them, so that an owner of then may have invented its token: it has to give way to whoever has the right one.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Accounts, directory};
+use super::{Accounts, directory, proof::Proof};
 use crate::{
-    domain::{Organization, account::is_same_account},
+    domain::{AccountSettings, Organization, account::is_same_account},
     store::{self, DocumentChange, Kind},
     twilio::AccountSid,
 };
@@ -31,17 +32,18 @@ pub(super) struct Takeover {
     /// The document, and what it is afterwards.
     before: Option<String>,
     after: String,
-    /// The settings of those who are named before the new owner: they must still name another account.
+    /// The settings of those who are named before the new owner, as they were looked at: they must still be these.
     others: Vec<(Organization, Option<String>)>,
 }
 
 impl Accounts {
-    /// What it takes to make `organization` the owner of the account; `None` if it belongs to another.
+    /// What it takes to make `organization` the owner of the account of `settings`; `None` if it belongs to another.
     pub(super) async fn takeover(
         &self,
         organization: &Organization,
-        sid: &AccountSid,
+        settings: &AccountSettings,
     ) -> Result<Option<Takeover>, store::Error> {
+        let sid = &settings.account_sid;
         if self.effective.is_configured_for_another(organization, sid) {
             return Ok(None);
         }
@@ -49,23 +51,37 @@ impl Accounts {
         let mut others = Vec::new();
         for candidate in named {
             let stored = self.stored_settings(&candidate).await?;
-            let names_it = match stored.settings {
-                Ok(settings) => settings.is_some_and(|settings| is_same_account(&settings.account_sid, sid)),
+            let named_by = match stored.settings {
+                Ok(named_by) => named_by.filter(|named_by| is_same_account(&named_by.account_sid, sid)),
+                Err(_) if candidate == *organization => break,
                 // Nobody's account is given away because a key is missing here.
-                Err(_) => true,
+                Err(_) => return Ok(None),
             };
             if candidate == *organization {
-                if names_it {
+                if named_by.is_some() {
                     break;
                 }
-            } else if names_it {
-                return Ok(None);
-            } else {
-                others.push((candidate, stored.sealed));
+                continue;
             }
+            if let Some(owners) = named_by
+                && !self.gives_way(&owners, settings).await
+            {
+                return Ok(None);
+            }
+            others.push((candidate, stored.sealed));
         }
         let after = store::encode(&Owner::Owner { owner: organization.clone() });
         Ok(Some(Takeover { account: directory::name(sid), before, after, others }))
+    }
+
+    /// Whether an owner with the settings `owners` has to leave the account to whoever has `settings`: Twilio takes the token
+    /// of these, and refuses the owner's. An owner about whom Twilio says nothing stays.
+    ///
+    /// It is asked about both, since settings that are in force already come here without a question: they may be the
+    /// invented ones, and the owner may just have changed its token at Twilio.
+    async fn gives_way(&self, owners: &AccountSettings, settings: &AccountSettings) -> bool {
+        matches!(self.prove(owners).await, Proof::Refused(_))
+            && matches!(self.prove(settings).await, Proof::Accepted)
     }
 
     /// Who may own the account: the first of them whose settings name it does.

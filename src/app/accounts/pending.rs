@@ -7,10 +7,11 @@
 
 use std::time::Duration;
 
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::StreamExt;
 use rand::RngExt;
 use secrecy::{ExposeSecret, zeroize::Zeroizing};
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Accounts,
@@ -115,6 +116,10 @@ impl PendingSettings {
         }
     }
 
+    pub(super) fn is_refused(&self) -> bool {
+        matches!(self.state, PendingState::Refused { .. })
+    }
+
     fn is_due(&self, now: UnixMs) -> bool {
         matches!(self.state, PendingState::Unverified { ask_at } if ask_at <= now)
     }
@@ -164,15 +169,23 @@ impl Accounts {
         serde_json::from_slice(plain.expose_secret()).map_err(|_| Unopened)
     }
 
-    /// Asks Twilio about the pending settings that are due, those of [`ASKED_MAX`] organizations at most.
-    pub async fn verify_pending(&self) -> Result<(), store::Error> {
+    /// Asks Twilio about the pending settings that are due, those of [`ASKED_MAX`] organizations at most. After `stop` nothing
+    /// is asked any more, and what was answered is finished: settings that come into force are written down as well.
+    pub async fn verify_pending(&self, stop: &CancellationToken) -> Result<(), store::Error> {
         let due = self.due_pending().await?;
-        let asked = futures_util::stream::iter(due).map(Ok);
-        asked
-            .try_for_each_concurrent(ASKED_AT_ONCE, async |(organization, sealed, pending)| {
-                self.of(&organization).verify(sealed, pending).await
+        futures_util::stream::iter(due)
+            .for_each_concurrent(ASKED_AT_ONCE, |(organization, sealed, pending)| async move {
+                if stop.is_cancelled() {
+                    return;
+                }
+                // The others go on: one that was cut off could be in force without being written down.
+                if let Err(error) = self.of(&organization).verify(sealed, pending, stop).await {
+                    // That the store is away is said by those who need it more.
+                    tracing::debug!(%organization, %error, "saved settings could not be verified");
+                }
             })
-            .await
+            .await;
+        Ok(())
     }
 
     async fn due_pending(&self) -> Result<Vec<(Organization, String, PendingSettings)>, store::Error> {
@@ -188,10 +201,19 @@ impl Accounts {
 
 impl Scope<'_, Accounts> {
     /// Asks Twilio about `pending`, which is stored as `sealed`, unless somebody else does.
-    async fn verify(&self, sealed: String, pending: PendingSettings) -> Result<(), store::Error> {
+    async fn verify(
+        &self,
+        sealed: String,
+        pending: PendingSettings,
+        stop: &CancellationToken,
+    ) -> Result<(), store::Error> {
         let pending = pending.asked_at(self.core.now_ms());
         let Some(sealed) = self.replace_pending(&sealed, &pending).await? else { return Ok(()) };
-        match self.prove(&pending.settings).await {
+        // Asked again after the pause, by whoever runs then.
+        let Some(proof) = stop.run_until_cancelled(self.prove(&pending.settings)).await else {
+            return Ok(());
+        };
+        match proof {
             Proof::Accepted => self.accept(&sealed, &pending).await,
             Proof::Refused(reason) => self.refuse(&sealed, &pending, reason).await,
             Proof::NotAnswered(error) => {

@@ -11,9 +11,6 @@ use crate::{domain::AccountSettings, twilio::client::Error};
 /// How long Twilio may take: somebody waits for the answer.
 pub(super) const ASK_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// The HTTP status by which Twilio forbids.
-const FORBIDDEN: u16 = 403;
-
 /// What Twilio says of an account and its token.
 #[derive(Debug, Clone)]
 pub(super) enum Proof {
@@ -38,12 +35,11 @@ impl Accounts {
     }
 }
 
-/// Whether Twilio itself has said no. A page of a proxy's, or of whatever else stands in Twilio's place, says nothing of an
-/// account.
+/// Whether Twilio itself has said no: its errors have a code. A page of a proxy's, or of whatever else stands in Twilio's place,
+/// has none, and says nothing of an account.
 fn is_refusal(error: &Error) -> bool {
     match error {
-        Error::CredentialsRejected(_) => true,
-        Error::Refused(refusal) => refusal.code.is_some() || refusal.http_status == FORBIDDEN,
+        Error::CredentialsRejected(refusal) | Error::Refused(refusal) => refusal.code.is_some(),
         Error::RateLimited(_)
         | Error::Failed(_)
         | Error::Unreachable { .. }

@@ -1,7 +1,8 @@
 //! How an organization's account at Twilio is set up: what an administrator saved, or else the configuration.
 //!
 //! What is saved comes into force ([`super::stored`]) once Twilio has accepted the account and its token ([`super::proof`]);
-//! until then it is kept apart ([`super::pending`]). So settings that version 0.1.0 saved count as confirmed.
+//! until then it is kept apart ([`super::pending`]). So settings that version 0.1.0 saved count as confirmed, until somebody
+//! else proves that the account is theirs ([`super::ownership`]).
 
 use super::{
     Accounts,
@@ -92,14 +93,15 @@ struct Known {
     pending: StoredPending,
     /// Those in force, saved or configured.
     in_force: Option<AccountSettings>,
-    /// Those that the change is of: what is shown.
+    /// Those that the change is of.
     before: Option<AccountSettings>,
 }
 
 impl Scope<'_, Accounts> {
     /// The settings that the organization saved last, or else those that are configured for it.
     pub async fn settings(&self) -> Result<Option<KnownSettings>, ReadError> {
-        if let Some(pending) = self.stored_pending(self.organization).await?.pending? {
+        // Pending ones that no key opens hide nothing: what is in force still is.
+        if let Ok(Some(pending)) = self.stored_pending(self.organization).await?.pending {
             return Ok(Some(KnownSettings {
                 source: Source::Saved,
                 verification: pending.verification(),
@@ -173,7 +175,11 @@ impl Scope<'_, Accounts> {
                 configured.map(|configured| AccountSettings::clone(&configured))
             }
         };
+        // What will never come into force is no base for a change of something else: that is of what is in force.
+        let is_of_in_force = in_force.is_some() && !change.names_account();
         let before = match &pending.pending {
+            Err(Unopened) if is_of_in_force => in_force.clone(),
+            Ok(Some(pending)) if is_of_in_force && pending.is_refused() => in_force.clone(),
             Err(Unopened) if change.is_whole() => None,
             Err(unopened) => return Err((*unopened).into()),
             Ok(Some(pending)) => Some(pending.settings.clone()),
@@ -182,7 +188,8 @@ impl Scope<'_, Accounts> {
         Ok(Known { stored, pending, in_force, before })
     }
 
-    /// Stores settings that are not in force, if nothing else was saved since; whether it did.
+    /// Stores settings that are not in force, if nothing else was saved since; whether it did. Those in force are sealed anew,
+    /// so that a change of nothing rotates the master key of both.
     async fn put_pending(
         &self,
         unverified: &PendingSettings,
@@ -191,6 +198,11 @@ impl Scope<'_, Accounts> {
     ) -> Result<bool, store::Error> {
         let sealed = self.seal_pending(self.organization, unverified);
         let (name, in_force) = (self.organization.as_str(), stored.sealed.as_deref());
+        let resealed = match &stored.settings {
+            Ok(Some(settings)) => Some(self.seal_settings(self.organization, settings)),
+            Ok(None) | Err(Unopened) => None,
+        };
+        let in_force_after = resealed.as_deref().or(in_force);
         let changes = [
             DocumentChange {
                 kind: Kind::PendingSettings,
@@ -198,7 +210,7 @@ impl Scope<'_, Accounts> {
                 before: pending.sealed.as_deref(),
                 after: Some(&sealed),
             },
-            DocumentChange { kind: Kind::Settings, name, before: in_force, after: in_force },
+            DocumentChange { kind: Kind::Settings, name, before: in_force, after: in_force_after },
         ];
         self.core.store.change_documents(&Organization::installation(), &changes).await
     }

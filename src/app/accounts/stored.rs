@@ -44,7 +44,7 @@ impl Scope<'_, Accounts> {
         stored: &StoredSettings,
         pending: Option<&str>,
     ) -> Result<Claim, store::Error> {
-        let Some(takeover) = self.takeover(self.organization, &settings.account_sid).await? else {
+        let Some(takeover) = self.takeover(self.organization, settings).await? else {
             return Ok(Claim::InUse);
         };
         let sealed = self.seal_settings(self.organization, settings);
@@ -65,7 +65,10 @@ impl Scope<'_, Accounts> {
         if !self.core.store.change_documents(&Organization::installation(), &changes).await? {
             return Ok(Claim::Contended);
         }
-        self.follow_settings().await?;
+        // They are in the store, whatever fails from here on: whoever loads settings at intervals uses them a moment later.
+        if let Err(error) = self.follow_settings().await {
+            tracing::warn!(organization = %self.organization, %error, "settings that were put in force could not be loaded yet");
+        }
         Ok(Claim::Made)
     }
 }
@@ -81,7 +84,7 @@ impl Accounts {
         Ok(StoredSettings { sealed, settings })
     }
 
-    fn seal_settings(&self, organization: &Organization, settings: &AccountSettings) -> String {
+    pub(super) fn seal_settings(&self, organization: &Organization, settings: &AccountSettings) -> String {
         let plain =
             serde_json::to_vec(settings).expect("settings have string keys and no failing serializer");
         self.core.keys.seal(&context(organization), &Zeroizing::new(plain))

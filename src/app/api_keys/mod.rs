@@ -96,13 +96,15 @@ impl ApiKeys {
 }
 
 impl Scope<'_, ApiKeys> {
-    /// Makes a key, as `by` asks, and tells its secret this one time.
+    /// Makes a key, as `by` asks, and tells its secret this one time. The audit's entry is stored before: one of a key that was
+    /// not made after all does less harm than a key whose secret nobody was told.
     pub async fn create(&self, by: &Origin, new: NewKey) -> Result<(StoredKey, SecretString), KeyError> {
         let sid = KeySid::of(rand::rng().random());
         let secret = sid.secret(rand::rng().random::<[u8; SECRET_BYTES]>());
         let now = self.core.now_ms();
         let key = StoredKey::new(sid, self.organization.clone(), new, &secret, by.principal().clone(), now);
         let (name, stored) = (document_name(self.organization, &key.sid), store::encode(&key));
+        let mut is_told = false;
         for _ in 0..DECISIONS_MAX {
             let (revision, next) = self.revision().await?;
             let (mut ended, usable): (Vec<_>, Vec<_>) =
@@ -110,7 +112,7 @@ impl Scope<'_, ApiKeys> {
             if usable.len() >= KEYS_MAX {
                 return Err(KeyError::TooMany);
             }
-            ended.sort_by_key(|(key, _)| key.ends_at());
+            ended.sort_by_key(|(key, _)| [key.expires_at, key.revoked_at].into_iter().flatten().min());
             ended.truncate(ended.len().saturating_sub(ENDED_KEPT_MAX).min(ENDED_REMOVED_MAX));
             let removed: Vec<_> = ended
                 .into_iter()
@@ -124,8 +126,11 @@ impl Scope<'_, ApiKeys> {
                 after: None,
             });
             let changes = [counted(revision.as_deref(), &next), made].into_iter().chain(removals).collect();
-            if self.make(changes).await? {
+            if !is_told {
                 self.audit(Action::ApiKeyCreate, by, &key).await?;
+                is_told = true;
+            }
+            if self.make(changes).await? {
                 return Ok((key, secret));
             }
         }
@@ -140,17 +145,15 @@ impl Scope<'_, ApiKeys> {
         overlap: std::time::Duration,
     ) -> Result<(StoredKey, SecretString), KeyError> {
         let secret = sid.secret(rand::rng().random::<[u8; SECRET_BYTES]>());
-        let former_until = self.core.now_ms() + overlap;
-        let key = self.change(sid, |key| key.rotate(&secret, former_until)).await?;
-        self.audit(Action::ApiKeyRotate, by, &key).await?;
+        let former_until = (!overlap.is_zero()).then(|| self.core.now_ms() + overlap);
+        let key = self.change(by, Action::ApiKeyRotate, sid, |key| key.rotate(&secret, former_until)).await?;
         Ok((key, secret))
     }
 
     /// Ends the key `sid`: here at once, elsewhere as soon as other instances have loaded it.
     pub async fn revoke(&self, by: &Origin, sid: &KeySid) -> Result<(), KeyError> {
         let now = self.core.now_ms();
-        let key = self.change(sid, |key| key.revoked_at = Some(now)).await?;
-        Ok(self.audit(Action::ApiKeyRevoke, by, &key).await?)
+        self.change(by, Action::ApiKeyRevoke, sid, |key| key.revoked_at = Some(now)).await.map(drop)
     }
 
     /// At most `limit` keys by SID behind `after`, and whether there are more.
@@ -180,9 +183,16 @@ impl Scope<'_, ApiKeys> {
         Ok(own.filter_map(|(_, stored)| Some((serde_json::from_str(&stored).ok()?, stored))).collect())
     }
 
-    /// Changes the key `sid` while it is good.
-    async fn change(&self, sid: &KeySid, change: impl Fn(&mut StoredKey)) -> Result<StoredKey, KeyError> {
+    /// Changes the key `sid` while it is good. The audit's entry of `action` is stored before, as that of a new key is.
+    async fn change(
+        &self,
+        by: &Origin,
+        action: Action,
+        sid: &KeySid,
+        change: impl Fn(&mut StoredKey),
+    ) -> Result<StoredKey, KeyError> {
         let (installation, name) = (Organization::installation(), document_name(self.organization, sid));
+        let mut is_told = false;
         for _ in 0..DECISIONS_MAX {
             let (revision, next) = self.revision().await?;
             let stored = self.core.store.document(&installation, Kind::ApiKey, &name).await?;
@@ -190,6 +200,10 @@ impl Scope<'_, ApiKeys> {
             let mut key: StoredKey = serde_json::from_str(&stored).map_err(|_| KeyError::Unknown)?;
             if key.ends_at() <= self.core.now_ms() {
                 return Err(KeyError::Unknown);
+            }
+            if !is_told {
+                self.audit(action, by, &key).await?;
+                is_told = true;
             }
             change(&mut key);
             let after = store::encode(&key);

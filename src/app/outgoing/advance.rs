@@ -7,7 +7,7 @@
 //!
 //! Twilio is called with a [`Cleared`] in hand, which only a stored move to `sending` gives out.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use rand::RngExt;
 
@@ -16,14 +16,16 @@ use super::{batch::ContentCache, limits::DayCount, room::Promises};
 use crate::{
     app::{Core, DECISIONS_MAX, Scope, accounts::Accounts, audit, contended, relays::Relays},
     domain::{
-        Consent, Hold, Outbound, OutboundState, Refusal, UnixMs,
+        Consent, Hold, MessageId, Outbound, OutboundState, Refusal, UnixMs,
         audit::Entry,
         outgoing::{
             Fact, Move,
             rule::{self, Circumstances, Moment},
         },
     },
-    store::{self, ConsentVersion, Gate, NewOutbound, Passed, Queued, Step, StoredOutbound},
+    store::{
+        self, ConsentVersion, Gate, NewOutbound, Passed, Queued, Step, StoredOutbound, outbox::OUTBOUNDS_MAX,
+    },
 };
 
 /// Makes the steps of messages on their way out.
@@ -257,6 +259,20 @@ impl Scope<'_, Steps> {
         self.core.store.enqueue(self.organization, new).await
     }
 
+    /// Which of `new` an earlier try of the same request has stored.
+    pub(super) async fn stored_before(
+        &self,
+        new: &[NewOutbound],
+    ) -> Result<HashSet<MessageId>, store::Error> {
+        let mut before = HashSet::new();
+        for some in new.chunks(OUTBOUNDS_MAX) {
+            let ids: Vec<MessageId> = some.iter().map(|new| new.outbound.id).collect();
+            let known = self.core.store.outbounds(self.organization, &ids).await?;
+            before.extend(known.into_iter().flatten().map(|stored| stored.outbound.id));
+        }
+        Ok(before)
+    }
+
     /// Takes a message out of the queue that has come to its end.
     pub(super) async fn dequeue(&self, stored: &StoredOutbound) -> Result<(), store::Error> {
         self.core.store.dequeue(self.organization, &stored.outbound.flow(), &stored.outbound.id).await
@@ -272,11 +288,12 @@ impl Scope<'_, Steps> {
             OutboundState::Waiting { until, .. } => *until,
             _ => self.core.now_ms(),
         };
-        if let DayCount::Beyond { .. } = self.count_for_the_day(due, 1, outbound.actor.as_ref()).await? {
-            let moment = self.moment(true);
-            if let Some(step) = rule::decide(&outbound, Some(&state), Fact::BeyondDailyLimit, &moment) {
-                self.step(&outbound, &state, &step, None, moment.now).await?;
-            }
+        // The message is stored and will leave: an error told its caller to send it again.
+        let is_beyond = self.is_beyond_the_day(&outbound, &state, due).await.unwrap_or_else(|error| {
+            tracing::warn!(organization = %self.organization, id = %outbound.id, %error, "a message could not be counted for its day, and leaves");
+            false
+        });
+        if is_beyond {
             return Ok(Created::Refused { code: Refusal::DailyLimitReached, circumstances });
         }
         Ok(match state {
@@ -284,6 +301,24 @@ impl Scope<'_, Steps> {
             OutboundState::Sending { .. } => Created::Cleared(Cleared { state }),
             _ => Created::Before,
         })
+    }
+
+    /// Counts `outbound`, which is stored in `state`, among those of the day on which it is `due`. Whether it is beyond that
+    /// day's limit, and therefore refused.
+    async fn is_beyond_the_day(
+        &self,
+        outbound: &Outbound,
+        state: &OutboundState,
+        due: UnixMs,
+    ) -> Result<bool, store::Error> {
+        let DayCount::Beyond { .. } = self.count_for_the_day(due, 1, outbound.actor.as_ref()).await? else {
+            return Ok(false);
+        };
+        let moment = self.moment(true);
+        if let Some(step) = rule::decide(outbound, Some(state), Fact::BeyondDailyLimit, &moment) {
+            self.step(outbound, state, &step, None, moment.now).await?;
+        }
+        Ok(true)
     }
 
     /// Makes the step, after what it has to tell is planned.

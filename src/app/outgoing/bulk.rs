@@ -148,6 +148,7 @@ impl Scope<'_, Outgoing> {
             category: bulk.category.as_deref(),
         };
         let (to, rejected) = self.who_may_be_sent_to(&route, from.as_ref(), bulk.to).await?;
+        let recipients = to.len() + rejected.len();
         let now = self.core.now_ms();
         let content = bulk.content.seal_for_batch(&id, &self.core.keys);
         let template = Outbound {
@@ -173,14 +174,7 @@ impl Scope<'_, Outgoing> {
             None => (now, Hold::Turn),
         };
         let steps = self.steps.of(self.organization);
-        let size = Queued { messages: to.len() as u64, bytes: content.len() as u64 };
-        let Some(_room) = steps.room_for(size).await? else {
-            return Err(SendError::refused(Refusal::QueueFull));
-        };
-        let by = template.actor.as_ref();
-        if let DayCount::Beyond { left } = steps.count_for_the_day(first, size.messages, by).await? {
-            return Err(SendError::DailyLimit { wanted: size.messages, left });
-        }
+        let text_bytes = content.len() as u64;
         let spacing = self.core.settings.limits.time_of(template.flow().sender.as_ref(), template.segments);
         let due = |place: u32| first + spacing * place;
         let new: Vec<NewOutbound> = to
@@ -189,10 +183,23 @@ impl Scope<'_, Outgoing> {
             .map(|(to, place)| {
                 let outbound = Outbound { id: self.member_id(&id, &to), to, ..template.clone() };
                 // The first stands for the text that all of them share.
-                let bytes = if place == 0 { size.bytes } else { 0 };
+                let bytes = if place == 0 { text_bytes } else { 0 };
                 steps.queued(outbound, None, bytes, due(place), reason)
             })
             .collect();
+        // What an acceptance that broke off has stored has its room and is counted for the day. The members are stored
+        // before the messages.
+        let before =
+            if self.members(&id, 0).await?.is_empty() { 0 } else { steps.stored_before(&new).await?.len() };
+        // Those who are rejected are kept with the batch, so that they need room too.
+        let size = Queued { messages: (recipients - before) as u64, bytes: text_bytes };
+        let Some(_room) = steps.room_for(size).await? else {
+            return Err(SendError::refused(Refusal::QueueFull));
+        };
+        let (wanted, by) = ((new.len() - before) as u64, template.actor.as_ref());
+        if let DayCount::Beyond { left } = steps.count_for_the_day(first, wanted, by).await? {
+            return Err(SendError::DailyLimit { wanted, left });
+        }
         let kept = KEPT + due(new.len() as u32).since(now);
         for (part, new) in new.chunks(STORED_AT_ONCE).enumerate() {
             let ids: Vec<MessageId> = new.iter().map(|new| new.outbound.id).collect();

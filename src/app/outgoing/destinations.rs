@@ -1,7 +1,8 @@
 //! Which numbers may be sent to at all: by their country, and by their kind.
 //!
 //! Unless the operator lists countries, SMS goes to those that the organization's senders are of. Nobody earns by a
-//! WhatsApp message that others send, so only a list holds for WhatsApp too.
+//! WhatsApp message that others send, so only a list holds for WhatsApp too. Which senders a messaging service has, and of
+//! which countries, Twilio alone knows: what it sends may go anywhere, unless there is a list.
 
 use std::sync::Arc;
 
@@ -21,10 +22,12 @@ pub(super) struct Destinations<'a> {
     account: Option<Arc<Account>>,
     /// The countries of a sender that is not the account's usual one, and of numbers without `+`.
     further: Option<Countries>,
+    /// A messaging service chooses the sender.
+    is_by_service: bool,
 }
 
 impl Scope<'_, Steps> {
-    /// Where messages from `from` may go, which is one of the organization's senders if it is named.
+    /// Where messages from `from` may go; `None` if a messaging service chooses the sender.
     pub(super) fn destinations(&self, from: Option<&Address>) -> Destinations<'_> {
         let account = self.accounts.find(self.organization);
         let is_usual = |from: &&Address| {
@@ -33,7 +36,8 @@ impl Scope<'_, Steps> {
         let other = from.filter(|from| !is_usual(from)).map(Address::bare);
         let settings = &self.core.settings;
         let further = Countries::of(other, settings.default_region);
-        Destinations { listed: settings.limits.countries.as_ref(), account, further }
+        let listed = settings.limits.countries.as_ref();
+        Destinations { listed, account, further, is_by_service: from.is_none() }
     }
 }
 
@@ -43,7 +47,7 @@ impl Destinations<'_> {
         let number = Destination::of(to.bare())?;
         let is_allowed = match self.listed {
             Some(listed) => listed.include(&number),
-            None if to.channel() == Channel::Whatsapp => true,
+            None if to.channel() == Channel::Whatsapp || self.is_by_service => true,
             None => self.is_of_senders(&number).unwrap_or(true),
         };
         if !is_allowed {

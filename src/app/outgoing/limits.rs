@@ -78,7 +78,7 @@ impl Limits {
 impl Scope<'_, Steps> {
     /// Counts `amount` messages, which `by` asks for, on the day on which they are `due`: all of them or none. So each
     /// message is counted once, when it is accepted, and nobody fills days to come; one that is called off, or refused
-    /// later, stays counted.
+    /// later, stays counted. What a request counted that broke off is counted again when it is repeated.
     pub(super) async fn count_for_the_day(
         &self,
         due: UnixMs,
@@ -89,22 +89,32 @@ impl Scope<'_, Steps> {
         let day = due.as_secs() / DAY.as_secs();
         let day_ends = UnixMs::EPOCH + Duration::from_secs((day + 1) * DAY.as_secs());
         let keep = day_ends.since(self.core.now_ms()) + COUNT_KEPT;
-        let count = async |name: String, max: u64| {
+        let count = async |name: String, amount: u64, max: u64| {
             self.core.store.count_many(self.organization, &name, amount, max, keep).await
         };
-        // The caller's first: one that is past its own limit takes nothing of the others'.
-        if let (Some(max), Some(by)) = (limits.per_day_and_caller, by)
-            && let Counted::Beyond(count) = count(format!("messages of day {day} by {by}"), max).await?
-        {
-            return Ok(DayCount::Beyond { left: max.saturating_sub(count) });
+        let of_all = format!("messages of day {day}");
+        // The caller's first: one that is past its own limit takes nothing of the others'. Nor is it charged for what the
+        // organization has no room for, unless others fill that in this very moment: nothing is given back.
+        if let (Some(max), Some(by)) = (limits.per_day_and_caller, by) {
+            if let Some(max) = limits.per_day {
+                let (Counted::Yes(known) | Counted::Beyond(known)) = count(of_all.clone(), 0, max).await?;
+                let left = max.saturating_sub(known);
+                if amount > left {
+                    return Ok(DayCount::Beyond { left });
+                }
+            }
+            let of_caller = format!("messages of day {day} by {by}");
+            if let Counted::Beyond(known) = count(of_caller, amount, max).await? {
+                return Ok(DayCount::Beyond { left: max.saturating_sub(known) });
+            }
         }
         let Some(max) = limits.per_day else { return Ok(DayCount::Fits) };
-        let count = match count(format!("messages of day {day}"), max).await? {
+        let count = match count(of_all, amount, max).await? {
             Counted::Yes(count) => count,
             Counted::Beyond(count) => return Ok(DayCount::Beyond { left: max.saturating_sub(count) }),
         };
-        let warned_from = (max * WARNING_PERCENT).div_ceil(100);
-        if (count - amount..count).contains(&(warned_from - 1)) {
+        let warned_from = max.saturating_mul(WARNING_PERCENT).div_ceil(100);
+        if count - amount < warned_from && warned_from <= count {
             tracing::warn!(
                 event = "daily_limit_warning",
                 organization = %self.organization,

@@ -80,7 +80,8 @@ impl Scope<'_, Outgoing> {
             return Err(SendError::CatchingUp);
         }
         let account = self.accounts.find(self.organization).ok_or(SendError::NotConfigured)?;
-        let (mut notified, mut queued) = (Vec::with_capacity(notify.user_ids.len()), Vec::new());
+        let (mut notified, mut queued) =
+            (Vec::with_capacity(notify.user_ids.len()), Vec::<NewOutbound>::new());
         for user in &notify.user_ids {
             let preferences = self.consents.of(self.organization).preferences(user).await?;
             let (told, new) = self.messages_for(&account, notify, &preferences);
@@ -88,10 +89,12 @@ impl Scope<'_, Outgoing> {
             queued.extend(new);
         }
         let steps = self.steps.of(self.organization);
-        let size = Queued {
-            messages: queued.len() as u64,
-            bytes: queued.iter().map(|new: &NewOutbound| new.bytes).sum(),
-        };
+        if notify.seed.is_some() {
+            // They have room and are counted for the day.
+            let before = steps.stored_before(&queued).await?;
+            queued.retain(|new| !before.contains(&new.outbound.id));
+        }
+        let size = Queued { messages: queued.len() as u64, bytes: queued.iter().map(|new| new.bytes).sum() };
         let Some(_room) = steps.room_for(size).await? else {
             return Err(SendError::refused(Refusal::QueueFull));
         };
@@ -99,7 +102,7 @@ impl Scope<'_, Outgoing> {
         if let DayCount::Beyond { left } = steps.count_for_the_day(due, size.messages, by).await? {
             return Err(SendError::DailyLimit { wanted: size.messages, left });
         }
-        // Before the first of them may leave. A repetition writes it down once more.
+        // Before the first of them may leave. A repetition writes it down once more, with what it adds.
         let facts = Facts { users: Some(notified.len()), queued: Some(queued.len()), ..Facts::default() };
         self.audit.of(self.organization).record(notify.by.entry(Action::Notify).with(facts)).await?;
         for some in queued.chunks(OUTBOUNDS_MAX) {

@@ -9,7 +9,7 @@ use super::Steps;
 use crate::{
     app::Scope,
     domain::{
-        Consent, HistoryId, Outbound, Person,
+        Consent, HistoryId, MessageId, MessageRef, Outbound, OutboundState, Person,
         pumping::{Block, Burst, PumpingGuard},
     },
     store::{self, KnownConsent},
@@ -18,6 +18,10 @@ use crate::{
 
 /// Digits of a block that the log shows, with the `+`: the country and the carrier, and no person's number.
 const SHOWN_CHARACTERS: usize = 7;
+
+/// The last messages to and from a person among which one is sought that Twilio has had. Of somebody with more that were
+/// held or refused since, nothing is known: that holds too much rather than too little.
+const LAST_MESSAGES_MAX: usize = 10;
 
 impl Scope<'_, Steps> {
     /// Whether `outbound`, which was just asked for, is one of a burst. It is counted, if it is the first message to a
@@ -28,7 +32,7 @@ impl Scope<'_, Steps> {
         known: &KnownConsent,
     ) -> Result<bool, store::Error> {
         let Some(burst) = self.guarded(outbound) else { return Ok(false) };
-        if known.consent != Consent::default() || self.was_written_to(known.version.person()).await? {
+        if known.consent != Consent::default() || self.is_acquainted(known.version.person()).await? {
             return Ok(false);
         }
         self.is_in_burst(outbound, burst).await
@@ -59,9 +63,20 @@ impl Scope<'_, Steps> {
         }
     }
 
-    async fn was_written_to(&self, person: &Person) -> Result<bool, store::Error> {
-        let last = self.core.store.history(self.organization, Some(person), HistoryId::END, 1).await?;
-        Ok(!last.is_empty())
+    /// Whether Twilio has had a message to `person` or from them. One that was held or refused makes nobody known: else it
+    /// would be enough to ask twice.
+    async fn is_acquainted(&self, person: &Person) -> Result<bool, store::Error> {
+        let store = &self.core.store;
+        let last = store.history(self.organization, Some(person), HistoryId::END, LAST_MESSAGES_MAX).await?;
+        let mut ids: Vec<MessageId> = Vec::with_capacity(last.len());
+        for (_, message) in last {
+            match message {
+                MessageRef::Sid(_) => return Ok(true),
+                MessageRef::Id(id) => ids.push(id),
+            }
+        }
+        let known = store.outbounds(self.organization, &ids).await?;
+        Ok(known.iter().flatten().any(|stored| matches!(stored.state, OutboundState::Accepted { .. })))
     }
 
     async fn is_in_burst(&self, outbound: &Outbound, burst: Burst) -> Result<bool, store::Error> {

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header::CONTENT_TYPE, web};
-use futures_util::future::LocalBoxFuture;
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt, future::LocalBoxFuture};
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor},
@@ -94,12 +95,9 @@ impl<const BYTES_MAX: usize> FromRequest for Body<BYTES_MAX> {
                     "send Content-Type: application/json",
                 ));
             }
-            let unreadable =
-                |_| Problem::new(Code::BadRequest, "the body could not be read", "send it again");
-            let body = body.await.map_err(unreadable)?;
-            let body = tokio::time::timeout(BODY_TIME_MAX, body.to_bytes_limited(BYTES_MAX));
-            let body = body.await.map_err(|_| too_slow())?.map_err(|_| too_large(BYTES_MAX))?;
-            let body = body.map_err(unreadable)?;
+            let body = body.await.map_err(|_| unreadable())?;
+            let body = tokio::time::timeout(BODY_TIME_MAX, read_within(body, BYTES_MAX));
+            let body = body.await.map_err(|_| too_slow())??;
             match serde_json::from_slice(&body) {
                 Ok(body) => Ok(body),
                 Err(error) if error.is_data() => {
@@ -113,6 +111,32 @@ impl<const BYTES_MAX: usize> FromRequest for Body<BYTES_MAX> {
             }
         })
     }
+}
+
+/// How much of a body that is too long is read and thrown away, in bytes: a client that is still writing when the connection
+/// ends sees no answer.
+const DISCARDED_BYTES_MAX: usize = 1024 * 1024;
+
+/// Reads a body of at most `bytes_max` bytes.
+async fn read_within(mut body: web::Payload, bytes_max: usize) -> Result<Bytes, Problem> {
+    let (mut read, mut discarded) = (BytesMut::new(), 0);
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk.map_err(|_| unreadable())?;
+        if discarded == 0 && read.len() + chunk.len() <= bytes_max {
+            read.extend_from_slice(&chunk);
+        } else {
+            discarded += chunk.len();
+            if discarded > DISCARDED_BYTES_MAX {
+                break;
+            }
+        }
+    }
+    if discarded == 0 { Ok(read.freeze()) } else { Err(too_large(bytes_max)) }
+}
+
+/// 400 for a body that broke off.
+fn unreadable() -> Problem {
+    Problem::new(Code::BadRequest, "the body could not be read", "send it again")
 }
 
 /// 408 for a body that took longer than [`BODY_TIME_MAX`].

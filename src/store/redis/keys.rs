@@ -14,9 +14,9 @@
 //! | `tl:{default:0}:persons` | sorted set | everybody whose consent ever changed | `record_inbound`, `change_consent`, `replace_person` | `persons` |
 //! | `tl:{default:0}:received:<sid>` | string | an inbound message's answer, JSON | `record_inbound` | the same |
 //! | `tl:{default:0}:out:<id>` | hash | `outbound`, `state` (JSON), `rank`, until it is resolved `content` (sealed), and the `bytes` that it takes while it is queued | `step_outbound`, `resolve_outbound` | the same, `outbounds` |
-//! | `tl:{default:0}:queue:<flow>` | sorted set | message id -> when to look at it | `step_outbound`, `claim`, `dequeue` | `claim`, `due_flows`, `queued` |
-//! | `tl:{default:0}:flows` | set | every flow in which a message is queued | `step_outbound`, `dequeue` | `due_flows`, `queued` |
-//! | `tl:{default:0}:queued_bytes` | string | the sum of `bytes` over the messages that are queued | `step_outbound`, `dequeue` | `queued` |
+//! | `tl:{default:0}:queue:<flow>` | sorted set | message id -> when to look at it | `step_outbound`, `claim`, `dequeue` | `claim`, `due_flows` |
+//! | `tl:{default:0}:flows` | set | every flow in which a message is queued | `step_outbound`, `dequeue` | `due_flows` |
+//! | `tl:{default:0}:queued` | hash | how many `messages` are queued in all flows, and the sum of their `bytes` | `step_outbound`, `dequeue` | `queued` |
 //! | `tl:{default:0}:last:<person>` | string | when the person was last sent to, for as long as that matters | `step_outbound`, `pass_gate` | the same |
 //! | `tl:{default:0}:pace:<sender>` | string | until when its time to send is given away | `reserve_pace` | the same |
 //! | `tl:{default:0}:history` | stream | an entry per message, by id or SID | `step_outbound`, `record_status` | `history` |
@@ -191,21 +191,11 @@ impl Keys {
     }
 
     pub(super) fn queue(&self, organization: &Organization, partition: Partition, flow: &Flow) -> String {
-        self.queue_called(organization, partition, &flow.to_string())
-    }
-
-    /// The same by the name of the flow.
-    pub(super) fn queue_called(
-        &self,
-        organization: &Organization,
-        partition: Partition,
-        flow: &str,
-    ) -> String {
         self.key(organization, partition, &format!("queue:{flow}"))
     }
 
-    pub(super) fn queued_bytes(&self, organization: &Organization, partition: Partition) -> String {
-        self.key(organization, partition, "queued_bytes")
+    pub(super) fn queued(&self, organization: &Organization, partition: Partition) -> String {
+        self.key(organization, partition, "queued")
     }
 
     pub(super) fn pace(&self, organization: &Organization, sender: &Sender) -> String {

@@ -65,7 +65,7 @@ impl RedisStore {
             ("consent", of_person("consent")),
             ("last", of_person("last")),
             ("flows", self.keys.flows(organization, partition)),
-            ("queued_bytes", self.keys.queued_bytes(organization, partition)),
+            ("queued", self.keys.queued(organization, partition)),
             ("history", self.keys.history(organization, partition)),
             ("audit", self.keys.audit(organization, partition)),
         ];
@@ -278,18 +278,10 @@ impl Outbox for RedisStore {
 
     async fn queued(&self, organization: &Organization) -> Result<Queued, Error> {
         let partitions = self.keys.partition_numbers().map(|partition| async move {
-            let mut command = redis::cmd("SMEMBERS");
-            command.arg(self.keys.flows(organization, partition));
-            let names: Vec<String> = self.get(&command).await?;
-            let messages = names.into_iter().map(|name| async move {
-                let mut command = redis::cmd("ZCARD");
-                command.arg(self.keys.queue_called(organization, partition, &name));
-                self.get::<u64>(&command).await
-            });
-            let messages: u64 = try_join_all(messages).await?.into_iter().sum();
-            let mut command = redis::cmd("GET");
-            command.arg(self.keys.queued_bytes(organization, partition));
-            let bytes = self.get::<Option<u64>>(&command).await?.unwrap_or_default();
+            let mut command = redis::cmd("HMGET");
+            command.arg(self.keys.queued(organization, partition)).arg("messages").arg("bytes");
+            let (messages, bytes): (Option<u64>, Option<u64>) = self.get(&command).await?;
+            let (messages, bytes) = (messages.unwrap_or_default(), bytes.unwrap_or_default());
             Ok::<_, Error>(Queued { messages, bytes })
         });
         let partitions = try_join_all(partitions).await?;
@@ -307,7 +299,7 @@ impl Outbox for RedisStore {
             ("message", key),
             ("queue", self.keys.queue(organization, partition, flow)),
             ("flows", self.keys.flows(organization, partition)),
-            ("queued_bytes", self.keys.queued_bytes(organization, partition)),
+            ("queued", self.keys.queued(organization, partition)),
         ];
         let arguments = [
             ("id", id.to_string()),

@@ -44,7 +44,9 @@ pub(super) fn entry_id(text: &str) -> Result<EntryId, Error> {
 /// The first entry id to ask `stream` of `partition` for, so that all after `after` are returned and none twice.
 pub(super) fn start(after: EventId, stream: Stream, partition: u16) -> String {
     let here = EventId { stream, partition, ..after };
-    let exclusive = if here > after { "" } else { "(" };
+    // Redis refuses to begin behind the last id that there can be; no entry has it.
+    let is_last = (after.ms, after.seq) == (UnixMs::MAX, u64::MAX);
+    let exclusive = if here > after || is_last { "" } else { "(" };
     format!("{exclusive}{}-{}", after.ms, after.seq)
 }
 

@@ -368,6 +368,9 @@ async fn the_record_is_read_page_by_page_and_by_who_did_what_and_when(on: On) {
         let (status, problem) = answer(service.get(Role::Admin, &format!("{AUDIT}{query}"))).await;
         assert_eq!((status, &problem["errors"][0]["field"]), (422, &json!(field)));
     }
+    // Behind the greatest place that can be written there is nothing.
+    let end = format!("?cursor={0}-{0}-0", u64::MAX);
+    assert_eq!(entries(service, &end).await, Vec::<Value>::new());
     // Another organization's administrator sees their own.
     assert_eq!(service.get_in("other", AUDIT).await.1["entries"], json!([]));
     let other = service.anonymous(Method::GET, &format!("{AUDIT}?cursor={after}"));

@@ -281,6 +281,14 @@ async fn pages_of_other_sites_are_refused_unless_their_origin_is_named(on: On) {
     let (status, problem) =
         answer(history().header(site, "cross-site").header(origin, "https://evil.example")).await;
     assert_eq!((status, &problem["code"]), (403, &json!("cross_origin")));
+    // However the path is spelled, if a route takes it.
+    let spelled = service.anonymous(Method::POST, &MESSAGES.replacen('2', "%32", 1));
+    let spelled = spelled.basic_auth(ACCOUNT_SID, Some(SENDER_KEY)).form(&[("Body", "hello")]);
+    let (status, error) = answer(spelled.header(site, "cross-site")).await;
+    assert_eq!((status, &error["code"]), (403, &json!(20403)));
+    let spelled = service.get(Role::Viewer, "/%61pi/sms/messages");
+    let (status, problem) = answer(spelled.header(site, "cross-site")).await;
+    assert_eq!((status, &problem["code"]), (403, &json!("cross_origin")));
     let own = history().header(site, "same-origin").header(origin, PUBLIC_URL).send().await.unwrap();
     assert_eq!((own.status().as_u16(), header(&own, "access-control-allow-origin")), (200, ""));
     let friendly = history().header(site, "cross-site").header(origin, friend).send().await.unwrap();

@@ -41,6 +41,12 @@ async fn pages_follow_each_other_without_gaps(on: On) {
     }
     assert_eq!(paged, all);
     assert_eq!(all.len(), 7);
+    // Behind the last place that there can be is nothing.
+    let id = all[6]["event_id"].as_str().unwrap();
+    let rest: Vec<&str> = id.splitn(3, '-').skip(2).collect();
+    let last = format!("{0}-{0}-{1}", u64::MAX, rest[0]);
+    let (status, page) = answer(service.get(Role::Viewer, &format!("/api/sms/events?cursor={last}"))).await;
+    assert_eq!((status, &page["events"]), (200, &serde_json::json!([])), "{page}");
 }
 
 async fn filters_choose_events(on: On) {

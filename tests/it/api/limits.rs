@@ -18,6 +18,7 @@ on_both_stores! {
     requests_at_once_do_not_share_the_same_room
     a_batch_or_a_notice_beyond_the_days_limit_is_refused_whole
     a_caller_past_its_own_limit_takes_nothing_of_the_others
+    what_the_organization_has_no_room_for_is_not_counted_as_the_callers
     messages_go_to_the_countries_of_the_senders_unless_others_are_listed
     numbers_of_dear_kinds_are_refused_in_every_way_of_sending
     a_burst_of_first_messages_to_neighbouring_numbers_is_held_and_told
@@ -186,6 +187,28 @@ async fn a_caller_past_its_own_limit_takes_nothing_of_the_others(on: On) {
     }
 }
 
+async fn what_the_organization_has_no_room_for_is_not_counted_as_the_callers(on: On) {
+    let keys = api_keys();
+    let settings = [
+        FAST,
+        ("TEXTLEDGER_DAILY_LIMIT", "3"),
+        ("TEXTLEDGER_DAILY_LIMIT_PER_KEY", "2"),
+        ("TEXTLEDGER_API_KEYS", &keys),
+    ];
+    let world = World::start_with(on, &settings).await;
+    let service = &world.service;
+    for number in [1, 2] {
+        let to = person(number);
+        let form = [("To", to.as_str()), ("From", OUR_NUMBER), ("Body", "hello")];
+        assert_eq!(drop_in(service, &form).await.0, 201);
+    }
+    let body = json!({ "phone_numbers": [person(3), person(4)], "message": "hello" });
+    let (status, problem) = post(service, "send-bulk", body).await;
+    assert_eq!((status, &problem["code"]), (429, &json!("daily_limit_reached")));
+    assert!(problem["detail"].as_str().unwrap().contains("1 are left"), "{problem}");
+    assert_eq!(service.send(&person(3), "hello").await.0, 201);
+}
+
 async fn messages_go_to_the_countries_of_the_senders_unless_others_are_listed(on: On) {
     let keys = api_keys();
     let world = World::start_with(on, &[FAST, ("TEXTLEDGER_API_KEYS", &keys)]).await;
@@ -213,10 +236,14 @@ async fn messages_go_to_the_countries_of_the_senders_unless_others_are_listed(on
     let (_, notified) = post(service, "notify", notice).await;
     let skipped = notified["results"][0]["skipped"].as_array().unwrap();
     assert!(skipped.iter().any(|skipped| skipped["code"] == "country_not_allowed"), "{notified}");
+    // Nobody here knows which senders a messaging service has.
+    let service_sid = "MGcccccccccccccccccccccccccccccccc";
+    let form = [("To", british), ("MessagingServiceSid", service_sid), ("Body", "hello")];
+    assert_eq!(drop_in(service, &form).await.0, 201);
     // Who has opted out is told as that.
     world.write(british, "STOP").await;
     assert_eq!(service.send(british, "hello").await.1["code"], "recipient_opted_out");
-    assert_eq!(world.accepted_for(british), 0);
+    assert_eq!(world.accepted_for(british), 1);
 
     let world = World::start_with(on, &[FAST, ("TEXTLEDGER_COUNTRIES", "GB")]).await;
     assert_eq!(world.service.send(british, "hello").await.0, 201);
@@ -256,10 +283,10 @@ async fn a_burst_of_first_messages_to_neighbouring_numbers_is_held_and_told(on: 
         assert_eq!(service.send(&person(number), "code").await.0, 201);
     }
     let (status, held) = service.send(&person(3), "code").await;
-    assert_eq!(
-        (status, &held["status"], &held["reason"]),
-        (202, &json!("held"), &json!("suspicious_traffic"))
-    );
+    let is_held = (202, &json!("held"), &json!("suspicious_traffic"));
+    assert_eq!((status, &held["status"], &held["reason"]), is_held);
+    let (status, again) = service.send(&person(3), "code").await;
+    assert_eq!((status, &again["status"], &again["reason"]), is_held, "asked for twice");
     let (_, message) = service.message_status(held["id"].as_str().unwrap()).await;
     assert_eq!((&message["status"], &message["reason"]), (&json!("held"), &json!("suspicious_traffic")));
     assert_eq!(service.send(&person(4), "code").await.0, 202);
@@ -279,5 +306,5 @@ async fn a_burst_of_first_messages_to_neighbouring_numbers_is_held_and_told(on: 
     assert_eq!(log.matches(r#""event":"suspicious_traffic""#).count(), 1, "told once");
     assert!(log.contains(r#""prefix":"+141555…""#), "no person's number");
     let metrics = service.anonymous(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
-    assert!(metrics.contains("textledger_suspicious_messages_total 2"), "{metrics}");
+    assert!(metrics.contains("textledger_suspicious_messages_total 3"), "{metrics}");
 }

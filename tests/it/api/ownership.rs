@@ -12,7 +12,7 @@ use super::{
     settings::{NO_ACCOUNT, OTHER_ACCOUNT, OTHER_TOKEN, SETTINGS, account, beside, webhook},
 };
 use crate::support::{
-    eventually,
+    accounts, eventually,
     service::{ACCOUNT_SID, AUTH_TOKEN, On, PERSON, PUBLIC_URL, TestService, answer},
     twilio::World,
 };
@@ -20,6 +20,8 @@ use crate::support::{
 on_both_stores! {
     a_claim_with_an_invented_token_is_refused_and_tells_nothing
     what_twilio_cannot_be_asked_about_verifies_nothing_and_blocks_nobody
+    whoever_has_the_right_token_takes_the_account_from_an_invented_one
+    a_change_of_something_else_is_of_what_is_in_force_once_the_token_is_refused
     a_token_is_rotated_while_twilio_is_away_and_no_webhook_is_refused
     of_two_that_are_verified_later_one_has_the_account
     at_most_one_organization_verifies_an_account_and_never_an_unverified_one
@@ -109,7 +111,11 @@ async fn what_twilio_cannot_be_asked_about_verifies_nothing_and_blocks_nobody(on
     becomes(service, "acme", "refused").await;
     let (_, refused) = service.get_in("acme", SETTINGS).await;
     assert!(refused["verification_detail"].as_str().unwrap().contains("Authenticate"), "{refused}");
-    assert_eq!(webhook(service, ACCOUNT_SID, AUTH_TOKEN, SID).await, 204);
+    // In force in the store, and a moment later in what this instance verifies with.
+    eventually("its webhooks are taken", async || {
+        (webhook(service, ACCOUNT_SID, AUTH_TOKEN, SID).await == 204).then_some(())
+    })
+    .await;
     assert_eq!(webhook(service, ACCOUNT_SID, OTHER_TOKEN, SID).await, 403);
     assert_eq!(service.send(PERSON, "hello").await.0, 201);
     let log = service.log();
@@ -117,6 +123,44 @@ async fn what_twilio_cannot_be_asked_about_verifies_nothing_and_blocks_nobody(on
     for secret in [AUTH_TOKEN, OTHER_TOKEN] {
         assert!(!log.contains(secret), "{secret} is in the log");
     }
+}
+
+async fn whoever_has_the_right_token_takes_the_account_from_an_invented_one(on: On) {
+    // Version 0.1.0 took any token. Here a stand-in for Twilio does, when the claim is made.
+    let takes_any = [("TEXTLEDGER_PUBLIC_URL", PUBLIC_URL), ("TWILIO_API_BASE_URL", accounts::base_url())];
+    let mut world = World::start_with(on, &[&NO_ACCOUNT[..], &takes_any].concat()).await;
+    let (status, settings) = save(&world.service, "acme", ACCOUNT_SID, OTHER_TOKEN).await;
+    assert_eq!((status, &settings["verification"]), (200, &json!("verified")), "{settings}");
+    world.service.kill();
+    world.service.set("TWILIO_API_BASE_URL", &world.twilio.base_url());
+    world.service.start_again();
+    let service = &world.service;
+    assert_eq!(webhook(service, ACCOUNT_SID, AUTH_TOKEN, SID).await, 403);
+    let (status, settings) = save(service, "default", ACCOUNT_SID, AUTH_TOKEN).await;
+    assert_eq!((status, &settings["verification"]), (200, &json!("verified")), "{settings}");
+    assert_eq!(webhook(service, ACCOUNT_SID, AUTH_TOKEN, SID).await, 204);
+    assert_eq!(webhook(service, ACCOUNT_SID, OTHER_TOKEN, SID).await, 403);
+    assert_eq!(service.send(PERSON, "hello").await.0, 201);
+    // Nor does the former claim win it back: what is saved already is no proof.
+    let (status, problem) = service.post_in("acme", SETTINGS, &json!({})).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("account_in_use")), "{problem}");
+    assert_eq!(webhook(service, ACCOUNT_SID, AUTH_TOKEN, SID).await, 204);
+}
+
+async fn a_change_of_something_else_is_of_what_is_in_force_once_the_token_is_refused(on: On) {
+    let world = world(on).await;
+    let service = &world.service;
+    assert_eq!(save(service, "default", OTHER_ACCOUNT, OTHER_TOKEN).await.0, 200);
+    twilio_is_away(&world, true).await;
+    save_unverified(service, "default", OTHER_ACCOUNT, REFUSED_TOKEN).await;
+    twilio_is_away(&world, false).await;
+    becomes(service, "default", "refused").await;
+    let sender = json!({ "phone_number": "+15005550009" });
+    let (status, settings) = service.post_in("default", SETTINGS, &sender).await;
+    assert_eq!((status, &settings["verification"]), (200, &json!("verified")), "{settings}");
+    assert_eq!(settings["phone_number"], "+15005550009");
+    assert_eq!(verification(service, "default").await, "verified");
+    assert_eq!(webhook(service, OTHER_ACCOUNT, OTHER_TOKEN, SID).await, 204);
 }
 
 async fn a_token_is_rotated_while_twilio_is_away_and_no_webhook_is_refused(on: On) {

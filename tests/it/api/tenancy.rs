@@ -8,6 +8,7 @@ use textledger::domain::Role;
 
 use super::on_both_stores;
 use crate::support::{
+    now,
     service::{ACCOUNT_SID, AUTH_TOKEN, OUR_NUMBER, On, TestService, answer, token_in},
     twilio::World,
 };
@@ -46,10 +47,8 @@ impl Belongings {
         };
         let sent =
             post("/api/sms/send", json!({ "to_number": PERSON, "message": "x", "user_id": USER })).await;
-        let bulk = json!({
-            "phone_numbers": [PERSON, DOUBTFUL], "message": "x", "send_at": jiff::Timestamp::now()
-                .checked_add(jiff::SignedDuration::from_hours(20)).unwrap().to_string(),
-        });
+        let tomorrow = (now() + jiff::SignedDuration::from_hours(20)).to_string();
+        let bulk = json!({ "phone_numbers": [PERSON, DOUBTFUL], "message": "x", "send_at": tomorrow });
         let batch = post("/api/sms/send-bulk", bulk).await;
         let consent = json!({
             "phone_number": PERSON, "channel": "sms", "state": "opted_in", "evidence": EVIDENCE,

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use textledger::{
-    simulator::{self, Config},
+    simulator::{self, Config, OtherAccounts},
     twilio::AccountSid,
 };
 
@@ -19,7 +19,11 @@ pub fn base_url() -> &'static str {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let account = AccountSid::parse(NOBODYS_ACCOUNT).unwrap();
-                let twilio = simulator::start(Config::new(account, "nobody's token".into())).await.unwrap();
+                let config = Config {
+                    other_accounts: OtherAccounts::Any,
+                    ..Config::new(account, "nobody's token".into())
+                };
+                let twilio = simulator::start(config).await.unwrap();
                 told.send(twilio.base_url()).unwrap();
                 std::future::pending::<()>().await;
             });

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use textledger::{
     clock::SystemClock,
-    simulator::{self, Config, Direction, Handle, Message},
+    simulator::{self, Config, Direction, Handle, Message, OtherAccounts},
     twilio::{AccountSid, credentials::ApiKey},
 };
 
@@ -36,8 +36,12 @@ impl World {
     pub async fn start_with(on: On, settings: &[(&str, &str)]) -> Self {
         let account = AccountSid::parse(ACCOUNT_SID).unwrap();
         let api_key = ApiKey { sid: API_KEY_SID.to_owned(), secret: API_KEY_SECRET.into() };
-        let config =
-            Config { seed: Some(1), api_keys: vec![api_key], ..Config::new(account, AUTH_TOKEN.into()) };
+        let config = Config {
+            seed: Some(1),
+            api_keys: vec![api_key],
+            other_accounts: OtherAccounts::Any,
+            ..Config::new(account, AUTH_TOKEN.into())
+        };
         let twilio = simulator::start(config).await.unwrap();
         let base_url = twilio.base_url();
         let settings = [&[("TWILIO_API_BASE_URL", base_url.as_str())], settings].concat();

@@ -6,7 +6,7 @@
 --   consent      string      <prefix>:{<organization>:<partition>}:consent:<person>
 --   last         string      <prefix>:{<organization>:<partition>}:last:<person>     when the person was last sent to
 --   flows        set         <prefix>:{<organization>:<partition>}:flows             every flow in which a message is queued
---   queued_bytes string      <prefix>:{<organization>:<partition>}:queued_bytes      the bytes of all messages that are queued
+--   queued       hash        <prefix>:{<organization>:<partition>}:queued            the messages that are queued, and their bytes
 --   history      stream      <prefix>:{<organization>:<partition>}:history
 --   audit        stream      <prefix>:{<organization>:<partition>}:audit             who did what
 --   recipients?  sorted set  <prefix>:{<organization>:<partition>}:history:<xyz>     recipient, place and message; left out
@@ -34,7 +34,7 @@
 --   state_changed    another state than `before` is stored, or the id is taken
 --   consent_changed  another consent than `decided_on` is stored
 --   cooling_down     the recipient is not to be sent to yet; until when follows, milliseconds since 1970
-local message, queue, consent, last, flows, queued_bytes, history, audit, recipients = unpack(KEYS)
+local message, queue, consent, last, flows, queued, history, audit, recipients = unpack(KEYS)
 local before, after, rank, is_resolved, id, due, decided_on, now, cooldown, outbound, content, bytes,
   flow, recipient, entry = unpack(ARGV)
 
@@ -75,12 +75,24 @@ end
 -- A message of a version that did not count has none.
 local room = tonumber(redis.call('HGET', message, 'bytes') or 0)
 if due == '' then
-  redis.call('DECRBY', queued_bytes, redis.call('ZREM', queue, id) * room)
+  if redis.call('ZREM', queue, id) == 1 then
+    -- Not below zero: a version that did not count may have put it there.
+    for field, amount in pairs({ messages = 1, bytes = room }) do
+      local left = tonumber(redis.call('HGET', queued, field) or 0) - amount
+      redis.call('HSET', queued, field, math.max(left, 0))
+    end
+  end
   if redis.call('EXISTS', queue) == 0 then
     redis.call('SREM', flows, flow)
   end
+  if redis.call('EXISTS', flows) == 0 then
+    redis.call('DEL', queued)
+  end
 else
-  redis.call('INCRBY', queued_bytes, redis.call('ZADD', queue, due, id) * room)
+  if redis.call('ZADD', queue, due, id) == 1 then
+    redis.call('HINCRBY', queued, 'messages', 1)
+    redis.call('HINCRBY', queued, 'bytes', room)
+  end
   redis.call('SADD', flows, flow)
 end
 return { 'stored' }
