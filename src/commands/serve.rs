@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use anyhow::anyhow;
 use clap::Args;
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{asked_to_stop, block_on, configure, say};
 use crate::{clock::SystemClock, config::Config, startup::Service};
@@ -21,6 +21,8 @@ impl Serve {
     pub(super) fn run(&self, file: Option<&Path>) -> anyhow::Result<()> {
         let config = configure(file)?;
         block_on(async {
+            // Before the line that it listens is read: a signal that nobody waits for ends the process.
+            let mut hangup = signal(SignalKind::hangup())?;
             let service = Service::start(config, Arc::new(SystemClock)).await?;
             // Scripts read the chosen ports from these lines, whatever the log's level and form.
             for (event, address) in [
@@ -36,7 +38,7 @@ impl Serve {
             }
             tokio::select! {
                 asked = asked_to_stop() => asked?,
-                failed = reload_when_asked(&service, file) => failed?,
+                () = reload_when_asked(&service, file, &mut hangup) => {}
             }
             tracing::info!("stopping: requests under way are finished first");
             tokio::select! {
@@ -50,13 +52,12 @@ impl Serve {
 }
 
 /// Reads the accounts again at every SIGHUP.
-async fn reload_when_asked(service: &Service, file: Option<&Path>) -> anyhow::Result<()> {
-    let mut hangup = signal(SignalKind::hangup())?;
+async fn reload_when_asked(service: &Service, file: Option<&Path>, hangup: &mut Signal) {
     while hangup.recv().await.is_some() {
         match Config::load(file) {
             Ok(config) => service.reload(&config).await,
             Err(faults) => tracing::error!(%faults, "the configuration has faults; nothing was changed"),
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
