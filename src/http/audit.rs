@@ -97,7 +97,7 @@ struct EntryView {
     #[schema(example = "user:ada")]
     actor: String,
     action: Action,
-    /// What it was done to: the id of a message or batch, a reply's SID, a user, or the ends of a person's number.
+    /// What it was done to: the id of a message or batch, a reply's or an API key's SID, a user, or the ends of a person's number.
     subject: Option<String>,
     /// What else is known of it: words, counts and names of fields.
     #[schema(value_type = std::collections::HashMap<String, serde_json::Value>)]
@@ -131,9 +131,9 @@ struct AuditPage {
 
 /// Who did what, oldest first.
 ///
-/// Every send, batch, notice, change of consent, decision, change of preferences and of settings that was accepted, with who
-/// asked for it. Entries are never changed or taken away, and hold no secret, no text of a message and no whole number of a
-/// person. A page at a time: ask again with `next_cursor` as `cursor` until it is null.
+/// Every send, batch, notice, change of consent, decision, change of preferences, settings and API keys that was accepted,
+/// with who asked for it. Entries are never changed or taken away, and hold no secret, no text of a message and no whole number
+/// of a person. A page at a time: ask again with `next_cursor` as `cursor` until it is null.
 #[utoipa::path(
     get, path = "/api/sms/audit", tags = [operations::TAG, operations::SETUP], operation_id = "listAudit", params(AuditQuery),
     responses(ReadProblems, (status = 200, body = AuditPage, description = "what was done, oldest first")),
