@@ -1,6 +1,7 @@
 //! What it costs to claim what is due, by how much is stored: `cargo bench --bench tasks`.
 //!
-//! As many tasks are due each time, 64; beside them 1,000 or 100,000 are planned for later. The cost must not follow.
+//! As many tasks are due each time, 64; beside them 1,000 or 100,000 are planned for later. In the same way the flows are
+//! looked for in which messages are due. The cost must not follow.
 
 use std::{
     net::TcpListener,
@@ -12,9 +13,9 @@ use std::{
 
 use textledger::{
     clock::SystemClock,
-    domain::{Organization, Task, TaskLine, UnixMs},
-    store::{Store, embedded::EmbeddedStore, redis::RedisStore},
-    twilio::MessageSid,
+    domain::{Hold, MessageId, Organization, Outbound, OutboundState, Task, TaskLine, UnixMs},
+    store::{NewOutbound, Store, embedded::EmbeddedStore, outbox::OUTBOUNDS_MAX, redis::RedisStore},
+    twilio::{Address, MessageSid},
 };
 
 const DUE: usize = 64;
@@ -27,19 +28,72 @@ const PLANNED_AT_ONCE: usize = 256;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    println!("| store | planned | claiming {DUE} that are due, µs |\n| --- | --- | --- |");
+    println!("| store | planned | claiming {DUE} that are due, µs | finding {DUE} flows that are due, µs |");
+    println!("| --- | --- | --- | --- |");
     for stored in STORED {
         let folder = tempfile::tempdir()?;
         let store = EmbeddedStore::open(folder.path(), Arc::new(SystemClock))?;
-        println!("| embedded | {stored} | {:.0} |", claim(&store, stored).await?);
+        report("embedded", &store, stored).await?;
     }
     for stored in STORED {
         let folder = tempfile::tempdir()?;
         let redis = Redis::start(folder.path())?;
         let store = redis.store().await?;
-        println!("| Redis | {stored} | {:.0} |", claim(&store, stored).await?);
+        report("Redis", &store, stored).await?;
     }
     Ok(())
+}
+
+async fn report(name: &str, store: &dyn Store, stored: usize) -> anyhow::Result<()> {
+    let (claimed, found) = (claim(store, stored).await?, find_flows(store, stored).await?);
+    println!("| {name} | {stored} | {claimed:.0} | {found:.0} |");
+    Ok(())
+}
+
+/// Queues `stored` messages, each in a flow of its own, of which [`DUE`] are due, and returns what it takes to find those
+/// flows, in µs.
+async fn find_flows(store: &dyn Store, stored: usize) -> anyhow::Result<f64> {
+    let organization = Organization::default();
+    let numbers: Vec<usize> = (0..stored).collect();
+    for numbers in numbers.chunks(OUTBOUNDS_MAX) {
+        let queued: Vec<NewOutbound> = numbers
+            .iter()
+            .map(|&number| {
+                let later = Duration::from_secs(900) + Duration::from_millis(number as u64);
+                queued(number as u128, if number < DUE { NOW } else { NOW + later })
+            })
+            .collect();
+        store.enqueue(&organization, &queued).await?;
+    }
+    let start = Instant::now();
+    for _ in 0..ROUNDS {
+        let found = store.due_flows(&organization, NOW, false, 0).await?;
+        assert_eq!(found.flows.len(), DUE);
+    }
+    Ok(start.elapsed().as_secs_f64() * 1e6 / f64::from(ROUNDS))
+}
+
+/// A message that waits until `due`, by a sender of its own.
+fn queued(number: u128, due: UnixMs) -> NewOutbound {
+    let address = |text: &str| Address::parse(text).expect("it has the shape of an address");
+    let outbound = Outbound {
+        id: MessageId::new(0, number),
+        to: address("+14155550100"),
+        from: Some(address(&format!("S{number}"))),
+        messaging_service_sid: None,
+        body_length: 11,
+        segments: 1,
+        media: 0,
+        category: None,
+        user_id: None,
+        batch: None,
+        status_callback: None,
+        fallback: None,
+        actor: None,
+        created_at: NOW,
+    };
+    let state = OutboundState::Waiting { until: due, reason: Hold::Turn, tries: 0 };
+    NewOutbound { outbound, state, content: None, bytes: 6, due, entry: None }
 }
 
 /// Plans `stored` tasks, of which [`DUE`] are due, and returns what one claim of those takes, in µs.

@@ -5,7 +5,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Files for the store, the spool, the log, calls from the queue, and what the libraries keep open.
+/// Files for the store, the spool, the log, and what the libraries keep open.
 const RESERVE: usize = 128;
 
 /// Files of a thread that serves requests: what it waits on, and its connection to Redis, made anew while the old one closes.
@@ -13,6 +13,12 @@ const FILES_PER_THREAD: usize = 8;
 
 /// Files that an API connection can cost: its own, and that of the call to Twilio which its request makes.
 const FILES_PER_API_CONNECTION: usize = 2;
+
+/// The part of all files that calls to Twilio from the queue get, each of which is a connection.
+const QUEUE_CALL_SHARE: usize = 16;
+
+/// The most calls to Twilio from the queue at the same time, however many files there are.
+const QUEUE_CALLS_MAX: usize = 1_024;
 
 /// The part of the remaining files that an address for webhooks alone gets.
 const WEBHOOK_SHARE: usize = 4;
@@ -38,26 +44,29 @@ pub fn raise_limit() -> usize {
     limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }
 
-/// The most connections that may be open.
+/// The most connections that may be open at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shares {
     /// At the main address.
     pub api: usize,
     /// At the address for webhooks alone; 0 without one.
     pub webhooks: usize,
+    /// To Twilio, for messages of the queue.
+    pub queue_calls: usize,
 }
 
 /// Shares out `limit` files among the connections of a process whose addresses have `threads` threads each.
 pub fn share_out(limit: usize, threads: usize, has_webhook_address: bool) -> Shares {
     let addresses = 1 + usize::from(has_webhook_address);
-    let left = limit.saturating_sub(RESERVE + addresses * threads * FILES_PER_THREAD);
+    let queue_calls = (limit / QUEUE_CALL_SHARE).clamp(CONNECTIONS_MIN, QUEUE_CALLS_MAX);
+    let left = limit.saturating_sub(RESERVE + addresses * threads * FILES_PER_THREAD + queue_calls);
     let webhooks = if has_webhook_address {
         (left / WEBHOOK_SHARE).clamp(CONNECTIONS_MIN, WEBHOOK_CONNECTIONS_MAX)
     } else {
         0
     };
     let api = left.saturating_sub(webhooks) / FILES_PER_API_CONNECTION;
-    Shares { api: api.clamp(CONNECTIONS_MIN, API_CONNECTIONS_MAX), webhooks }
+    Shares { api: api.clamp(CONNECTIONS_MIN, API_CONNECTIONS_MAX), webhooks, queue_calls }
 }
 
 #[cfg(test)]
@@ -71,15 +80,18 @@ mod tests {
                 for has_webhook_address in [false, true] {
                     let shares = share_out(limit, threads, has_webhook_address);
                     let addresses = 1 + usize::from(has_webhook_address);
-                    let used = FILES_PER_API_CONNECTION * shares.api + shares.webhooks;
+                    let used = FILES_PER_API_CONNECTION * shares.api + shares.webhooks + shares.queue_calls;
                     let kept = RESERVE + addresses * threads * FILES_PER_THREAD;
                     assert!(used + kept <= limit, "{limit} {threads} {shares:?}");
                 }
             }
         }
-        assert_eq!(share_out(1_024, 2, true), Shares { api: 324, webhooks: 216 });
-        assert_eq!(share_out(usize::MAX, 2, true), Shares { api: 8_192, webhooks: 4_096 });
-        assert_eq!(share_out(64, 2, true), Shares { api: 16, webhooks: 16 });
+        assert_eq!(share_out(1_024, 2, true), Shares { api: 300, webhooks: 200, queue_calls: 64 });
+        assert_eq!(
+            share_out(usize::MAX, 2, true),
+            Shares { api: 8_192, webhooks: 4_096, queue_calls: 1_024 }
+        );
+        assert_eq!(share_out(64, 2, true), Shares { api: 16, webhooks: 16, queue_calls: 16 });
     }
 
     #[test]

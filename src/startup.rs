@@ -105,7 +105,7 @@ impl Service {
             |listener: &Option<TcpListener>| listener.as_ref().map(TcpListener::local_addr).transpose();
         let (webhook_address, metrics_address) =
             (address_of(&webhook_listener)?, address_of(&metrics_listener)?);
-        let limits = connection_limits(&config);
+        let limits = limits_by_files(&config);
         let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
         let authenticator = authenticator(&config)?;
         let store = open_store(&config, clock.clone()).await?;
@@ -169,7 +169,7 @@ impl Service {
         spawn(&tracker, &stop, reconciler::run(app.clone()));
         spawn(&tracker, &stop, queues::run(app.clone()));
         // These two call others, and finish the calls that are under way.
-        tracker.spawn(dispatcher::run(app.clone(), stop.clone()));
+        tracker.spawn(dispatcher::run(app.clone(), stop.clone(), limits.queue_calls));
         tracker.spawn(relayer::run(app.clone(), stop.clone()));
         spawn(&tracker, &stop, worker::settings::run(app.clone()));
         tracker.spawn(verifier::run(app.clone(), stop.clone()));
@@ -320,13 +320,14 @@ fn poster(config: &Config) -> anyhow::Result<Poster> {
 const METRICS_CONNECTIONS: ConnectionLimits = ConnectionLimits { in_all: 32, per_peer: 32 };
 
 /// How many connections may be open.
-struct AddressLimits {
+struct LimitsByFiles {
     api: ConnectionLimits,
     webhooks: ConnectionLimits,
+    queue_calls: usize,
 }
 
 /// As many as there are files for, once the limit of those is raised as far as it goes, and no more than is configured.
-fn connection_limits(config: &Config) -> AddressLimits {
+fn limits_by_files(config: &Config) -> LimitsByFiles {
     let files = open_files::raise_limit();
     let shares = open_files::share_out(files, config.workers, config.webhook_listen.is_some());
     let wanted = config.bounds.connections;
@@ -339,10 +340,11 @@ fn connection_limits(config: &Config) -> AddressLimits {
             "the limit of open files is low: raise it (LimitNOFILE= of systemd, --ulimit nofile= of Docker)"
         );
     }
-    AddressLimits {
+    LimitsByFiles {
         api: ConnectionLimits { in_all, per_peer: config.bounds.connections_per_peer },
         // Behind a proxy all of Twilio is one peer.
         webhooks: ConnectionLimits { in_all: shares.webhooks, per_peer: shares.webhooks },
+        queue_calls: shares.queue_calls,
     }
 }
 

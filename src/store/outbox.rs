@@ -4,7 +4,7 @@
 //! at it next. For one that waits that is the time at which it may leave; for one that is being sent, the time at which
 //! the process that sends it must have failed. So nothing is forgotten by a crash, and no other list is kept.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use async_trait::async_trait;
 
@@ -16,6 +16,29 @@ use crate::domain::{
 
 /// The most messages that one call of [`Outbox::enqueue`], [`Outbox::outbounds`] or [`Outbox::history`] handles.
 pub const OUTBOUNDS_MAX: usize = 500;
+
+/// The flows of one page of [`Outbox::due_flows`], in each partition.
+pub const DUE_FLOWS_MAX: usize = 1_000;
+
+/// A page of the flows in which messages are due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DueFlows {
+    /// The flows, in the order of their names.
+    pub flows: Vec<Flow>,
+    /// Where the next page begins, if there may be one.
+    pub next: Option<usize>,
+}
+
+impl DueFlows {
+    /// A page that began at `skip`: what each partition has of it, by the names of the flows.
+    pub(super) fn of(partitions: Vec<Vec<String>>, skip: usize) -> Result<Self, Error> {
+        let next =
+            partitions.iter().any(|names| names.len() == DUE_FLOWS_MAX).then_some(skip + DUE_FLOWS_MAX);
+        let names: BTreeSet<String> = partitions.into_iter().flatten().collect();
+        let flow = |name: String| name.parse().map_err(|error| Error::Unreadable(format!("a flow: {error}")));
+        Ok(Self { flows: names.into_iter().map(flow).collect::<Result<_, _>>()?, next })
+    }
+}
 
 /// A message to be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,8 +166,16 @@ pub trait Outbox {
         Ok(self.outbounds(organization, &[*id]).await?.pop().flatten())
     }
 
-    /// The flows in which messages are due at `now`, the urgent ones first.
-    async fn due_flows(&self, organization: &Organization, now: UnixMs) -> Result<Vec<Flow>, Error>;
+    /// The flows in which messages are due at `now`, the urgent ones or the others: a page of them, each once, that begins
+    /// where `skip` says, which is 0 or what a page before gave as its [`DueFlows::next`]. Flows in which nothing is due
+    /// cost nothing.
+    async fn due_flows(
+        &self,
+        organization: &Organization,
+        now: UnixMs,
+        urgent: bool,
+        skip: usize,
+    ) -> Result<DueFlows, Error>;
 
     /// Takes messages of `flow` that are due at `now`, at most `limit` of them, the longest due first. Until `until`
     /// nobody else gets them; then they are due again, unless a step has said otherwise.

@@ -1,19 +1,23 @@
 //! Takes messages out of the queue and hands them to Twilio, at their senders' pace.
 //!
-//! Each organization is looked at by itself, so that none waits for another's. Within one, the urgent flows come first.
+//! Each organization is looked at by itself, so that none waits for another's, and takes no more than its share
+//! ([`super::shares`]). Within one, the urgent flows do not wait for the others.
 //! A flow's sender has a pace that all instances share: time to send in is reserved in the store before a message leaves,
 //! and messages whose time is far away are not taken. How far an instance may get ahead is bounded by [`AHEAD`].
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use super::jobs::{Jobs, every};
+use super::{
+    jobs::{Jobs, every},
+    shares::{self, Shares},
+};
 use crate::{
     app::{App, outgoing::dispatch::Dispatched},
     domain::{Flow, Organization},
-    store,
+    store::{self, outbox::DueFlows},
 };
 
 /// The time between two looks at what is due.
@@ -37,12 +41,20 @@ struct Turn {
     pause: Option<Duration>,
 }
 
-/// A job is to ask for an organization's flows (`None`), or the turn of one of them.
-type Job = (Organization, Option<Flow>);
+/// What is done for an organization.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Task {
+    /// Its flows are asked for, the urgent ones or the others.
+    Look { urgent: bool },
+    /// A flow has its turn.
+    Turn(Flow),
+}
+
+type Job = (Organization, Task);
 
 /// What came of a job.
 enum Done {
-    Flows(Vec<Flow>),
+    Look(DueFlows),
     Turn(Flow, Turn),
 }
 
@@ -51,13 +63,22 @@ struct Dispatcher {
     stop: CancellationToken,
     /// One at a time of each.
     jobs: Jobs<Job, Result<Done, store::Error>>,
+    shares: Shares,
+    /// Where the next look begins, if not at the first flow.
+    pages: HashMap<Job, usize>,
 }
 
 /// Runs until the service stops. Calls to Twilio that are under way then are finished: each one that was cut off would be a
-/// lost answer, which is looked for before the message is sent again.
-pub async fn run(app: Arc<App>, stop: CancellationToken) {
+/// lost answer, which is looked for before the message is sent again. There are never more than `calls_at_once` of them.
+pub async fn run(app: Arc<App>, stop: CancellationToken, calls_at_once: usize) {
     let mut look = every(LOOK_INTERVAL);
-    let mut dispatcher = Dispatcher { app: app.clone(), stop: stop.clone(), jobs: Jobs::of("dispatcher") };
+    let mut dispatcher = Dispatcher {
+        app: app.clone(),
+        stop: stop.clone(),
+        jobs: Jobs::of("dispatcher"),
+        shares: Shares::of(calls_at_once),
+        pages: HashMap::new(),
+    };
     loop {
         tokio::select! {
             () = stop.cancelled() => return dispatcher.jobs.finish().await,
@@ -76,48 +97,59 @@ impl Dispatcher {
             return;
         }
         for account in self.app.accounts.all().iter() {
-            self.look_at(account.organization.clone());
+            for urgent in [true, false] {
+                self.look_at(account.organization.clone(), urgent);
+            }
         }
     }
 
-    fn look_at(&mut self, organization: Organization) {
-        let job = (organization.clone(), None);
+    fn look_at(&mut self, organization: Organization, urgent: bool) {
+        let job = (organization.clone(), Task::Look { urgent });
         if self.jobs.running(&job) > 0 {
             return;
         }
+        self.shares.begin_look(&organization, urgent);
+        let skip = self.pages.remove(&job).unwrap_or_default();
         let app = self.app.clone();
         self.jobs.begin(job, async move {
-            let flows = app.outgoing.of(&organization).due_flows().await?;
-            Ok(Done::Flows(flows))
+            let due = app.outgoing.of(&organization).due_flows(urgent, skip).await?;
+            Ok(Done::Look(due))
         });
     }
 
     fn take_turn(&mut self, organization: Organization, flow: Flow) {
-        let job = (organization.clone(), Some(flow.clone()));
+        let job = (organization.clone(), Task::Turn(flow.clone()));
         if self.jobs.is_resting(&job) || self.jobs.running(&job) > 0 {
             return;
         }
+        let Some(share) = self.shares.turn(&organization, flow.urgent) else { return };
         let (app, stop) = (self.app.clone(), self.stop.clone());
         self.jobs.begin(job, async move {
-            let turn = turn(&app, &stop, &organization, &flow).await?;
+            let turn = turn(&app, &stop, &organization, &flow, &share).await?;
             Ok(Done::Turn(flow, turn))
         });
     }
 
     fn finish(&mut self, job: Job, done: Result<Done, store::Error>) {
         match done {
-            Ok(Done::Flows(flows)) => {
-                for flow in flows {
+            Ok(Done::Look(due)) => {
+                for flow in due.flows {
                     self.take_turn(job.0.clone(), flow);
+                }
+                if let Some(next) = due.next {
+                    self.pages.insert(job, next);
                 }
             }
             Ok(Done::Turn(_, Turn { pause: Some(pause), .. })) => self.jobs.rest(job, pause),
-            // What is due already is not left for the next look.
-            Ok(Done::Turn(flow, Turn { taken: 1.., .. })) => self.take_turn(job.0, flow),
+            // What is due already is not left for the next look, unless others wait for a turn.
+            Ok(Done::Turn(flow, Turn { taken: 1.., .. })) if !self.shares.is_short(&job.0, flow.urgent) => {
+                self.take_turn(job.0, flow);
+            }
             Ok(Done::Turn(..)) => {}
             Err(error) => {
-                let (organization, flow) = job;
-                tracing::warn!(%organization, flow = flow.is_some(), %error, "messages that wait could not be taken");
+                let (organization, task) = job;
+                let is_flow = matches!(task, Task::Turn(_));
+                tracing::warn!(%organization, flow = is_flow, %error, "messages that wait could not be taken");
             }
         }
     }
@@ -130,6 +162,7 @@ async fn turn(
     stop: &CancellationToken,
     organization: &Organization,
     flow: &Flow,
+    share: &shares::Turn,
 ) -> Result<Turn, store::Error> {
     // How far its sender is ahead already: an urgent message does not wait for that.
     let free_at = app.outgoing.of(organization).reserve_pace(flow.sender.as_ref(), 0).await?;
@@ -149,10 +182,11 @@ async fn turn(
         let takes = app.settings().limits.time_of(flow.sender.as_ref(), stored.outbound.segments);
         starts_at += takes;
         async move {
-            let wait = tokio::time::sleep(at.since(app.now_ms()));
-            if stop.run_until_cancelled(wait).await.is_none() {
-                return Ok(Dispatched::Kept);
-            }
+            let wait = async {
+                tokio::time::sleep(at.since(app.now_ms())).await;
+                share.call().await
+            };
+            let Some(_call) = stop.run_until_cancelled(wait).await else { return Ok(Dispatched::Kept) };
             app.outgoing.of(organization).dispatch(&stored).await
         }
     });

@@ -8,5 +8,6 @@ pub mod relayer;
 pub mod replayer;
 pub mod reviewer;
 pub mod settings;
+mod shares;
 pub mod tailer;
 pub mod verifier;

@@ -274,12 +274,16 @@ fn every_source_file_says_what_it_is_responsible_for() {
 }
 
 /// A script's head lists keys and arguments by name, and the script gives them these names before anything else: a number
-/// in `KEYS[3]` says nothing to whoever reads it.
+/// in `KEYS[3]` says nothing to whoever reads it. What several scripts share takes neither.
 #[test]
 fn every_script_says_what_it_takes_and_returns() {
     let mut faults = Vec::new();
     for file in files("src", "lua") {
-        for fault in script_faults(&read(&file)) {
+        let script = read(&file);
+        if !script.contains("KEYS") && !script.contains("ARGV") {
+            continue;
+        }
+        for fault in script_faults(&script) {
             faults.push(format!("{}: {fault}", shown(&file)));
         }
     }

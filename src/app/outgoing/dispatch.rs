@@ -20,7 +20,7 @@ use crate::{
         Flow, Hold, OutboundState, Sender, UnixMs,
         outgoing::{Fact, times},
     },
-    store::{self, StoredOutbound},
+    store::{self, StoredOutbound, outbox::DueFlows},
 };
 
 /// The longest time for which a sender rests after Twilio did not process one of its messages.
@@ -38,9 +38,10 @@ pub enum Dispatched {
 }
 
 impl Scope<'_, Outgoing> {
-    /// The organization's flows in which messages are due.
-    pub async fn due_flows(&self) -> Result<Vec<Flow>, store::Error> {
-        self.core.store.due_flows(self.organization, self.core.now_ms()).await
+    /// A page of the organization's flows in which messages are due, the urgent ones or the others: see
+    /// [`store::Outbox::due_flows`].
+    pub async fn due_flows(&self, urgent: bool, skip: usize) -> Result<DueFlows, store::Error> {
+        self.core.store.due_flows(self.organization, self.core.now_ms(), urgent, skip).await
     }
 
     /// Takes up to `limit` messages of `flow` that are due. Nobody else gets them for [`times::CLAIM_TIME`].

@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 use super::{
     EmbeddedStore,
     consents::known_consent,
-    tables::{CONSENTS, HISTORY, HISTORY_OF, OUTBOUND, QUEUE, QUEUE_SIZES, QUEUED, Tables},
+    tables::{CONSENTS, DUE_FLOWS, HISTORY, HISTORY_OF, OUTBOUND, QUEUE_SIZES, QUEUED, Tables},
     unavailable,
 };
 use crate::{
     domain::{Flow, HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, Person, UnixMs},
     store::{
         Error, Gate, NewOutbound, Outbox, Passed, Queued, Step, StoredOutbound, decode, encode,
-        outbox::OUTBOUNDS_MAX,
+        outbox::{DUE_FLOWS_MAX, DueFlows, OUTBOUNDS_MAX},
     },
 };
 
@@ -45,6 +45,20 @@ fn counted(
     }
     Ok(Queued { messages, bytes: 0 })
 }
+
+/// When the first message of `flow` has to be looked at.
+fn first_of(
+    queue: &impl ReadableTable<(&'static str, &'static str, u64, &'static str), ()>,
+    organization: &str,
+    flow: &str,
+) -> Result<Option<u64>, Error> {
+    let of_flow = (organization, flow, 0, "")..=(organization, flow, u64::MAX, LAST_ID);
+    let first = queue.range(of_flow).map_err(unavailable)?.next().transpose().map_err(unavailable)?;
+    Ok(first.map(|(key, _)| key.value().2))
+}
+
+/// Behind every id.
+const LAST_ID: &str = "\u{10ffff}";
 
 /// The name in [`super::tables::PACE`] of the time at which a person was last sent to.
 pub(super) fn last_sent(name: &str) -> String {
@@ -101,7 +115,8 @@ impl Tables<'_> {
             Some(known) => known,
             None => (counted(&self.queued, organization)?.messages, 0),
         };
-        let flow = flow.to_string();
+        let (flow, urgent) = (flow.to_string(), flow.urgent);
+        let first_before = first_of(&self.queue, organization, &flow)?;
         let key = (organization, id.as_str());
         let before = match due {
             Some(due) => self.queued.insert(key, due.get()).map_err(unavailable)?,
@@ -124,6 +139,17 @@ impl Tables<'_> {
             self.queue
                 .insert((organization, flow.as_str(), due.get(), id.as_str()), ())
                 .map_err(unavailable)?;
+        }
+        let first = first_of(&self.queue, organization, &flow)?;
+        if first != first_before {
+            if let Some(before) = first_before {
+                self.due_flows.remove((organization, urgent, before, flow.as_str())).map_err(unavailable)?;
+            }
+            if let Some(first) = first {
+                self.due_flows
+                    .insert((organization, urgent, first, flow.as_str()), ())
+                    .map_err(unavailable)?;
+            }
         }
         Ok(())
     }
@@ -270,28 +296,21 @@ impl Outbox for EmbeddedStore {
         .await
     }
 
-    async fn due_flows(&self, organization: &Organization, now: UnixMs) -> Result<Vec<Flow>, Error> {
+    async fn due_flows(
+        &self,
+        organization: &Organization,
+        now: UnixMs,
+        urgent: bool,
+        skip: usize,
+    ) -> Result<DueFlows, Error> {
         let organization = organization.clone();
         self.read(move |transaction| {
-            let table = transaction.open_table(QUEUE).map_err(unavailable)?;
-            let organization = organization.as_str();
-            let (mut flows, mut from) = (Vec::<Flow>::new(), String::new());
-            // The first of each flow tells; then the next flow is sought.
-            while let Some(row) =
-                table.range((organization, from.as_str(), 0, "")..).map_err(unavailable)?.next()
-            {
-                let (key, _) = row.map_err(unavailable)?;
-                let (of, flow, due, _) = key.value();
-                if of != organization {
-                    break;
-                }
-                if due <= now.get() {
-                    flows.push(flow.parse().map_err(|error| Error::Unreadable(format!("a flow: {error}")))?);
-                }
-                from = format!("{flow}\0");
-            }
-            flows.sort_by_key(|flow| !flow.urgent);
-            Ok(flows)
+            let table = transaction.open_table(DUE_FLOWS).map_err(unavailable)?;
+            let of = organization.as_str();
+            let due = (of, urgent, 0, "")..(of, urgent, now.get().saturating_add(1), "");
+            let page = table.range(due).map_err(unavailable)?.skip(skip).take(DUE_FLOWS_MAX);
+            let names = page.map(|row| Ok(row.map_err(unavailable)?.0.value().3.to_owned()));
+            DueFlows::of(vec![names.collect::<Result<_, Error>>()?], skip)
         })
         .await
     }

@@ -2,7 +2,7 @@
 
 use redb::{Database, ReadableTable, Table, TableDefinition, WriteTransaction};
 
-use crate::domain::UnixMs;
+use crate::domain::{Flow, UnixMs};
 
 /// Names an organization's row.
 type Key = (&'static str, &'static str);
@@ -49,6 +49,8 @@ tables! {
     QUEUE, queue: (&'static str, &'static str, u64, &'static str) => ();
     /// (organization, message id) -> milliseconds: the same, the other way round.
     QUEUED, queued: Key => u64;
+    /// (organization, urgent, milliseconds, flow): when the first message of each flow has to be looked at.
+    DUE_FLOWS, due_flows: (&'static str, bool, u64, &'static str) => ();
     /// organization -> how many messages are queued, and their bytes.
     QUEUE_SIZES, queue_sizes: &'static str => (u64, u64);
     /// (organization, sender) -> microseconds since 1970: until when its time to send has been given away.
@@ -73,28 +75,49 @@ tables! {
     AUDIT, audit: (&'static str, u64, u64) => &'static [u8];
 }
 
-/// Makes sure that the tables exist, and returns the newest entry.
+/// Makes sure that the tables exist and agree with each other, and returns the newest entry.
 pub(super) fn prepare(database: &Database) -> Result<(UnixMs, u64), redb::Error> {
     let transaction = database.begin_write()?;
-    let last = {
-        let events = Tables::open(&transaction, (UnixMs::EPOCH, 0), UnixMs::EPOCH)?.events;
-        let mut newest = (UnixMs::EPOCH, 0);
-        // Entries are ordered by organization first, so the newest of each is looked at.
-        let mut end: Option<(String, u64, u64)> = None;
-        loop {
-            let before = match &end {
-                None => events.last()?,
-                Some((organization, ..)) => {
-                    events.range(..(organization.as_str(), 0, 0))?.next_back().transpose()?
-                }
-            };
-            let Some((key, _)) = before else { break };
-            let (organization, ms, seq) = key.value();
-            newest = newest.max((UnixMs::new(ms), seq));
-            end = Some((organization.to_owned(), ms, seq));
-        }
-        newest
+    let newest = {
+        let mut tables = Tables::open(&transaction, (UnixMs::EPOCH, 0), UnixMs::EPOCH)?;
+        note_due_flows(&mut tables)?;
+        newest_event(&tables)?
     };
     transaction.commit()?;
-    Ok(last)
+    Ok(newest)
+}
+
+/// Notes when flows are due, as the queues say: version 0.1.0 fills these and does not note it.
+fn note_due_flows(tables: &mut Tables<'_>) -> Result<(), redb::Error> {
+    tables.due_flows.retain(|_, ()| false)?;
+    let mut end = (String::new(), String::new());
+    // The first of each flow tells; then the next flow is sought.
+    while let Some(row) = tables.queue.range((end.0.as_str(), end.1.as_str(), 0, "")..)?.next() {
+        let (key, _) = row?;
+        let (organization, flow, due, _) = key.value();
+        let urgent = flow.parse::<Flow>().is_ok_and(|flow| flow.urgent);
+        tables.due_flows.insert((organization, urgent, due, flow), ())?;
+        end = (organization.to_owned(), format!("{flow}\0"));
+    }
+    Ok(())
+}
+
+fn newest_event(tables: &Tables<'_>) -> Result<(UnixMs, u64), redb::Error> {
+    let events = &tables.events;
+    let mut newest = (UnixMs::EPOCH, 0);
+    // Entries are ordered by organization first, so the newest of each is looked at.
+    let mut end: Option<(String, u64, u64)> = None;
+    loop {
+        let before = match &end {
+            None => events.last()?,
+            Some((organization, ..)) => {
+                events.range(..(organization.as_str(), 0, 0))?.next_back().transpose()?
+            }
+        };
+        let Some((key, _)) = before else { break };
+        let (organization, ms, seq) = key.value();
+        newest = newest.max((UnixMs::new(ms), seq));
+        end = Some((organization.to_owned(), ms, seq));
+    }
+    Ok(newest)
 }

@@ -14,8 +14,10 @@
 //! | `tl:{default:0}:persons` | sorted set | everybody whose consent ever changed | `record_inbound`, `change_consent`, `replace_person` | `persons` |
 //! | `tl:{default:0}:received:<sid>` | string | an inbound message's answer, JSON | `record_inbound` | the same |
 //! | `tl:{default:0}:out:<id>` | hash | `outbound`, `state` (JSON), `rank`, until it is resolved `content` (sealed), and the `bytes` that it takes while it is queued | `step_outbound`, `resolve_outbound` | the same, `outbounds` |
-//! | `tl:{default:0}:queue:<flow>` | sorted set | message id -> when to look at it | `step_outbound`, `claim`, `dequeue` | `claim`, `due_flows` |
-//! | `tl:{default:0}:flows` | set | every flow in which a message is queued | `step_outbound`, `dequeue` | `due_flows` |
+//! | `tl:{default:0}:queue:<flow>` | sorted set | message id -> when to look at it | `step_outbound`, `claim_outbounds`, `dequeue` | the same, `adopt_flow` |
+//! | `tl:{default:0}:due` | sorted set | flow -> when to look at its first message | `step_outbound`, `claim_outbounds`, `dequeue`, `adopt_flow` | `due_flows` |
+//! | `tl:{default:0}:due:urgent` | sorted set | the same of urgent flows | the same | the same |
+//! | `tl:{default:0}:flows` | set | flows in which version 0.1.0 queued messages | 0.1.0 | `adopt_flow` |
 //! | `tl:{default:0}:queued` | hash | how many `messages` are queued in all flows, and the sum of their `bytes` | `step_outbound`, `dequeue` | `queued` |
 //! | `tl:{default:0}:last:<person>` | string | when the person was last sent to, for as long as that matters | `step_outbound`, `pass_gate` | the same |
 //! | `tl:{default:0}:pace:<sender>` | string | until when its time to send is given away | `reserve_pace` | the same |
@@ -186,12 +188,23 @@ impl Keys {
         self.key(organization, partition, "audit")
     }
 
-    pub(super) fn flows(&self, organization: &Organization, partition: Partition) -> String {
+    /// Where version 0.1.0 lists the flows in which messages are queued.
+    pub(super) fn former_flows(&self, organization: &Organization, partition: Partition) -> String {
         self.key(organization, partition, "flows")
     }
 
+    /// When the first messages of flows are due.
+    pub(super) fn due(&self, organization: &Organization, partition: Partition, urgent: bool) -> String {
+        self.key(organization, partition, if urgent { "due:urgent" } else { "due" })
+    }
+
     pub(super) fn queue(&self, organization: &Organization, partition: Partition, flow: &Flow) -> String {
-        self.key(organization, partition, &format!("queue:{flow}"))
+        self.queue_of(organization, partition, &flow.to_string())
+    }
+
+    /// The queue of the flow that is called `name`.
+    pub(super) fn queue_of(&self, organization: &Organization, partition: Partition, name: &str) -> String {
+        self.key(organization, partition, &format!("queue:{name}"))
     }
 
     pub(super) fn queued(&self, organization: &Organization, partition: Partition) -> String {

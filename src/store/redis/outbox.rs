@@ -10,7 +10,7 @@ use crate::{
     domain::{Flow, HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, Person, UnixMs},
     store::{
         Error, Gate, NewOutbound, Outbox, Passed, Queued, Step, StoredOutbound, decode, encode,
-        outbox::OUTBOUNDS_MAX,
+        outbox::{DUE_FLOWS_MAX, DueFlows, OUTBOUNDS_MAX},
     },
 };
 
@@ -59,12 +59,14 @@ impl RedisStore {
         }
         let gate = gate.filter(|_| is_here);
         let of_person = |kind: &str| self.keys.under_in(organization, partition, kind, person.as_str());
+        let [noted, noted_urgent] = self.due_keys(organization, partition);
         let mut keys = vec![
             ("message", key),
             ("queue", self.keys.queue(organization, partition, &flow)),
             ("consent", of_person("consent")),
             ("last", of_person("last")),
-            ("flows", self.keys.flows(organization, partition)),
+            noted,
+            noted_urgent,
             ("queued", self.keys.queued(organization, partition)),
             ("history", self.keys.history(organization, partition)),
             ("audit", self.keys.audit(organization, partition)),
@@ -79,7 +81,7 @@ impl RedisStore {
             ("rank", to.rank().to_string()),
             ("is_resolved", u8::from(to.is_resolved()).to_string()),
             ("id", outbound.id.to_string()),
-            ("due", due.filter(|_| !to.is_resolved()).map(|due| due.to_string()).unwrap_or_default()),
+            ("at", due.filter(|_| !to.is_resolved()).map(|due| due.to_string()).unwrap_or_default()),
             ("decided_on", decided_on),
             ("now", now),
             ("cooldown", cooldown),
@@ -105,6 +107,27 @@ impl RedisStore {
             ["cooling_down", until] => cooling_down(until),
             _ => Err(unlisted(&words)),
         }
+    }
+
+    /// The keys `due` and `urgent` of every script that changes the queue of a flow.
+    fn due_keys(&self, organization: &Organization, partition: u16) -> [(&'static str, String); 2] {
+        [("due", false), ("urgent", true)]
+            .map(|(name, urgent)| (name, self.keys.due(organization, partition, urgent)))
+    }
+
+    /// Notes when flows are due in which version 0.1.0 has queued messages, or does while both run.
+    async fn adopt_flows(&self, organization: &Organization, partition: u16) -> Result<(), Error> {
+        let flows = self.keys.former_flows(organization, partition);
+        let mut command = redis::cmd("SRANDMEMBER");
+        command.arg(&flows).arg(DUE_FLOWS_MAX);
+        let names: Vec<String> = self.get(&command).await?;
+        let adopted = names.into_iter().map(|name| {
+            let [due, urgent] = self.due_keys(organization, partition);
+            let queue = self.keys.queue_of(organization, partition, &name);
+            let keys = [("queue", queue), due, urgent, ("flows", flows.clone())];
+            async move { self.write(&scripts::ADOPT_FLOW, &keys, &[("flow", name)]).await }
+        });
+        try_join_all(adopted).await.map(drop)
     }
 
     /// Asks a gate in the partition of the recipient. What passes there begins to leave at that moment, although it is
@@ -226,26 +249,21 @@ impl Outbox for RedisStore {
         try_join_all(stored).await
     }
 
-    async fn due_flows(&self, organization: &Organization, now: UnixMs) -> Result<Vec<Flow>, Error> {
+    async fn due_flows(
+        &self,
+        organization: &Organization,
+        now: UnixMs,
+        urgent: bool,
+        skip: usize,
+    ) -> Result<DueFlows, Error> {
         let partitions = self.keys.partition_numbers().map(|partition| async move {
-            let mut command = redis::cmd("SMEMBERS");
-            command.arg(self.keys.flows(organization, partition));
-            let names: Vec<String> = self.get(&command).await?;
-            let due = names.into_iter().map(|name| async move {
-                let flow: Flow =
-                    name.parse().map_err(|error| Error::Unreadable(format!("a flow: {error}")))?;
-                let mut command = redis::cmd("ZRANGEBYSCORE");
-                command.arg(self.keys.queue(organization, partition, &flow)).arg("-inf").arg(now.get());
-                command.arg("LIMIT").arg(0).arg(1);
-                let due: Vec<String> = self.get(&command).await?;
-                Ok::<_, Error>((!due.is_empty()).then_some(flow))
-            });
-            try_join_all(due).await
+            self.adopt_flows(organization, partition).await?;
+            let mut command = redis::cmd("ZRANGEBYSCORE");
+            command.arg(self.keys.due(organization, partition, urgent)).arg("-inf").arg(now.get());
+            command.arg("LIMIT").arg(skip).arg(DUE_FLOWS_MAX);
+            self.get::<Vec<String>>(&command).await
         });
-        let mut flows: Vec<Flow> = try_join_all(partitions).await?.into_iter().flatten().flatten().collect();
-        flows.sort_unstable_by(|a, b| (!a.urgent, &a.sender).cmp(&(!b.urgent, &b.sender)));
-        flows.dedup();
-        Ok(flows)
+        DueFlows::of(try_join_all(partitions).await?, skip)
     }
 
     async fn claim_outbounds(
@@ -267,8 +285,16 @@ impl Outbox for RedisStore {
             if wanted == 0 {
                 break;
             }
-            let queue = self.keys.queue(organization, partition, flow);
-            for (id, _) in self.claim_due(queue, now, until, wanted).await? {
+            let [due, urgent] = self.due_keys(organization, partition);
+            let keys = [("queue", self.keys.queue(organization, partition, flow)), due, urgent];
+            let arguments = [
+                ("now", now.to_string()),
+                ("taken_until", until.to_string()),
+                ("limit", wanted.to_string()),
+                ("flow", flow.to_string()),
+            ];
+            let ids: Vec<String> = read(self.write(&scripts::CLAIM_OUTBOUNDS, &keys, &arguments).await?)?;
+            for id in ids {
                 let unreadable = || Error::Unreadable(format!("the id of a message that waits: {id:?}"));
                 claimed.push(id.parse().map_err(|_| unreadable())?);
             }
@@ -295,10 +321,12 @@ impl Outbox for RedisStore {
     async fn dequeue(&self, organization: &Organization, flow: &Flow, id: &MessageId) -> Result<(), Error> {
         let Some(key) = self.keys.outbound(organization, id) else { return Ok(()) };
         let partition = id.partition();
+        let [due, urgent] = self.due_keys(organization, partition);
         let keys = [
             ("message", key),
             ("queue", self.keys.queue(organization, partition, flow)),
-            ("flows", self.keys.flows(organization, partition)),
+            due,
+            urgent,
             ("queued", self.keys.queued(organization, partition)),
         ];
         let arguments = [

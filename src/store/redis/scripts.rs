@@ -1,7 +1,8 @@
 //! The scripts: each is one atomic step at the server and costs one round trip.
 //!
 //! A script lists at its head what it takes, by name and in order. Whoever runs one names what is passed, in the same
-//! words; a debug build compares the two, so that no test passes with two of twenty arguments exchanged.
+//! words; a debug build compares the two, so that no test passes with two of twenty arguments exchanged. What several
+//! scripts do alike stands in a file of its own, which is put before their sources.
 
 use std::sync::LazyLock;
 
@@ -18,8 +19,9 @@ pub(super) struct Script {
 }
 
 macro_rules! script {
-    ($name:ident, $file:literal) => {
-        pub(super) static $name: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!($file)));
+    ($name:ident, $($file:literal),+) => {
+        pub(super) static $name: LazyLock<Script> =
+            LazyLock::new(|| Script::new(concat!($(include_str!($file)),+)));
     };
 }
 
@@ -30,9 +32,11 @@ script!(REPLACE_CONSENT, "lua/replace_consent.lua");
 script!(REPLACE_PERSON, "lua/replace_person.lua");
 script!(PASS_GATE, "lua/pass_gate.lua");
 script!(CLAIM, "lua/claim.lua");
-script!(STEP_OUTBOUND, "lua/step_outbound.lua");
+script!(STEP_OUTBOUND, "lua/queue.lua", "lua/step_outbound.lua");
+script!(CLAIM_OUTBOUNDS, "lua/queue.lua", "lua/claim_outbounds.lua");
+script!(ADOPT_FLOW, "lua/queue.lua", "lua/adopt_flow.lua");
 script!(RESOLVE_OUTBOUND, "lua/resolve_outbound.lua");
-script!(DEQUEUE, "lua/dequeue.lua");
+script!(DEQUEUE, "lua/queue.lua", "lua/dequeue.lua");
 script!(RESERVE_PACE, "lua/reserve_pace.lua");
 script!(CHANGE_DOCUMENTS, "lua/change_documents.lua");
 script!(COUNT, "lua/count.lua");

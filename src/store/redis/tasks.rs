@@ -9,24 +9,6 @@ use crate::{
     store::{Error, Tasks},
 };
 
-impl RedisStore {
-    /// Runs `claim.lua` on `queue`: what is due at `now`, and when it was, at most `limit`. Until `until` nobody else gets
-    /// it.
-    pub(super) async fn claim_due(
-        &self,
-        queue: String,
-        now: UnixMs,
-        until: UnixMs,
-        limit: usize,
-    ) -> Result<Vec<(String, UnixMs)>, Error> {
-        let arguments =
-            [("now", now.to_string()), ("taken_until", until.to_string()), ("limit", limit.to_string())];
-        let due: Vec<(String, f64)> =
-            read(self.write(&scripts::CLAIM, &[("queue", queue)], &arguments).await?)?;
-        Ok(due.into_iter().map(|(what, at)| (what, UnixMs::new(at as u64))).collect())
-    }
-}
-
 #[async_trait]
 impl Tasks for RedisStore {
     async fn schedule(&self, organization: &Organization, task: &Task, at: UnixMs) -> Result<(), Error> {
@@ -50,10 +32,13 @@ impl Tasks for RedisStore {
             if wanted == 0 {
                 break;
             }
-            let queue = self.keys.tasks(organization, partition, line);
-            for (task, at) in self.claim_due(queue, now, until, wanted).await? {
+            let keys = [("queue", self.keys.tasks(organization, partition, line))];
+            let arguments =
+                [("now", now.to_string()), ("taken_until", until.to_string()), ("limit", wanted.to_string())];
+            let due: Vec<(String, f64)> = read(self.write(&scripts::CLAIM, &keys, &arguments).await?)?;
+            for (task, at) in due {
                 let task = task.parse().map_err(|_| Error::Unreadable(format!("a task: {task:?}")))?;
-                claimed.push((task, at));
+                claimed.push((task, UnixMs::new(at as u64)));
             }
         }
         Ok(claimed)

@@ -3,17 +3,21 @@
 use std::{os::unix::fs::PermissionsExt, sync::Arc};
 
 use async_trait::async_trait;
+use redb::TableDefinition;
 use textledger::{
     clock::{ManualClock, SystemClock},
-    domain::{EventId, Organization, UnixMs},
+    domain::{EventId, Organization, Outbound, UnixMs},
     store::{
-        Deliveries as _, Events as _, Store,
+        Deliveries as _, Events as _, Outbox as _, Store,
         embedded::{EmbeddedStore, FILE_NAME, OpenError},
     },
 };
 
-use super::suite::{Harness, status};
-use crate::support::former::Former;
+use super::{
+    outbox::that_waits,
+    suite::{AT, Harness, ms, outbound, status},
+};
+use crate::support::{flows::due_flows, former::Former};
 
 struct Embedded(tempfile::TempDir);
 
@@ -67,4 +71,29 @@ async fn a_clock_that_is_set_back_does_not_set_the_events_back() {
     let events = store.events(&organization, EventId::START, 10).await.unwrap();
     let places: Vec<_> = events.iter().map(|(id, _)| (id.ms.get(), id.seq)).collect();
     assert_eq!(places, [(1_000, 0), (1_000, 1), (1_000, 2), (2_000, 0)]);
+}
+
+/// A file of version 0.1.0 has queues, and no note of when their flows are due.
+#[tokio::test]
+async fn messages_that_version_0_1_0_queued_are_found_when_they_are_due() {
+    let folder = tempfile::tempdir().unwrap();
+    let organization = Organization::default();
+    let open = || EmbeddedStore::open(folder.path(), Arc::new(SystemClock)).unwrap();
+    let store = open();
+    let urgent = Outbound { category: Some("emergency".to_owned()), ..outbound(&store, 1) };
+    let flows = [urgent.flow(), outbound(&store, 2).flow()];
+    for (outbound, due) in [(urgent, AT), (outbound(&store, 2), AT), (outbound(&store, 3), AT - ms(9))] {
+        store.create_outbound(&organization, &that_waits(outbound, due), None).await.unwrap();
+    }
+    drop(store);
+    let noted = TableDefinition::<(&str, bool, u64, &str), ()>::new("due_flows");
+    let database = redb::Database::open(folder.path().join(FILE_NAME)).unwrap();
+    let transaction = database.begin_write().unwrap();
+    assert!(transaction.delete_table(noted).unwrap());
+    transaction.commit().unwrap();
+    drop(database);
+    let store = open();
+    assert_eq!(due_flows(&store, &organization, AT - ms(10)).await, []);
+    assert_eq!(due_flows(&store, &organization, AT - ms(9)).await, flows[1..]);
+    assert_eq!(due_flows(&store, &organization, AT).await, flows);
 }

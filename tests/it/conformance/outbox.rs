@@ -11,7 +11,10 @@ use textledger::{
         outgoing,
         stats::{Counter, Counts, Unit},
     },
-    store::{ConsentVersion, Counted, DocumentChange, Gate, Kind, NewOutbound, Passed, Queued, Step, Store},
+    store::{
+        ConsentVersion, Counted, DocumentChange, Gate, Kind, NewOutbound, Passed, Queued, Step, Store,
+        outbox::{DUE_FLOWS_MAX, DueFlows, OUTBOUNDS_MAX},
+    },
     twilio::Address,
 };
 use tokio::task::JoinSet;
@@ -19,9 +22,10 @@ use tokio::task::JoinSet;
 use super::suite::{
     AT, Harness, PERSON, bare, being_sent, ms, opt_out, organization, outbound, sid, status, whose,
 };
+use crate::support::flows::due_flows;
 
 /// `outbound`, which waits until `until`.
-fn that_waits(outbound: Outbound, until: UnixMs) -> NewOutbound {
+pub fn that_waits(outbound: Outbound, until: UnixMs) -> NewOutbound {
     let state = OutboundState::Waiting { until, reason: Hold::Turn, tries: 0 };
     let content = Some("sealed".to_owned());
     NewOutbound { outbound, state, content, bytes: 6, due: until, entry: None }
@@ -201,8 +205,11 @@ pub async fn a_message_that_waits_is_claimed_by_one_at_a_time(harness: &dyn Harn
     let urgent = Outbound { category: Some("emergency".to_owned()), ..outbound(store.as_ref(), 99) };
     store.create_outbound(&organization(), &that_waits(urgent.clone(), AT), None).await.unwrap();
 
-    assert_eq!(store.due_flows(&organization(), AT - ms(1)).await.unwrap(), []);
-    assert_eq!(store.due_flows(&organization(), AT).await.unwrap(), [urgent.flow(), flow.clone()]);
+    let due = async |now, urgent| store.due_flows(&organization(), now, urgent, 0).await.unwrap();
+    let only = |flow: &Flow| DueFlows { flows: vec![flow.clone()], next: None };
+    let none = DueFlows { flows: vec![], next: None };
+    assert_eq!([due(AT - ms(1), true).await, due(AT - ms(1), false).await], [none.clone(), none]);
+    assert_eq!([due(AT, true).await, due(AT, false).await], [only(&urgent.flow()), only(&flow)]);
     let claim = async |flow: Flow, now: UnixMs, until: UnixMs, limit: usize| {
         store.claim_outbounds(&organization(), &flow, now, until, limit).await.unwrap()
     };
@@ -250,6 +257,45 @@ pub async fn a_message_that_waits_is_claimed_by_one_at_a_time(harness: &dyn Harn
     assert_eq!(again.len(), 38);
     assert!(!again.contains(&resolved.outbound.id) && !again.contains(&put_off.outbound.id));
     assert_eq!(claim(flow, AT + ms(5_000), AT + ms(9_000), 7).await, [put_off.outbound.id]);
+}
+
+pub async fn flows_that_are_due_are_told_page_by_page_and_no_others(harness: &dyn Harness) {
+    let store = harness.open().await;
+    // One person, so that all of them are in one partition.
+    let by = |number: usize, until: UnixMs| {
+        let from = Some(Address::parse(&format!("SENDER{number}")).unwrap());
+        that_waits(Outbound { from, ..outbound(store.as_ref(), number as u128) }, until)
+    };
+    let later = AT + ms(60_000);
+    let waiting: Vec<NewOutbound> = (0..DUE_FLOWS_MAX + 20)
+        .map(|number| by(number, if number % 100 == 7 { later } else { AT }))
+        .collect();
+    for waiting in waiting.chunks(OUTBOUNDS_MAX) {
+        store.enqueue(&organization(), waiting).await.unwrap();
+    }
+    let due = waiting.iter().filter(|new| new.due == AT).map(|new| new.outbound.flow());
+    let due: HashSet<Flow> = due.collect();
+    assert_eq!(due.len(), DUE_FLOWS_MAX + 9);
+    let page = async |skip| store.due_flows(&organization(), AT, false, skip).await.unwrap();
+    let (first, second) = (page(0).await, page(DUE_FLOWS_MAX).await);
+    assert_eq!((first.flows.len(), first.next), (DUE_FLOWS_MAX, Some(DUE_FLOWS_MAX)));
+    assert_eq!((second.flows.len(), second.next), (9, None));
+    assert_eq!(first.flows.into_iter().chain(second.flows).collect::<HashSet<_>>(), due);
+    // A flow is due with its first message, and goes with its last.
+    let (one, both) = (&waiting[0].outbound, by(7, AT).outbound.flow());
+    let sooner = Outbound { id: MessageId::new(one.id.partition(), 9_999), ..waiting[7].outbound.clone() };
+    store.create_outbound(&organization(), &that_waits(sooner.clone(), AT), None).await.unwrap();
+    assert!(due_flows(store.as_ref(), &organization(), AT).await.contains(&both));
+    let resolved = OutboundState::Accepted { at: AT, message_sid: sid("1") };
+    for outbound in [one, &sooner] {
+        store.resolve_outbound(&organization(), &outbound.id, &resolved).await.unwrap();
+        store.dequeue(&organization(), &outbound.flow(), &outbound.id).await.unwrap();
+    }
+    let now_due = due_flows(store.as_ref(), &organization(), AT).await;
+    assert!(!now_due.contains(&both) && !now_due.contains(&one.flow()) && now_due.len() == due.len() - 1);
+    assert!(due_flows(store.as_ref(), &organization(), later).await.contains(&both));
+    drop(store);
+    assert_eq!(due_flows(harness.open().await.as_ref(), &organization(), AT).await, now_due);
 }
 
 pub async fn a_sender_s_time_is_given_away_once(harness: &dyn Harness) {

@@ -14,8 +14,12 @@ use textledger::{
     },
 };
 
-use super::suite::{Harness, sid, status};
+use super::{
+    outbox::that_waits,
+    suite::{AT, Harness, ms, outbound, sid, status},
+};
 use crate::support::{
+    flows::due_flows,
     former::Former,
     redis_server::{RedisCluster, RedisServer},
 };
@@ -157,6 +161,41 @@ async fn what_version_0_1_0_saved_for_the_installation_is_found_and_changed() {
     assert_eq!(listed.len(), names.len() - 1);
     assert!(listed.iter().all(|(name, text)| text == "new" && name != "org-3"), "{listed:?}");
     assert_eq!(store.document(&installation, Kind::Settings, "org-3").await.unwrap(), None);
+}
+
+/// Version 0.1.0 lists flows by name, and notes nowhere when they are due. It may run beside this one during an upgrade.
+#[tokio::test]
+async fn messages_that_version_0_1_0_queues_are_found_when_they_are_due() {
+    let redis = fresh(1).await;
+    let store = redis.open().await;
+    let organization = Organization::default();
+    let waiting = that_waits(outbound(store.as_ref(), 1), AT);
+    let (flow, id) = (waiting.outbound.flow(), waiting.outbound.id);
+    store.create_outbound(&organization, &waiting, None).await.unwrap();
+    let mut connection = RedisServer::shared().connect().await;
+    let key = |rest: &str| format!("{}:{{default:0}}:{rest}", redis.prefix);
+    // As if that version had queued it; and once more when it has looked at it, with another time.
+    for due in [AT, AT + ms(1_000)] {
+        redis::cmd("DEL").arg(key("due")).query_async::<()>(&mut connection).await.unwrap();
+        let flow = flow.to_string();
+        let queue = key(&format!("queue:{flow}"));
+        redis::cmd("SADD").arg(key("flows")).arg(&flow).query_async::<()>(&mut connection).await.unwrap();
+        let queued = redis::cmd("ZADD").arg(queue).arg(due.get()).arg(id.as_str()).to_owned();
+        queued.query_async::<()>(&mut connection).await.unwrap();
+        assert_eq!(due_flows(store.as_ref(), &organization, due - ms(1)).await, []);
+        assert_eq!(due_flows(store.as_ref(), &organization, due).await, [flow.parse().unwrap()]);
+        let left: bool = redis::cmd("EXISTS").arg(key("flows")).query_async(&mut connection).await.unwrap();
+        assert!(!left);
+    }
+    // One that it has taken meanwhile is looked for once, and not again.
+    let until = AT + ms(5_000);
+    let taken =
+        redis::cmd("ZADD").arg(key(&format!("queue:{flow}"))).arg(until.get()).arg(id.as_str()).to_owned();
+    taken.query_async::<()>(&mut connection).await.unwrap();
+    let now = AT + ms(1_000);
+    assert_eq!(store.claim_outbounds(&organization, &flow, now, until, 10).await.unwrap(), []);
+    assert_eq!(due_flows(store.as_ref(), &organization, now).await, []);
+    assert_eq!(due_flows(store.as_ref(), &organization, until).await, [flow]);
 }
 
 #[tokio::test]

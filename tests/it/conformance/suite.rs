@@ -16,7 +16,7 @@ use textledger::{
 };
 use tokio::task::JoinSet;
 
-use crate::support::former::Former;
+use crate::support::{flows::due_flows, former::Former};
 
 pub use super::audit::{
     a_message_and_who_asked_for_it_are_stored_together_or_not_at_all,
@@ -31,7 +31,8 @@ pub use super::outbox::{
     a_resolved_message_loses_its_content, a_sender_s_time_is_given_away_once,
     all_spellings_of_a_person_are_one, an_amount_is_counted_whole_or_not_at_all,
     consent_is_replaced_without_a_word_by_who_knows_it, counters_count_up_to_their_end,
-    every_change_of_consent_is_listed, everything_is_counted, how_much_is_queued_is_known,
+    every_change_of_consent_is_listed, everything_is_counted,
+    flows_that_are_due_are_told_page_by_page_and_no_others, how_much_is_queued_is_known,
     of_equal_steps_at_once_one_is_taken, several_documents_change_together_or_not_at_all,
     what_became_of_a_send_only_gets_surer,
 };
@@ -630,7 +631,7 @@ pub async fn everything_is_there_after_opening_again(harness: &dyn Harness) {
             store.outbound(&organization(), &sent.id).await.unwrap(),
             store.document(&organization(), settings.0, settings.1).await.unwrap(),
             store.history(&organization(), None, HistoryId::END, 10).await.unwrap(),
-            store.due_flows(&organization(), UnixMs::new(u64::MAX >> 12)).await.unwrap(),
+            due_flows(store.as_ref(), &organization(), UnixMs::new(u64::MAX >> 12)).await,
             all_events(store.as_ref(), &organization()).await,
         )
     };

@@ -23,6 +23,7 @@ use textledger::{
 
 use super::{
     DEADLINE, eventually, eventually_ok,
+    flows::due_flows,
     service::{OUR_NUMBER, PERSON, answer, token},
 };
 
@@ -156,7 +157,7 @@ pub async fn in_store(store: &dyn Store, now: UnixMs) -> BTreeSet<String> {
             }
         }
     }
-    for flow in store.due_flows(&organization, FAR).await.unwrap() {
+    for flow in due_flows(store, &organization, FAR).await {
         loop {
             let claimed =
                 store.claim_outbounds(&organization, &flow, FAR, FAR + LITTLE, OUTBOUNDS_MAX).await.unwrap();

@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod browser;
+pub mod flows;
 pub mod former;
 pub mod leftovers;
 pub mod redis_server;

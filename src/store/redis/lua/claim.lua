@@ -3,7 +3,6 @@
 -- KEYS
 --   queue  sorted set  <prefix>:{<organization>:<partition>}:tasks           task -> when it is due, milliseconds since 1970
 --                   or <prefix>:{<organization>:<partition>}:relays          the same
---                   or <prefix>:{<organization>:<partition>}:queue:<flow>    message id -> the same
 --
 -- ARGV
 --   now          milliseconds since 1970

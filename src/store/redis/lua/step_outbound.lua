@@ -5,7 +5,8 @@
 --   queue        sorted set  <prefix>:{<organization>:<partition>}:queue:<flow>      message id -> when to look at it
 --   consent      string      <prefix>:{<organization>:<partition>}:consent:<person>
 --   last         string      <prefix>:{<organization>:<partition>}:last:<person>     when the person was last sent to
---   flows        set         <prefix>:{<organization>:<partition>}:flows             every flow in which a message is queued
+--   due          sorted set  <prefix>:{<organization>:<partition>}:due               flow -> when to look at its first message
+--   urgent       sorted set  <prefix>:{<organization>:<partition>}:due:urgent        the same of urgent flows
 --   queued       hash        <prefix>:{<organization>:<partition>}:queued            the messages that are queued, and their bytes
 --   history      stream      <prefix>:{<organization>:<partition>}:history
 --   audit        stream      <prefix>:{<organization>:<partition>}:audit             who did what
@@ -18,7 +19,7 @@
 --   rank         its rank
 --   is_resolved  1 if nothing is left to be done in it, 0 if something is
 --   id           the message's id
---   due          when to look at it next, milliseconds since 1970; empty for never
+--   at           when to look at it next, milliseconds since 1970; empty for never
 --   decided_on   the recipient's consent that it was decided on, empty if none was stored
 --   now          milliseconds since 1970; empty if there is no gate, or it has been passed (pass_gate.lua)
 --   cooldown     the least time between two messages to the recipient, milliseconds
@@ -34,8 +35,8 @@
 --   state_changed    another state than `before` is stored, or the id is taken
 --   consent_changed  another consent than `decided_on` is stored
 --   cooling_down     the recipient is not to be sent to yet; until when follows, milliseconds since 1970
-local message, queue, consent, last, flows, queued, history, audit, recipients = unpack(KEYS)
-local before, after, rank, is_resolved, id, due, decided_on, now, cooldown, outbound, content, bytes,
+local message, queue, consent, last, due, urgent, queued, history, audit, recipients = unpack(KEYS)
+local before, after, rank, is_resolved, id, at, decided_on, now, cooldown, outbound, content, bytes,
   flow, recipient, entry = unpack(ARGV)
 
 if (redis.call('HGET', message, 'state') or '') ~= before then
@@ -72,27 +73,12 @@ if before == '' then
 elseif is_resolved == '1' then
   redis.call('HDEL', message, 'content')
 end
--- A message of a version that did not count has none.
-local room = tonumber(redis.call('HGET', message, 'bytes') or 0)
-if due == '' then
-  if redis.call('ZREM', queue, id) == 1 then
-    -- Not below zero: a version that did not count may have put it there.
-    for field, amount in pairs({ messages = 1, bytes = room }) do
-      local left = tonumber(redis.call('HGET', queued, field) or 0) - amount
-      redis.call('HSET', queued, field, math.max(left, 0))
-    end
-  end
-  if redis.call('EXISTS', queue) == 0 then
-    redis.call('SREM', flows, flow)
-  end
-  if redis.call('EXISTS', flows) == 0 then
-    redis.call('DEL', queued)
-  end
-else
-  if redis.call('ZADD', queue, due, id) == 1 then
-    redis.call('HINCRBY', queued, 'messages', 1)
-    redis.call('HINCRBY', queued, 'bytes', room)
-  end
-  redis.call('SADD', flows, flow)
+if at == '' then
+  leave(queue, queued, message, id)
+elseif redis.call('ZADD', queue, at, id) == 1 then
+  redis.call('HINCRBY', queued, 'messages', 1)
+  redis.call('HINCRBY', queued, 'bytes', redis.call('HGET', message, 'bytes') or 0)
 end
+note_first(queue, due, urgent, flow)
+forget_counts(queued, due, urgent)
 return { 'stored' }

@@ -1,0 +1,23 @@
+//! The flows in which messages are due.
+
+use textledger::{
+    domain::{Flow, Organization, UnixMs},
+    store::Store,
+};
+
+/// All of them, page by page: the urgent ones first, and of several partitions each once.
+pub async fn due_flows(store: &dyn Store, organization: &Organization, now: UnixMs) -> Vec<Flow> {
+    let mut flows = Vec::new();
+    for urgent in [true, false] {
+        let (mut found, mut skip) = (Vec::new(), Some(0));
+        while let Some(from) = skip {
+            let page = store.due_flows(organization, now, urgent, from).await.unwrap();
+            found.extend(page.flows);
+            skip = page.next;
+        }
+        found.sort_unstable();
+        found.dedup();
+        flows.extend(found);
+    }
+    flows
+}
