@@ -181,7 +181,8 @@ impl Config {
 
     /// Reads settings by name, and those that they leave out from a TOML text.
     pub fn read(environment: BTreeMap<&'static str, String>, file: &str) -> Result<Self, Invalid> {
-        Self::check(Given::read(environment, file))
+        let environment = environment.into_iter().map(|(name, value)| (name, value.into()));
+        Self::check(Given::read(environment.collect(), file))
     }
 
     /// Checks what was given as a whole.
@@ -269,7 +270,12 @@ impl Reader {
     }
 
     fn text(&self, name: &str) -> Option<String> {
-        self.given.get(name).map(|(value, _)| value.trim().to_owned())
+        self.given.text(name)
+    }
+
+    /// The secret that is given, without blanks around it.
+    fn secret(&self, name: &str) -> Option<SecretString> {
+        self.given.get(name).map(|(value, _)| value.expose_secret().trim().into())
     }
 
     /// What is given, or the default in the table of settings.
@@ -306,21 +312,22 @@ impl Reader {
 
     fn store(&mut self) -> (Store, PathBuf) {
         let data_dir = self.text("TEXTLEDGER_DATA_DIR").map(PathBuf::from);
-        let named = self.text("TEXTLEDGER_STORE").or_else(|| self.text("REDIS_URL"));
-        let named = named.unwrap_or_else(|| default_of("TEXTLEDGER_STORE").to_owned());
-        if let Some(folder) = named.strip_prefix("embedded:")
+        let named = self.secret("TEXTLEDGER_STORE").or_else(|| self.secret("REDIS_URL"));
+        let named = named.unwrap_or_else(|| default_of("TEXTLEDGER_STORE").into());
+        let text = named.expose_secret();
+        if let Some(folder) = text.strip_prefix("embedded:")
             && !folder.is_empty()
         {
             let folder = PathBuf::from(folder);
             return (Store::Embedded(folder.clone()), data_dir.unwrap_or(folder));
         }
-        if !["redis://", "rediss://", "redis-cluster://"].iter().any(|scheme| named.starts_with(scheme)) {
+        if !["redis://", "rediss://", "redis-cluster://"].iter().any(|scheme| text.starts_with(scheme)) {
             self.fault(
                 "TEXTLEDGER_STORE",
                 "embedded:FOLDER, redis://HOST:PORT, rediss://HOST:PORT or redis-cluster://HOST:PORT,HOST:PORT",
             );
         }
-        (Store::Redis(named.into()), data_dir.unwrap_or_else(|| PathBuf::from("./data")))
+        (Store::Redis(named), data_dir.unwrap_or_else(|| PathBuf::from("./data")))
     }
 
     fn public_url(&mut self) -> Option<String> {
@@ -473,7 +480,7 @@ impl Reader {
 
     fn master_keys(&mut self) -> Option<MasterKeys> {
         let (given, _) = self.given.get("TEXTLEDGER_MASTER_KEY")?;
-        let keys = MasterKeys::parse(given);
+        let keys = MasterKeys::parse(given.expose_secret());
         if keys.is_err() {
             let wanted = "one key or more of 32 bytes in base64, as openssl rand -base64 32 prints, with commas between";
             self.fault("TEXTLEDGER_MASTER_KEY", wanted);

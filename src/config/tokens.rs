@@ -2,7 +2,7 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::{Reader, duration};
 use crate::domain::{ApiKey, Role};
@@ -15,17 +15,15 @@ const JWKS_REFRESHES: RangeInclusive<Duration> = Duration::from_secs(30)..=Durat
 
 impl Reader {
     pub(super) fn jwt_secret(&mut self) -> Option<SecretString> {
-        let (secret, _) = self.given.get("TEXTLEDGER_JWT_SECRET")?;
+        let secret = self.given.get("TEXTLEDGER_JWT_SECRET")?.0.clone();
         // White space around it is nothing that has to be guessed.
-        if secret.trim().len() < JWT_SECRET_BYTES_MIN {
+        if secret.expose_secret().trim().len() < JWT_SECRET_BYTES_MIN {
             let wanted = format!(
                 "a text of at least {JWT_SECRET_BYTES_MIN} bytes, such as openssl rand -hex 32 prints"
             );
-            let secret = secret.into();
             self.fault("TEXTLEDGER_JWT_SECRET", &wanted);
-            return Some(secret);
         }
-        Some(secret.into())
+        Some(secret)
     }
 
     pub(super) fn jwks_url(&mut self) -> Option<String> {
@@ -64,8 +62,8 @@ impl Reader {
     }
 
     pub(super) fn api_keys(&mut self) -> Vec<ApiKey> {
-        let listed = self.text("TEXTLEDGER_API_KEYS").unwrap_or_default();
-        let entries = listed.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+        let listed = self.secret("TEXTLEDGER_API_KEYS").unwrap_or_default();
+        let entries = listed.expose_secret().split(',').map(str::trim).filter(|entry| !entry.is_empty());
         let keys: Vec<Option<ApiKey>> = entries.map(ApiKey::parse).collect();
         if keys.iter().any(Option::is_none) {
             let roles = Role::ALL.map(Role::as_str).join(", ");
