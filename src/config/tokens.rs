@@ -70,12 +70,22 @@ impl Reader {
             self.fault(
                 "TEXTLEDGER_API_KEYS",
                 &format!(
-                    "a list of name:role:sha256hex, where a role is one of {roles}, the hash that of the key, and the \
-                     name not the SID of a stored key"
+                    "a list of name:role:sha256hex or name:role:sha256hex:organization, where a role is one of {roles}, \
+                     the hash that of the key, and the name not the SID of a stored key"
                 ),
             );
         }
-        keys.into_iter().flatten().collect()
+        let keys: Vec<ApiKey> = keys.into_iter().flatten().collect();
+        for (index, key) in keys.iter().enumerate() {
+            if let Some(other) = keys[..index].iter().find(|other| other.has_hash_of(key)) {
+                self.faults.push(format!(
+                    "TEXTLEDGER_API_KEYS has one hash for {} of {} and for {} of {}, so that it does not tell who calls: \
+                     give each a key of its own",
+                    other.name, other.organization, key.name, key.organization
+                ));
+            }
+        }
+        keys
     }
 }
 
@@ -96,6 +106,30 @@ mod tests {
             let faults = read(name, &short).unwrap_err();
             assert!(
                 faults.starts_with("TEXTLEDGER_JWT_SECRET must be a text of at least 32 bytes"),
+                "{faults}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_key_is_one_callers_alone() {
+        let name = "TEXTLEDGER_API_KEYS";
+        let (one, two) = ("1".repeat(64), "2".repeat(64));
+        let keys = read(name, &format!("crm:sender:{one}, crm:admin:{two}:acme,")).unwrap().api_keys;
+        let organizations: Vec<&str> = keys.iter().map(|key| key.organization.as_str()).collect();
+        assert_eq!(organizations, ["default", "acme"]);
+        for other in ["crm:sender:{one}:acme", "crm:admin:{one}", "erp:sender:{one}"] {
+            let faults =
+                read(name, &format!("crm:sender:{one},{}", other.replace("{one}", &one))).unwrap_err();
+            assert!(
+                faults.contains("one hash for crm of default and for") && !faults.contains(&one),
+                "{faults}"
+            );
+        }
+        for wrong in ["crm:sender:{one}:", "crm:sender:{one}:a b", "crm@acme", "crm:acme:sender:{one}"] {
+            let faults = read(name, &wrong.replace("{one}", &one)).unwrap_err();
+            assert!(
+                faults.contains("name:role:sha256hex:organization") && !faults.contains(&one),
                 "{faults}"
             );
         }

@@ -11,7 +11,7 @@ use secrecy::SecretString;
 
 use self::token::Tokens;
 pub use self::{
-    jwks::{InvalidJwks, PublicKeys},
+    jwks::{InvalidJwks, KeySummary, PublicKeys},
     jwks_url::{FetchError, JwksUrl},
     token::{Claims, TokenRules, mint},
 };
@@ -61,7 +61,7 @@ impl Authenticator {
             return Ok(Caller {
                 principal: Principal::api_key(&key.name),
                 role: key.role,
-                organization: Organization::default(),
+                organization: key.organization.clone(),
                 expires_at: None,
                 secret: None,
                 own_number: None,
