@@ -23,6 +23,7 @@ on_both_stores! {
     whoever_has_the_right_token_takes_the_account_from_an_invented_one
     a_change_of_something_else_is_of_what_is_in_force_once_the_token_is_refused
     a_token_is_rotated_while_twilio_is_away_and_no_webhook_is_refused
+    settings_that_are_not_in_force_explain_what_their_keys_sign_to_their_organization_alone
     of_two_that_are_verified_later_one_has_the_account
     at_most_one_organization_verifies_an_account_and_never_an_unverified_one
 }
@@ -195,6 +196,84 @@ async fn a_token_is_rotated_while_twilio_is_away_and_no_webhook_is_refused(on: O
     twilio_is_away(&world, true).await;
     let (status, settings) = save(service, "default", OTHER_ACCOUNT, next).await;
     assert_eq!((status, &settings["verification"]), (200, &json!("verified")), "{settings}");
+}
+
+/// What `organization` is told of the refused webhooks that its settings have signed, once there are `count`; without what
+/// differs from one request to the next.
+async fn told(service: &TestService, organization: &str, cause: &str, count: usize) -> Vec<Value> {
+    eventually(&format!("{organization} is told of {cause}"), async || {
+        let mut refusals = refusals(service, organization).await["refusals"].as_array().unwrap().clone();
+        refusals.retain(|refusal| refusal["cause"] == cause);
+        for refusal in &mut refusals {
+            refusal.as_object_mut().unwrap().remove("at");
+        }
+        (refusals.len() == count).then_some(refusals)
+    })
+    .await
+}
+
+async fn refusals(service: &TestService, organization: &str) -> Value {
+    let (status, answer) = service.get_in(organization, "/api/sms/webhook-refusals").await;
+    assert_eq!(status, 200, "{answer}");
+    answer
+}
+
+async fn settings_that_are_not_in_force_explain_what_their_keys_sign_to_their_organization_alone(on: On) {
+    let world = world(on).await;
+    let service = &world.service;
+    let count = async |state: &str| {
+        service.metric(&format!(r#"textledger_settings_not_in_force{{state="{state}"}}"#)).await
+    };
+    twilio_is_away(&world, true).await;
+    save_unverified(service, "acme", ACCOUNT_SID, OTHER_TOKEN).await;
+    eventually("it is counted", async || (count("unverified").await == 1).then_some(())).await;
+    assert_eq!(webhook(service, ACCOUNT_SID, OTHER_TOKEN, SID).await, 403);
+    let unverified = told(service, "acme", "unverified_settings", 1).await;
+    assert_eq!(unverified[0]["account_sid"], ACCOUNT_SID);
+    assert!(unverified[0]["mend"].as_str().unwrap().contains("saved once more"), "{unverified:?}");
+    let answer = refusals(service, "acme").await;
+    let pending = &answer["settings_not_in_force"];
+    assert_eq!(
+        (&pending["account_sid"], &pending["verification"]),
+        (&json!(ACCOUNT_SID), &json!("unverified"))
+    );
+    assert!(pending["mend"].as_str().unwrap().contains("TWILIO_API_BASE_URL"), "{pending}");
+    // Neither the operator's organization nor a further one is told.
+    for other in ["default", "other"] {
+        let answer = refusals(service, other).await;
+        assert_eq!(answer, json!({ "refusals": [], "settings_not_in_force": null }), "{other}");
+    }
+
+    // Once it is somebody else's, acme is told of its own as before, and of the owner's nothing.
+    twilio_is_away(&world, false).await;
+    let (status, settings) = save(service, "default", ACCOUNT_SID, AUTH_TOKEN).await;
+    assert_eq!((status, &settings["verification"]), (200, &json!("verified")), "{settings}");
+    becomes(service, "acme", "refused").await;
+    eventually("it is counted", async || (count("refused").await == 1).then_some(())).await;
+    assert_eq!(count("unverified").await, 0);
+    assert_eq!(webhook(service, ACCOUNT_SID, OTHER_TOKEN, SID).await, 403);
+    assert_eq!(webhook(service, ACCOUNT_SID, REFUSED_TOKEN, SID).await, 403);
+    let refused = told(service, "acme", "refused_settings", 1).await;
+    for same in ["reason", "account_sid", "path", "peer"] {
+        assert_eq!(refused[0][same], unverified[0][same], "{same}");
+    }
+    assert_eq!(refusals(service, "acme").await["refusals"].as_array().unwrap().len(), 2);
+    let owners = refusals(service, "default").await;
+    let owners: Vec<_> =
+        owners["refusals"].as_array().unwrap().iter().map(|refusal| &refusal["cause"]).collect();
+    assert!(owners.iter().all(|cause| cause.is_null()), "{owners:?}");
+
+    // An owner that rotates its token is told of the new one.
+    twilio_is_away(&world, true).await;
+    save_unverified(service, "default", ACCOUNT_SID, REFUSED_TOKEN).await;
+    eventually("it is counted", async || (count("unverified").await == 1).then_some(())).await;
+    assert_eq!(webhook(service, ACCOUNT_SID, REFUSED_TOKEN, SID).await, 403);
+    told(service, "default", "unverified_settings", 1).await;
+    assert_eq!(refusals(service, "acme").await["refusals"].as_array().unwrap().len(), 2);
+    let log = service.log();
+    for secret in [AUTH_TOKEN, OTHER_TOKEN, REFUSED_TOKEN] {
+        assert!(!log.contains(secret), "{secret} is in the log");
+    }
 }
 
 async fn of_two_that_are_verified_later_one_has_the_account(on: On) {
