@@ -8,7 +8,7 @@ use std::{
 
 use reqwest::{Client, Url, redirect::Policy};
 
-use super::{Authenticator, InvalidJwks, PublicKeys};
+use super::{Authenticator, InvalidJwks, KeySummary, PublicKeys};
 
 /// How long a fetch may take: the start waits for it, and whoever signs in with a new key.
 const FETCH_TIME_MAX: Duration = Duration::from_secs(5);
@@ -61,6 +61,15 @@ impl JwksUrl {
     }
 
     async fn fetch(&self) -> Result<PublicKeys, FetchError> {
+        Ok(PublicKeys::parse(&self.fetch_text().await?)?)
+    }
+
+    /// Every key that is published, those too that sign no tokens here.
+    pub async fn fetch_summaries(&self) -> Result<Vec<KeySummary>, FetchError> {
+        Ok(PublicKeys::summaries(&self.fetch_text().await?)?)
+    }
+
+    async fn fetch_text(&self) -> Result<String, FetchError> {
         let without_url = reqwest::Error::without_url;
         let answer = self.http.get(self.url.clone()).send().await.map_err(without_url)?;
         let mut answer = answer.error_for_status().map_err(without_url)?;
@@ -71,7 +80,7 @@ impl JwksUrl {
             }
             text.extend_from_slice(&part);
         }
-        Ok(PublicKeys::parse(&String::from_utf8_lossy(&text))?)
+        Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
     fn fetches<T>(&self, change: impl FnOnce(&mut Fetches) -> T) -> T {
