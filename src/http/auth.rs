@@ -351,6 +351,7 @@ mod tests {
             json!({ "org": null }),
             json!({ "exp": NOW_S + 3_606 }),
             json!({ "iat": NOW_S - 3_600 }),
+            json!({ "iat": NOW_S + 1_000, "exp": NOW_S + 3_606 }),
         ] {
             assert_eq!(but(wrong.clone()), Err(SignInRefusal::BadToken), "{wrong}");
         }
