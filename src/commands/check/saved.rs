@@ -8,12 +8,12 @@ use crate::{
     },
     config::Config,
     domain::account::is_same_account,
-    startup, store,
+    startup,
 };
 
 /// A line for each organization that has saved settings, two if others are in force than it saved last; and one for each
 /// configured API key of an organization that has no account.
-pub(super) async fn saved(config: &Config, app: &App) -> Result<Vec<Found>, store::Error> {
+pub(super) async fn saved(config: &Config, app: &App) -> anyhow::Result<Vec<Found>> {
     let saved = app.accounts.saved().await?;
     let without_account = startup::keys_without_account(config, app).map(|(key, organization)| {
         Warning(format!(
