@@ -6,7 +6,9 @@
 mod account;
 mod bounds;
 mod given;
+mod limits;
 pub mod setting;
+mod tokens;
 
 use std::{
     collections::BTreeMap,
@@ -25,15 +27,16 @@ pub use self::{
     account::TwilioAccount,
     bounds::Bounds,
     given::{Given, Origin, UnknownVariable},
+    tokens::JWT_SECRET_BYTES_MIN,
 };
 use crate::{
     domain::{
-        ApiKey, Identity, Replies, ReplyTexts, Role,
+        ApiKey, Identity, Replies, ReplyTexts,
         consent::{InvalidKeywordHandlers, KeywordHandlers, OptOutScope, RequiredOptIn},
         identity::{self, HELP_CONTACT_CHARACTERS_MAX, NAME_CHARACTERS_MAX},
         message_id::PARTITIONS_MAX,
-        pace::{InvalidPace, Pace},
-        pumping::{Burst, PumpingGuard},
+        pace::Pace,
+        pumping::PumpingGuard,
         quiet_hours::{InvalidQuietHours, QuietHours},
         replies::Text,
     },
@@ -178,7 +181,8 @@ impl Config {
 
     /// Reads settings by name, and those that they leave out from a TOML text.
     pub fn read(environment: BTreeMap<&'static str, String>, file: &str) -> Result<Self, Invalid> {
-        Self::check(Given::read(environment, file))
+        let environment = environment.into_iter().map(|(name, value)| (name, value.into()));
+        Self::check(Given::read(environment.collect(), file))
     }
 
     /// Checks what was given as a whole.
@@ -266,7 +270,12 @@ impl Reader {
     }
 
     fn text(&self, name: &str) -> Option<String> {
-        self.given.get(name).map(|(value, _)| value.trim().to_owned())
+        self.given.text(name)
+    }
+
+    /// The secret that is given, without blanks around it.
+    fn secret(&self, name: &str) -> Option<SecretString> {
+        self.given.get(name).map(|(value, _)| value.expose_secret().trim().into())
     }
 
     /// What is given, or the default in the table of settings.
@@ -303,21 +312,22 @@ impl Reader {
 
     fn store(&mut self) -> (Store, PathBuf) {
         let data_dir = self.text("TEXTLEDGER_DATA_DIR").map(PathBuf::from);
-        let named = self.text("TEXTLEDGER_STORE").or_else(|| self.text("REDIS_URL"));
-        let named = named.unwrap_or_else(|| default_of("TEXTLEDGER_STORE").to_owned());
-        if let Some(folder) = named.strip_prefix("embedded:")
+        let named = self.secret("TEXTLEDGER_STORE").or_else(|| self.secret("REDIS_URL"));
+        let named = named.unwrap_or_else(|| default_of("TEXTLEDGER_STORE").into());
+        let text = named.expose_secret();
+        if let Some(folder) = text.strip_prefix("embedded:")
             && !folder.is_empty()
         {
             let folder = PathBuf::from(folder);
             return (Store::Embedded(folder.clone()), data_dir.unwrap_or(folder));
         }
-        if !["redis://", "rediss://", "redis-cluster://"].iter().any(|scheme| named.starts_with(scheme)) {
+        if !["redis://", "rediss://", "redis-cluster://"].iter().any(|scheme| text.starts_with(scheme)) {
             self.fault(
                 "TEXTLEDGER_STORE",
                 "embedded:FOLDER, redis://HOST:PORT, rediss://HOST:PORT or redis-cluster://HOST:PORT,HOST:PORT",
             );
         }
-        (Store::Redis(named.into()), data_dir.unwrap_or_else(|| PathBuf::from("./data")))
+        (Store::Redis(named), data_dir.unwrap_or_else(|| PathBuf::from("./data")))
     }
 
     fn public_url(&mut self) -> Option<String> {
@@ -369,72 +379,6 @@ impl Reader {
             self.fault("TEXTLEDGER_REPLICAS_ACK", wanted);
         }
         replicas
-    }
-
-    fn jwt_secret(&mut self) -> Option<SecretString> {
-        let (secret, _) = self.given.get("TEXTLEDGER_JWT_SECRET")?;
-        // White space around it is nothing that has to be guessed.
-        if secret.trim().len() < JWT_SECRET_BYTES_MIN {
-            let wanted = format!(
-                "a text of at least {JWT_SECRET_BYTES_MIN} bytes, such as openssl rand -hex 32 prints"
-            );
-            let secret = secret.into();
-            self.fault("TEXTLEDGER_JWT_SECRET", &wanted);
-            return Some(secret);
-        }
-        Some(secret.into())
-    }
-
-    fn jwks_url(&mut self) -> Option<String> {
-        let url = self.text("TEXTLEDGER_JWKS_URL")?;
-        if self.text("TEXTLEDGER_JWKS_FILE").is_some() {
-            let fault = "TEXTLEDGER_JWKS_URL and TEXTLEDGER_JWKS_FILE are both given: leave one of them out";
-            self.faults.push(fault.to_owned());
-        }
-        // Whoever could change the answer on its way could sign any token.
-        let is_loopback = |rest: &str| {
-            let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-            let port = |rest: &str| rest.is_empty() || rest.starts_with(':');
-            ["127.0.0.1", "localhost", "[::1]"].iter().any(|name| host.strip_prefix(name).is_some_and(port))
-        };
-        if !url.starts_with("https://") && !url.strip_prefix("http://").is_some_and(is_loopback) {
-            self.fault(
-                "TEXTLEDGER_JWKS_URL",
-                "a URL such as https://id.example.com/.well-known/jwks.json; http:// only on this machine",
-            );
-        }
-        Some(url)
-    }
-
-    fn jwks_refresh(&mut self) -> Duration {
-        self.read_or_default("TEXTLEDGER_JWKS_REFRESH", "a time from 30s to 1d, such as 5m", |text| {
-            duration(text).filter(|interval| JWKS_REFRESHES.contains(interval))
-        })
-    }
-
-    fn jwt_max_age(&mut self) -> Option<Duration> {
-        let age = duration(&self.text("TEXTLEDGER_JWT_MAX_AGE")?).filter(|age| !age.is_zero());
-        if age.is_none() {
-            self.fault("TEXTLEDGER_JWT_MAX_AGE", "a time such as 12h or 30d");
-        }
-        age
-    }
-
-    fn api_keys(&mut self) -> Vec<ApiKey> {
-        let listed = self.text("TEXTLEDGER_API_KEYS").unwrap_or_default();
-        let entries = listed.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-        let keys: Vec<Option<ApiKey>> = entries.map(ApiKey::parse).collect();
-        if keys.iter().any(Option::is_none) {
-            let roles = Role::ALL.map(Role::as_str).join(", ");
-            self.fault(
-                "TEXTLEDGER_API_KEYS",
-                &format!(
-                    "a list of name:role:sha256hex, where a role is one of {roles}, the hash that of the key, and the \
-                     name not the SID of a stored key"
-                ),
-            );
-        }
-        keys.into_iter().flatten().collect()
     }
 
     fn switch(&mut self, name: &str) -> bool {
@@ -536,7 +480,7 @@ impl Reader {
 
     fn master_keys(&mut self) -> Option<MasterKeys> {
         let (given, _) = self.given.get("TEXTLEDGER_MASTER_KEY")?;
-        let keys = MasterKeys::parse(given);
+        let keys = MasterKeys::parse(given.expose_secret());
         if keys.is_err() {
             let wanted = "one key or more of 32 bytes in base64, as openssl rand -base64 32 prints, with commas between";
             self.fault("TEXTLEDGER_MASTER_KEY", wanted);
@@ -544,74 +488,11 @@ impl Reader {
         keys.ok()
     }
 
-    fn cooldown(&mut self) -> Duration {
-        let wanted = "a time such as 90s or 10m, or 0s for none";
-        self.read_or_default("TEXTLEDGER_RECIPIENT_COOLDOWN", wanted, duration)
-    }
-
     fn review_deadline(&mut self) -> Duration {
         let wanted = "a time from 1m to 30d, such as 24h";
         self.read_or_default("TEXTLEDGER_REVIEW_DEADLINE", wanted, |text| {
             duration(text).filter(|deadline| REVIEW_DEADLINES.contains(deadline))
         })
-    }
-
-    fn daily_limit(&mut self, name: &str) -> Option<u64> {
-        let wanted = "a whole number of messages, from 1 on";
-        let limit = self.parsed(name, wanted);
-        if limit == Some(0) {
-            self.fault(name, wanted);
-        }
-        limit
-    }
-
-    fn queue_max(&mut self) -> u64 {
-        let wanted = "a whole number of messages, from 1 on";
-        self.read_or_default("TEXTLEDGER_QUEUE_MAX", wanted, |text| {
-            text.parse().ok().filter(|&messages| messages > 0)
-        })
-    }
-
-    fn queue_bytes_max(&mut self) -> u64 {
-        let wanted = "a size such as 256 MiB, 1 GB or a number of bytes";
-        self.read_or_default("TEXTLEDGER_QUEUE_BYTES_MAX", wanted, |text| {
-            bytes(text).filter(|&bytes| bytes > 0)
-        })
-    }
-
-    fn pumping(&mut self) -> PumpingGuard {
-        let wanted = "off, or first messages and a time up to 24h, such as 20/10m";
-        let burst = |text: &str| {
-            let (messages, window) = text.split_once('/')?;
-            let window = duration(window.trim()).filter(|window| BURST_WINDOWS.contains(window))?;
-            let messages = messages.trim().parse().ok().filter(|&messages: &u64| messages > 0)?;
-            Some(Burst { messages, window })
-        };
-        match self.text("TEXTLEDGER_PUMPING_GUARD").as_deref() {
-            None => PumpingGuard::Abroad(BURST_ABROAD),
-            Some("off") => PumpingGuard::Off,
-            Some(text) => match burst(text) {
-                Some(burst) => PumpingGuard::Everywhere(burst),
-                None => {
-                    self.fault("TEXTLEDGER_PUMPING_GUARD", wanted);
-                    PumpingGuard::Off
-                }
-            },
-        }
-    }
-
-    fn pace(&mut self) -> Pace {
-        let wanted = InvalidPace.to_string();
-        self.parsed("TEXTLEDGER_MPS", &wanted).unwrap_or_default()
-    }
-
-    fn api_rate(&mut self) -> u32 {
-        let wanted = "requests per second and caller, from 1 to 1000000";
-        let rate = self.parsed_or_default("TEXTLEDGER_API_RATE", wanted);
-        if !(1..=1_000_000).contains(&rate) {
-            self.fault("TEXTLEDGER_API_RATE", wanted);
-        }
-        rate
     }
 
     fn cors_origins(&mut self) -> Vec<String> {
@@ -638,15 +519,6 @@ impl Reader {
         origins
     }
 
-    fn unsigned_rate(&mut self) -> u32 {
-        let wanted = "requests per second and peer, from 1 to 1000000";
-        let rate = self.parsed_or_default("TEXTLEDGER_UNSIGNED_RATE", wanted);
-        if !(1..=1_000_000).contains(&rate) {
-            self.fault("TEXTLEDGER_UNSIGNED_RATE", wanted);
-        }
-        rate
-    }
-
     fn workers(&mut self) -> usize {
         let wanted = "a number of threads from 1 to 256";
         let default = std::thread::available_parallelism().map_or(1, usize::from);
@@ -661,12 +533,6 @@ impl Reader {
 
 /// How many times a message can be asked for.
 const RECONCILE_TIMES_MAX: usize = 16;
-
-/// Which bursts of first messages are held unless it is set.
-const BURST_ABROAD: Burst = Burst { messages: 20, window: Duration::from_secs(10 * 60) };
-
-/// In how much time first messages may be counted.
-const BURST_WINDOWS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
 
 /// How long a reply may be under review. The shortest time is longer than it takes to store one, so that no review ends
 /// before it is open.
@@ -702,12 +568,6 @@ pub fn duration(text: &str) -> Option<Duration> {
     let number: u64 = text[..text.len() - 1].parse().ok()?;
     Some(Duration::from_secs(number.checked_mul(unit_s)?))
 }
-
-/// How often public keys may be fetched: often enough for a new key to be known, and not so often that it is a burden.
-const JWKS_REFRESHES: RangeInclusive<Duration> = Duration::from_secs(30)..=Duration::from_secs(24 * 60 * 60);
-
-/// The shortest secret that signs tokens, in bytes.
-pub const JWT_SECRET_BYTES_MIN: usize = 32;
 
 /// The default of a setting that has a fixed one.
 fn default_of(name: &str) -> &'static str {

@@ -228,6 +228,11 @@ struct WishLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SettingsLabels {
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RelayLabels {
     result: RelayResult,
 }
@@ -261,6 +266,7 @@ pub struct Metrics {
     roles_refused: Counter,
     rate_limited: Counter,
     jwks_age_seconds: Gauge,
+    settings_not_in_force: Family<SettingsLabels, Gauge>,
     listings: Counter,
     unknown_events: Counter,
     spool_replayed: Counter,
@@ -321,6 +327,7 @@ impl Metrics {
             roles_refused: "Requests of callers whose role was not enough",
             rate_limited: "Requests of known callers beyond TEXTLEDGER_API_RATE",
             jwks_age_seconds: "Time since the platform's public keys were fetched from TEXTLEDGER_JWKS_URL, 0 if they never were",
+            settings_not_in_force: "Organizations whose saved settings are not in force: unverified since Twilio could not be asked, or refused by it",
             listings: "Daily listings of an account's messages at Twilio that came to their end",
             unknown_events: "Events of Event Streams of types that are not known",
             spool_replayed: "Webhooks that were spooled and have reached the store",
@@ -398,6 +405,14 @@ impl Metrics {
     /// Tells how long ago the platform's public keys were fetched.
     pub fn jwks_age(&self, seconds: u64) {
         self.jwks_age_seconds.set(i64::try_from(seconds).unwrap_or(i64::MAX));
+    }
+
+    /// Tells of how many organizations the saved settings are not in force.
+    pub fn settings_not_in_force(&self, unverified: usize, refused: usize) {
+        for (state, count) in [("unverified", unverified), ("refused", refused)] {
+            let gauge = self.settings_not_in_force.get_or_create(&SettingsLabels { state });
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
 
     /// Counts a finished listing.

@@ -123,6 +123,13 @@ impl Service {
         // If it fails the service starts: what Twilio posts does not wait for the platform that issues tokens.
         authenticator.renew_public_keys().await;
         warn_without_account(&app);
+        for (key, organization) in keys_without_account(&config, &app) {
+            tracing::warn!(
+                key, %organization,
+                mend = "save an account for the organization with POST /api/sms/settings, or correct TEXTLEDGER_API_KEYS",
+                "a configured API key signs in to an organization that has no account"
+            );
+        }
         let state = web::Data::new(State {
             app: app.clone(),
             public_url: PublicUrl::new(&public_url),
@@ -427,6 +434,18 @@ pub async fn open_store(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Resul
 pub fn configured(config: &Config) -> Vec<(Organization, Arc<AccountSettings>)> {
     let accounts = config.accounts.iter().cloned();
     accounts.map(|account| (account.organization, Arc::new(account.settings))).collect()
+}
+
+/// The names of the configured API keys whose organizations have no account, and these. One may be about to be saved, with such
+/// a key: so it is no fault.
+pub fn keys_without_account<'a>(
+    config: &'a Config,
+    app: &App,
+) -> impl Iterator<Item = (&'a str, &'a Organization)> {
+    let keys = config.api_keys.iter().map(|key| (key.name.as_str(), &key.organization));
+    keys.filter(|(_, organization)| {
+        **organization != Organization::default() && app.accounts.find(organization).is_none()
+    })
 }
 
 fn warn_without_account(app: &App) {

@@ -1,5 +1,7 @@
 //! `textledger check`.
 
+mod public_keys;
+mod saved;
 mod webhooks;
 
 use std::{
@@ -50,9 +52,10 @@ const TOKEN_LIFE_S: u64 = 60;
 
 /// One line for each part: ok, warning or FAILED, each with what to do. The exit code is 1 if anything fails.
 ///
-/// Configuration, callers, spool, store, master key, credentials (asks Twilio for the account), senders, public URL and
-/// where Twilio posts what people write to the account's numbers are looked at. Nothing is sent and nothing is stored; a
-/// service may run meanwhile.
+/// Configuration, callers, the platform's public keys (fetches TEXTLEDGER_JWKS_URL), spool, store, master key, saved
+/// settings and whether Twilio has confirmed them, credentials (asks Twilio for the account), senders, public URL and where
+/// Twilio posts what people write to the account's numbers are looked at. Nothing is sent and nothing is stored; a service
+/// may run meanwhile.
 #[derive(Args)]
 pub(super) struct Check {
     /// Also post a signed request to the public URL, as Twilio does, and say what became of it on the way. The service
@@ -90,11 +93,12 @@ impl Check {
             let mut report = Report::default();
             report.tell(configuration(&config))?;
             report.tell(callers(&config))?;
+            report.tell_all(public_keys::public_keys(&config).await)?;
             report.tell(spool(&config))?;
             let (found, app) = store(&config).await;
             report.tell(found)?;
             let (found, accounts) = saved_settings(&config, app).await;
-            report.tell(found)?;
+            report.tell_all(found)?;
             if accounts.is_empty() {
                 report.tell(Failed(
                     "credentials: no account; save one with POST /api/sms/settings, or set TWILIO_ACCOUNT_SID and \
@@ -108,9 +112,7 @@ impl Check {
             }
             report.tell(public_url(&config))?;
             for account in accounts.iter() {
-                for found in webhooks::webhooks(&config, account).await {
-                    report.tell(found)?;
-                }
+                report.tell_all(webhooks::webhooks(&config, account).await)?;
             }
             if self.public {
                 for account in accounts.iter() {
@@ -136,6 +138,10 @@ impl Report {
     fn tell(&mut self, found: Found) -> anyhow::Result<()> {
         self.failures += usize::from(matches!(found, Failed(_)));
         say(found)
+    }
+
+    fn tell_all(&mut self, found: Vec<Found>) -> anyhow::Result<()> {
+        found.into_iter().try_for_each(|found| self.tell(found))
     }
 }
 
@@ -194,31 +200,30 @@ async fn store(config: &Config) -> (Found, Option<anyhow::Result<App>>) {
     }
 }
 
-/// Whether the saved settings can be opened; and the accounts in force, as far as they can be known.
-async fn saved_settings(config: &Config, app: Option<anyhow::Result<App>>) -> (Found, AccountsInForce) {
+/// Whether the saved settings can be opened, and which are in force; and the accounts in force, as far as they can be known.
+async fn saved_settings(config: &Config, app: Option<anyhow::Result<App>>) -> (Vec<Found>, AccountsInForce) {
     let configured = Directory::default();
     configured.replace(startup::configured(config));
     let configured = configured.all();
     if is_new(config) && config.master_keys.is_none() {
-        return (Well("master key: it will be made at the first start".to_owned()), configured);
+        return (vec![Well("master key: it will be made at the first start".to_owned())], configured);
     }
     if let Err(error) = startup::master_keys(config) {
-        return (Failed(format!("master key: {error:#}")), configured);
+        return (vec![Failed(format!("master key: {error:#}"))], configured);
     }
     let Some(app) = app else {
         let why = "master key: what it sealed could not be looked at; ask the running service, by \
                    POST /api/sms/test-connection";
-        return (Warning(why.to_owned()), configured);
+        return (vec![Warning(why.to_owned())], configured);
     };
     let looked = async {
         let app = app?;
         app.accounts.follow_settings().await?;
-        anyhow::Ok((app.accounts.sealed_settings().await?, app.accounts.all()))
+        let mut found = vec![master_key(&app.accounts.sealed_settings().await?)];
+        found.extend(saved::saved(config, &app).await?);
+        anyhow::Ok((found, app.accounts.all()))
     };
-    match looked.await {
-        Ok((sealed, accounts)) => (master_key(&sealed), accounts),
-        Err(error) => (Failed(format!("master key: {error:#}")), configured),
-    }
+    looked.await.unwrap_or_else(|error| (vec![Failed(format!("master key: {error:#}"))], configured))
 }
 
 fn master_key(sealed: &SealedSettings) -> Found {

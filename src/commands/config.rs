@@ -3,7 +3,7 @@
 use std::{fmt, path::Path};
 
 use clap::Args;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::{Misuse, say};
 use crate::{
@@ -75,24 +75,24 @@ impl ConfigCommand {
     }
 }
 
-fn owned((value, origin): (&str, Origin)) -> (String, Origin) {
-    (value.trim().to_owned(), origin)
+fn owned((value, origin): (&SecretString, Origin)) -> (SecretString, Origin) {
+    (value.expose_secret().trim().into(), origin)
 }
 
 /// The setting as it is in force: a line of TOML, or a comment if it has no value.
-fn line(setting: &Setting, given: Option<(String, Origin)>, config: &Config) -> String {
+fn line(setting: &Setting, given: Option<(SecretString, Origin)>, config: &Config) -> String {
     let key = setting.key();
     let in_force = match (given, setting.default) {
         (Some((value, origin)), _) => Some((value, Source::Given(origin))),
         (None, Fallback::Value(value)) if setting.name != "TEXTLEDGER_STORE" => {
-            Some((value.to_owned(), Source::Default))
+            Some((value.into(), Source::Default))
         }
         (None, _) => derived(setting.name, config),
     };
     let Some((value, source)) = in_force else { return format!("# {key}: none (default)") };
     let shown = match setting.secrecy {
-        Secrecy::Open => value,
-        Secrecy::PasswordInUrl => without_password(&value),
+        Secrecy::Open => value.expose_secret().to_owned(),
+        Secrecy::PasswordInUrl => without_password(value.expose_secret()),
         Secrecy::Secret => MASK.to_owned(),
     };
     let unused = if setting.used { "" } else { "; not used by this version" };
@@ -100,22 +100,23 @@ fn line(setting: &Setting, given: Option<(String, Origin)>, config: &Config) -> 
 }
 
 /// The value of a setting that follows from others, or that the first start creates.
-fn derived(name: &str, config: &Config) -> Option<(String, Source)> {
+fn derived(name: &str, config: &Config) -> Option<(SecretString, Source)> {
     if let Some(path) = startup::secret_file(config, name) {
         let made = if path.exists() { "" } else { ", made at the first start" };
-        return Some((MASK.to_owned(), Source::SecretFile(format!("{}{made}", path.display()))));
+        return Some((MASK.into(), Source::SecretFile(format!("{}{made}", path.display()))));
     }
-    match name {
-        "TEXTLEDGER_PUBLIC_URL" => Some((format!("http://{}", config.listen), Source::Default)),
-        "TEXTLEDGER_STORE" => Some(match &config.store {
-            config::Store::Embedded(folder) => (format!("embedded:{}", folder.display()), Source::Default),
-            config::Store::Redis(url) => (url.expose_secret().to_owned(), Source::OtherSetting("REDIS_URL")),
-        }),
-        "TEXTLEDGER_DATA_DIR" => Some((config.data_dir.display().to_string(), Source::Default)),
-        "TEXTLEDGER_PARTITIONS" => Some((config.partitions.to_string(), Source::Default)),
-        "TEXTLEDGER_WORKERS" => Some((config.workers.to_string(), Source::Default)),
-        _ => None,
-    }
+    let value = match name {
+        "TEXTLEDGER_PUBLIC_URL" => format!("http://{}", config.listen),
+        "TEXTLEDGER_STORE" => match &config.store {
+            config::Store::Embedded(folder) => format!("embedded:{}", folder.display()),
+            config::Store::Redis(url) => return Some((url.clone(), Source::OtherSetting("REDIS_URL"))),
+        },
+        "TEXTLEDGER_DATA_DIR" => config.data_dir.display().to_string(),
+        "TEXTLEDGER_PARTITIONS" => config.partitions.to_string(),
+        "TEXTLEDGER_WORKERS" => config.workers.to_string(),
+        _ => return None,
+    };
+    Some((value.into(), Source::Default))
 }
 
 /// The URL with what stands between the user's name and the host masked.

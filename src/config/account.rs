@@ -1,7 +1,7 @@
 //! The accounts at Twilio: that of the environment, and the tables `[[accounts]]` of the file.
 
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::Reader;
 use crate::{
@@ -24,14 +24,16 @@ pub struct TwilioAccount {
 }
 
 /// An account as it is written down, in the names of the settings.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Table {
     organization: Organization,
     account_sid: String,
+    #[serde(deserialize_with = "secret")]
     auth_token: SecretString,
+    #[serde(default, deserialize_with = "some_secret")]
     auth_token_secondary: Option<SecretString>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "shared_keys")]
     shared_keys: Vec<SharedKey>,
     #[serde(default)]
     require_shared_key: bool,
@@ -43,11 +45,34 @@ pub(super) struct Table {
 }
 
 /// A shared key of Twilio's, as it is written down.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SharedKey {
     id: String,
+    #[serde(deserialize_with = "secret")]
     secret: SecretString,
+}
+
+/// Reads a secret. What is no text is a fault that does not show it: a token of digits alone may lack its quotes.
+fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretString, D::Error> {
+    match toml::Value::deserialize(deserializer)? {
+        toml::Value::String(secret) => Ok(secret.into()),
+        _ => Err(D::Error::custom("a secret must be a text in quotes")),
+    }
+}
+
+fn some_secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
+    secret(deserializer).map(Some)
+}
+
+/// Reads shared keys. What is no table is a fault that does not show it: it may be `id:secret`, as in the environment.
+fn shared_keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SharedKey>, D::Error> {
+    let wanted = || D::Error::custom("shared_keys must be a list of { id = \"...\", secret = \"...\" }");
+    let toml::Value::Array(keys) = toml::Value::deserialize(deserializer)? else { return Err(wanted()) };
+    let key = |key: toml::Value| {
+        if key.is_table() { key.try_into().map_err(D::Error::custom) } else { Err(wanted()) }
+    };
+    keys.into_iter().map(key).collect()
 }
 
 impl Reader {
@@ -80,7 +105,7 @@ impl Reader {
     }
 
     fn account_of_environment(&mut self) -> Option<Table> {
-        let (account_sid, auth_token) = (self.text("TWILIO_ACCOUNT_SID"), self.text("TWILIO_AUTH_TOKEN"));
+        let (account_sid, auth_token) = (self.text("TWILIO_ACCOUNT_SID"), self.secret("TWILIO_AUTH_TOKEN"));
         match (&account_sid, &auth_token) {
             (Some(_), None) => self.fault("TWILIO_AUTH_TOKEN", "given with TWILIO_ACCOUNT_SID"),
             (None, Some(_)) => self.fault("TWILIO_ACCOUNT_SID", "given with TWILIO_AUTH_TOKEN"),
@@ -91,8 +116,8 @@ impl Reader {
         Some(Table {
             organization: Organization::default(),
             account_sid: account_sid?,
-            auth_token: auth_token.unwrap_or_default().into(),
-            auth_token_secondary: self.text("TWILIO_AUTH_TOKEN_SECONDARY").map(Into::into),
+            auth_token: auth_token.unwrap_or_default(),
+            auth_token_secondary: self.secret("TWILIO_AUTH_TOKEN_SECONDARY"),
             shared_keys,
             require_shared_key,
             phone_number: self.text("TWILIO_PHONE_NUMBER"),
@@ -105,8 +130,8 @@ impl Reader {
     }
 
     fn shared_keys(&mut self) -> Vec<SharedKey> {
-        let listed = self.text("TWILIO_SHARED_KEYS").unwrap_or_default();
-        let entries = listed.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+        let listed = self.secret("TWILIO_SHARED_KEYS").unwrap_or_default();
+        let entries = listed.expose_secret().split(',').map(str::trim).filter(|entry| !entry.is_empty());
         let keys: Option<Vec<SharedKey>> = entries
             .map(|entry| {
                 let (id, secret) = entry.split_once(':').filter(|(_, secret)| !secret.is_empty())?;

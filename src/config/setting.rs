@@ -205,7 +205,8 @@ pub const GROUPS: [(&str, &[Setting]); 8] = [
                 "TEXTLEDGER_API_KEYS",
                 "",
                 "Callers that are services, besides the API keys that administrators make: a list of name:role:sha256hex, \
-                 separated by commas.",
+                 separated by commas. One with an organization behind it, name:role:sha256hex:organization, signs in to that, \
+                 others to default.",
             )
             .holding(Secrecy::Secret, "TEXTLEDGER_API_KEYS_FILE"),
             Setting::new(

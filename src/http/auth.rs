@@ -11,7 +11,7 @@ use secrecy::SecretString;
 
 use self::token::Tokens;
 pub use self::{
-    jwks::{InvalidJwks, PublicKeys},
+    jwks::{InvalidJwks, KeySummary, PublicKeys},
     jwks_url::{FetchError, JwksUrl},
     token::{Claims, TokenRules, mint},
 };
@@ -61,7 +61,7 @@ impl Authenticator {
             return Ok(Caller {
                 principal: Principal::api_key(&key.name),
                 role: key.role,
-                organization: Organization::default(),
+                organization: key.organization.clone(),
                 expires_at: None,
                 secret: None,
                 own_number: None,
@@ -351,6 +351,7 @@ mod tests {
             json!({ "org": null }),
             json!({ "exp": NOW_S + 3_606 }),
             json!({ "iat": NOW_S - 3_600 }),
+            json!({ "iat": NOW_S + 1_000, "exp": NOW_S + 3_606 }),
         ] {
             assert_eq!(but(wrong.clone()), Err(SignInRefusal::BadToken), "{wrong}");
         }

@@ -32,11 +32,17 @@ use super::{
     time,
 };
 use crate::{
-    app::{App, accounts::Account},
-    domain::{Organization, UnixMs},
+    app::{
+        App,
+        accounts::{
+            Account,
+            pending::{KnownPending, Verification},
+        },
+    },
+    domain::{Organization, UnixMs, account::is_same_account},
     sampling::Sampled,
     twilio::{
-        Form,
+        AccountSid, Form,
         signature::{
             Keyring, SigningKey,
             doctor::{self, Cause, Finding, Hints, NamedKey, Owner},
@@ -62,12 +68,21 @@ const HOST_CHARACTERS_MAX: usize = 260;
 /// Other accounts whose keys are tried.
 const ACCOUNTS_MAX: usize = 256;
 
+/// Organizations whose settings are not in force that name the same account, and whose keys are tried.
+const CLAIMS_MAX: usize = 8;
+
+/// Why a webhook was refused, as it is told to an organization whose settings are not in force: the same whether anybody
+/// here has the account or not.
+const NOT_IN_FORCE: &str = "the signature is refused: the settings that name this account are not in force";
+
 /// A request whose signature was refused.
 pub struct RefusedRequest {
     /// When: milliseconds since 1970.
     pub at: UnixMs,
     /// The account that it claims to come from, if that is one of ours.
     pub account: Option<Arc<Account>>,
+    /// The account that it claims to come from, whether that is known here or not.
+    pub claimed: Option<AccountSid>,
     /// Why it was refused.
     pub reason: String,
     /// Who sent it.
@@ -129,6 +144,34 @@ pub struct RefusalView {
 struct RefusalsView {
     /// Newest first.
     refusals: Vec<RefusalView>,
+    /// The organization's saved settings, if they are not in force: every webhook of an account that only they name is
+    /// refused.
+    settings_not_in_force: Option<SettingsNotInForceView>,
+}
+
+/// Settings that verify no webhook.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SettingsNotInForce)]
+struct SettingsNotInForceView {
+    /// Their account.
+    account_sid: String,
+    /// `unverified` if Twilio could not be asked about them, `refused` if it has said no.
+    verification: &'static str,
+    /// What that means.
+    detail: Option<String>,
+    /// What to do.
+    mend: &'static str,
+}
+
+impl SettingsNotInForceView {
+    fn new(pending: &KnownPending) -> Self {
+        Self {
+            account_sid: pending.account_sid.to_string(),
+            verification: pending.verification.as_str(),
+            detail: pending.verification.detail(),
+            mend: pending.verification.mend(),
+        }
+    }
 }
 
 /// What kind of refusal it is.
@@ -246,26 +289,46 @@ impl Refusals {
                 Some(refused) = of_strangers.recv() => refused,
                 else => return,
             };
-            self.keep(&refused, explain(app, &refused, public_url).as_ref());
+            let Explanation { finding, claims } = explain(app, &refused, public_url);
+            if refused.account.is_some() || claims.is_empty() {
+                self.keep(&refused, finding.as_ref());
+            }
+            for Claim { organization, account_sid, finding } in claims {
+                let whose =
+                    Whose { organization, account_sid: Some(account_sid), reason: NOT_IN_FORCE.to_owned() };
+                self.keep_of(whose, &refused, Some(&finding));
+            }
         }
     }
 
-    /// Logs a refusal and keeps it.
+    /// Logs a refusal and keeps it for the organization whose account it names. What names none of ours is shown where the
+    /// installation itself belongs.
     fn keep(&self, refused: &RefusedRequest, finding: Option<&Finding>) {
+        let account = refused.account.as_ref();
+        let whose = Whose {
+            organization: account.map(|account| account.organization.clone()).unwrap_or_default(),
+            account_sid: account.map(|account| account.credentials.account_sid.clone()),
+            reason: refused.reason.clone(),
+        };
+        self.keep_of(whose, refused, finding);
+    }
+
+    fn keep_of(&self, whose: Whose, refused: &RefusedRequest, finding: Option<&Finding>) {
+        let Whose { organization, account_sid, reason } = whose;
+        let account_sid = account_sid.as_ref().map(AccountSid::as_str);
         let kind = Kind::of(refused, finding);
         let (cause, detail, mend) = (
             finding.map(|finding| finding.cause.as_str()),
             finding.map(|finding| finding.detail.as_str()),
             finding.map(|finding| finding.mend.as_str()),
         );
-        let account_sid = refused.account.as_ref().map(|account| account.credentials.account_sid.as_str());
         if let Some(left_out) = self.lines.note(kind) {
             tracing::warn!(
                 path = refused.path,
                 status = 403,
                 account_sid,
                 peer = refused.peer,
-                reason = refused.reason,
+                reason,
                 cause,
                 detail,
                 mend,
@@ -282,14 +345,11 @@ impl Refusals {
             account_sid: own(account_sid),
             peer: refused.peer.clone(),
             host: refused.host.as_deref().map(shown_host),
-            reason: refused.reason.clone(),
+            reason,
             cause: own(cause),
             detail: own(detail),
             mend: own(mend),
         };
-        // What names no account of ours is shown where the installation itself belongs.
-        let organization =
-            refused.account.as_ref().map(|account| account.organization.clone()).unwrap_or_default();
         self.keep_for(organization, kind, kept);
     }
 
@@ -309,8 +369,33 @@ pub fn shown_host(host: &str) -> String {
     host.chars().take(HOST_CHARACTERS_MAX).collect()
 }
 
-/// What the request would have to be for its signature to hold.
-fn explain(app: &App, refused: &RefusedRequest, public_url: &PublicUrl) -> Option<Finding> {
+/// What was found out about a refused request.
+struct Explanation {
+    /// What the request would have to be for its signature to hold, by the keys of accounts in force.
+    finding: Option<Finding>,
+    /// Who else has signed it.
+    claims: Vec<Claim>,
+}
+
+/// An organization whose saved settings, which are not in force, have signed a request.
+struct Claim {
+    organization: Organization,
+    account_sid: AccountSid,
+    finding: Finding,
+}
+
+/// Whose a refusal is, and why it is told to be one.
+struct Whose {
+    organization: Organization,
+    account_sid: Option<AccountSid>,
+    reason: String,
+}
+
+/// For which other request, or key, the signature of `refused` holds.
+///
+/// An organization whose settings are not in force is told what its own keys have signed, and nothing else: neither what
+/// others have signed for the account that they name, nor whether anybody here has that account.
+fn explain(app: &App, refused: &RefusedRequest, public_url: &PublicUrl) -> Explanation {
     let form = Form::parse(match refused.kind {
         PayloadKind::Get => b"",
         PayloadKind::Form | PayloadKind::Body => &refused.body,
@@ -327,14 +412,28 @@ fn explain(app: &App, refused: &RefusedRequest, public_url: &PublicUrl) -> Optio
         content: refused.kind.content(&form, &refused.body),
         signature: &refused.signature,
     };
-    let accounts = app.accounts.all();
-    let mut keys = Vec::new();
-    let mut add = |owner: Owner, keyring: &Keyring| {
-        let named = |(name, key): (_, &SigningKey)| NamedKey { key: key.clone(), name, owner: owner.clone() };
-        keys.extend(keyring.keys().map(named));
+    let (accounts, pending) = (app.accounts.all(), app.accounts.pending());
+    let names_account = |pending: &&KnownPending| {
+        refused.claimed.as_ref().is_some_and(|claimed| is_same_account(claimed, &pending.account_sid))
     };
+    let is_owner = |pending: &&KnownPending| {
+        refused.account.as_ref().is_some_and(|account| account.organization == pending.organization)
+    };
+    let pending = pending.iter().filter(names_account);
+    let (own, others): (Vec<_>, Vec<_>) = pending.partition(is_owner);
+    let claims = others.into_iter().take(CLAIMS_MAX).filter_map(|pending| {
+        Some(Claim {
+            organization: pending.organization.clone(),
+            account_sid: pending.account_sid.clone(),
+            finding: doctor::diagnose(&request, &named_keys(&unconfirmed(pending), &pending.keyring))?,
+        })
+    });
+    let claims = claims.collect();
+    let mut keys = Vec::new();
+    let mut add = |owner: Owner, keyring: &Keyring| keys.extend(named_keys(&owner, keyring));
     if let Some(account) = &refused.account {
         add(Owner::Account, &account.keyring);
+        own.iter().for_each(|pending| add(unconfirmed(pending), &pending.keyring));
         account.retired.iter().for_each(|keyring| add(Owner::AccountBefore, keyring));
     }
     for other in accounts.iter().take(ACCOUNTS_MAX) {
@@ -343,14 +442,24 @@ fn explain(app: &App, refused: &RefusedRequest, public_url: &PublicUrl) -> Optio
             add(Owner::Other(sid.to_string()), &other.keyring);
         }
     }
-    doctor::diagnose(&request, &keys)
+    Explanation { finding: doctor::diagnose(&request, &keys), claims }
+}
+
+fn named_keys(owner: &Owner, keyring: &Keyring) -> Vec<NamedKey> {
+    let named = |(name, key): (_, &SigningKey)| NamedKey { key: key.clone(), name, owner: owner.clone() };
+    keyring.keys().map(named).collect()
+}
+
+fn unconfirmed(pending: &KnownPending) -> Owner {
+    Owner::Unconfirmed { is_refused: matches!(pending.verification, Verification::Refused(_)) }
 }
 
 /// The last webhooks whose signature was refused, or that came to a wrong URL.
 ///
 /// Newest first, each with its cause and with what to change; up to 25 of each cause, of those without a signature, and of
 /// those whose cause is not known. A mistake about the URL (cause `wrong_url`) is told at most
-/// once in ten minutes.
+/// once in ten minutes. Saved settings that are not in force explain why the webhooks of their account are refused: they are
+/// told beside, and as the cause of what is signed with their keys (`unverified_settings`, `refused_settings`).
 #[utoipa::path(
     get, path = "/api/sms/webhook-refusals", tags = [operations::TAG, operations::SETUP], operation_id = "listWebhookRefusals",
     responses(ReadProblems, (status = 200, body = RefusalsView, description = "the last refusals")),
@@ -361,5 +470,8 @@ pub async fn list(state: web::Data<State>, caller: Caller) -> Result<HttpRespons
         let all = state.refusals.kept.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(&caller.organization).map(Kept::newest_first).unwrap_or_default()
     };
-    Ok(HttpResponse::Ok().json(RefusalsView { refusals }))
+    let pending = state.app.accounts.pending();
+    let own = pending.iter().find(|pending| pending.organization == caller.organization);
+    let settings_not_in_force = own.map(SettingsNotInForceView::new);
+    Ok(HttpResponse::Ok().json(RefusalsView { refusals, settings_not_in_force }))
 }

@@ -188,11 +188,11 @@ impl Unverified {
 
     /// The account that `claimed` names, if it is one of ours and has signed the request.
     pub fn verify(&self, form: &Form<'_>, claimed: Option<&str>) -> Result<Arc<Account>, Rejection> {
-        let Some(claimed) = claimed else { return Err(self.refuse(None, NO_ACCOUNT)) };
+        let Some(claimed) = claimed else { return Err(self.refuse(None, None, NO_ACCOUNT)) };
         let url = self.url();
         match self.signer(claimed, &Prepared::new(self.signed_of(&url, form))) {
-            Err(reason) => Err(self.refuse(None, reason)),
-            Ok((account, Err(refusal))) => Err(self.refuse(Some(account), refusal.into())),
+            Err(reason) => Err(self.refuse(None, Some(claimed), reason)),
+            Ok((account, Err(refusal))) => Err(self.refuse(Some(account), Some(claimed), refusal.into())),
             Ok((account, Ok(key))) => Ok(self.verified(account, &key)),
         }
     }
@@ -201,7 +201,7 @@ impl Unverified {
     pub fn verify_as_any(&self, form: &Form<'_>) -> Result<Arc<Account>, Rejection> {
         let url = self.url();
         match self.find_signer(self.signed_of(&url, form))? {
-            None => Err(self.refuse(None, NO_ACCOUNT)),
+            None => Err(self.refuse(None, None, NO_ACCOUNT)),
             Some((account, key)) => Ok(self.verified(account, &key)),
         }
     }
@@ -305,8 +305,13 @@ impl Unverified {
     }
 
     /// Hands a refusal over, to be explained.
-    fn refuse(&self, account: Option<Arc<Account>>, rejection: Rejection) -> Rejection {
-        self.state.refusals.report(self.refused(account, &rejection));
+    fn refuse(
+        &self,
+        account: Option<Arc<Account>>,
+        claimed: Option<&str>,
+        rejection: Rejection,
+    ) -> Rejection {
+        self.state.refusals.report(self.refused(account, claimed, &rejection));
         rejection
     }
 
@@ -329,11 +334,17 @@ impl Unverified {
         self.request.headers().get(name)?.to_str().ok()
     }
 
-    fn refused(&self, account: Option<Arc<Account>>, rejection: &Rejection) -> RefusedRequest {
+    fn refused(
+        &self,
+        account: Option<Arc<Account>>,
+        claimed: Option<&str>,
+        rejection: &Rejection,
+    ) -> RefusedRequest {
         let header = |name: &str| self.header(name).map(str::to_owned);
         RefusedRequest {
             at: self.state.app.now_ms(),
             account,
+            claimed: claimed.and_then(|claimed| AccountSid::parse(claimed).ok()),
             reason: rejection.to_string(),
             peer: self.request.peer_addr().map(|peer| peer.ip().to_string()),
             path: self.request.path().to_owned(),

@@ -1,6 +1,7 @@
 //! The command line, as a person or a script uses it.
 
 mod audit;
+mod check;
 mod config;
 mod consent;
 mod key;

@@ -12,8 +12,10 @@ pub mod stored;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 pub use self::directory::{Account, Directory};
-use self::effective::Effective;
+use self::{effective::Effective, pending::KnownPending};
 use super::{Core, Scope, scope::scoped};
 use crate::{
     domain::{AccountSettings, Identity, Organization},
@@ -41,6 +43,7 @@ pub struct Accounts {
     twilio: Client,
     directory: Directory,
     effective: Effective,
+    pending: ArcSwap<Vec<KnownPending>>,
 }
 
 scoped!(Accounts);
@@ -54,7 +57,8 @@ impl Accounts {
     ) -> Self {
         let directory = Directory::default();
         directory.replace(configured.clone());
-        Self { core, twilio, directory, effective: Effective::new(configured) }
+        let (effective, pending) = (Effective::new(configured), ArcSwap::default());
+        Self { core, twilio, directory, effective, pending }
     }
 
     /// All accounts in use.

@@ -5,7 +5,7 @@
 //! rotated while Twilio does not answer. Twilio is asked again, with pauses that grow; its answer puts them in force in one
 //! step, or is kept for the administrator to read.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
 use rand::RngExt;
@@ -25,6 +25,7 @@ use crate::{
         audit::{Action, Facts, Origin},
     },
     store::{self, DocumentChange, Kind},
+    twilio::{AccountSid, signature::Keyring},
 };
 
 /// How soon Twilio is asked again after settings were saved.
@@ -75,6 +76,22 @@ impl Verification {
                 "Twilio could not be asked about the account, and is asked again. {NOT_IN_FORCE}"
             )),
             Verification::Refused(reason) => Some(format!("{reason}. {NOT_IN_FORCE}")),
+        }
+    }
+}
+
+impl Verification {
+    /// What to do about settings that are not in force.
+    pub fn mend(&self) -> &'static str {
+        match self {
+            Verification::Verified => "there is nothing to do",
+            Verification::Unverified => {
+                "see that TWILIO_API_BASE_URL can be reached from here; to have Twilio asked at once, save the settings \
+                 once more with POST /api/sms/settings"
+            }
+            Verification::Refused(_) => {
+                "save the account and its auth token anew with POST /api/sms/settings"
+            }
         }
     }
 }
@@ -136,6 +153,29 @@ impl PendingSettings {
     }
 }
 
+/// Settings that are not in force, as they were read last.
+pub struct KnownPending {
+    /// Whose they are.
+    pub organization: Organization,
+    /// Their account.
+    pub account_sid: AccountSid,
+    /// What Twilio has said of them.
+    pub verification: Verification,
+    /// What would verify webhooks if they were in force.
+    pub keyring: Keyring,
+}
+
+impl KnownPending {
+    fn new(organization: &Organization, pending: &PendingSettings) -> Self {
+        Self {
+            organization: organization.clone(),
+            account_sid: pending.settings.account_sid.clone(),
+            verification: pending.verification(),
+            keyring: pending.settings.keyring(),
+        }
+    }
+}
+
 /// What the store has of one organization.
 pub(super) struct StoredPending {
     /// The document, by which a change is compared.
@@ -188,14 +228,33 @@ impl Accounts {
         Ok(())
     }
 
+    /// The settings that are not in force, of everybody, as they were read last: a moment ago, while the store answers.
+    pub fn pending(&self) -> Arc<Vec<KnownPending>> {
+        self.pending.load_full()
+    }
+
+    /// Reads the settings that are not in force, of everybody, and returns those that are due.
     async fn due_pending(&self) -> Result<Vec<(Organization, String, PendingSettings)>, store::Error> {
         let now = self.core.now_ms();
-        let all = self.all_sealed(Kind::PendingSettings).await?.into_iter();
-        let due = all.filter_map(|(organization, sealed)| {
-            let pending = self.open_pending(&organization, &sealed).ok()?;
-            pending.is_due(now).then_some((organization, sealed, pending))
-        });
+        let all = self.all_pending().await?;
+        let known = all.iter().map(|(organization, _, pending)| KnownPending::new(organization, pending));
+        self.pending.store(Arc::new(known.collect()));
+        let refused = all.iter().filter(|(_, _, pending)| pending.is_refused()).count();
+        self.core.metrics.settings_not_in_force(all.len() - refused, refused);
+        let due = all.into_iter().filter(|(_, _, pending)| pending.is_due(now));
         Ok(due.take(ASKED_MAX).collect())
+    }
+
+    /// The settings that are not in force, of everybody; those that no key opens are left out.
+    pub(super) async fn all_pending(
+        &self,
+    ) -> Result<Vec<(Organization, String, PendingSettings)>, store::Error> {
+        let all = self.all_sealed(Kind::PendingSettings).await?.into_iter();
+        let opened = all.filter_map(|(organization, sealed)| {
+            let pending = self.open_pending(&organization, &sealed).ok()?;
+            Some((organization, sealed, pending))
+        });
+        Ok(opened.collect())
     }
 }
 
@@ -252,7 +311,7 @@ impl Scope<'_, Accounts> {
         if self.replace_pending(sealed, &refused).await?.is_some() {
             tracing::warn!(
                 organization = %self.organization, account_sid = %pending.settings.account_sid, reason,
-                mend = "save the account and its auth token anew with POST /api/sms/settings",
+                mend = refused.verification().mend(),
                 "saved settings are not the organization's own, and are not used"
             );
             self.record(Action::SettingsRefuse, pending).await?;

@@ -15,6 +15,7 @@ use crate::{
     app::Scope,
     domain::{AccountSettings, Organization, Principal},
     store::{self, DocumentChange, Kind},
+    twilio::AccountSid,
 };
 
 /// How often a change is decided again when others change settings at the same moment: any of them lets the others decide
@@ -57,6 +58,17 @@ impl KnownSettings {
     }
 }
 
+/// An account that an organization has saved.
+#[derive(Debug, Clone)]
+pub struct SavedAccount {
+    /// Whose it is.
+    pub organization: Organization,
+    /// The account.
+    pub account_sid: AccountSid,
+    /// Whether Twilio has confirmed it.
+    pub verification: Verification,
+}
+
 /// Why settings cannot be shown.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -95,6 +107,26 @@ struct Known {
     in_force: Option<AccountSettings>,
     /// Those that the change is of.
     before: Option<AccountSettings>,
+}
+
+impl Accounts {
+    /// Every account that is saved, by organization; of one whose settings are to replace others both. Those that no key opens
+    /// are left out.
+    pub async fn saved(&self) -> Result<Vec<SavedAccount>, store::Error> {
+        let mut saved: Vec<SavedAccount> = Vec::new();
+        for (organization, sealed) in self.all_sealed(Kind::Settings).await? {
+            if let Ok(settings) = self.open_settings(&organization, &sealed) {
+                let (account_sid, verification) = (settings.account_sid, Verification::Verified);
+                saved.push(SavedAccount { organization, account_sid, verification });
+            }
+        }
+        for (organization, _, pending) in self.all_pending().await? {
+            let (verification, account_sid) = (pending.verification(), pending.settings.account_sid);
+            saved.push(SavedAccount { organization, account_sid, verification });
+        }
+        saved.sort_by(|one, other| one.organization.cmp(&other.organization));
+        Ok(saved)
+    }
 }
 
 impl Scope<'_, Accounts> {

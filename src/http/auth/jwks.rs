@@ -28,27 +28,40 @@ struct PublicKey {
     key: DecodingKey,
 }
 
+/// A key of a set, as an operator is told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeySummary {
+    /// Its `kid`.
+    pub id: Option<String>,
+    /// With which algorithm it checks signatures, or why it checks none.
+    pub usage: Result<Algorithm, &'static str>,
+}
+
 #[derive(Deserialize)]
 struct KeySet {
     keys: Vec<Value>,
 }
 
+/// A key's `kid`, and the key or why it signs no tokens here.
+type ReadKey = (Option<String>, Result<PublicKey, &'static str>);
+
 impl PublicKeys {
     /// Reads a JSON Web Key Set. Keys that sign no tokens here are skipped; one at least must.
     pub fn parse(text: &str) -> Result<Self, InvalidJwks> {
-        let set: KeySet = serde_json::from_str(text).map_err(|error| InvalidJwks(error.to_string()))?;
-        if set.keys.len() > KEYS_MAX {
-            return Err(InvalidJwks(format!("it has more than {KEYS_MAX} keys")));
-        }
         let mut keys = Vec::new();
-        for key in set.keys {
-            let id = key["kid"].as_str().map(str::to_owned);
-            match read(key) {
+        for (id, key) in read_set(text)? {
+            match key {
                 Ok(key) => keys.push(key),
                 Err(reason) => tracing::warn!(kid = id, reason, "a key of the JSON Web Key Set is not used"),
             }
         }
         if keys.is_empty() { Err(InvalidJwks("it has none".to_owned())) } else { Ok(Self(keys)) }
+    }
+
+    /// Every key of a JSON Web Key Set, those too that sign no tokens here.
+    pub fn summaries(text: &str) -> Result<Vec<KeySummary>, InvalidJwks> {
+        let summary = |(id, key): ReadKey| KeySummary { id, usage: key.map(|key| key.algorithm) };
+        Ok(read_set(text)?.into_iter().map(summary).collect())
     }
 
     /// Whether a key is called `id`.
@@ -68,6 +81,14 @@ impl PublicKeys {
             .map(|key| &key.key)
             .take(CANDIDATES_MAX)
     }
+}
+
+fn read_set(text: &str) -> Result<Vec<ReadKey>, InvalidJwks> {
+    let set: KeySet = serde_json::from_str(text).map_err(|error| InvalidJwks(error.to_string()))?;
+    if set.keys.len() > KEYS_MAX {
+        return Err(InvalidJwks(format!("it has more than {KEYS_MAX} keys")));
+    }
+    Ok(set.keys.into_iter().map(|key| (key["kid"].as_str().map(str::to_owned), read(key))).collect())
 }
 
 /// A key that signs tokens, or why this one does not.

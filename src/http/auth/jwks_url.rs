@@ -6,9 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use reqwest::{Client, Url, redirect::Policy};
+use reqwest::{Client, StatusCode, Url, redirect::Policy};
 
-use super::{Authenticator, InvalidJwks, PublicKeys};
+use super::{Authenticator, InvalidJwks, KeySummary, PublicKeys};
 
 /// How long a fetch may take: the start waits for it, and whoever signs in with a new key.
 const FETCH_TIME_MAX: Duration = Duration::from_secs(5);
@@ -41,6 +41,9 @@ pub enum FetchError {
     /// There was no good answer.
     #[error("TEXTLEDGER_JWKS_URL: {0}")]
     Http(#[from] reqwest::Error),
+    /// The answer had another status than success.
+    #[error("TEXTLEDGER_JWKS_URL: the answer has the status {0}; redirects are not followed")]
+    Status(StatusCode),
     /// The answer was too large.
     #[error("TEXTLEDGER_JWKS_URL: more than {BYTES_MAX} bytes were answered")]
     TooLarge,
@@ -61,9 +64,20 @@ impl JwksUrl {
     }
 
     async fn fetch(&self) -> Result<PublicKeys, FetchError> {
+        Ok(PublicKeys::parse(&self.fetch_text().await?)?)
+    }
+
+    /// Every key that is published, those too that sign no tokens here.
+    pub async fn fetch_summaries(&self) -> Result<Vec<KeySummary>, FetchError> {
+        Ok(PublicKeys::summaries(&self.fetch_text().await?)?)
+    }
+
+    async fn fetch_text(&self) -> Result<String, FetchError> {
         let without_url = reqwest::Error::without_url;
-        let answer = self.http.get(self.url.clone()).send().await.map_err(without_url)?;
-        let mut answer = answer.error_for_status().map_err(without_url)?;
+        let mut answer = self.http.get(self.url.clone()).send().await.map_err(without_url)?;
+        if !answer.status().is_success() {
+            return Err(FetchError::Status(answer.status()));
+        }
         let mut text = Vec::new();
         while let Some(part) = answer.chunk().await.map_err(without_url)? {
             if text.len() + part.len() > BYTES_MAX {
@@ -71,7 +85,7 @@ impl JwksUrl {
             }
             text.extend_from_slice(&part);
         }
-        Ok(PublicKeys::parse(&String::from_utf8_lossy(&text))?)
+        Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
     fn fetches<T>(&self, change: impl FnOnce(&mut Fetches) -> T) -> T {
@@ -149,6 +163,12 @@ mod tests {
 
     /// Answers every request with what `answer` holds at the time, and tells its URL.
     async fn publish(answer: Arc<Mutex<String>>) -> String {
+        publish_with("200 OK", answer).await
+    }
+
+    /// The same with a status, and headers behind it.
+    async fn publish_with(status: &str, answer: Arc<Mutex<String>>) -> String {
+        let status = status.to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/keys", listener.local_addr().unwrap());
         tokio::spawn(async move {
@@ -156,8 +176,10 @@ mod tests {
                 let (mut connection, _) = listener.accept().await.unwrap();
                 assert_ne!(connection.read(&mut [0; 4096]).await.unwrap(), 0);
                 let body = answer.lock().unwrap().clone();
-                let head =
-                    format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+                let head = format!(
+                    "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                    body.len()
+                );
                 // A reader that has had enough closes before everything is written.
                 connection.write_all((head + &body).as_bytes()).await.ok();
             }
@@ -191,6 +213,22 @@ mod tests {
             *answer.lock().unwrap() = broken.to_owned();
             authenticator.renew_public_keys().await;
             assert!(is_good(&new), "{}", broken.len());
+        }
+    }
+
+    #[tokio::test]
+    async fn keys_are_those_of_a_good_answer_at_that_very_url() {
+        let pair = Pair::p256("one");
+        let set = || Arc::new(Mutex::new(json!({ "keys": [pair.public] }).to_string()));
+        let good = publish(set()).await;
+        assert!(JwksUrl::new(&good).unwrap().fetch().await.is_ok());
+        // Whoever can redirect could name keys of their own.
+        let redirect = format!("302 Found\r\nlocation: {good}");
+        for status in [redirect.as_str(), "404 Not Found", "500 Internal Server Error"] {
+            let url = publish_with(status, set()).await;
+            let fetched = JwksUrl::new(&url).unwrap().fetch().await;
+            let error = fetched.err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(error.starts_with("TEXTLEDGER_JWKS_URL") && !error.contains(&url), "{status}: {error}");
         }
     }
 

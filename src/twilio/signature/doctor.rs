@@ -84,6 +84,11 @@ pub struct NamedKey {
 pub enum Owner {
     /// The account's that the request names.
     Account,
+    /// Given for that account, and not accepted: Twilio could not be asked about it, or has refused it.
+    Unconfirmed {
+        /// Whether Twilio has refused it.
+        is_refused: bool,
+    },
     /// That account's until it was taken out of the configuration.
     AccountBefore,
     /// The account's of this SID.
@@ -95,6 +100,10 @@ pub enum Owner {
 pub enum Cause {
     /// Another account's key signed.
     KeyOfAnotherAccount,
+    /// A key signed that was saved, and that Twilio could not be asked about.
+    UnverifiedSettings,
+    /// A key signed that was saved, and that Twilio has refused.
+    RefusedSettings,
     /// A key signed that is no longer configured.
     RemovedKey,
     /// One of the account's keys signed, and not one that this request may be signed with.
@@ -136,6 +145,8 @@ impl Cause {
     pub fn as_str(self) -> &'static str {
         match self {
             Cause::KeyOfAnotherAccount => "key_of_another_account",
+            Cause::UnverifiedSettings => "unverified_settings",
+            Cause::RefusedSettings => "refused_settings",
             Cause::RemovedKey => "removed_key",
             Cause::OtherKey => "other_key",
             Cause::Scheme => "scheme",
@@ -221,6 +232,20 @@ fn other_key(named: &NamedKey, refused: &Refused<'_>) -> Finding {
                  the number",
             )
         },
+        Owner::Unconfirmed { is_refused: false } => Finding::new(
+            Cause::UnverifiedSettings,
+            format!(
+                "the request is signed with {name} of settings that are saved and not in force: Twilio could not be asked \
+                 about the account"
+            ),
+            "see that Twilio's API can be reached from here: Twilio is asked again, and at once if the settings are saved \
+             once more",
+        ),
+        Owner::Unconfirmed { is_refused: true } => Finding::new(
+            Cause::RefusedSettings,
+            format!("the request is signed with {name} of settings that are saved and that Twilio has refused"),
+            "save the account anew, with the auth token that Twilio's console shows for it",
+        ),
         Owner::AccountBefore => Finding::new(
             Cause::RemovedKey,
             format!("the request is signed with {name} as it was before the configuration was read again"),

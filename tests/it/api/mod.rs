@@ -7,6 +7,7 @@ mod api_keys;
 mod audit;
 mod budgets;
 mod bulk;
+mod configured_keys;
 mod connection;
 mod consent_page;
 mod consents;

@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
-use textledger::domain::Role;
+use textledger::{
+    domain::Role,
+    simulator::{self, Config},
+    twilio::AccountSid,
+};
 
 use super::{
     on_both_stores,
@@ -13,7 +17,7 @@ use super::{
 };
 use crate::support::{
     accounts, eventually,
-    service::{ACCOUNT_SID, AUTH_TOKEN, On, PERSON, PUBLIC_URL, TestService, answer},
+    service::{ACCOUNT_SID, AUTH_TOKEN, MASTER_KEY, On, PERSON, PUBLIC_URL, TestService, answer},
     twilio::World,
 };
 
@@ -23,11 +27,17 @@ on_both_stores! {
     whoever_has_the_right_token_takes_the_account_from_an_invented_one
     a_change_of_something_else_is_of_what_is_in_force_once_the_token_is_refused
     a_token_is_rotated_while_twilio_is_away_and_no_webhook_is_refused
+    nobodys_account_is_given_away_because_a_key_is_missing
+    what_is_saved_while_twilio_is_away_rotates_the_master_key_of_what_is_in_force
+    settings_that_are_not_in_force_explain_what_their_keys_sign_to_their_organization_alone
     of_two_that_are_verified_later_one_has_the_account
     at_most_one_organization_verifies_an_account_and_never_an_unverified_one
 }
 
 const SID: &str = "SM00000000000000000000000000000001";
+
+/// Another master key than the tests' own.
+const NEXT_KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 
 /// A token that the simulated Twilio takes for no account.
 const REFUSED_TOKEN: &str = "ffffffffffffffffffffffffffffffff";
@@ -145,6 +155,45 @@ async fn whoever_has_the_right_token_takes_the_account_from_an_invented_one(on: 
     let (status, problem) = service.post_in("acme", SETTINGS, &json!({})).await;
     assert_eq!((status, &problem["code"]), (409, &json!("account_in_use")), "{problem}");
     assert_eq!(webhook(service, ACCOUNT_SID, AUTH_TOKEN, SID).await, 204);
+    // Not even while Twilio refuses the owner's token too, since that was changed there.
+    let changed = Config::new(AccountSid::parse(ACCOUNT_SID).unwrap(), "the token of tomorrow".into());
+    let twilio = simulator::start(changed).await.unwrap();
+    world.service.kill();
+    world.service.set("TWILIO_API_BASE_URL", &twilio.base_url());
+    world.service.start_again();
+    let service = &world.service;
+    let (status, problem) = service.post_in("acme", SETTINGS, &json!({})).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("account_in_use")), "{problem}");
+    assert_eq!(webhook(service, ACCOUNT_SID, AUTH_TOKEN, SID).await, 204);
+}
+
+/// Starts the service again with the master keys `keys`.
+fn restart_with(world: &mut World, keys: &str) {
+    world.service.kill();
+    world.service.set("TEXTLEDGER_MASTER_KEY", keys);
+    world.service.start_again();
+}
+
+async fn nobodys_account_is_given_away_because_a_key_is_missing(on: On) {
+    let mut world = world(on).await;
+    assert_eq!(save(&world.service, "acme", ACCOUNT_SID, AUTH_TOKEN).await.0, 200);
+    restart_with(&mut world, NEXT_KEY);
+    let (status, problem) = save(&world.service, "default", ACCOUNT_SID, AUTH_TOKEN).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("account_in_use")), "{problem}");
+    restart_with(&mut world, MASTER_KEY);
+    assert_eq!(verification(&world.service, "acme").await, "verified");
+    assert_eq!(webhook(&world.service, ACCOUNT_SID, AUTH_TOKEN, SID).await, 204);
+}
+
+async fn what_is_saved_while_twilio_is_away_rotates_the_master_key_of_what_is_in_force(on: On) {
+    let mut world = world(on).await;
+    assert_eq!(save(&world.service, "default", ACCOUNT_SID, AUTH_TOKEN).await.0, 200);
+    restart_with(&mut world, &format!("{NEXT_KEY},{MASTER_KEY}"));
+    twilio_is_away(&world, true).await;
+    save_unverified(&world.service, "default", ACCOUNT_SID, OTHER_TOKEN).await;
+    restart_with(&mut world, NEXT_KEY);
+    assert_eq!(verification(&world.service, "default").await, "unverified");
+    assert_eq!(webhook(&world.service, ACCOUNT_SID, AUTH_TOKEN, SID).await, 204);
 }
 
 async fn a_change_of_something_else_is_of_what_is_in_force_once_the_token_is_refused(on: On) {
@@ -195,6 +244,84 @@ async fn a_token_is_rotated_while_twilio_is_away_and_no_webhook_is_refused(on: O
     twilio_is_away(&world, true).await;
     let (status, settings) = save(service, "default", OTHER_ACCOUNT, next).await;
     assert_eq!((status, &settings["verification"]), (200, &json!("verified")), "{settings}");
+}
+
+/// What `organization` is told of the refused webhooks that its settings have signed, once there are `count`; without what
+/// differs from one request to the next.
+async fn told(service: &TestService, organization: &str, cause: &str, count: usize) -> Vec<Value> {
+    eventually(&format!("{organization} is told of {cause}"), async || {
+        let mut refusals = refusals(service, organization).await["refusals"].as_array().unwrap().clone();
+        refusals.retain(|refusal| refusal["cause"] == cause);
+        for refusal in &mut refusals {
+            refusal.as_object_mut().unwrap().remove("at");
+        }
+        (refusals.len() == count).then_some(refusals)
+    })
+    .await
+}
+
+async fn refusals(service: &TestService, organization: &str) -> Value {
+    let (status, answer) = service.get_in(organization, "/api/sms/webhook-refusals").await;
+    assert_eq!(status, 200, "{answer}");
+    answer
+}
+
+async fn settings_that_are_not_in_force_explain_what_their_keys_sign_to_their_organization_alone(on: On) {
+    let world = world(on).await;
+    let service = &world.service;
+    let count = async |state: &str| {
+        service.metric(&format!(r#"textledger_settings_not_in_force{{state="{state}"}}"#)).await
+    };
+    twilio_is_away(&world, true).await;
+    save_unverified(service, "acme", ACCOUNT_SID, OTHER_TOKEN).await;
+    eventually("it is counted", async || (count("unverified").await == 1).then_some(())).await;
+    assert_eq!(webhook(service, ACCOUNT_SID, OTHER_TOKEN, SID).await, 403);
+    let unverified = told(service, "acme", "unverified_settings", 1).await;
+    assert_eq!(unverified[0]["account_sid"], ACCOUNT_SID);
+    assert!(unverified[0]["mend"].as_str().unwrap().contains("saved once more"), "{unverified:?}");
+    let answer = refusals(service, "acme").await;
+    let pending = &answer["settings_not_in_force"];
+    assert_eq!(
+        (&pending["account_sid"], &pending["verification"]),
+        (&json!(ACCOUNT_SID), &json!("unverified"))
+    );
+    assert!(pending["mend"].as_str().unwrap().contains("TWILIO_API_BASE_URL"), "{pending}");
+    // Neither the operator's organization nor a further one is told.
+    for other in ["default", "other"] {
+        let answer = refusals(service, other).await;
+        assert_eq!(answer, json!({ "refusals": [], "settings_not_in_force": null }), "{other}");
+    }
+
+    // Once it is somebody else's, acme is told of its own as before, and of the owner's nothing.
+    twilio_is_away(&world, false).await;
+    let (status, settings) = save(service, "default", ACCOUNT_SID, AUTH_TOKEN).await;
+    assert_eq!((status, &settings["verification"]), (200, &json!("verified")), "{settings}");
+    becomes(service, "acme", "refused").await;
+    eventually("it is counted", async || (count("refused").await == 1).then_some(())).await;
+    assert_eq!(count("unverified").await, 0);
+    assert_eq!(webhook(service, ACCOUNT_SID, OTHER_TOKEN, SID).await, 403);
+    assert_eq!(webhook(service, ACCOUNT_SID, REFUSED_TOKEN, SID).await, 403);
+    let refused = told(service, "acme", "refused_settings", 1).await;
+    for same in ["reason", "account_sid", "path", "peer"] {
+        assert_eq!(refused[0][same], unverified[0][same], "{same}");
+    }
+    assert_eq!(refusals(service, "acme").await["refusals"].as_array().unwrap().len(), 2);
+    let owners = refusals(service, "default").await;
+    let owners: Vec<_> =
+        owners["refusals"].as_array().unwrap().iter().map(|refusal| &refusal["cause"]).collect();
+    assert!(owners.iter().all(|cause| cause.is_null()), "{owners:?}");
+
+    // An owner that rotates its token is told of the new one.
+    twilio_is_away(&world, true).await;
+    save_unverified(service, "default", ACCOUNT_SID, REFUSED_TOKEN).await;
+    eventually("it is counted", async || (count("unverified").await == 1).then_some(())).await;
+    assert_eq!(webhook(service, ACCOUNT_SID, REFUSED_TOKEN, SID).await, 403);
+    told(service, "default", "unverified_settings", 1).await;
+    assert_eq!(refusals(service, "acme").await["refusals"].as_array().unwrap().len(), 2);
+    let log = service.log();
+    for secret in [AUTH_TOKEN, OTHER_TOKEN, REFUSED_TOKEN] {
+        assert!(!log.contains(secret), "{secret} is in the log");
+    }
 }
 
 async fn of_two_that_are_verified_later_one_has_the_account(on: On) {

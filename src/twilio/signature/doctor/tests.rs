@@ -41,9 +41,12 @@ fn find(
         signature: &signature,
     };
     let (own, other, removed) = (key(TOKEN), key("other"), key("removed"));
+    let unconfirmed = |is_refused| Owner::Unconfirmed { is_refused };
     let named = |key, owner| NamedKey { key, name: KeyName::AuthToken, owner };
     let keys = [
         named(own, Owner::Account),
+        named(key("unverified"), unconfirmed(false)),
+        named(key("refused"), unconfirmed(true)),
         named(removed, Owner::AccountBefore),
         named(other, Owner::Other("AC2".to_owned())),
     ];
@@ -198,6 +201,8 @@ fn another_key_is_found() {
     assert_eq!(other.other_account.as_deref(), Some("AC2 (auth_token)"));
     assert!(!other.detail.contains("AC2") && !other.mend.contains("AC2"), "{other:?}");
     assert_eq!(find("removed").unwrap().cause, Cause::RemovedKey);
+    assert_eq!(find("unverified").unwrap().cause, Cause::UnverifiedSettings);
+    assert_eq!(find("refused").unwrap().cause, Cause::RefusedSettings);
     // As where a shared key is required.
     assert_eq!(find(TOKEN).unwrap().cause, Cause::OtherKey);
     assert_eq!(find("nobody's"), None);
