@@ -27,7 +27,7 @@ use crate::{
     clock::{Clock, SystemClock},
     config::{self, Config},
     domain::{AccountSettings, Organization, Role, UnixMs},
-    http::auth::{self, Claims},
+    http::auth::Claims,
     startup,
     twilio::{
         Address, Form,
@@ -89,7 +89,7 @@ impl Check {
         block_on(async {
             let mut report = Report::default();
             report.tell(configuration(&config))?;
-            report.tell(callers(&config))?;
+            report.tell(callers(&config).await)?;
             report.tell(spool(&config))?;
             let (found, app) = store(&config).await;
             report.tell(found)?;
@@ -154,12 +154,16 @@ fn is_new(config: &Config) -> bool {
     matches!(&config.store, config::Store::Embedded(folder) if !folder.exists())
 }
 
-fn callers(config: &Config) -> Found {
+async fn callers(config: &Config) -> Found {
     if is_new(config) && config.jwt_secret.is_none() {
         return Well("callers: a secret that signs their tokens will be made at the first start".to_owned());
     }
-    match startup::authenticator(config) {
-        Ok(_) => {
+    let fetched = async {
+        startup::authenticator(config)?.fetch_public_keys().await?;
+        anyhow::Ok(())
+    };
+    match fetched.await {
+        Ok(()) => {
             let has_platform = config.jwks_file.is_some() || config.jwks_url.is_some();
             let platform = if has_platform { ", the platform's tokens" } else { "" };
             Well(format!(
@@ -400,7 +404,7 @@ async fn explanation(
     let exp = SystemClock.now_ms().as_secs() + TOKEN_LIFE_S;
     let organization: Organization = account.organization.clone();
     let claims = Claims::new("check", Role::Admin, organization, exp);
-    let token = auth::mint(&secret, &claims);
+    let token = startup::token_rules(config).mint(&secret, &claims);
     // Beside the service if it is on this machine, else the way that everybody goes.
     let local = match config.listen.ip() {
         ip if ip.is_unspecified() => SocketAddr::from((Ipv4Addr::LOCALHOST, config.listen.port())),
