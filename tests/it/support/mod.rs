@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod browser;
 pub mod former;
 pub mod leftovers;
+pub mod platform;
 pub mod redis_server;
 pub mod service;
 pub mod twilio;
