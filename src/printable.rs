@@ -8,6 +8,8 @@ use std::{
     io::{self, Write},
 };
 
+use serde_json::Value;
+
 /// What is displayed, with each character escaped that a terminal would obey. Lines end where they end.
 pub struct Printable<D>(pub D);
 
@@ -25,6 +27,22 @@ impl fmt::Write for Escaping<'_, '_> {
             match is_obeyed(character) {
                 true => write!(self.0, "{}", character.escape_unicode())?,
                 false => self.0.write_char(character)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// JSON, with each character written as JSON escapes it that a terminal would obey: for programs it says what it said.
+pub struct PrintableJson<'a>(pub &'a Value);
+
+impl fmt::Display for PrintableJson<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for character in self.0.to_string().chars() {
+            match is_obeyed(character) {
+                // All of them have four digits.
+                true => write!(f, "\\u{:04x}", u32::from(character))?,
+                false => f.write_char(character)?,
             }
         }
         Ok(())
@@ -85,6 +103,14 @@ mod tests {
         ] {
             assert_eq!(Printable(text).to_string(), shown);
         }
+    }
+
+    #[test]
+    fn json_stays_what_it_is() {
+        let value = serde_json::json!({ "name\u{202e}": "a\x1b[2J\u{9b}31m\u{7f}\n\u{2066}é🙂" });
+        let written = PrintableJson(&value).to_string();
+        assert!(!written.chars().any(|character| is_obeyed(character) || character == '\n'), "{written}");
+        assert_eq!(serde_json::from_str::<Value>(&written).unwrap(), value);
     }
 
     #[test]

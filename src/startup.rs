@@ -164,12 +164,7 @@ impl Service {
         });
         spawn(&tracker, &stop, {
             let (state, interval) = (state.clone(), config.jwks_refresh);
-            async move {
-                loop {
-                    tokio::time::sleep(interval).await;
-                    state.authenticator.renew_public_keys().await;
-                }
-            }
+            async move { state.authenticator.follow_public_keys(interval).await }
         });
         spawn(&tracker, &stop, replayer::run(app.clone()));
         spawn(&tracker, &stop, reviewer::run(app.clone()));

@@ -207,14 +207,14 @@ impl Scope<'_, Relays> {
         let (Some(account), Some(stored)) =
             (self.accounts.find(self.organization), self.core.store.outbound(self.organization, &id).await?)
         else {
-            return self.relay_again(task, &text, since).await;
+            return self.relay_again(task, &text, &id, since).await;
         };
         let post = match &relay {
             Relay::Status { sid, form, .. } => self.post_of_status(&stored.outbound, sid, form).await,
             Relay::OwnEnd { .. } => {
                 let waited = self.core.now_ms().since(since);
                 if !stored.state.is_resolved() && waited < OWN_END_WAIT_MAX {
-                    return self.relay_again(task, &text, since).await;
+                    return self.relay_again(task, &text, &id, since).await;
                 }
                 self.post_of_own_end(&account, &stored.outbound, &stored.state)
             }
@@ -224,7 +224,7 @@ impl Scope<'_, Relays> {
             // The key that it was sealed with may come back; if not, it is given up like a receiver that stays away.
             Err(error @ store::Error::Unreadable(_)) => {
                 tracing::warn!(organization = %self.organization, %id, %error, "a status callback cannot be opened, and is tried again");
-                return self.relay_again(task, &text, since).await;
+                return self.relay_again(task, &text, &id, since).await;
             }
             post => post?,
         };
@@ -245,7 +245,7 @@ impl Scope<'_, Relays> {
             self.relay_done(task, &text).await
         } else if posted.may_change() {
             tracing::debug!(organization = %self.organization, %id, %posted, "a status callback is relayed again later");
-            self.relay_again(task, &text, since).await
+            self.relay_again(task, &text, &id, since).await
         } else {
             self.core.metrics.relay(RelayResult::Refused);
             tracing::warn!(organization = %self.organization, %id, %posted, "a status callback was relayed and not taken");
@@ -335,12 +335,18 @@ impl Scope<'_, Relays> {
         self.core.store.reschedule(self.organization, task, None).await
     }
 
-    async fn relay_again(&self, task: &Task, text: &str, since: UnixMs) -> Result<(), store::Error> {
+    async fn relay_again(
+        &self,
+        task: &Task,
+        text: &str,
+        id: &MessageId,
+        since: UnixMs,
+    ) -> Result<(), store::Error> {
         let now = self.core.now_ms();
         let tried_for = now.since(since);
         if tried_for >= GIVE_UP_AFTER {
             self.core.metrics.relay(RelayResult::GivenUp);
-            tracing::error!(organization = %self.organization, "a status callback could not be relayed for a day, and is given up");
+            tracing::error!(organization = %self.organization, %id, "a status callback could not be relayed for a day, and is given up");
             return self.relay_done(task, text).await;
         }
         let again = now + retry_delay(tried_for);

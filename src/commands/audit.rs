@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{
     block_on, configure,
     remote::{Method, Remote},
-    say,
+    say_as_is,
     through::{Place, Through},
 };
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
         Organization, UnixMs,
         audit::{Entry, Place as At},
     },
+    printable::PrintableJson,
 };
 
 /// Entries that are read in one go.
@@ -63,7 +64,7 @@ impl Audit {
                     query.extend(self.actor.map(|actor| ("actor", actor)));
                     loop {
                         let page = page(&service, &query).await?;
-                        page.entries.iter().try_for_each(say)?;
+                        page.entries.iter().try_for_each(|entry| say_as_is(PrintableJson(entry)))?;
                         let Some(next) = page.next_cursor else { return Ok(()) };
                         query.retain(|(name, _)| *name != "cursor");
                         query.push(("cursor", next));
@@ -84,7 +85,7 @@ async fn print(app: &App, organization: &Organization, filter: &EntryFilter) -> 
     loop {
         let (entries, next) = app.audit.of(organization).entries(filter, after, READ_AT_ONCE).await?;
         for (at, entry) in entries {
-            say(line(at, &entry))?;
+            say_as_is(PrintableJson(&line(at, &entry)))?;
         }
         if next.is_none() {
             return Ok(());

@@ -198,8 +198,8 @@ pub const GROUPS: [(&str, &[Setting]); 8] = [
             Setting::new(
                 "TEXTLEDGER_JWT_MAX_AGE",
                 Otherwise { said: "none; the year 9999 is the last", example: "12h" },
-                "The longest time until a token expires: from now, and from its iat if it has one. A token that expires later \
-                 is refused.",
+                "The longest time until a token expires: from now, and from its iat if it has one, which must not be to come. A \
+                 token that expires later is refused.",
             ),
             Setting::unset(
                 "TEXTLEDGER_API_KEYS",

@@ -29,6 +29,10 @@ use crate::{
     metrics::SignInRefusal,
 };
 
+/// The longest token, or secret of a key, in bytes: as much as proxies let a header have, and several times what a platform
+/// puts into its tokens.
+const BEARER_BYTES_MAX: usize = 16 * 1024;
+
 /// Checks tokens and the keys of the configuration.
 pub struct Authenticator {
     tokens: Tokens,
@@ -56,6 +60,9 @@ impl Authenticator {
 
     /// Who `bearer` is at `now`, unless it is a key of the store.
     pub fn authenticate(&self, bearer: &str, now: UnixMs) -> Result<Caller, SignInRefusal> {
+        if bearer.len() > BEARER_BYTES_MAX {
+            return Err(SignInRefusal::BadToken);
+        }
         let secret = SecretHash::of(bearer);
         if let Some(key) = self.api_keys.iter().find(|key| key.matches(&secret)) {
             return Ok(Caller {
@@ -64,6 +71,7 @@ impl Authenticator {
                 organization: key.organization.clone(),
                 expires_at: None,
                 secret: None,
+                public_key: None,
                 own_number: None,
                 request_id: None,
             });
@@ -113,13 +121,15 @@ async fn stored_key(state: &State, sid: &KeySid, bearer: &str) -> Result<Caller,
         organization: key.organization.clone(),
         expires_at: Some(good_until).filter(|end| *end != UnixMs::MAX),
         secret: Some(secret),
+        public_key: None,
         own_number: None,
         request_id: None,
     })
 }
 
 /// Whether `caller`, who was known when a request began, may still do what it began: their token or key has not expired, nor
-/// was the key revoked or its secret changed. A stream would outlast them otherwise.
+/// was the key revoked or its secret changed, nor has the platform taken back the key that signed their token. A stream would
+/// outlast them otherwise.
 pub(super) fn still_allowed(state: &State, caller: &Caller, right: Right) -> bool {
     let now = state.app.now_ms();
     let is_key_good = |secret: &SecretHash| {
@@ -129,6 +139,7 @@ pub(super) fn still_allowed(state: &State, caller: &Caller, right: Right) -> boo
     caller.role.may(right)
         && caller.expires_at.is_none_or(|end| now < end)
         && caller.secret.as_ref().is_none_or(is_key_good)
+        && caller.public_key.as_ref().is_none_or(|key| state.authenticator.public_keys.load().hold(key))
 }
 
 /// Who calls.
@@ -145,6 +156,8 @@ pub struct Caller {
     pub expires_at: Option<UnixMs>,
     /// With which secret they signed in, if it is a key of the store.
     pub secret: Option<SecretHash>,
+    /// Which public key has signed their token, by its thumbprint, if one has.
+    pub public_key: Option<String>,
     /// Their own number, if their token says so; as it is written there.
     pub own_number: Option<String>,
     /// What their request is called, if it has a name.
@@ -337,7 +350,12 @@ mod tests {
             claims.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
             authenticator.authenticate(&with(&claims), NOW)
         };
-        for good in [json!({}), json!({ "aud": ["other", "textledger"] }), json!({ "iat": NOW_S - 1_000 })] {
+        for good in [
+            json!({}),
+            json!({ "aud": ["other", "textledger"] }),
+            json!({ "iat": NOW_S - 1_000 }),
+            json!({ "iat": NOW_S + 5 }),
+        ] {
             assert!(but(good.clone()).is_ok(), "{good}");
         }
         for wrong in [
@@ -352,6 +370,7 @@ mod tests {
             json!({ "exp": NOW_S + 3_606 }),
             json!({ "iat": NOW_S - 3_600 }),
             json!({ "iat": NOW_S + 1_000, "exp": NOW_S + 3_606 }),
+            json!({ "iat": NOW_S + 6 }),
         ] {
             assert_eq!(but(wrong.clone()), Err(SignInRefusal::BadToken), "{wrong}");
         }

@@ -90,6 +90,7 @@ mod tests {
             role: Role::Sender,
             organization: Organization::default(),
             secret: None,
+            public_key: None,
             own_number: None,
             request_id: None,
             expires_at: None,

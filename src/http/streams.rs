@@ -139,6 +139,7 @@ mod tests {
             organization: Organization::parse(organization).unwrap(),
             expires_at: None,
             secret: None,
+            public_key: None,
             own_number: None,
             request_id: None,
         };

@@ -46,6 +46,9 @@ const CONNECTIONS_IDLE_MAX: usize = 64;
 const FORM_TYPE: &str = "application/x-www-form-urlencoded";
 const USER_AGENT: &str = concat!("textledger/", env!("CARGO_PKG_VERSION"));
 
+/// The least error code of Twilio's: they have five digits. A gateway that answers in JSON may put its HTTP status there.
+const CODES_MIN: u32 = 10_000;
+
 /// What an error code of Twilio's means for the credentials: "authentication error".
 const CODE_CREDENTIALS_REJECTED: u32 = 20003;
 
@@ -162,7 +165,11 @@ impl Client {
         let url = self.url(&account_path(&credentials.account_sid, &format!("/Messages/{sid}.json")));
         match send(credentials, self.http.get(url)).await {
             Ok(answer) => answer.read_message().map(Some),
-            Err(Error::Refused(refusal)) if refusal.http_status == StatusCode::NOT_FOUND.as_u16() => Ok(None),
+            Err(Error::Refused(refusal))
+                if refusal.is_of_twilio() && refusal.http_status == StatusCode::NOT_FOUND.as_u16() =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }
@@ -193,7 +200,11 @@ impl Client {
     pub async fn fetch_account(&self, credentials: &Credentials) -> Result<Account, Error> {
         let url = self.url(&account_path(&credentials.account_sid, ".json"));
         let answer = send(credentials, self.http.get(url)).await?;
-        Account::from_json(&answer.json).ok_or_else(|| answer.unreadable("it is no account"))
+        // Whatever stands in Twilio's place may answer 200 to anything.
+        let sid = answer.json.get("sid").and_then(Value::as_str);
+        let is_asked_for = sid.is_some_and(|sid| sid.eq_ignore_ascii_case(credentials.account_sid.as_str()));
+        let account = Account::from_json(&answer.json).filter(|_| is_asked_for);
+        account.ok_or_else(|| answer.unreadable("it is not the account"))
     }
 
     /// What Twilio knows of the line of `number`, in E.164. Twilio bills every question.
@@ -507,6 +518,12 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// Whether Twilio itself has said no: its errors have a code. A page of a proxy's, or of whatever else stands in Twilio's
+    /// place, has none, and says nothing of accounts and messages.
+    pub fn is_of_twilio(&self) -> bool {
+        self.code.is_some_and(|code| code >= CODES_MIN)
+    }
+
     fn new(status: StatusCode, headers: &HeaderMap, request_id: Option<String>, json: &Value) -> Self {
         let text = |name| json.get(name).and_then(Value::as_str).map(presentable);
         Self {
@@ -873,13 +890,18 @@ mod tests {
             replies(200, "", &message_json("delivered")),
             replies(404, "", r#"{"code":20404}"#),
             replies(500, "", "{}"),
+            replies(404, "", "<html>Not found</html>"),
+            replies(404, "", r#"{"code":404}"#),
         ])
         .await;
         let (client, sid) = (server.client(), MessageSid::parse(MESSAGE).unwrap());
         let message = client.fetch_message(&credentials(), &sid).await.unwrap().unwrap();
         assert_eq!(message.status, Some(MessageStatus::Delivered));
         assert_eq!(client.fetch_message(&credentials(), &sid).await.unwrap(), None);
-        assert!(client.fetch_message(&credentials(), &sid).await.is_err());
+        // A page of something else is no word of Twilio's.
+        for _ in 2..5 {
+            assert!(client.fetch_message(&credentials(), &sid).await.is_err());
+        }
         let path = format!("GET /2010-04-01/Accounts/{ACCOUNT}/Messages/{MESSAGE}.json HTTP/1.1");
         assert!(server.requests()[0].starts_with(&path));
     }
@@ -923,8 +945,12 @@ mod tests {
 
     #[tokio::test]
     async fn an_account_is_read() {
-        let body = r#"{"friendly_name":"ACME","status":"active","type":"Full","sid":"…"}"#;
-        let server = Server::start([replies(200, "", body), replies(200, "", "[]")]).await;
+        let other = ACCOUNT.replace('a', "b");
+        let body = |sid: &str| {
+            format!(r#"{{"friendly_name":"ACME","status":"active","type":"Full","sid":"{sid}"}}"#)
+        };
+        let bodies = [body(ACCOUNT), "[]".to_owned(), "{}".to_owned(), body(&other)];
+        let server = Server::start(bodies.map(|body| replies(200, "", &body))).await;
         let client = server.client();
         let account = client.fetch_account(&credentials()).await.unwrap();
         let full = |text: &str| Some(text.to_owned());
@@ -935,7 +961,10 @@ mod tests {
         assert!(
             server.requests()[0].starts_with(&format!("GET /2010-04-01/Accounts/{ACCOUNT}.json HTTP/1.1"))
         );
-        assert!(client.fetch_account(&credentials()).await.is_err());
+        for _ in 1..4 {
+            let error = client.fetch_account(&credentials()).await.unwrap_err();
+            assert!(matches!(error, Error::Unreadable { http_status: 200, .. }), "{error:?}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod check;
 mod config;
 mod consent;
 mod key;
+mod terminal;
 
 use std::{
     io::{BufRead, BufReader},
@@ -14,7 +15,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::support::{
-    service::{AUTH_TOKEN, MASTER_KEY, On, TestService},
+    service::{AUTH_TOKEN, MASTER_KEY, On, PUBLIC_URL, TestService},
     twilio::World,
 };
 
@@ -375,7 +376,9 @@ async fn check_names_the_numbers_and_services_to_which_people_write_without_our_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn check_through_the_public_url_says_what_happens_on_the_way() {
-    let service = TestService::start(On::Embedded).await;
+    // What tokens have to say besides, those of the command say too.
+    let settings = [("TEXTLEDGER_PUBLIC_URL", PUBLIC_URL), ("TEXTLEDGER_JWT_AUDIENCE", "textledger")];
+    let service = TestService::start_with(On::Embedded, &settings).await;
     // The service takes itself to be elsewhere: as behind a proxy of another name.
     let url = service.url("");
     let checked = async |further: &[(&str, &str)]| {

@@ -2,6 +2,7 @@
 //! StatusCallback URL. That the libraries themselves cannot tell it from Twilio is in `sdk`.
 
 mod relay;
+mod sealed;
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};

@@ -1,5 +1,7 @@
 //! Stories in which hours and days pass: the service is given a clock that a test sets, and waits for nothing.
 
+mod keys;
+
 use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt;

@@ -35,11 +35,10 @@ impl Accounts {
     }
 }
 
-/// Whether Twilio itself has said no: its errors have a code. A page of a proxy's, or of whatever else stands in Twilio's place,
-/// has none, and says nothing of an account.
+/// Whether Twilio itself has said no.
 fn is_refusal(error: &Error) -> bool {
     match error {
-        Error::CredentialsRejected(refusal) | Error::Refused(refusal) => refusal.code.is_some(),
+        Error::CredentialsRejected(refusal) | Error::Refused(refusal) => refusal.is_of_twilio(),
         Error::RateLimited(_)
         | Error::Failed(_)
         | Error::Unreachable { .. }

@@ -215,10 +215,19 @@ fn lines_of<'a>(lines: impl Iterator<Item = Line<'a>>) -> String {
 /// By which spreadsheets know a text.
 const MARK: char = '\'';
 
-/// Whether a spreadsheet calculates `text`, or would without the marks in front.
+/// Whether a spreadsheet calculates `text`, or would without the marks in front. What nobody sees may be left out on the way
+/// into a cell, and some programs take a tab or a line break in front for the end of a cell.
 fn is_formula(text: &str) -> bool {
-    let begins = text.trim_start_matches(|character: char| character == MARK || character.is_whitespace());
-    begins.starts_with(['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'])
+    let text = text.trim_start_matches(MARK);
+    let is_unseen = |character: char| {
+        let is_blank = character.is_whitespace() || character.is_control();
+        is_blank
+            || character == MARK
+            || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}')
+    };
+    let begins = text.trim_start_matches(is_unseen);
+    text.starts_with(['\t', '\r', '\n'])
+        || begins.starts_with(['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'])
 }
 
 /// `text` as it is written: a formula as a text. A mark that is the text's own counts as one more.
@@ -320,6 +329,10 @@ mod tests {
             ("+14155550100 said no", "'+14155550100 said no"),
             ("\t=cmd|' /C calc'!A0", "'\t=cmd|' /C calc'!A0"),
             ("\u{ff1d}1", "'\u{ff1d}1"),
+            ("\u{feff}=1", "'\u{feff}=1"),
+            ("\u{0}=1", "'\u{0}=1"),
+            ("\tsaid no", "'\tsaid no"),
+            ("\r\nsaid no", "'\r\nsaid no"),
             ("'=1", "''=1"),
             ("said = no", "said = no"),
             ("'quoted'", "'quoted'"),
@@ -331,7 +344,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn evidence_reads_as_it_was_and_begins_no_formula(text in "[-=+@'\"a, \t\r\n\u{ff1d}]{0,6}") {
+        fn evidence_reads_as_it_was_and_begins_no_formula(text in "[-=+@'\"a, \t\r\n\u{ff1d}\u{feff}\u{1b}]{0,6}") {
             let written = marked(&text);
             prop_assert_eq!(without_mark(&written), text.as_str());
             let begin = written.trim_start().chars().next();

@@ -2,7 +2,9 @@
 
 use jsonwebtoken::{
     Algorithm, DecodingKey,
-    jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse},
+    jwk::{
+        AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse, ThumbprintHash,
+    },
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -22,10 +24,13 @@ pub struct InvalidJwks(String);
 #[derive(Default)]
 pub struct PublicKeys(Vec<PublicKey>);
 
-struct PublicKey {
+/// One of them.
+pub(super) struct PublicKey {
     id: Option<String>,
     algorithm: Algorithm,
-    key: DecodingKey,
+    pub(super) key: DecodingKey,
+    /// What tells it from every other key, whatever they are called (RFC 7638).
+    pub(super) thumbprint: String,
 }
 
 /// A key of a set, as an operator is told of it.
@@ -69,16 +74,20 @@ impl PublicKeys {
         self.0.iter().any(|key| key.id.as_deref() == Some(id))
     }
 
+    /// Whether the key of this thumbprint is among them.
+    pub(super) fn hold(&self, thumbprint: &str) -> bool {
+        self.0.iter().any(|key| key.thumbprint == thumbprint)
+    }
+
     /// The keys that may have made a signature with `algorithm`: those called `id`, or any if the token names none.
     pub(super) fn candidates(
         &self,
         algorithm: Algorithm,
         id: Option<&str>,
-    ) -> impl Iterator<Item = &DecodingKey> {
+    ) -> impl Iterator<Item = &PublicKey> {
         self.0
             .iter()
             .filter(move |key| key.algorithm == algorithm && (id.is_none() || key.id.as_deref() == id))
-            .map(|key| &key.key)
             .take(CANDIDATES_MAX)
     }
 }
@@ -114,8 +123,10 @@ fn read(key: Value) -> Result<PublicKey, &'static str> {
     if jwk.common.key_algorithm.is_some_and(|of_key| of_key != named) {
         return Err("its alg is none that is taken here");
     }
-    let key = DecodingKey::from_jwk(&jwk).map_err(|_| "its numbers cannot be read")?;
-    Ok(PublicKey { id: jwk.common.key_id, algorithm, key })
+    let unreadable = "its numbers cannot be read";
+    let key = DecodingKey::from_jwk(&jwk).map_err(|_| unreadable)?;
+    let thumbprint = jwk.thumbprint(ThumbprintHash::SHA256).map_err(|_| unreadable)?;
+    Ok(PublicKey { id: jwk.common.key_id, algorithm, key, thumbprint })
 }
 
 #[cfg(test)]

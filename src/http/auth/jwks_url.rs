@@ -19,11 +19,16 @@ const BYTES_MAX: usize = 256 * 1024;
 /// How often the keys are fetched because of a key that is not known: anybody can make up its name.
 const UNKNOWN_KEY_INTERVAL: Duration = Duration::from_secs(30);
 
+/// How often the keys are fetched as long as there are none: nobody whom the platform knows can sign in.
+const WITHOUT_KEYS_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Where keys are published.
 pub struct JwksUrl {
     http: Client,
     url: Url,
     fetches: Mutex<Fetches>,
+    /// Held while the keys are fetched for an unknown one: who asks meanwhile waits for them.
+    asking: tokio::sync::Mutex<()>,
 }
 
 /// What is known of the fetches.
@@ -38,11 +43,11 @@ struct Fetches {
 /// Why keys were not fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// There was no good answer.
+    /// There was no answer, or not a whole one, and why.
     #[error("TEXTLEDGER_JWKS_URL: {0}")]
-    Http(#[from] reqwest::Error),
-    /// The answer had another status than success.
-    #[error("TEXTLEDGER_JWKS_URL: the answer has the status {0}; redirects are not followed")]
+    Http(String),
+    /// The answer is not the keys, whatever it holds: an error, or a redirect, which is not followed.
+    #[error("TEXTLEDGER_JWKS_URL: {0} was answered, and not 200 with the keys")]
     Status(StatusCode),
     /// The answer was too large.
     #[error("TEXTLEDGER_JWKS_URL: more than {BYTES_MAX} bytes were answered")]
@@ -55,12 +60,27 @@ pub enum FetchError {
     NoUrl,
 }
 
+impl From<reqwest::Error> for FetchError {
+    /// The first cause says most; the URL, which may hold a secret, is in none of them.
+    fn from(error: reqwest::Error) -> Self {
+        if error.is_timeout() {
+            return Self::Http(format!("no whole answer came within {} s", FETCH_TIME_MAX.as_secs()));
+        }
+        let error = error.without_url();
+        let mut cause: &dyn std::error::Error = &error;
+        while let Some(inner) = cause.source() {
+            cause = inner;
+        }
+        Self::Http(cause.to_string())
+    }
+}
+
 impl JwksUrl {
     /// Keys that are published at `url`.
     pub fn new(url: &str) -> Result<Self, FetchError> {
         let url = Url::parse(url).map_err(|_| FetchError::NoUrl)?;
         let http = Client::builder().redirect(Policy::none()).timeout(FETCH_TIME_MAX).build()?;
-        Ok(Self { http, url, fetches: Mutex::default() })
+        Ok(Self { http, url, fetches: Mutex::default(), asking: Default::default() })
     }
 
     async fn fetch(&self) -> Result<PublicKeys, FetchError> {
@@ -73,13 +93,12 @@ impl JwksUrl {
     }
 
     async fn fetch_text(&self) -> Result<String, FetchError> {
-        let without_url = reqwest::Error::without_url;
-        let mut answer = self.http.get(self.url.clone()).send().await.map_err(without_url)?;
-        if !answer.status().is_success() {
+        let mut answer = self.http.get(self.url.clone()).send().await?;
+        if answer.status() != StatusCode::OK {
             return Err(FetchError::Status(answer.status()));
         }
         let mut text = Vec::new();
-        while let Some(part) = answer.chunk().await.map_err(without_url)? {
+        while let Some(part) = answer.chunk().await? {
             if text.len() + part.len() > BYTES_MAX {
                 return Err(FetchError::TooLarge);
             }
@@ -106,31 +125,55 @@ impl JwksUrl {
 }
 
 impl Authenticator {
+    /// Fetches the platform's keys, if they are published at a URL.
+    pub async fn fetch_public_keys(&self) -> Result<(), FetchError> {
+        if let Some(source) = &self.jwks_url {
+            let keys = source.fetch().await?;
+            source.fetches(|fetches| fetches.succeeded = Some(Instant::now()));
+            self.public_keys.store(keys.into());
+        }
+        Ok(())
+    }
+
     /// Fetches the platform's keys, if they are published at a URL. If that fails, those fetched last stay in use.
     pub async fn renew_public_keys(&self) {
-        let Some(source) = &self.jwks_url else { return };
-        match source.fetch().await {
-            Ok(keys) => {
-                source.fetches(|fetches| fetches.succeeded = Some(Instant::now()));
-                self.public_keys.store(keys.into());
-            }
-            Err(error) => {
-                let age_s = self.public_keys_age().map(|age| age.as_secs());
-                tracing::warn!(
-                    %error, age_s,
-                    mend = "check TEXTLEDGER_JWKS_URL; tokens that are signed with a new key are refused until then",
-                    "the platform's public keys could not be fetched: those fetched last stay in use"
-                );
-            }
+        let Err(error) = self.fetch_public_keys().await else { return };
+        match self.public_keys_age() {
+            Some(age) => tracing::warn!(
+                %error, age_s = age.as_secs(),
+                mend = "check TEXTLEDGER_JWKS_URL; tokens that are signed with a new key are refused until then",
+                "the platform's public keys could not be fetched: those fetched last stay in use"
+            ),
+            None => tracing::error!(
+                %error,
+                mend = "check TEXTLEDGER_JWKS_URL; it is asked again every few seconds",
+                "the platform's public keys could not be fetched: none of its tokens is taken until they are"
+            ),
         }
     }
 
-    /// Fetches the platform's keys because `token` names one that is not known. Returns whether that was done: it is not
-    /// for every such token.
+    /// Fetches the platform's keys every `interval`, if they are published at a URL, and more often as long as there are
+    /// none.
+    pub async fn follow_public_keys(&self, interval: Duration) {
+        while self.jwks_url.is_some() {
+            let has_keys = self.public_keys_age().is_some();
+            tokio::time::sleep(if has_keys { interval } else { WITHOUT_KEYS_INTERVAL }).await;
+            self.renew_public_keys().await;
+        }
+    }
+
+    /// Fetches the platform's keys because `token` names one that is not known. Returns whether that was done, by this
+    /// request or by one that came first: it is not for every such token.
     pub(super) async fn renew_for(&self, token: &str) -> bool {
         let Some(source) = &self.jwks_url else { return false };
-        let is_unknown = super::token::key_id(token).is_some_and(|id| !self.public_keys.load().has(&id));
-        let may = is_unknown && source.may_ask_for_unknown_key(Instant::now());
+        let Some(id) = super::token::key_id(token).filter(|id| !self.public_keys.load().has(id)) else {
+            return false;
+        };
+        let _asking = source.asking.lock().await;
+        if self.public_keys.load().has(&id) {
+            return true;
+        }
+        let may = source.may_ask_for_unknown_key(Instant::now());
         if may {
             self.renew_public_keys().await;
         }

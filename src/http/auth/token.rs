@@ -73,7 +73,8 @@ pub struct TokenRules {
     pub audience: Option<String>,
     /// Whether a token must name its organization.
     pub requires_org: bool,
-    /// The longest time until a token expires, if there is one: counted from now, and from its `iat` if it has one.
+    /// The longest time until a token expires, if there is one: counted from now, and from its `iat` if it has one, which has
+    /// to be in the past then.
     pub max_age: Option<Duration>,
 }
 
@@ -123,8 +124,10 @@ impl TokenRules {
             return Err(SignInRefusal::ExpiredToken);
         }
         if let Some(max_age) = self.max_age {
-            let counted_from = issued.unwrap_or(now.as_secs()).min(now.as_secs());
-            if claims.exp.saturating_sub(counted_from) > max_age.as_secs().saturating_add(skew_s) {
+            let (now_s, longest_s) = (now.as_secs(), max_age.as_secs().saturating_add(skew_s));
+            let issued = issued.unwrap_or(now_s);
+            let is_of_future = issued > now_s.saturating_add(skew_s);
+            if is_of_future || claims.exp.saturating_sub(issued.min(now_s)) > longest_s {
                 return Err(refused);
             }
         }
@@ -134,6 +137,7 @@ impl TokenRules {
             organization: claims.org.clone(),
             expires_at: Some(expires_at),
             secret: None,
+            public_key: None,
             own_number: claims.own_number(),
             request_id: None,
         })
@@ -176,13 +180,15 @@ impl Tokens {
             return Err(SignInRefusal::BadToken);
         }
         // The algorithm chooses the kind of key, so that no public key is ever used as a secret.
-        let claims = match header.alg {
-            Algorithm::HS256 => signed_claims(token, &self.secret, header.alg),
-            algorithm => public_keys
-                .candidates(algorithm, header.kid.as_deref())
-                .find_map(|key| signed_claims(token, key, algorithm)),
+        let signed = match header.alg {
+            Algorithm::HS256 => signed_claims(token, &self.secret, header.alg).map(|claims| (claims, None)),
+            algorithm => public_keys.candidates(algorithm, header.kid.as_deref()).find_map(|public| {
+                let claims = signed_claims(token, &public.key, algorithm)?;
+                Some((claims, Some(public.thumbprint.clone())))
+            }),
         };
-        self.rules.read(claims.ok_or(SignInRefusal::BadToken)?, now)
+        let (claims, public_key) = signed.ok_or(SignInRefusal::BadToken)?;
+        Ok(Caller { public_key, ..self.rules.read(claims, now)? })
     }
 }
 

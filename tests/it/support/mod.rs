@@ -5,6 +5,7 @@ pub mod browser;
 pub mod flows;
 pub mod former;
 pub mod leftovers;
+pub mod platform;
 pub mod redis_server;
 pub mod service;
 pub mod twilio;

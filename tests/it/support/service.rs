@@ -35,7 +35,7 @@ pub const MASTER_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 pub const JWT_SECRET: &str = "a secret of the tests, long enough";
 
 /// Long after these tests.
-const TOKEN_EXP_S: u64 = 4_000_000_000;
+pub const TOKEN_EXP_S: u64 = 4_000_000_000;
 
 /// An API key that may send, and one that may read, once [`api_keys`] is set.
 pub const SENDER_KEY: &str = "the sender's key";
@@ -195,6 +195,25 @@ impl TestService {
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         command.env("TEXTLEDGER_LISTEN", &self.address).envs(further.iter().copied());
         command.output().await.unwrap()
+    }
+
+    /// Runs a command of the program on a terminal, and returns everything that it is sent: output, errors and log.
+    pub async fn run_on_terminal(&self, arguments: &[&str], further: &[(&str, &str)]) -> String {
+        let line = [&[env!("CARGO_BIN_EXE_textledger")], arguments].concat();
+        let line = line.iter().map(|argument| format!("'{argument}'")).collect::<Vec<_>>().join(" ");
+        let mut command = tokio::process::Command::new("/usr/bin/script");
+        command.args(["-qec", &line, "/dev/null"]).current_dir(self.folder.path()).env_clear();
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        command.env("TEXTLEDGER_LISTEN", &self.address).envs(further.iter().copied());
+        // Its own colors are no more than confusing here.
+        command.envs([("SHELL", "/bin/sh"), ("NO_COLOR", "1")]).kill_on_drop(true);
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = piped.spawn().expect("script, which lends a terminal, is installed");
+        // At the end of its input it would type an end of file.
+        let input = child.stdin.take();
+        let sent = child.wait_with_output().await.unwrap().stdout;
+        drop(input);
+        String::from_utf8(sent).unwrap()
     }
 
     /// Everything logged so far.
