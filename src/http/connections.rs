@@ -7,8 +7,8 @@
 //! such requests, newcomers wait for the first of those, and only after [`ADMISSION_WAIT`] is one closed, before anything of it
 //! is read.
 //!
-//! It is the request that is kept, and not its connection: a signature or a token is worth nothing any more once the answer is
-//! there, whether its client reads it or not. Whoever may ask could otherwise hold all places with one request on each, and who
+//! It is the request that is kept, and not its connection: a signature or a token is worth nothing any more once the answer has
+//! left, or as much of it as its client reads. Whoever may ask could otherwise hold all places with one request on each, and who
 //! has seen a signed request with copies of that.
 //!
 //! A peer's bound counts strangers alone, connections on which no valid token or signature was seen yet: behind a reverse proxy
@@ -89,10 +89,10 @@ struct Connection {
     peer: Option<IpAddr>,
     /// When bytes moved last, in milliseconds after the address began to listen.
     moved_ms: AtomicU64,
-    /// What bytes moved last: a [`Moved`].
-    moved: AtomicU8,
     /// The best [`Proof`] of a request on it whose answer is not there yet.
     asks: AtomicU8,
+    /// The [`Proof`] of a request whose answer is there, but was not yet written as far as its client takes it.
+    leaves: AtomicU8,
     /// The best [`Proof`] that was ever seen on it.
     proof: AtomicU8,
     /// Cancelled to close it.
@@ -113,15 +113,6 @@ pub(super) enum Proof {
     Twilio,
 }
 
-/// What moved last on a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-enum Moved {
-    Nothing,
-    Request,
-    Answer,
-}
-
 /// How well a connection can be spared, the best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Standing {
@@ -129,13 +120,9 @@ enum Standing {
     IdleStranger,
     /// Somebody has, and sends nothing.
     Idle,
-    /// It was just opened, and nothing has come yet. Twilio opens a connection to ask at once; who opens one after another as
-    /// fast as possible does not.
-    Opened,
-    /// Its last answer was just made, or has just left.
-    Answered,
-    /// Bytes have just come, and there was no time yet to show whose they are. What was shown before does not count.
-    Fresh,
+    /// It was opened, asked or answered just now. What was shown before does not count: a token or signature that was good for
+    /// one request would otherwise hold a place that a newcomer needs.
+    Recent,
     /// A caller waits for an answer.
     AwaitsAnswer,
 }
@@ -183,8 +170,8 @@ impl Connections {
         let connection = Arc::new(Connection {
             peer,
             moved_ms: AtomicU64::new(self.now_ms()),
-            moved: AtomicU8::new(Moved::Nothing as u8),
             asks: AtomicU8::new(Proof::None as u8),
+            leaves: AtomicU8::new(Proof::None as u8),
             proof: AtomicU8::new(Proof::None as u8),
             closing: CancellationToken::new(),
             hung_up: CancellationToken::new(),
@@ -268,14 +255,10 @@ impl Connection {
     /// How well it can be spared; `None` if Twilio waits for an answer.
     fn standing(&self, now_ms: u64) -> Option<Standing> {
         let is_fresh = now_ms.saturating_sub(self.moved_ms()) < FRESH_FOR.as_millis() as u64;
-        match self.asks() {
+        match self.asks().max(Proof::of(self.leaves.load(Ordering::Relaxed))) {
             Proof::Twilio => None,
             Proof::Caller => Some(Standing::AwaitsAnswer),
-            Proof::None if is_fresh => Some(match self.moved.load(Ordering::Relaxed) {
-                nothing if nothing == Moved::Nothing as u8 => Standing::Opened,
-                answer if answer == Moved::Answer as u8 => Standing::Answered,
-                _ => Standing::Fresh,
-            }),
+            Proof::None if is_fresh => Some(Standing::Recent),
             Proof::None if self.proof() == Proof::None => Some(Standing::IdleStranger),
             Proof::None => Some(Standing::Idle),
         }
@@ -349,28 +332,24 @@ impl Place {
         }
     }
 
-    /// The answer to what was asked is there. It is not waited for until its client has read it.
+    /// The answer to what was asked is there, and leaves.
     pub(super) fn answer_made(&self) {
         let asked = self.connection.asks.swap(Proof::None as u8, Ordering::Relaxed);
-        self.moved(Moved::Answer);
-        if asked == Proof::Twilio as u8 {
+        self.connection.leaves.store(asked, Ordering::Relaxed);
+        self.moved();
+    }
+
+    /// As much of the answers as the client takes has left. It is not waited for until the client has read the rest. There may be
+    /// a further request already whose answer is not there yet.
+    fn written(&self) {
+        if self.connection.leaves.swap(Proof::None as u8, Ordering::Relaxed) == Proof::Twilio as u8 {
             self.connections.freed.notify_one();
         }
     }
 
-    /// Bytes have come. They show nothing of whose they are, and so change nothing of what the connection asks.
-    fn heard(&self) {
-        self.moved(Moved::Request);
-    }
-
-    /// Bytes of an answer have left. There may be a further request already whose answer is not there yet.
-    fn wrote(&self) {
-        self.moved(Moved::Answer);
-    }
-
-    fn moved(&self, what: Moved) {
+    /// Bytes have come, or left. They show nothing of whose they are, and so change nothing of what the connection asks.
+    fn moved(&self) {
         self.connection.moved_ms.store(self.connections.now_ms(), Ordering::Relaxed);
-        self.connection.moved.store(what as u8, Ordering::Relaxed);
     }
 }
 
@@ -415,7 +394,7 @@ mod tests {
         if proof > Proof::None {
             admitted.0.prove(proof);
             admitted.0.answer_made();
-            admitted.0.wrote();
+            admitted.0.written();
         }
         moved_before(&admitted, ago_ms);
         admitted
@@ -431,18 +410,16 @@ mod tests {
     }
 
     #[test]
-    fn idle_connections_make_room_before_answered_ones_and_those_that_have_just_begun_to_ask_last() {
+    fn idle_connections_make_room_before_others_and_of_these_the_one_that_moved_first() {
         let connections = connections(6, 9);
         let in_order = [
             open(&connections, peer(1), Proof::None, 8_000),
             open(&connections, peer(2), Proof::None, 7_000),
             open(&connections, peer(3), Proof::Caller, 9_000),
-            open(&connections, peer(7), Proof::None, 100),
-            open(&connections, peer(5), Proof::Twilio, 200),
             open(&connections, peer(4), Proof::None, 300),
+            open(&connections, peer(5), Proof::Twilio, 200),
+            open(&connections, peer(7), Proof::Caller, 100),
         ];
-        in_order[5].0.heard();
-        moved_before(&in_order[5], 300);
         // Newcomers that ask and have shown who they are, so that none of them goes first.
         let newcomers: Vec<Admitted> = (0..in_order.len())
             .map(|count| {
@@ -484,10 +461,13 @@ mod tests {
         twilio.0.prove(Proof::Twilio);
         assert!(connections.try_admit(peer(2)).is_none());
         // What comes behind it takes nothing from it, nor does the answer to what was asked before it.
-        twilio.0.heard();
-        twilio.0.wrote();
+        twilio.0.moved();
+        twilio.0.written();
         assert!(connections.try_admit(peer(2)).is_none());
+        // Its answer is not cut off either.
         twilio.0.answer_made();
+        assert!(connections.try_admit(peer(2)).is_none());
+        twilio.0.written();
         assert!(connections.try_admit(peer(2)).is_some());
         assert!(is_closed(&twilio));
         drop(twilio);
@@ -502,6 +482,8 @@ mod tests {
         for admitted in &unread {
             admitted.0.prove(Proof::Twilio);
             admitted.0.answer_made();
+            // Nothing of it could leave.
+            admitted.0.written();
         }
         assert!(connections.try_admit(peer(3)).is_some());
         assert!(is_closed(&unread[0]) && !is_closed(&unread[1]));
@@ -516,7 +498,10 @@ mod tests {
         assert!(connections.admit(peer(2)).await.is_none());
         assert!(begun.elapsed() >= ADMISSION_WAIT);
         assert!(connections.lock().told.contains_key(&ConnectionClosed::Newcomer));
-        let answer = async { twilio.0.answer_made() };
+        let answer = async {
+            twilio.0.answer_made();
+            twilio.0.written();
+        };
         let (newcomer, ()) = tokio::join!(connections.admit(peer(2)), answer);
         assert!(newcomer.is_some() && is_closed(&twilio));
     }
@@ -527,7 +512,7 @@ mod tests {
         // A signed request on each, answered; then a byte of another one, and no more.
         let dripping = [1, 2].map(|last| open(&connections, peer(last), Proof::Twilio, 9_000));
         for admitted in &dripping {
-            admitted.0.heard();
+            admitted.0.moved();
             moved_before(admitted, 500);
         }
         let newcomers = [3, 4].map(|last| open(&connections, peer(last), Proof::None, 0));

@@ -63,8 +63,9 @@ impl<T> Tracked<T> {
     fn note(&mut self, written: &Poll<io::Result<usize>>) {
         if matches!(written, Poll::Ready(Ok(1..))) {
             self.written = Instant::now();
-            self.place().wrote();
+            self.place().moved();
         }
+        self.place().written();
     }
 }
 
@@ -79,7 +80,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Tracked<T> {
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if matches!(read, Poll::Ready(Ok(()))) {
             if buffer.filled().len() > before {
-                self.place().heard();
+                self.place().moved();
             } else if room > 0 {
                 self.place().connection.hung_up.cancel();
             }
@@ -122,6 +123,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Tracked<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
     use super::{
@@ -151,7 +154,9 @@ mod tests {
         assert_eq!(place.connection.asks(), Proof::Caller);
         place.answer_made();
         assert_eq!(place.connection.asks(), Proof::None);
+        assert_eq!(place.connection.leaves.load(Ordering::Relaxed), Proof::Caller as u8);
         stream.write_all(b"b").await.unwrap();
+        assert_eq!(place.connection.leaves.load(Ordering::Relaxed), Proof::None as u8);
         let reading = tokio::spawn(async move { stream.read_u8().await.unwrap_err().kind() });
         let _newcomer = place.connections.try_admit(peer(1)).unwrap();
         assert_eq!(reading.await.unwrap(), io::ErrorKind::ConnectionAborted);
