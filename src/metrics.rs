@@ -108,6 +108,17 @@ pub enum Listener {
     Metrics,
 }
 
+/// Why a request could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Unreadable {
+    /// Its URL is none, or longer than the HTTP library reads.
+    Url,
+    /// Its head is longer than that.
+    Head,
+    /// It is no HTTP.
+    Malformed,
+}
+
 /// Why a connection was closed for want of room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ConnectionClosed {
@@ -171,6 +182,7 @@ label_values! {
         Spooled = "spooled", Overloaded = "overloaded",
     }
     Listener { Api = "api", Webhooks = "webhooks", Metrics = "metrics" }
+    Unreadable { Url = "url", Head = "head", Malformed = "malformed" }
     ConnectionClosed { ByPeer = "peer", ByAll = "all", Newcomer = "newcomer" }
     Misdirection {
         IncomingMessage = "incoming_message", StatusCallback = "status_callback", UnknownPath = "unknown_path",
@@ -210,6 +222,12 @@ struct AccountKeyLabels {
 struct ConnectionLabels {
     listener: Listener,
     cause: ConnectionClosed,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct UnreadableLabels {
+    listener: Listener,
+    cause: Unreadable,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -276,6 +294,7 @@ pub struct Metrics {
     spool_oldest_seconds: Gauge,
     waiting: Gauge,
     connections_closed: Family<ConnectionLabels, Counter>,
+    unreadable_requests: Family<UnreadableLabels, Counter>,
     event_streams: Gauge,
     daily_limit_warnings: Counter,
     suspicious_messages: Counter,
@@ -337,6 +356,7 @@ impl Metrics {
             spool_oldest_seconds: "Age of the oldest webhook in the spool, 0 if there is none",
             waiting: "Verified webhooks that wait for their turn",
             connections_closed: "Connections that were closed for want of room, by address and cause",
+            unreadable_requests: "Requests that are no HTTP or too long to be read, by address and cause",
             event_streams: "Live streams of events that are open",
             daily_limit_warnings: "Days on which an organization has sent 80 % of what it may",
             suspicious_messages: "Messages that were held as part of a burst of first messages to neighbouring numbers",
@@ -451,6 +471,11 @@ impl Metrics {
     /// Counts a connection that was closed for want of room.
     pub fn connection_closed(&self, listener: Listener, cause: ConnectionClosed) {
         self.connections_closed.get_or_create(&ConnectionLabels { listener, cause }).inc();
+    }
+
+    /// Counts a request that could not be read.
+    pub fn unreadable_request(&self, listener: Listener, cause: Unreadable) {
+        self.unreadable_requests.get_or_create(&UnreadableLabels { listener, cause }).inc();
     }
 
     /// Tells how many live streams are open.

@@ -29,6 +29,7 @@ use crate::{
         self, State,
         auth::{Authenticator, JwksUrl, PublicKeys, TokenRules},
         connections::{Connections, Limits as ConnectionLimits},
+        heavy::Heavy,
         public_url::PublicUrl,
         rate_limit::{FORGET_INTERVAL, RateLimit},
         refusals::Refusals,
@@ -148,6 +149,7 @@ impl Service {
             ),
             unsigned: UnsignedBudget::new(config.unsigned_rate),
             cors_origins: config.cors_origins.clone(),
+            heavy: Heavy::new(tokio::runtime::Handle::current()),
             tailer: Tailer::new(store, tracker.clone(), stop.clone()),
             stop: stop.clone(),
         });

@@ -22,9 +22,13 @@ use crate::printable::Printable;
 #[error("TEXTLEDGER_LOG must be a tracing filter such as info or textledger=debug: {0}")]
 pub struct InvalidFilter(tracing_subscriber::filter::ParseError);
 
+/// What is not logged unless the filter names it. The HTTP library writes an error for each request that it cannot read, which
+/// strangers can send without end; such requests have lines and counts of our own.
+const NOT_LOGGED: &str = "actix_http=off";
+
 /// Starts logging by `filter`. Later calls in the same process change nothing.
 pub fn start(filter: &str) -> Result<(), InvalidFilter> {
-    let filter = EnvFilter::try_new(filter).map_err(InvalidFilter)?;
+    let filter = EnvFilter::try_new(format!("{NOT_LOGGED},{filter}")).map_err(InvalidFilter)?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     // A second start in one process finds the first one's subscriber in place.
     drop(if io::stderr().is_terminal() {

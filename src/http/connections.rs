@@ -3,41 +3,44 @@
 //! A connection costs a file and memory before anything is known of who opened it, so each address has a bound for all of its
 //! connections, and one for those of a peer. Turning newcomers away at the bound would hand the address to whoever came first
 //! and stays: with idle connections a stranger could keep Twilio out. So an open one is closed instead, the one that can be
-//! spared best ([`Standing`]). A request that Twilio signed is never cut off: only if all connections wait for the answers to
-//! such requests is the newcomer closed, before anything of it is read.
+//! spared best ([`Standing`]). A request that Twilio signed is never cut off: while all connections wait for the answers to
+//! such requests, newcomers wait for the first of those, and only after [`ADMISSION_WAIT`] is one closed, before anything of it
+//! is read.
 //!
 //! It is the request that is kept, and not its connection: a signature or a token is worth nothing any more once the answer has
-//! left. Whoever may ask could otherwise hold all places with one request on each.
+//! left, or as much of it as its client reads. Whoever may ask could otherwise hold all places with one request on each, and who
+//! has seen a signed request with copies of that.
 //!
 //! A peer's bound counts strangers alone, connections on which no valid token or signature was seen yet: behind a reverse proxy
 //! all callers have one address.
 
+mod stream;
+
 use std::{
     collections::HashMap,
-    future::Future,
-    io,
     net::{IpAddr, Ipv6Addr},
-    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
-    task::{Context, Poll},
     time::Duration,
 };
 
 use actix_web::HttpRequest;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::Instant,
-};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio::{sync::Notify, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+pub use self::stream::Tracked;
 
 use crate::metrics::{ConnectionClosed, Listener, Metrics};
 
 /// How long a connection on which bytes have moved is left alone, if another one can be spared: time for a newcomer to show who
 /// they are.
 const FRESH_FOR: Duration = Duration::from_secs(1);
+
+/// How long a newcomer waits for a place while Twilio waits for an answer on all connections. It is the time within which
+/// Twilio's callbacks are to be answered.
+const ADMISSION_WAIT: Duration = Duration::from_secs(1);
 
 /// How long it is between two lines of the log about one cause.
 const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(60);
@@ -58,6 +61,8 @@ pub struct Connections {
     begun: Instant,
     metrics: Arc<Metrics>,
     open: Mutex<Open>,
+    /// Told when a connection has ended, or can be spared from now on.
+    freed: Notify,
 }
 
 #[derive(Default)]
@@ -84,10 +89,10 @@ struct Connection {
     peer: Option<IpAddr>,
     /// When bytes moved last, in milliseconds after the address began to listen.
     moved_ms: AtomicU64,
-    /// The bytes that moved last were an answer's.
-    is_answered: AtomicBool,
-    /// The best [`Proof`] of a request on it that has no answer yet.
+    /// The best [`Proof`] of a request on it whose answer is not there yet.
     asks: AtomicU8,
+    /// The [`Proof`] of a request whose answer is there, but was not yet written as far as its client takes it.
+    leaves: AtomicU8,
     /// The best [`Proof`] that was ever seen on it.
     proof: AtomicU8,
     /// Cancelled to close it.
@@ -115,10 +120,9 @@ enum Standing {
     IdleStranger,
     /// Somebody has, and sends nothing.
     Idle,
-    /// Its last answer has just left.
-    Answered,
-    /// Bytes have just come, and there was no time yet to show whose they are. What was shown before does not count.
-    Fresh,
+    /// It was opened, asked or answered just now. What was shown before does not count: a token or signature that was good for
+    /// one request would otherwise hold a place that a newcomer needs.
+    Recent,
     /// A caller waits for an answer.
     AwaitsAnswer,
 }
@@ -127,7 +131,12 @@ impl Connections {
     /// None yet.
     pub fn new(listener: Listener, limits: Limits, metrics: Arc<Metrics>) -> Arc<Self> {
         let (begun, open) = (Instant::now(), Mutex::default());
-        Arc::new(Self { listener, limits, begun, metrics, open })
+        Arc::new(Self { listener, limits, begun, metrics, open, freed: Notify::new() })
+    }
+
+    /// Where they are.
+    pub fn listener(&self) -> Listener {
+        self.listener
     }
 
     /// The most that may be open.
@@ -135,8 +144,22 @@ impl Connections {
         self.limits
     }
 
-    /// Takes in a connection of `peer`. `None` if there is no room for it and none could be made.
-    pub fn admit(self: &Arc<Self>, peer: Option<IpAddr>) -> Option<Admitted> {
+    /// Takes in a connection of `peer`. `None` if there is no room for it and none could be made in time.
+    pub async fn admit(self: &Arc<Self>, peer: Option<IpAddr>) -> Option<Admitted> {
+        let give_up = Instant::now() + ADMISSION_WAIT;
+        loop {
+            if let Some(admitted) = self.try_admit(peer) {
+                return Some(admitted);
+            }
+            // What is told before this waits is kept for it.
+            if tokio::time::timeout_at(give_up, self.freed.notified()).await.is_err() {
+                self.tell(&mut self.lock(), ConnectionClosed::Newcomer, peer.map(network_of));
+                return None;
+            }
+        }
+    }
+
+    fn try_admit(self: &Arc<Self>, peer: Option<IpAddr>) -> Option<Admitted> {
         let peer = peer.map(network_of);
         let mut open = self.lock();
         if open.by_peer.get(&peer).is_some_and(|of_peer| of_peer.strangers >= self.limits.per_peer) {
@@ -147,8 +170,8 @@ impl Connections {
         let connection = Arc::new(Connection {
             peer,
             moved_ms: AtomicU64::new(self.now_ms()),
-            is_answered: AtomicBool::new(false),
             asks: AtomicU8::new(Proof::None as u8),
+            leaves: AtomicU8::new(Proof::None as u8),
             proof: AtomicU8::new(Proof::None as u8),
             closing: CancellationToken::new(),
             hung_up: CancellationToken::new(),
@@ -170,8 +193,15 @@ impl Connections {
             .filter(|connection| cause == ConnectionClosed::ByAll || connection.proof() == Proof::None)
             .filter_map(|connection| Some((connection.standing(now_ms)?, connection.moved_ms(), connection)))
             .min_by_key(|(standing, moved_ms, _)| (*standing, *moved_ms))
-            .map(|(_, _, connection)| connection.clone());
-        let cause = if spared.is_some() { cause } else { ConnectionClosed::Newcomer };
+            .map(|(_, _, connection)| connection.clone())?;
+        self.tell(open, cause, peer);
+        open.remove(&spared);
+        spared.closing.cancel();
+        Some(())
+    }
+
+    /// Counts a connection that was closed when `peer` came, and tells of it now and then.
+    fn tell(&self, open: &mut Open, cause: ConnectionClosed, peer: Option<IpAddr>) {
         self.metrics.connection_closed(self.listener, cause);
         if let Some(left_out) = open.is_told(cause) {
             tracing::warn!(
@@ -183,10 +213,6 @@ impl Connections {
                 "a connection was closed for want of room"
             );
         }
-        let spared = spared?;
-        open.remove(&spared);
-        spared.closing.cancel();
-        Some(())
     }
 
     fn now_ms(&self) -> u64 {
@@ -229,11 +255,10 @@ impl Connection {
     /// How well it can be spared; `None` if Twilio waits for an answer.
     fn standing(&self, now_ms: u64) -> Option<Standing> {
         let is_fresh = now_ms.saturating_sub(self.moved_ms()) < FRESH_FOR.as_millis() as u64;
-        match self.asks() {
+        match self.asks().max(Proof::of(self.leaves.load(Ordering::Relaxed))) {
             Proof::Twilio => None,
             Proof::Caller => Some(Standing::AwaitsAnswer),
-            Proof::None if is_fresh && self.is_answered.load(Ordering::Relaxed) => Some(Standing::Answered),
-            Proof::None if is_fresh => Some(Standing::Fresh),
+            Proof::None if is_fresh => Some(Standing::Recent),
             Proof::None if self.proof() == Proof::None => Some(Standing::IdleStranger),
             Proof::None => Some(Standing::Idle),
         }
@@ -307,17 +332,24 @@ impl Place {
         }
     }
 
-    /// Bytes have come. They show nothing of whose they are, and so change nothing of what the connection asks.
-    fn heard(&self) {
-        self.connection.moved_ms.store(self.connections.now_ms(), Ordering::Relaxed);
-        self.connection.is_answered.store(false, Ordering::Relaxed);
+    /// The answer to what was asked is there, and leaves.
+    pub(super) fn answer_made(&self) {
+        let asked = self.connection.asks.swap(Proof::None as u8, Ordering::Relaxed);
+        self.connection.leaves.store(asked, Ordering::Relaxed);
+        self.moved();
     }
 
-    /// Bytes of an answer have left.
-    fn answered(&self) {
+    /// As much of the answers as the client takes has left. It is not waited for until the client has read the rest. There may be
+    /// a further request already whose answer is not there yet.
+    fn written(&self) {
+        if self.connection.leaves.swap(Proof::None as u8, Ordering::Relaxed) == Proof::Twilio as u8 {
+            self.connections.freed.notify_one();
+        }
+    }
+
+    /// Bytes have come, or left. They show nothing of whose they are, and so change nothing of what the connection asks.
+    fn moved(&self) {
         self.connection.moved_ms.store(self.connections.now_ms(), Ordering::Relaxed);
-        self.connection.is_answered.store(true, Ordering::Relaxed);
-        self.connection.asks.store(Proof::None as u8, Ordering::Relaxed);
     }
 }
 
@@ -325,10 +357,9 @@ impl Place {
 pub struct Admitted(Arc<Place>);
 
 impl Admitted {
-    /// `stream`, as the connection that was taken in.
-    pub fn track<T>(self, stream: T) -> Tracked<T> {
-        let closing = Box::pin(self.0.connection.closing.clone().cancelled_owned());
-        Tracked { stream, admitted: self, closing }
+    /// `stream`, as the connection that was taken in. It ends after `silence_max` without an answer.
+    pub fn track<T>(self, stream: T, silence_max: Duration) -> Tracked<T> {
+        Tracked::new(stream, self, silence_max)
     }
 }
 
@@ -338,113 +369,32 @@ impl Drop for Admitted {
         open.remove(&self.0.connection);
         // It is no longer counted, whatever a request on it shows yet.
         self.0.connection.closing.cancel();
-    }
-}
-
-/// A stream that notes when bytes move, and fails once its place is given to another.
-pub struct Tracked<T> {
-    stream: T,
-    admitted: Admitted,
-    closing: Pin<Box<WaitForCancellationFutureOwned>>,
-}
-
-impl<T> Tracked<T> {
-    /// What is known of the connection, for its requests.
-    pub fn place(&self) -> &Arc<Place> {
-        &self.admitted.0
-    }
-
-    fn poll_place(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        match self.closing.as_mut().poll(cx) {
-            Poll::Ready(()) => {
-                Err(io::Error::new(io::ErrorKind::ConnectionAborted, "another connection needed the place"))
-            }
-            Poll::Pending => Ok(()),
-        }
-    }
-
-    fn note(&self, written: &Poll<io::Result<usize>>) {
-        if matches!(written, Poll::Ready(Ok(1..))) {
-            self.place().answered();
-        }
-    }
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Tracked<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.poll_place(cx)?;
-        let (before, room) = (buffer.filled().len(), buffer.remaining());
-        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if matches!(read, Poll::Ready(Ok(()))) {
-            if buffer.filled().len() > before {
-                self.place().heard();
-            } else if room > 0 {
-                self.place().connection.hung_up.cancel();
-            }
-        }
-        read
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Tracked<T> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_place(cx)?;
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.note(&written);
-        written
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.poll_place(cx)?;
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
-        self.note(&written);
-        written
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        self.0.connections.freed.notify_one();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
     use super::*;
 
-    fn connections(in_all: usize, per_peer: usize) -> Arc<Connections> {
+    pub(super) fn connections(in_all: usize, per_peer: usize) -> Arc<Connections> {
         let limits = Limits { in_all, per_peer };
         let connections = Connections::new(Listener::Api, limits, Arc::new(Metrics::new()));
         let begun = connections.begun - Duration::from_secs(3_600);
         Arc::new(Connections { begun, ..Arc::into_inner(connections).expect("nobody else has it yet") })
     }
 
-    fn peer(last: u8) -> Option<IpAddr> {
+    pub(super) fn peer(last: u8) -> Option<IpAddr> {
         Some(IpAddr::from([192, 0, 2, last]))
     }
 
     /// A connection on which bytes moved last `ago_ms` before now: the answer's, if its request has shown a `proof`.
     fn open(connections: &Arc<Connections>, peer: Option<IpAddr>, proof: Proof, ago_ms: u64) -> Admitted {
-        let admitted = connections.admit(peer).unwrap();
+        let admitted = connections.try_admit(peer).unwrap();
         if proof > Proof::None {
             admitted.0.prove(proof);
-            admitted.0.answered();
+            admitted.0.answer_made();
+            admitted.0.written();
         }
         moved_before(&admitted, ago_ms);
         admitted
@@ -460,14 +410,15 @@ mod tests {
     }
 
     #[test]
-    fn idle_connections_make_room_before_answered_ones_and_those_that_have_just_begun_to_ask_last() {
-        let connections = connections(5, 9);
+    fn idle_connections_make_room_before_others_and_of_these_the_one_that_moved_first() {
+        let connections = connections(6, 9);
         let in_order = [
             open(&connections, peer(1), Proof::None, 8_000),
             open(&connections, peer(2), Proof::None, 7_000),
             open(&connections, peer(3), Proof::Caller, 9_000),
-            open(&connections, peer(5), Proof::Twilio, 200),
             open(&connections, peer(4), Proof::None, 300),
+            open(&connections, peer(5), Proof::Twilio, 200),
+            open(&connections, peer(7), Proof::Caller, 100),
         ];
         // Newcomers that ask and have shown who they are, so that none of them goes first.
         let newcomers: Vec<Admitted> = (0..in_order.len())
@@ -482,7 +433,7 @@ mod tests {
             .collect();
         assert!(in_order.iter().all(is_closed) && !newcomers.iter().any(is_closed));
         drop(in_order);
-        assert_eq!(connections.lock().count, 5);
+        assert_eq!(connections.lock().count, 6);
     }
 
     #[test]
@@ -508,15 +459,51 @@ mod tests {
         let connections = connections(1, 9);
         let twilio = open(&connections, peer(1), Proof::Twilio, 9_000);
         twilio.0.prove(Proof::Twilio);
-        assert!(connections.admit(peer(2)).is_none());
-        // What comes behind it takes nothing from it.
-        twilio.0.heard();
-        assert!(connections.admit(peer(2)).is_none());
-        twilio.0.answered();
-        assert!(connections.admit(peer(2)).is_some());
+        assert!(connections.try_admit(peer(2)).is_none());
+        // What comes behind it takes nothing from it, nor does the answer to what was asked before it.
+        twilio.0.moved();
+        twilio.0.written();
+        assert!(connections.try_admit(peer(2)).is_none());
+        // Its answer is not cut off either.
+        twilio.0.answer_made();
+        assert!(connections.try_admit(peer(2)).is_none());
+        twilio.0.written();
+        assert!(connections.try_admit(peer(2)).is_some());
         assert!(is_closed(&twilio));
         drop(twilio);
         assert!(connections.lock().by_peer.is_empty());
+    }
+
+    /// Copies of one signed request on all connections, whose answers nobody read, kept everybody else out.
+    #[test]
+    fn an_answer_that_nobody_reads_keeps_no_place() {
+        let connections = connections(2, 9);
+        let unread = [1, 2].map(|last| connections.try_admit(peer(last)).unwrap());
+        for admitted in &unread {
+            admitted.0.prove(Proof::Twilio);
+            admitted.0.answer_made();
+            // Nothing of it could leave.
+            admitted.0.written();
+        }
+        assert!(connections.try_admit(peer(3)).is_some());
+        assert!(is_closed(&unread[0]) && !is_closed(&unread[1]));
+    }
+
+    #[tokio::test]
+    async fn a_newcomer_waits_for_the_answer_to_a_signed_request_and_not_for_ever() {
+        let connections = connections(1, 9);
+        let twilio = connections.admit(peer(1)).await.unwrap();
+        twilio.0.prove(Proof::Twilio);
+        let begun = Instant::now();
+        assert!(connections.admit(peer(2)).await.is_none());
+        assert!(begun.elapsed() >= ADMISSION_WAIT);
+        assert!(connections.lock().told.contains_key(&ConnectionClosed::Newcomer));
+        let answer = async {
+            twilio.0.answer_made();
+            twilio.0.written();
+        };
+        let (newcomer, ()) = tokio::join!(connections.admit(peer(2)), answer);
+        assert!(newcomer.is_some() && is_closed(&twilio));
     }
 
     #[test]
@@ -525,7 +512,7 @@ mod tests {
         // A signed request on each, answered; then a byte of another one, and no more.
         let dripping = [1, 2].map(|last| open(&connections, peer(last), Proof::Twilio, 9_000));
         for admitted in &dripping {
-            admitted.0.heard();
+            admitted.0.moved();
             moved_before(admitted, 500);
         }
         let newcomers = [3, 4].map(|last| open(&connections, peer(last), Proof::None, 0));
@@ -550,34 +537,5 @@ mod tests {
         assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
         assert_eq!(network("::ffff:192.0.2.1"), network("192.0.2.1"));
         assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
-    }
-
-    #[tokio::test]
-    async fn a_connection_ends_when_its_place_is_given_away() {
-        let connections = connections(1, 1);
-        let (mut client, stream) = tokio::io::duplex(64);
-        let mut stream = connections.admit(peer(1)).unwrap().track(stream);
-        let place = stream.place().clone();
-        client.write_all(b"a").await.unwrap();
-        assert_eq!(stream.read_u8().await.unwrap(), b'a');
-        assert_eq!(place.connection.asks(), Proof::None);
-        place.prove(Proof::Caller);
-        assert_eq!(place.connection.asks(), Proof::Caller);
-        stream.write_all(b"b").await.unwrap();
-        assert_eq!(place.connection.asks(), Proof::None);
-        let reading = tokio::spawn(async move { stream.read_u8().await.unwrap_err().kind() });
-        let _newcomer = connections.admit(peer(1)).unwrap();
-        assert_eq!(reading.await.unwrap(), io::ErrorKind::ConnectionAborted);
-        assert!(!place.connection.hung_up.is_cancelled());
-    }
-
-    #[tokio::test]
-    async fn it_is_known_when_a_client_hangs_up() {
-        let connections = connections(1, 1);
-        let (client, stream) = tokio::io::duplex(64);
-        let mut stream = connections.admit(peer(1)).unwrap().track(stream);
-        drop(client);
-        assert!(stream.read_u8().await.is_err());
-        assert!(stream.place().connection.hung_up.is_cancelled());
     }
 }

@@ -16,6 +16,7 @@ mod document;
 mod dropin;
 mod events;
 mod health;
+pub mod heavy;
 mod idempotency;
 mod lookup;
 mod messages;
@@ -63,6 +64,7 @@ pub use self::verification::FORM_BYTES_MAX;
 use self::{
     auth::{Authenticator, Caller},
     contract::Context,
+    heavy::Heavy,
     misdirected::Told,
     problem::Problem,
     public_url::PublicUrl,
@@ -98,6 +100,8 @@ pub struct State {
     pub unsigned: UnsignedBudget,
     /// Origins whose pages may ask.
     pub cors_origins: Vec<String>,
+    /// Where requests are worked on that name many people.
+    pub heavy: Heavy,
     /// What live streams tell.
     pub tailer: Tailer,
     /// How many of them there are.

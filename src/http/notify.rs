@@ -153,8 +153,10 @@ pub async fn notify(
     body: Body<MANY_BYTES_MAX>,
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Send)?;
-    let digest = body.digest();
-    let request: NotifyRequest = body.read(&state.context())?;
+    let context = state.context();
+    let read = state.heavy.run(move || async move { (body.digest(), body.read::<NotifyRequest>(&context)) });
+    let (digest, request) = read.await;
+    let request = request?;
     let mut seen = HashSet::new();
     let notify = Notify {
         user_ids: request.user_ids.into_iter().filter(|user| seen.insert(user.clone())).collect(),
@@ -169,9 +171,14 @@ pub async fn notify(
     let organization = caller.organization.clone();
     once(state.clone(), &caller, "notify", key, digest, async move |seed| {
         let notify = Notify { seed, ..notify };
-        let notified = state.app.outgoing.of(&organization).notify(&notify).await?;
+        let category = notify.category.clone();
+        let notifying = state.heavy.run({
+            let (app, organization) = (state.app.clone(), organization.clone());
+            move || async move { app.outgoing.of(&organization).notify(&notify).await }
+        });
+        let notified = notifying.await?;
         let queued: usize = notified.iter().map(|user| user.queued.len()).sum();
-        tracing::info!(%organization, users = notified.len(), queued, category = notify.category, "users notified");
+        tracing::info!(%organization, users = notified.len(), queued, category, "users notified");
         let results = NotifiedView { results: notified.into_iter().map(NotifiedUser::from).collect() };
         Ok(Outcome::new(StatusCode::ACCEPTED, &results))
     })

@@ -1,6 +1,8 @@
 //! What holds for every request and every answer, whatever the route: how long a URL may be, whose pages may ask, and what a
 //! browser may do with what it gets.
 
+use std::sync::Arc;
+
 use actix_web::{
     Error, HttpResponse, ResponseError,
     body::{EitherBody, MessageBody},
@@ -14,7 +16,9 @@ use actix_web::{
 };
 
 use super::{
-    State, cross_origin,
+    State,
+    connections::Place,
+    cross_origin,
     dropin::{self, ApiError},
     problem::{Code, Problem},
 };
@@ -22,13 +26,20 @@ use super::{
 /// The longest path and query, in bytes; Twilio's own URLs have at most 4,000.
 pub const TARGET_BYTES_MAX: usize = 8 * 1024;
 
-/// Headers for browsers, where an answer does not say otherwise itself: nothing of an answer runs, is framed, is taken for
-/// another type, is told to another site, or stays in a cache.
-const HEADERS: [(HeaderName, HeaderValue); 5] = [
+/// What a page could ask a browser for and none of ours does.
+const NO_FEATURES: &str = "accelerometer=(), autoplay=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), \
+                           magnetometer=(), microphone=(), midi=(), payment=(), usb=()";
+
+/// Headers for browsers, where an answer does not say otherwise itself: nothing of an answer runs, is framed or loaded by
+/// another site, is taken for another type, is told to another site, uses the device, or stays in a cache.
+const HEADERS: [(HeaderName, HeaderValue); 8] = [
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
     (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
     (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (header::CROSS_ORIGIN_OPENER_POLICY, HeaderValue::from_static("same-origin")),
+    (header::CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("same-origin")),
+    (header::PERMISSIONS_POLICY, HeaderValue::from_static(NO_FEATURES)),
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
 ];
 
@@ -37,6 +48,7 @@ pub async fn keep(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
+    let place = request.conn_data::<Arc<Place>>().cloned();
     let target_bytes = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     let answered = if target_bytes > TARGET_BYTES_MAX {
         Some(too_long(&request))
@@ -46,7 +58,11 @@ pub async fn keep(
     let mut response = match answered {
         Some(answer) => request.into_response(answer).map_into_right_body(),
         None => {
-            let mut response = next.call(request).await?;
+            let response = next.call(request).await;
+            if let Some(place) = place {
+                place.answer_made();
+            }
+            let mut response = response?;
             let asked = response.request().clone();
             cross_origin::let_read(&asked, response.headers_mut());
             response.map_into_left_body()

@@ -209,6 +209,31 @@ struct Rejected {
     detail: String,
 }
 
+/// What a batch's request says.
+struct ReadBulk {
+    digest: String,
+    to: Vec<Address>,
+    rejected: Vec<Rejected>,
+    options: Options,
+}
+
+fn read_bulk(body: Body<MANY_BYTES_MAX>, context: &Context) -> Result<ReadBulk, Problem> {
+    let digest = body.digest();
+    let BulkRequest { phone_numbers, options } = body.read(context)?;
+    let (mut to, mut rejected) = (Vec::with_capacity(phone_numbers.len()), Vec::new());
+    for typed in phone_numbers {
+        match phone::recipient(context.channel, &typed, context.region) {
+            Ok(address) => to.push(address),
+            Err(error) => rejected.push(Rejected {
+                code: Code::InvalidPhoneNumber.as_str(),
+                detail: error.to_string(),
+                to_number: typed.chars().take(NAME_CHARACTERS_MAX).collect(),
+            }),
+        }
+    }
+    Ok(ReadBulk { digest, to: bulk::each_once(to), rejected, options })
+}
+
 async fn send_bulk_over(
     channel: Channel,
     route: &'static str,
@@ -218,40 +243,28 @@ async fn send_bulk_over(
     body: Body<MANY_BYTES_MAX>,
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Send)?;
-    let digest = body.digest();
     let context = Context { channel, ..state.context() };
-    let BulkRequest { phone_numbers, options } = body.read(&context)?;
-    let (mut to, mut rejected) = (Vec::with_capacity(phone_numbers.len()), Vec::new());
-    for typed in phone_numbers {
-        match phone::recipient(channel, &typed, context.region) {
-            Ok(address) => to.push(address),
-            Err(error) => rejected.push(Rejected {
-                code: Code::InvalidPhoneNumber.as_str(),
-                detail: error.to_string(),
-                to_number: typed.chars().take(NAME_CHARACTERS_MAX).collect(),
-            }),
-        }
-    }
+    let read = state.heavy.run(move || async move { read_bulk(body, &context) });
+    let ReadBulk { digest, to, mut rejected, options } = read.await?;
     let (organization, by) = (caller.organization.clone(), caller.origin());
     once(state.clone(), &caller, route, key, digest, async move |seed| {
-        let to = bulk::each_once(to);
-        let accepted = state
-            .app
-            .outgoing
-            .of(&organization)
-            .send_bulk(Bulk {
-                to,
-                channel,
-                from: options.from,
-                messaging_service_sid: options.messaging_service_sid,
-                content: options.content,
-                send_at: options.send_at,
-                category: options.category,
-                user_id: options.user_id,
-                id: seed.map(|seed| seed.batch_id()),
-                by,
-            })
-            .await?;
+        let bulk = Bulk {
+            to,
+            channel,
+            from: options.from,
+            messaging_service_sid: options.messaging_service_sid,
+            content: options.content,
+            send_at: options.send_at,
+            category: options.category,
+            user_id: options.user_id,
+            id: seed.map(|seed| seed.batch_id()),
+            by,
+        };
+        let accepting = state.heavy.run({
+            let (app, organization) = (state.app.clone(), organization.clone());
+            move || async move { app.outgoing.of(&organization).send_bulk(bulk).await }
+        });
+        let accepted = accepting.await?;
         let not_accepted = |recipients: &[Address], code: Code, detail: &str| -> Vec<Rejected> {
             let one = |recipient: &Address| Rejected {
                 to_number: recipient.bare().as_str().to_owned(),

@@ -12,6 +12,7 @@ mod conformance;
 mod document;
 mod dropin;
 mod faults;
+mod packaging;
 mod races;
 mod replies;
 mod schema;

@@ -100,7 +100,6 @@ const USES: &[(&str, &str, Use)] = &[
     ("docs/operations.md", "reverse_proxy", Use::LeftOut("it takes Caddy")),
     ("docs/operations.md", "systemctl", Use::LeftOut("it takes systemd")),
     ("docs/operations.md", "\"listening\"", Use::LeftOut("every test that starts the service waits for it")),
-    ("docs/operations.md", "[Unit]", Use::LeftOut("it takes systemd")),
     ("docs/operations.md", "textledger_store", Use::Settings(&["# account of default: ", ACME_ACCOUNT])),
     (
         "docs/operations.md",

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Context, Declared, Read, faults::Faults, given::Given};
 use crate::http::{
+    State,
     problem::{Code, Problem},
     verification::BODY_TIME_MAX,
 };
@@ -36,6 +37,19 @@ impl<const BYTES_MAX: usize> Body<BYTES_MAX> {
     /// Whether nothing is given.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    fn parse(body: &[u8]) -> Result<Self, Problem> {
+        serde_json::from_slice(body).map_err(|error| {
+            if error.is_data() {
+                return Problem::new(Code::BadRequest, "the body is not a JSON object", "send a JSON object");
+            }
+            Problem::new(
+                Code::BadRequest,
+                format!("the body is not JSON: line {}, column {}", error.line(), error.column()),
+                "send a JSON object in UTF-8",
+            )
+        })
     }
 
     /// Equal exactly for equal bodies, however they are spaced and in which order their fields come.
@@ -87,6 +101,7 @@ impl<const BYTES_MAX: usize> FromRequest for Body<BYTES_MAX> {
         let essence = essence.unwrap_or_default().split(';').next().unwrap_or_default().trim();
         let is_json = essence.eq_ignore_ascii_case("application/json") || essence.ends_with("+json");
         let body = web::Payload::from_request(request, payload);
+        let state = request.app_data::<web::Data<State>>().cloned();
         Box::pin(async move {
             if !is_json {
                 return Err(Problem::new(
@@ -98,16 +113,11 @@ impl<const BYTES_MAX: usize> FromRequest for Body<BYTES_MAX> {
             let body = body.await.map_err(|_| unreadable())?;
             let body = tokio::time::timeout(BODY_TIME_MAX, read_within(body, BYTES_MAX));
             let body = body.await.map_err(|_| too_slow())??;
-            match serde_json::from_slice(&body) {
-                Ok(body) => Ok(body),
-                Err(error) if error.is_data() => {
-                    Err(Problem::new(Code::BadRequest, "the body is not a JSON object", "send a JSON object"))
+            match state {
+                Some(state) if body.len() > TEXTS_BYTES_MAX => {
+                    state.heavy.run(move || async move { Self::parse(&body) }).await
                 }
-                Err(error) => Err(Problem::new(
-                    Code::BadRequest,
-                    format!("the body is not JSON: line {}, column {}", error.line(), error.column()),
-                    "send a JSON object in UTF-8",
-                )),
+                _ => Self::parse(&body),
             }
         })
     }

@@ -11,10 +11,14 @@ use textledger::{
         signature::{self, Algorithm, SIGNATURE_HEADER, SigningKey},
     },
 };
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use super::on_both_stores;
 use crate::support::{
-    eventually,
+    DEADLINE, eventually,
     service::{
         ACCOUNT_SID, AUTH_TOKEN, On, PUBLIC_URL, SENDER_KEY, TestService, answer, api_keys, callback, token,
     },
@@ -23,6 +27,7 @@ use crate::support::{
 on_both_stores! {
     a_body_is_bounded_by_what_its_route_is_for
     a_url_that_is_too_long_is_refused_at_every_door
+    a_url_that_is_too_long_to_be_read_ends_its_connection_and_is_counted
     what_names_no_account_is_looked_into_within_a_budget
     strangers_do_not_push_out_what_is_explained
     whose_key_signed_for_another_organization_is_told_to_the_operator_alone
@@ -103,6 +108,36 @@ async fn a_url_that_is_too_long_is_refused_at_every_door(on: On) {
         assert_eq!(response.status(), 414, "{path}");
         assert!(response.bytes().await.unwrap().is_empty(), "{path}");
     }
+}
+
+/// Beyond what the HTTP library reads: of a URL 64 KiB, of a head 128 KiB.
+async fn a_url_that_is_too_long_to_be_read_ends_its_connection_and_is_counted(on: On) {
+    let settings = [("TEXTLEDGER_WEBHOOK_LISTEN", "127.0.0.1:0"), ("TEXTLEDGER_LOG", "info")];
+    let service = TestService::start_with(on, &settings).await;
+    for (address, listener) in [(service.address(), "api"), (service.webhook_address(), "webhooks")] {
+        for (bytes, status, cause) in
+            [(70 * KIB, "400", "url"), (127 * KIB, "400", "url"), (200 * KIB, "431", "head")]
+        {
+            let counter =
+                format!(r#"textledger_unreadable_requests_total{{listener="{listener}",cause="{cause}"}}"#);
+            let before = service.metric(&counter).await;
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let request = format!("POST {STATUS}?{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(bytes));
+            // Nothing is read beyond the bound.
+            stream.write_all(request.as_bytes()).await.ok();
+            let mut answered = Vec::new();
+            let read = stream.read_to_end(&mut answered);
+            tokio::time::timeout(DEADLINE, read).await.expect("the service closes").ok();
+            let answered = String::from_utf8_lossy(&answered);
+            let is_refused = answered.starts_with(&format!("HTTP/1.1 {status} "));
+            assert!(is_refused || answered.is_empty(), "{bytes}: {answered}");
+            assert!(is_refused || cause == "head", "what was read whole is answered");
+            assert_eq!(service.metric(&counter).await, before + 1, "{listener} {bytes}");
+        }
+        assert_eq!(service.webhook(STATUS, &callback(SID, "sent")).await.status(), 204);
+    }
+    let log = service.log();
+    assert!(log.contains("a request could not be read") && !log.contains("stream error"), "{log}");
 }
 
 /// Posts events with a hash of their own and `query` behind it, signed with `token`.
@@ -231,9 +266,28 @@ fn header<'a>(response: &'a Response, name: &str) -> &'a str {
 
 async fn every_answer_has_security_headers(on: On) {
     let service = TestService::start(on).await;
+    let has_headers = |response: &Response, what: &str| {
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "DENY"),
+            ("referrer-policy", "no-referrer"),
+            ("cross-origin-opener-policy", "same-origin"),
+            ("cross-origin-resource-policy", "same-origin"),
+        ] {
+            assert_eq!(header(response, name), value, "{what}: {name}");
+        }
+        let features = header(response, "permissions-policy");
+        for feature in ["camera", "geolocation", "microphone", "payment"] {
+            assert!(features.contains(&format!("{feature}=()")), "{what}: {features}");
+        }
+        let policy = header(response, "content-security-policy");
+        assert!(policy.starts_with("default-src 'none'"), "{what}: {policy}");
+        assert!(policy.contains("frame-ancestors 'none'"), "{what}: {policy}");
+        assert!(!header(response, "cache-control").is_empty(), "{what}");
+    };
     for (method, path) in [
         (Method::GET, "/healthz"),
-        (Method::GET, "/api/sms/messages"),
+        (Method::GET, "/metrics"),
         (Method::GET, "/api/openapi.json"),
         (Method::GET, "/api/docs/"),
         (Method::GET, "/api/docs/swagger-ui-bundle.js"),
@@ -245,17 +299,24 @@ async fn every_answer_has_security_headers(on: On) {
         (Method::POST, MESSAGES),
         (Method::GET, "/2010-04-01/nowhere"),
     ] {
-        let response = service.anonymous(method, path).send().await.unwrap();
-        assert_eq!(header(&response, "x-content-type-options"), "nosniff", "{path}");
-        assert_eq!(header(&response, "x-frame-options"), "DENY", "{path}");
-        assert_eq!(header(&response, "referrer-policy"), "no-referrer", "{path}");
-        assert!(!header(&response, "cache-control").is_empty(), "{path}");
-        let policy = header(&response, "content-security-policy");
-        assert!(policy.starts_with("default-src 'none'"), "{path}: {policy}");
-        assert!(policy.contains("frame-ancestors 'none'"), "{path}: {policy}");
+        has_headers(&service.anonymous(method, path).send().await.unwrap(), path);
     }
-    let history = service.get(Role::Viewer, "/api/sms/messages").send().await.unwrap();
-    assert_eq!(header(&history, "cache-control"), "no-store");
+    let (_, document) = answer(service.anonymous(Method::GET, "/api/openapi.json")).await;
+    let mut asked = 0;
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for method in operations.as_object().unwrap().keys() {
+            let (what, path) = (format!("{method} {path}"), path.replace(['{', '}'], ""));
+            let request =
+                || service.anonymous(method.to_uppercase().parse().unwrap(), &path).json(&json!({}));
+            for request in [request(), request().bearer_auth(token(Role::Admin))] {
+                let response = request.send().await.unwrap();
+                has_headers(&response, &what);
+                assert_eq!(header(&response, "cache-control"), "no-store", "{what}");
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked > 60, "{asked}");
 }
 
 async fn pages_of_other_sites_are_refused_unless_their_origin_is_named(on: On) {

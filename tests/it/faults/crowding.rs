@@ -1,12 +1,14 @@
 //! Callers and strangers take all that they can get; Twilio's callbacks arrive all the same.
 
 use std::{
-    sync::Arc,
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
-use reqwest::{Client, Method};
-use serde_json::json;
+use reqwest::{Client, Method, RequestBuilder};
+use serde_json::{Value, json};
 use textledger::{
     domain::Role,
     open_files,
@@ -17,7 +19,7 @@ use textledger::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -25,26 +27,36 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api::on_both_stores,
     support::{
-        eventually,
-        service::{AUTH_TOKEN, On, TestService, callback, token_in},
+        eventually, now,
+        service::{ACCOUNT_SID, AUTH_TOKEN, On, TestService, callback, token_in},
     },
 };
 
 on_both_stores! {
     callbacks_arrive_whatever_others_do
-    idle_connections_do_not_take_a_processes_last_files
+    connections_do_not_take_a_processes_last_files
+    thousands_of_connections_of_one_address_do_not_keep_callbacks_out
 }
 
 const STATUS: &str = "/webhooks/twilio/status";
+const FORM: &str = "application/x-www-form-urlencoded";
+const JSON: &str = "application/json";
 
-/// How long Twilio waits for the answer to a webhook, by the connection overrides we ask for, and a second.
+/// Within which the contract promises an answer to every callback, whatever others do.
+const PROMISED: Duration = Duration::from_secs(1);
+
+/// How long Twilio waits for the answer to a webhook, by the connection overrides we ask for, and a second. What has no answer
+/// by then is lost.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long it is between two callbacks of one kind.
 const CALLBACK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Callbacks of one kind that have to be answered while an attack goes on.
+/// Callbacks of one kind that have to be answered in a row while an attack goes on.
 const CALLBACKS: usize = 50;
+
+/// Such rows within which an attack has to come as far as it can.
+const ROUNDS_MAX: usize = 40;
 
 /// Connections of one address that nothing is asked on.
 const IDLE: usize = 1_015;
@@ -52,98 +64,347 @@ const IDLE: usize = 1_015;
 /// Live streams of one listener.
 const STREAMS: usize = 1_003;
 
+/// The connections of one address that callbacks of version 0.1.0 were lost with, at [`MANY_FILES`].
+const CROWD: usize = 8_300;
+const MANY_FILES: usize = 20_000;
+
+/// Files of the tests themselves, besides those of a crowd.
+const FILES_OF_TESTS: usize = 1_000;
+
 /// Accounts that a request without a valid signature may be of.
 const ACCOUNTS: usize = 64;
 
 /// Requests of an attack that are under way at the same time.
 const AT_ONCE: usize = 4;
 
+/// Connections on which signed requests are repeated and no answer is read, and how many requests are written at a time.
+const UNREAD: usize = 200;
+const REPEATED: usize = 64;
+
+/// What the system keeps of unread answers for a client that asks for little.
+const UNREAD_BYTES: u32 = 4_096;
+
+/// Between two bytes on a connection that says little: often enough to seem busy at all times.
+const DRIP_INTERVAL: Duration = Duration::from_millis(10);
+const DRIPS_AT_A_TIME: usize = 50;
+
+/// How much of a batch is scheduled at a time, and how many messages may wait.
+const RECIPIENTS: usize = 5_000;
+const QUEUE_MAX: &str = "20000";
+
+/// A token that the simulated Twilio takes for no account.
+const INVENTED_TOKEN: &str = "ffffffffffffffffffffffffffffffff";
+
+/// The base64 of a signature that nobody made.
+const NOBODYS: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
 /// What somebody does to take more than their share.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 enum Attack {
     IdleConnections,
     EventStreams,
     UnknownFields,
     UnsignedEvents,
+    UnsignedStatuses,
+    LargeBodies,
     GuessedKeys,
+    RefusedRoles,
+    ScheduledBulks,
+    ClaimedAccounts,
+    ProvenConnections,
+    UnreadAnswers,
+    SlowBodies,
+    Reconnections,
 }
 
-const ATTACKS: [Attack; 5] = [
-    Attack::IdleConnections,
-    Attack::EventStreams,
-    Attack::UnknownFields,
-    Attack::UnsignedEvents,
-    Attack::GuessedKeys,
+use Attack::*;
+
+const ATTACKS: [Attack; 14] = [
+    IdleConnections,
+    EventStreams,
+    UnknownFields,
+    UnsignedEvents,
+    UnsignedStatuses,
+    LargeBodies,
+    GuessedKeys,
+    RefusedRoles,
+    ScheduledBulks,
+    ClaimedAccounts,
+    ProvenConnections,
+    UnreadAnswers,
+    SlowBodies,
+    Reconnections,
 ];
 
+/// Those that need nothing but connections.
+const OF_CONNECTIONS: [Attack; 5] =
+    [IdleConnections, ProvenConnections, UnreadAnswers, SlowBodies, Reconnections];
+
+/// Where an attack goes to.
+#[derive(Debug, Clone, Copy)]
+enum Door {
+    Main,
+    Webhooks,
+}
+
 impl Attack {
-    /// Goes on until it is stopped. `begun` is told once it has all that it can get.
-    async fn run(self, service: Arc<TestService>, begun: CancellationToken) {
+    /// Whether it can be made at the address for webhooks, too.
+    fn is_of_webhooks(self) -> bool {
+        OF_CONNECTIONS.contains(&self) || matches!(self, UnsignedEvents | UnsignedStatuses | LargeBodies)
+    }
+
+    /// An answer by which one knows that it was what it claims to be: the status, and the code of a problem.
+    fn expected(self) -> Option<&'static str> {
         match self {
-            Attack::IdleConnections => {
-                hold(&service, IDLE, begun, b"").await;
+            UnknownFields => Some("413 payload_too_large"),
+            LargeBodies => Some("413"),
+            UnsignedEvents | UnsignedStatuses => Some("403"),
+            GuessedKeys => Some("429 rate_limited"),
+            RefusedRoles => Some("403 forbidden"),
+            ScheduledBulks => Some("429 queue_full"),
+            ClaimedAccounts => Some("422 validation_failed"),
+            _ => None,
+        }
+    }
+}
+
+/// Somebody who attacks.
+#[derive(Clone)]
+struct Attacker {
+    attack: Attack,
+    address: SocketAddr,
+    http: Client,
+    /// A signed request that they have seen.
+    seen: Arc<Vec<u8>>,
+    /// Cancelled once they have all that they can get.
+    begun: CancellationToken,
+    answers: Arc<Mutex<BTreeMap<String, usize>>>,
+}
+
+impl Attacker {
+    fn new(service: &TestService, seen: Arc<Vec<u8>>, attack: Attack, door: Door) -> Self {
+        let address = match door {
+            Door::Main => service.address(),
+            Door::Webhooks => service.webhook_address(),
+        };
+        Self {
+            attack,
+            address: address.parse().unwrap(),
+            http: Client::builder().timeout(CLIENT_TIMEOUT).build().unwrap(),
+            seen,
+            begun: CancellationToken::new(),
+            answers: Arc::default(),
+        }
+    }
+
+    /// Goes on until it is stopped.
+    async fn attack(self) {
+        match self.attack {
+            IdleConnections => {
+                let _held = self.hold(IDLE, b"").await;
+                self.begun.cancel();
+                std::future::pending::<()>().await;
             }
-            Attack::EventStreams => {
+            EventStreams => {
                 let viewer = token_in("other", Role::Viewer);
                 let request = format!(
                     "GET /api/sms/events HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\
                      Authorization: Bearer {viewer}\r\n\r\n"
                 );
-                hold(&service, STREAMS, begun, request.as_bytes()).await;
+                let _held = self.hold(STREAMS, request.as_bytes()).await;
+                self.begun.cancel();
+                std::future::pending::<()>().await;
             }
-            Attack::UnknownFields => {
+            UnknownFields => {
                 let fields: serde_json::Map<_, _> =
                     (0..60_000).map(|number| (format!("field{number:05}"), json!(1))).collect();
                 let (body, user) = (json!(fields).to_string(), token_in("other", Role::User));
-                begun.cancel();
-                repeat(|| {
-                    let request = service.anonymous(Method::PUT, "/api/sms/preferences").bearer_auth(&user);
-                    request.header("Content-Type", "application/json").body(body.clone())
+                self.repeat(|_| {
+                    let request = self.request(Method::PUT, "/api/sms/preferences").bearer_auth(&user);
+                    request.header("Content-Type", JSON).body(body.clone())
                 })
                 .await;
             }
-            Attack::UnsignedEvents => {
+            UnsignedEvents => {
                 let target = format!("/webhooks/twilio/events?x={}", "%41".repeat(2_500));
-                begun.cancel();
-                repeat(|| {
-                    let request =
-                        service.anonymous(Method::POST, &target).header(SIGNATURE_HEADER, "nonsense");
-                    request.header("Content-Type", "application/json").body("[]")
+                self.repeat(|_| {
+                    let request = self.request(Method::POST, &target).header(SIGNATURE_HEADER, NOBODYS);
+                    request.header("Content-Type", JSON).body("[]")
                 })
                 .await;
             }
-            Attack::GuessedKeys => {
-                begun.cancel();
-                repeat(|| service.anonymous(Method::GET, "/api/sms/events").bearer_auth("a guess")).await;
+            UnsignedStatuses => self.repeat(|number| self.unsigned_status(number)).await,
+            LargeBodies => {
+                let body = "a".repeat(1_000_000);
+                self.repeat(|_| {
+                    let request = self.request(Method::POST, STATUS).header(SIGNATURE_HEADER, NOBODYS);
+                    request.header("Content-Type", FORM).body(body.clone())
+                })
+                .await;
+            }
+            GuessedKeys => {
+                self.repeat(|number| {
+                    self.request(Method::GET, "/api/sms/events").bearer_auth(format!("guess {number}"))
+                })
+                .await;
+            }
+            RefusedRoles => {
+                let viewer = token_in("other", Role::Viewer);
+                self.repeat(|_| {
+                    self.request(Method::POST, "/api/sms/send").bearer_auth(&viewer).json(&json!({}))
+                })
+                .await;
+            }
+            ScheduledBulks => {
+                let sender = token_in("o1", Role::Sender);
+                let to: Vec<String> = (0..RECIPIENTS).map(|number| format!("+1415555{number:04}")).collect();
+                let later = now() + jiff::SignedDuration::from_hours(24 * 300);
+                let body = json!({ "phone_numbers": to, "message": "hello", "send_at": later.to_string() });
+                let body = body.to_string();
+                self.repeat(|_| {
+                    let request = self.request(Method::POST, "/api/sms/send-bulk").bearer_auth(&sender);
+                    request.header("Content-Type", JSON).body(body.clone())
+                })
+                .await;
+            }
+            ClaimedAccounts => {
+                let admin = token_in("claimer", Role::Admin);
+                self.repeat(|number| {
+                    // Every other claim is of the account whose callbacks flow.
+                    let sid =
+                        if number % 2 == 0 { ACCOUNT_SID.to_owned() } else { format!("AC{number:032x}") };
+                    let claim = json!({ "account_sid": sid, "auth_token": INVENTED_TOKEN });
+                    self.request(Method::POST, "/api/sms/settings").bearer_auth(&admin).json(&claim)
+                })
+                .await;
+            }
+            ProvenConnections => {
+                let held = self.hold(IDLE, &self.seen).await;
+                self.begun.cancel();
+                self.drip(held, &self.seen).await;
+            }
+            UnreadAnswers => {
+                let requests = self.seen.repeat(REPEATED);
+                let lane = async || -> () {
+                    loop {
+                        if let Some(mut connection) = self.connect().await {
+                            while connection.write_all(&requests).await.is_ok() {}
+                        }
+                    }
+                };
+                self.begun.cancel();
+                futures_util::future::join_all((0..UNREAD).map(|_| lane())).await;
+            }
+            SlowBodies => {
+                let head = format!(
+                    "POST {STATUS} HTTP/1.1\r\nHost: a\r\nContent-Type: {FORM}\r\nContent-Length: 50000\r\n\r\n"
+                );
+                let held = self.hold(IDLE, head.as_bytes()).await;
+                self.begun.cancel();
+                self.drip(held, head.as_bytes()).await;
+            }
+            Reconnections => {
+                self.begun.cancel();
+                let lane = async || -> () {
+                    loop {
+                        if let Some(connection) = self.connect().await {
+                            // Without it the attacker would soon have no ports left, and nobody else either.
+                            connection.set_zero_linger().unwrap();
+                        }
+                        tokio::task::yield_now().await;
+                    }
+                };
+                futures_util::future::join_all((0..AT_ONCE).map(|_| lane())).await;
             }
         }
     }
-}
 
-/// Opens connections, asks `request` on each, and holds what the service lets it.
-async fn hold(service: &TestService, count: usize, begun: CancellationToken, request: &[u8]) {
-    let mut held = Vec::new();
-    for _ in 0..count {
-        // One that is closed meanwhile is one that others have.
-        if let Ok(mut connection) = TcpStream::connect(service.address()).await {
-            connection.write_all(request).await.ok();
-            held.push(connection);
+    fn request(&self, method: Method, target: &str) -> RequestBuilder {
+        self.http.request(method, format!("http://{}{target}", self.address))
+    }
+
+    /// One that is refused for another reason each time.
+    fn unsigned_status(&self, number: usize) -> RequestBuilder {
+        let of_stranger = format!("AC{number:032x}");
+        let account_sid = if number % 2 == 0 { ACCOUNT_SID } else { &of_stranger };
+        let key = SigningKey::new(Algorithm::HmacSha1, &"another's token".into());
+        let form: Form =
+            callback(account_sid, "sent").into_iter().chain([("AccountSid", account_sid)]).collect();
+        let target = format!("{STATUS}?number={number}");
+        let signature = signature::sign(&key, &format!("http://{}{target}", self.address), &form);
+        let request = self.request(Method::POST, &target).header("Content-Type", FORM);
+        match number % 4 {
+            0 => request.body(form.encode()),
+            1 => request.header(SIGNATURE_HEADER, NOBODYS).body(form.encode()),
+            2 => request.header(SIGNATURE_HEADER, signature).body(form.encode()),
+            _ => request
+                .header(SIGNATURE_HEADER, signature)
+                .header("X-Forwarded-Host", "evil.example")
+                .body(""),
         }
     }
-    begun.cancel();
-    std::future::pending().await
-}
 
-/// Asks again and again, whatever is answered.
-async fn repeat(request: impl Fn() -> reqwest::RequestBuilder) {
-    let lane = async || -> () {
+    /// Asks again and again, whatever is answered.
+    async fn repeat(&self, request: impl Fn(usize) -> RequestBuilder) {
+        self.begun.cancel();
+        let lane = async |lane: usize| -> () {
+            for number in (lane..).step_by(AT_ONCE) {
+                match request(number).send().await {
+                    Ok(answer) => {
+                        let status = answer.status().as_u16();
+                        let problem: Value = answer.json().await.unwrap_or_default();
+                        let answer = format!("{status} {}", problem["code"].as_str().unwrap_or_default());
+                        *self.answers.lock().unwrap().entry(answer.trim_end().to_owned()).or_default() += 1;
+                    }
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            }
+        };
+        futures_util::future::join_all((0..AT_ONCE).map(lane)).await;
+    }
+
+    /// A connection that keeps little of what it is answered.
+    async fn connect(&self) -> Option<TcpStream> {
+        let socket = TcpSocket::new_v4().ok()?;
+        socket.set_recv_buffer_size(UNREAD_BYTES).ok()?;
+        socket.connect(self.address).await.ok()
+    }
+
+    /// Opens connections, asks `request` on each, and holds what the service lets them.
+    async fn hold(&self, count: usize, request: &[u8]) -> Vec<TcpStream> {
+        let mut held = Vec::new();
+        for _ in 0..count {
+            // One that is closed meanwhile is one that others have.
+            if let Some(mut connection) = self.connect().await {
+                connection.write_all(request).await.ok();
+                held.push(connection);
+            }
+        }
+        held
+    }
+
+    /// Writes a byte now and then on each of `held`, and `request` on a new one in the place of each that was closed.
+    async fn drip(&self, mut held: Vec<TcpStream>, request: &[u8]) {
+        let mut pace = tokio::time::interval(DRIP_INTERVAL);
         loop {
-            if request().send().await.is_err() {
-                tokio::task::yield_now().await;
+            for some in held.chunks_mut(DRIPS_AT_A_TIME) {
+                pace.tick().await;
+                for connection in some {
+                    if connection.try_write(b"P").is_err()
+                        && let Some(mut another) = self.connect().await
+                    {
+                        another.write_all(request).await.ok();
+                        *connection = another;
+                    }
+                }
             }
         }
-    };
-    futures_util::future::join_all((0..AT_ONCE).map(|_| lane())).await;
+    }
+
+    fn has_come_as_far_as_it_can(&self) -> bool {
+        let answers = self.answers.lock().unwrap();
+        self.attack.expected().is_none_or(|expected| answers.contains_key(expected))
+    }
 }
 
 /// Callbacks of one kind: where they go, and how.
@@ -154,129 +415,193 @@ struct Flow {
     /// Part of the SIDs, so that no two are equal.
     number: usize,
     sent: usize,
+    /// How long the slowest took since that was asked last.
+    slowest: Duration,
+    /// How many were answered later than [`PROMISED`].
+    late: usize,
 }
 
 impl Flow {
     fn new(number: usize, name: &'static str, address: &str, keeps_connections: bool) -> Self {
         let idle = if keeps_connections { usize::MAX } else { 0 };
         let http = Client::builder().pool_max_idle_per_host(idle).timeout(CLIENT_TIMEOUT).build().unwrap();
-        Self { name, address: address.to_owned(), http, number, sent: 0 }
+        let address = address.to_owned();
+        Self { name, address, http, number, sent: 0, slowest: Duration::ZERO, late: 0 }
     }
 
-    /// Sends callbacks at a steady rate, and returns how long the slowest took.
-    async fn send(&mut self, public_url: &str) -> Duration {
-        let key = SigningKey::new(Algorithm::HmacSha1, &AUTH_TOKEN.into());
+    /// All kinds.
+    fn all(service: &TestService) -> [Self; 3] {
+        [
+            Self::new(0, "at the address for webhooks", service.webhook_address(), false),
+            Self::new(1, "at the main address", service.address(), false),
+            Self::new(2, "at the main address over kept connections", service.address(), true),
+        ]
+    }
+
+    /// Sends callbacks at a steady rate. Each of them is answered.
+    async fn send(&mut self, public_url: &str, meanwhile: &str) {
         let mut pace = tokio::time::interval(CALLBACK_INTERVAL);
-        let mut slowest = Duration::ZERO;
         for _ in 0..CALLBACKS {
             pace.tick().await;
             let sid = format!("SM{:016x}{:016x}", self.number, self.sent);
-            let form: Form = callback(&sid, "sent").into_iter().collect();
-            let signature = signature::sign(&key, &format!("{public_url}{STATUS}"), &form);
-            let request = self.http.post(format!("http://{}{STATUS}", self.address)).body(form.encode());
-            let request = request.header("Content-Type", "application/x-www-form-urlencoded");
+            let (signature, body) = signed(public_url, &sid);
+            let request = self.http.post(format!("http://{}{STATUS}", self.address)).body(body);
+            let request = request.header("Content-Type", FORM);
             let start = Instant::now();
             let answer = request.header(SIGNATURE_HEADER, signature).send().await;
-            slowest = slowest.max(start.elapsed());
-            let status = answer.unwrap_or_else(|error| panic!("{}: {sid}: {error:?}", self.name)).status();
-            assert_eq!(status, 204, "{}: {sid}", self.name);
+            let took = start.elapsed();
+            self.slowest = self.slowest.max(took);
+            self.late += usize::from(took > PROMISED);
+            let what = format!("{meanwhile}: a callback {} after {took:?}", self.name);
+            let status = answer.unwrap_or_else(|error| panic!("{what}: {error:?}")).status();
+            assert_eq!(status, 204, "{what}");
             self.sent += 1;
         }
-        slowest
     }
 }
 
-/// Sends callbacks of all kinds while `attacks` go on.
-async fn withstand(service: &Arc<TestService>, flows: &mut [Flow], name: &str, attacks: &[Attack]) {
-    let mut going_on = JoinSet::new();
-    for attack in attacks {
-        let begun = CancellationToken::new();
-        going_on.spawn(attack.run(service.clone(), begun.clone()));
-        begun.cancelled().await;
-    }
-    let public_url = service.public_url.clone();
-    let slowest = futures_util::future::join_all(
-        flows.iter_mut().map(async |flow| (flow.name, flow.send(&public_url).await)),
-    )
-    .await;
-    for (flow, slowest) in slowest {
-        println!(
-            "{name}: the slowest of {CALLBACKS} callbacks {flow}: {:.1} ms",
-            slowest.as_secs_f64() * 1e3
-        );
-    }
-    going_on.shutdown().await;
+/// The signature and the body of a callback.
+fn signed(public_url: &str, sid: &str) -> (String, String) {
+    let key = SigningKey::new(Algorithm::HmacSha1, &AUTH_TOKEN.into());
+    let form: Form = callback(sid, "sent").into_iter().collect();
+    (signature::sign(&key, &format!("{public_url}{STATUS}"), &form), form.encode())
 }
+
+/// A service, the callbacks that it gets, and a signed request that others have seen.
+struct Stage {
+    service: TestService,
+    flows: Vec<Flow>,
+    seen: Arc<Vec<u8>>,
+}
+
+impl Stage {
+    async fn new(service: TestService) -> Self {
+        let flows = Flow::all(&service).into();
+        let (signature, body) = signed(&service.public_url, "SMffffffffffffffffffffffffffffffff");
+        let seen = format!(
+            "POST {STATUS} HTTP/1.1\r\nHost: a\r\nContent-Type: {FORM}\r\n{SIGNATURE_HEADER}: {signature}\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let mut twilio = TcpStream::connect(service.address()).await.unwrap();
+        twilio.write_all(seen.as_bytes()).await.unwrap();
+        let mut head = [0; 12];
+        twilio.read_exact(&mut head).await.unwrap();
+        assert_eq!(&head, b"HTTP/1.1 204");
+        Self { service, flows, seen: Arc::new(seen.into_bytes()) }
+    }
+
+    /// Sends callbacks of all kinds while `attacks` go on, until each of these has come as far as it can.
+    async fn withstand(&mut self, attacks: &[(Attack, Door)]) {
+        let name = match attacks {
+            [] => "nothing else".to_owned(),
+            [(attack, door)] => format!("{attack:?} at {door:?}"),
+            many => format!("{} attacks at once", many.len()),
+        };
+        let mut going_on = JoinSet::new();
+        let mut attackers = Vec::new();
+        for (attack, door) in attacks {
+            let attacker = Attacker::new(&self.service, self.seen.clone(), *attack, *door);
+            going_on.spawn(attacker.clone().attack());
+            attacker.begun.cancelled().await;
+            attackers.push(attacker);
+        }
+        let public_url = self.service.public_url.clone();
+        for round in 1.. {
+            let flows = self.flows.iter_mut().map(|flow| flow.send(&public_url, &name));
+            futures_util::future::join_all(flows).await;
+            let left = attackers.iter().find(|attacker| !attacker.has_come_as_far_as_it_can());
+            let Some(left) = left else { break };
+            let answers = left.answers.lock().unwrap();
+            assert!(round < ROUNDS_MAX, "{name}: {:?} was answered {answers:?}", left.attack);
+        }
+        going_on.shutdown().await;
+        let slowest = |flow: &mut Flow| {
+            let slowest = std::mem::take(&mut flow.slowest);
+            format!("{:.0} ms {}", slowest.as_secs_f64() * 1e3, flow.name)
+        };
+        let slowest: Vec<String> = self.flows.iter_mut().map(slowest).collect();
+        println!("{name}: the slowest callback took {}", slowest.join(", "));
+        for attacker in attackers.iter().filter(|attacker| attacker.attack.expected().is_some()) {
+            println!("    {:?}: {:?}", attacker.attack, attacker.answers.lock().unwrap());
+        }
+        let late: usize = self.flows.iter().map(|flow| flow.late).sum();
+        assert_eq!(late, 0, "{name}: callbacks that were answered after more than {PROMISED:?}");
+    }
+
+    /// Withstands each of `attacks` alone, at each address where it is one, and then all at once.
+    async fn withstand_all(&mut self, attacks: &[Attack]) {
+        let at = |door| move |attack: &Attack| (*attack, door);
+        let mut doors: Vec<(Attack, Door)> = attacks.iter().map(at(Door::Main)).collect();
+        doors.extend(attacks.iter().filter(|attack| attack.is_of_webhooks()).map(at(Door::Webhooks)));
+        for attack in &doors {
+            self.withstand(&[*attack]).await;
+        }
+        self.withstand(&doors[..attacks.len()]).await;
+        self.withstand(&doors).await;
+    }
+
+    /// All callbacks are there once, and nothing else is.
+    async fn has_lost_nothing(&self) {
+        // That which others have seen is one of them.
+        let sent = 1 + self.flows.iter().map(|flow| flow.sent).sum::<usize>();
+        let accepted = r#"textledger_webhook_requests_total{route="status",result="accepted"}"#;
+        assert_eq!(self.service.metric(accepted).await, sent as u64);
+        eventually("all streams are closed", async || {
+            (self.service.metric("textledger_event_streams").await == 0).then_some(())
+        })
+        .await;
+        assert_eq!(self.service.all_events().await.len(), sent);
+    }
+}
+
+/// The settings of a service that is attacked.
+const SETTINGS: [(&str, &str); 5] = [
+    ("TEXTLEDGER_WEBHOOK_LISTEN", "127.0.0.1:0"),
+    ("TEXTLEDGER_METRICS_LISTEN", "127.0.0.1:0"),
+    ("TEXTLEDGER_API_RATE", "100"),
+    ("TEXTLEDGER_QUEUE_MAX", QUEUE_MAX),
+    ("TEXTLEDGER_LOG", "warn"),
+];
+
+/// One of these tests at a time: each takes as much of the machine as it can get.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 async fn callbacks_arrive_whatever_others_do(on: On) {
+    let _alone = ALONE.lock().await;
     open_files::raise_limit();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("textledger.toml");
     let accounts = (1..ACCOUNTS).map(|number| {
         format!(
             "[[accounts]]\norganization = \"o{number}\"\naccount_sid = \"AC{number:032x}\"\n\
-             auth_token = \"{number:032x}\"\n"
+             auth_token = \"{number:032x}\"\nphone_number = \"+1500555{number:04}\"\n"
         )
     });
     std::fs::write(&file, accounts.collect::<String>()).unwrap();
-    let settings = [
-        ("TEXTLEDGER_CONFIG", file.to_str().unwrap()),
-        ("TEXTLEDGER_WEBHOOK_LISTEN", "127.0.0.1:0"),
-        ("TEXTLEDGER_METRICS_LISTEN", "127.0.0.1:0"),
-        ("TEXTLEDGER_API_RATE", "100"),
-        ("TEXTLEDGER_LOG", "warn"),
-    ];
-    let service = Arc::new(TestService::start_with(on, &settings).await);
-    let mut flows = [
-        Flow::new(0, "at the address for webhooks", service.webhook_address(), false),
-        Flow::new(1, "at the main address", service.address(), false),
-        Flow::new(2, "at the main address over kept connections", service.address(), true),
-    ];
-    withstand(&service, &mut flows, "nothing else", &[]).await;
-    for attack in ATTACKS {
-        withstand(&service, &mut flows, &format!("{attack:?}"), &[attack]).await;
-    }
-    withstand(&service, &mut flows, "all at once", &ATTACKS).await;
-    let accepted = r#"textledger_webhook_requests_total{route="status",result="accepted"}"#;
-    let sent: usize = flows.iter().map(|flow| flow.sent).sum();
-    assert_eq!(service.metric(accepted).await, sent as u64);
-    // Nothing of the attacks is left over.
-    eventually("all streams are closed", async || {
-        (service.metric("textledger_event_streams").await == 0).then_some(())
-    })
-    .await;
-    let events = eventually("the callers' rate allows to look", async || {
-        let page = service.get(Role::Viewer, "/api/sms/events?limit=500").send().await.ok()?;
-        page.status().is_success().then_some(())
-    });
-    events.await;
-    assert_eq!(service.all_events().await.len(), sent);
+    let settings = [&SETTINGS[..], &[("TEXTLEDGER_CONFIG", file.to_str().unwrap())]].concat();
+    let mut stage = Stage::new(TestService::start_with(on, &settings).await).await;
+    stage.withstand(&[]).await;
+    stage.withstand_all(&ATTACKS).await;
+    stage.has_lost_nothing().await;
 }
 
-async fn idle_connections_do_not_take_a_processes_last_files(on: On) {
+async fn connections_do_not_take_a_processes_last_files(on: On) {
+    let _alone = ALONE.lock().await;
     open_files::raise_limit();
-    let settings = [
-        ("TEXTLEDGER_WEBHOOK_LISTEN", "127.0.0.1:0"),
-        ("TEXTLEDGER_METRICS_LISTEN", "127.0.0.1:0"),
-        ("TEXTLEDGER_WORKERS", "2"),
-        ("TEXTLEDGER_LOG", "info"),
-    ];
-    let service = Arc::new(TestService::start_limited(on, Some(1_024), &settings).await);
-    assert!(service.log().contains("the limit of open files is low"), "{}", service.log());
-    let mut flows = [
-        Flow::new(0, "at the address for webhooks", service.webhook_address(), false),
-        Flow::new(1, "at the main address", service.address(), false),
-    ];
-    let attacks = [Attack::IdleConnections, Attack::EventStreams];
-    withstand(&service, &mut flows, "at 1,024 files", &attacks).await;
+    let settings = [&SETTINGS[..], &[("TEXTLEDGER_WORKERS", "2")]].concat();
+    let mut stage = Stage::new(TestService::start_limited(on, Some(1_024), &settings).await).await;
+    let low = "the limit of open files is low";
+    assert!(stage.service.log().contains(low), "{}", stage.service.log());
+    stage.withstand(&[(IdleConnections, Door::Main), (EventStreams, Door::Main)]).await;
     let closed = |cause| format!(r#"textledger_connections_closed_total{{listener="api",cause="{cause}"}}"#);
-    assert!(service.metric(&closed("all")).await > 0);
-    let told = service.log().matches("a connection was closed for want of room").count();
-    assert_eq!(told, 1, "{}", service.log());
+    assert!(stage.service.metric(&closed("all")).await > 0);
+    let told = stage.service.log().matches("a connection was closed for want of room").count();
+    assert_eq!(told, 1, "{}", stage.service.log());
     // The oldest of a stranger's connections were closed; the newest is as good as any.
     let mut idle = Vec::new();
     for _ in 0..IDLE {
-        idle.push(TcpStream::connect(service.address()).await.unwrap());
+        idle.push(TcpStream::connect(stage.service.address()).await.unwrap());
     }
     assert_eq!(idle[0].read(&mut [0]).await.unwrap_or(0), 0);
     let newest = idle.last_mut().unwrap();
@@ -284,4 +609,25 @@ async fn idle_connections_do_not_take_a_processes_last_files(on: On) {
     let mut head = [0; 12];
     newest.read_exact(&mut head).await.unwrap();
     assert_eq!(&head, b"HTTP/1.1 200");
+    drop(idle);
+    stage.withstand_all(&OF_CONNECTIONS).await;
+    stage.has_lost_nothing().await;
+}
+
+async fn thousands_of_connections_of_one_address_do_not_keep_callbacks_out(on: On) {
+    let _alone = ALONE.lock().await;
+    let files = open_files::raise_limit().min(MANY_FILES);
+    let crowd = CROWD.min(files.saturating_sub(FILES_OF_TESTS));
+    println!("{crowd} connections of one address at {files} files");
+    // Once as many of a stranger's as are allowed at first, and once all: as behind a proxy whose bound was lifted.
+    for per_peer in ["1024", "1000000"] {
+        let settings = [&SETTINGS[..], &[("TEXTLEDGER_CONNECTIONS_PER_PEER", per_peer)]].concat();
+        let mut stage = Stage::new(TestService::start_limited(on, Some(files), &settings).await).await;
+        let attacker = Attacker::new(&stage.service, stage.seen.clone(), IdleConnections, Door::Main);
+        let held = attacker.hold(crowd, b"").await;
+        stage.withstand(&[]).await;
+        stage.withstand(&[(Reconnections, Door::Main), (SlowBodies, Door::Main)]).await;
+        drop(held);
+        stage.has_lost_nothing().await;
+    }
 }
