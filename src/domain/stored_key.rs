@@ -167,6 +167,9 @@ pub struct StoredKey {
     pub expires_at: Option<UnixMs>,
     /// When it was revoked, if it was.
     pub revoked_at: Option<UnixMs>,
+    /// How many messages it may ask for in a day (UTC); `None` if the installation's limit for each caller holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub daily_limit: Option<u64>,
     hash: SecretHash,
     former: Option<FormerSecret>,
 }
@@ -187,6 +190,8 @@ pub struct NewKey {
     pub role: Role,
     /// From when on it is not good any more, if ever.
     pub expires_at: Option<UnixMs>,
+    /// How many messages it may ask for in a day, if it is to have a limit of its own.
+    pub daily_limit: Option<u64>,
 }
 
 impl StoredKey {
@@ -208,6 +213,7 @@ impl StoredKey {
             created_by: creator,
             expires_at: new.expires_at,
             revoked_at: None,
+            daily_limit: new.daily_limit,
             hash: SecretHash::of(secret.expose_secret()),
             former: None,
         }
@@ -248,7 +254,7 @@ mod tests {
     fn key(expires_at: Option<UnixMs>) -> (StoredKey, SecretString) {
         let sid = KeySid::of([7; 16]);
         let secret = sid.secret([1; SECRET_BYTES]);
-        let new = NewKey { name: "crm".to_owned(), role: Role::Sender, expires_at };
+        let new = NewKey { name: "crm".to_owned(), role: Role::Sender, expires_at, daily_limit: None };
         let creator = Principal::user("ada");
         (StoredKey::new(sid, Organization::default(), new, &secret, creator, at(10)), secret)
     }
