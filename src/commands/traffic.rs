@@ -139,9 +139,11 @@ impl Traffic {
                 }
             };
             match verdict {
-                Some(Verdict::Release) => say(format_args!("{prefix} is released: {moved} messages leave")),
+                Some(Verdict::Release) => {
+                    say(format_args!("{prefix} is released; of what was held leave: {moved}"))
+                }
                 Some(Verdict::Refuse) => {
-                    say(format_args!("{prefix} is refused: {moved} messages do not leave"))
+                    say(format_args!("{prefix} is refused; of what was held are refused: {moved}"))
                 }
                 None => say(format_args!("{prefix} is judged as all other numbers")),
             }

@@ -280,6 +280,17 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_an_older_version_stored_has_no_limit_of_its_own() {
+        let (key, _) = key(None);
+        let stored = serde_json::to_value(&key).unwrap();
+        assert!(stored.get("daily_limit").is_none(), "{stored}");
+        assert_eq!(serde_json::from_value::<StoredKey>(stored).unwrap(), key);
+        let limited = StoredKey { daily_limit: Some(7), ..key };
+        let stored = serde_json::to_value(&limited).unwrap();
+        assert_eq!(serde_json::from_value::<StoredKey>(stored).unwrap(), limited);
+    }
+
+    #[test]
     fn a_secret_is_good_until_its_key_expires_or_is_revoked() {
         let (mut key, secret) = key(Some(at(50)));
         assert_eq!(key.good_until(&hash(&secret)), Some(at(50)));

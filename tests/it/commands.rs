@@ -4,6 +4,7 @@ mod audit;
 mod config;
 mod consent;
 mod key;
+mod traffic;
 
 use std::{
     io::{BufRead, BufReader},

@@ -247,7 +247,8 @@ impl Decision<'_> {
                     }
                     (None, None, None, Some(until)) => self.wait_at_gate(until, Hold::Cooldown),
                     (None, None, None, None) => match self.instead_of_suspicious(0, traffic) {
-                        Some(instead) => self.at_gate(instead),
+                        Some(end) if end.to.is_resolved() => end,
+                        Some(held) => self.at_gate(held),
                         None => self.leave(0, cooldown),
                     },
                 })

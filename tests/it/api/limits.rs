@@ -290,7 +290,7 @@ async fn a_burst_of_first_messages_to_neighbouring_numbers_is_held_and_told(on: 
     let (_, message) = service.message_status(held["id"].as_str().unwrap()).await;
     assert_eq!((&message["status"], &message["reason"]), (&json!("held"), &json!("suspicious_traffic")));
     assert_eq!(service.send(&person(4), "code").await.0, 202);
-    // People who are known, other blocks, batches, WhatsApp and emergencies are not held.
+    // People who are known, other blocks, WhatsApp and emergencies are not held.
     assert_eq!(service.send(&person(0), "again").await.0, 201);
     assert_eq!(service.send(&person(100), "welcome").await.0, 201);
     assert_eq!(service.send(&person(5_000), "code").await.0, 201);
@@ -298,9 +298,6 @@ async fn a_burst_of_first_messages_to_neighbouring_numbers_is_held_and_told(on: 
     assert_eq!(post(service, "send", emergency).await.0, 201);
     let whatsapp = json!({ "to_number": person(7), "message": "hello" });
     assert_eq!(post(service, "whatsapp/send", whatsapp).await.0, 201);
-    let bulk = json!({ "phone_numbers": [person(8)], "message": "hello" });
-    assert_eq!(post(service, "send-bulk", bulk).await.0, 202);
-    eventually("the batch leaves", async || (world.accepted_for(&person(8)) == 1).then_some(())).await;
 
     let log = service.log();
     assert_eq!(log.matches(r#""event":"suspicious_traffic""#).count(), 1, "told once");

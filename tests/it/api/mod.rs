@@ -21,6 +21,7 @@ mod persons;
 mod reviews;
 mod sending;
 mod settings;
+mod suspicious_traffic;
 mod tenancy;
 mod upgrade;
 mod webhooks;
