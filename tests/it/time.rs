@@ -32,6 +32,7 @@ on_both_stores! {
     a_burst_is_let_go_at_an_ordinary_pace
     what_is_scheduled_far_ahead_is_held_for_a_day_like_others
     a_decision_on_a_block_ends_by_itself
+    by_default_bursts_to_other_countries_are_held_and_at_home_none_is
     a_scheduled_message_leaves_at_its_time_unless_the_person_stops_before
     a_message_whose_answer_was_lost_is_sent_again_only_after_two_searches
     help_is_answered_three_times_an_hour
@@ -322,6 +323,21 @@ async fn a_decision_on_a_block_ends_by_itself(on: On) {
     story.pass(MINUTE * 10);
     assert_eq!([to(6).await, to(7).await], [201, 202]);
     decide("release").await;
+    story.finish(&[]).await;
+}
+
+async fn by_default_bursts_to_other_countries_are_held_and_at_home_none_is(on: On) {
+    let story = Story::begin(on, &[("TEXTLEDGER_COUNTRIES", "all")]).await;
+    let to = async |number: String| story.send(json!({ "to_number": number })).await.0;
+    for number in 0..20 {
+        assert_eq!(to(format!("+4474001230{number:02}")).await, 201);
+    }
+    assert_eq!(to("+447400123050".to_owned()).await, 202);
+    for number in 0..25 {
+        assert_eq!(to(format!("+14155551{number:03}")).await, 201);
+    }
+    story.pass(HOUR);
+    eventually("what was held leaves", async || (story.twilio.messages().len() == 46).then_some(())).await;
     story.finish(&[]).await;
 }
 

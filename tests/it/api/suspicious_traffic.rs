@@ -17,6 +17,7 @@ on_both_stores! {
     batches_and_notices_to_strangers_are_held_like_single_messages
     a_whatsapp_message_makes_nobody_known_to_the_guard
     what_is_scheduled_is_judged_when_it_would_leave
+    a_burst_that_is_spread_over_a_range_is_held_too
     only_so_many_decisions_are_in_force_and_each_fault_is_named
 }
 
@@ -203,6 +204,16 @@ async fn what_is_scheduled_is_judged_when_it_would_leave(on: On) {
     // None of them has used up what may leave now.
     fill(&world).await;
     held(&world, 6).await;
+}
+
+async fn a_burst_that_is_spread_over_a_range_is_held_too(on: On) {
+    let world = World::start_with(on, &[FAST, GUARD]).await;
+    for number in 0..10 {
+        let (status, sent) = world.service.send(&person(number % 5 * 1_000 + number), "code").await;
+        assert_eq!(status, 201, "{sent}");
+    }
+    held(&world, 5_000).await;
+    assert_eq!(traffic(&world.service).await["blocks"][0]["prefix"], "+141555");
 }
 
 async fn only_so_many_decisions_are_in_force_and_each_fault_is_named(on: On) {
