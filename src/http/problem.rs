@@ -651,7 +651,7 @@ fn mend(code: Code) -> &'static str {
         }
         Code::DailyLimitReached => {
             "send as many as are left, and the rest on another day (UTC); or raise TEXTLEDGER_DAILY_LIMIT, or for one caller \
-             TEXTLEDGER_DAILY_LIMIT_PER_KEY"
+             TEXTLEDGER_DAILY_LIMIT_PER_KEY or the daily_limit of its API key"
         }
         Code::RateLimitedByTwilio => "repeat the request after a pause, and send more slowly",
         Code::TwilioCredentialsRejected => {
