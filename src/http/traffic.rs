@@ -123,13 +123,13 @@ impl From<HeldTraffic> for TrafficView {
 
 /// A path that names a block of numbers.
 struct PrefixPath {
-    prefix: String,
+    prefix: Prefix,
 }
 
 impl Declared for PrefixPath {
     fn declare(fields: &mut impl Fields) -> Read<Self> {
         let meaning = "What its numbers begin with: + and digits, as they are listed, or fewer or more.";
-        Ok(Self { prefix: fields.required("prefix", meaning, kinds::any_text())? })
+        Ok(Self { prefix: fields.required("prefix", meaning, kinds::number_prefix())? })
     }
 }
 
@@ -201,8 +201,6 @@ pub async fn decide(
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Administer)?;
     let PrefixPath { prefix } = contract::path(&request)?;
-    let prefix: Prefix =
-        prefix.parse().map_err(|error| Problem::invalid_field("prefix", format!("{error}")))?;
     let TrafficRequest { verdict, lasts } = body.read(&state.context())?;
     to_its_end(async move {
         let outgoing = state.app.outgoing.of(&caller.organization);
