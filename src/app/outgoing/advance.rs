@@ -163,9 +163,6 @@ impl Scope<'_, Steps> {
             let version = known.map(|known| known.version);
             match self.step(outbound, from, &step, version, moment.now).await? {
                 Passed::Yes => {
-                    if from.is_held_as_suspicious() && !step.to.is_held_as_suspicious() {
-                        self.forget_held(outbound).await;
-                    }
                     return Ok(match step.to {
                         OutboundState::Sending { .. } => Advanced::Cleared(Cleared { state: step.to }),
                         OutboundState::Refused { code, .. } => Advanced::Refused { code, circumstances },
@@ -222,6 +219,9 @@ impl Scope<'_, Steps> {
             let _room = match to {
                 OutboundState::Waiting { .. } => {
                     let Some(room) = self.room_for(Queued { messages: 1, bytes }).await? else {
+                        if to.is_held_as_suspicious() {
+                            self.forget_held(outbound).await;
+                        }
                         return Ok(Created::Refused { code: Refusal::QueueFull, circumstances });
                     };
                     Some(room)
@@ -359,7 +359,11 @@ impl Scope<'_, Steps> {
             (Some(_), None) => return Ok(Passed::ConsentChanged),
         };
         let step = Step { from: from.clone(), to: step.to.clone(), due: step.due, gate };
-        self.core.store.step_outbound(self.organization, outbound, &step).await
+        let passed = self.core.store.step_outbound(self.organization, outbound, &step).await?;
+        if passed == Passed::Yes && from.is_held_as_suspicious() && !step.to.is_held_as_suspicious() {
+            self.forget_held(outbound).await;
+        }
+        Ok(passed)
     }
 
     /// The circumstances of `outbound`, with what consent and limits say.
