@@ -92,7 +92,7 @@ fn queued(number: u128, due: UnixMs) -> NewOutbound {
         actor: None,
         created_at: NOW,
     };
-    let state = OutboundState::Waiting { until: due, reason: Hold::Turn, tries: 0 };
+    let state = OutboundState::Waiting { until: due, reason: Hold::Turn, tries: 0, suspicion: None };
     NewOutbound { outbound, state, content: None, bytes: 6, due, entry: None }
 }
 

@@ -111,6 +111,7 @@ pub(super) async fn record(
 /// Writes the line of `entry`.
 pub(super) fn log(organization: &Organization, entry: &Entry) {
     let (mut id, mut message_sid, mut batch, mut user, mut sid) = (None, None, None, None, None);
+    let mut numbers = None;
     let mut phone = entry.facts.phone.as_ref().map(Masked::as_str);
     match &entry.subject {
         Some(Subject::Message(of)) => id = Some(of.as_str()),
@@ -119,18 +120,19 @@ pub(super) fn log(organization: &Organization, entry: &Entry) {
         Some(Subject::Person(of)) => phone = Some(of.as_str()),
         Some(Subject::User(of)) => user = Some(of.as_str()),
         Some(Subject::ApiKey(of)) => sid = Some(of.as_str()),
+        Some(Subject::Numbers(of)) => numbers = Some(of.as_str()),
         None => {}
     }
     let facts = &entry.facts;
     tracing::info!(
         event = "audit", action = entry.action.as_str(), %organization, actor = %entry.agent,
-        id, message_sid, batch, phone, user, sid,
+        id, message_sid, batch, phone, user, sid, numbers,
         channel = facts.channel, state = facts.state, source = facts.source, decision = facts.decision,
         sms_enabled = facts.sms_enabled, whatsapp_enabled = facts.whatsapp_enabled,
         number_changed = facts.number_changed, fields = facts.fields, verification = facts.verification,
         account_sid = facts.account_sid, name = facts.name, role = facts.role,
         accepted = facts.accepted, rejected = facts.rejected, canceled = facts.canceled,
         users = facts.users, queued = facts.queued, imported = facts.imported, unchanged = facts.unchanged,
-        kept = facts.kept, "{}", entry.action.sentence()
+        kept = facts.kept, for_s = facts.for_s, "{}", entry.action.sentence()
     );
 }

@@ -124,7 +124,7 @@ pub struct App {
     /// Keeps the accounts at Twilio: saved or configured.
     pub accounts: Arc<Accounts>,
     /// Keeps the API keys that administrators make.
-    pub api_keys: ApiKeys,
+    pub api_keys: Arc<ApiKeys>,
     /// Sends, now or from the queue.
     pub outgoing: Outgoing,
     /// Takes what Twilio tells, and asks for what it did not tell.
@@ -174,10 +174,10 @@ impl App {
             dependencies;
         let core = Arc::new(Core { store, clock, metrics, keys, settings });
         let accounts = Arc::new(Accounts::new(core.clone(), twilio.clone(), configured));
-        let api_keys = ApiKeys::new(core.clone());
+        let api_keys = Arc::new(ApiKeys::new(core.clone()));
         let intake = Arc::new(Intake::new(core.metrics.clone(), spool));
         let relays = Arc::new(Relays::new(core.clone(), accounts.clone(), poster));
-        let steps = Arc::new(Steps::new(core.clone(), accounts.clone(), relays.clone()));
+        let steps = Arc::new(Steps::new(core.clone(), accounts.clone(), api_keys.clone(), relays.clone()));
         let consents = Arc::new(Consents::new(core.clone(), steps.clone()));
         let statuses = Arc::new(Statuses::new(core.clone(), relays.clone(), steps.clone(), consents.clone()));
         let reads = Arc::new(Reads::new(core.clone()));

@@ -63,6 +63,9 @@ struct Create {
     /// How long it is good: a number and s, m, h or d. Without it, until it is revoked.
     #[arg(long, visible_alias = "expires-in", value_name = "TIME", value_parser = token::duration)]
     expires: Option<Duration>,
+    /// How many messages it may ask for in a day (UTC). Without it, TEXTLEDGER_DAILY_LIMIT_PER_KEY holds.
+    #[arg(long, value_name = "MESSAGES", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    daily_limit: Option<u64>,
     #[command(flatten)]
     through: Through,
 }
@@ -80,6 +83,9 @@ struct Rotate {
     /// How long the secret before stays good, at most 7d: a number and s, m, h or d.
     #[arg(long, default_value = "0s", value_name = "TIME", value_parser = overlap)]
     overlap: Duration,
+    /// How many messages it may ask for in a day from now on. Without it, that stays as it is.
+    #[arg(long, value_name = "MESSAGES", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    daily_limit: Option<u64>,
     #[command(flatten)]
     through: Through,
 }
@@ -126,6 +132,7 @@ struct Row {
     expires_at: Option<String>,
     last_used_at: Option<String>,
     revoked_at: Option<String>,
+    daily_limit: Option<u64>,
     name: String,
 }
 
@@ -136,33 +143,36 @@ impl Key {
         let by = Origin::new(&Principal::command(&user), None);
         block_on(async {
             match self.command {
-                Which::Create(Create { role, name, expires, through }) => {
+                Which::Create(Create { role, name, expires, daily_limit, through }) => {
                     let expires_at = expires.map(|life| SystemClock.now_ms() + life);
                     let made = match through.open(&config, &user).await? {
                         Place::Here(app, organization) => {
-                            let new = NewKey { name, role, expires_at };
+                            let new = NewKey { name, role, expires_at, daily_limit };
                             let (key, secret) = app.api_keys.of(&organization).create(&by, new).await?;
                             Made { sid: key.sid, secret }
                         }
                         Place::There(service) => {
                             let expires_at = expires_at.map(time);
-                            let body =
-                                json!({ "name": name, "role": role.as_str(), "expires_at": expires_at });
+                            let body = json!({
+                                "name": name, "role": role.as_str(), "expires_at": expires_at,
+                                "daily_limit": daily_limit,
+                            });
                             service.ask_for(service.request(Method::POST, PATH).json(&body)).await?
                         }
                     };
                     made.say()
                 }
-                Which::Rotate(Rotate { sid, overlap, through }) => {
+                Which::Rotate(Rotate { sid, overlap, daily_limit, through }) => {
                     let made = match through.open(&config, &user).await? {
                         Place::Here(app, organization) => {
                             let keys = app.api_keys.of(&organization);
-                            let (key, secret) = keys.rotate(&by, &sid, overlap).await?;
+                            let (key, secret) = keys.rotate(&by, &sid, overlap, daily_limit).await?;
                             Made { sid: key.sid, secret }
                         }
                         Place::There(service) => {
                             let request = service.request(Method::POST, &format!("{PATH}/{sid}/rotate"));
-                            service.ask_for(request.json(&json!({ "overlap_s": overlap.as_secs() }))).await?
+                            let body = json!({ "overlap_s": overlap.as_secs(), "daily_limit": daily_limit });
+                            service.ask_for(request.json(&body)).await?
                         }
                     };
                     made.say()
@@ -199,6 +209,7 @@ async fn list(place: Place) -> anyhow::Result<Vec<Row>> {
                 expires_at: listed.key.expires_at.map(time),
                 last_used_at: listed.last_used_at.map(time),
                 revoked_at: listed.key.revoked_at.map(time),
+                daily_limit: listed.key.daily_limit,
                 name: listed.key.name.clone(),
             });
             Ok(rows.collect())
@@ -232,8 +243,9 @@ impl Row {
             Some(at) => format!("revoked {at}"),
             None => format!("expires {}", or(&self.expires_at, "never")),
         };
+        let limit = self.daily_limit.map(|limit| format!(" at most {limit} a day")).unwrap_or_default();
         say(format_args!(
-            "{} {} created {} {end} used {} {}",
+            "{} {} created {} {end} used {}{limit} {}",
             self.sid,
             self.role,
             self.created_at,

@@ -12,6 +12,7 @@ mod serve;
 mod simulator;
 mod through;
 mod token;
+mod traffic;
 
 use std::{
     fmt,
@@ -63,6 +64,8 @@ enum Command {
     Key(key::Key),
     /// Print who did what, a line of JSON for each.
     Audit(audit::Audit),
+    /// List, release and refuse what is held as a burst of first messages.
+    Traffic(traffic::Traffic),
     /// Print a bearer token, signed with the service's own key.
     Token(token::Token),
 }
@@ -79,6 +82,7 @@ pub fn run() -> ExitCode {
         Command::Consent(command) => command.run(line.config.as_deref()),
         Command::Key(command) => command.run(line.config.as_deref()),
         Command::Audit(command) => command.run(line.config.as_deref()),
+        Command::Traffic(command) => command.run(line.config.as_deref()),
         Command::Token(command) => command.run(line.config.as_deref()),
     };
     match result {

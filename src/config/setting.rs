@@ -434,7 +434,8 @@ pub const GROUPS: [(&str, &[Setting]); 8] = [
             Setting::unset(
                 "TEXTLEDGER_DAILY_LIMIT_PER_KEY",
                 "1000",
-                "Messages that one caller, an API key or a user, may ask for a day, counted in the same way.",
+                "Messages that one caller, an API key or a user, may ask for a day, counted in the same way; an API key may be \
+                 made with a limit of its own.",
             ),
             Setting::new(
                 "TEXTLEDGER_QUEUE_MAX",
@@ -460,9 +461,9 @@ pub const GROUPS: [(&str, &[Setting]); 8] = [
             Setting::new(
                 "TEXTLEDGER_PUMPING_GUARD",
                 Otherwise { said: "20/10m, for other countries than those of the senders", example: "20/10m" },
-                "How many first messages to 1,000 neighbouring numbers are ordinary, in how much time, by SMS and one by one; to \
-                 100,000 numbers five times as many. What is beyond is held. What is set here is for all countries; off for \
-                 none.",
+                "How many first messages to 1,000 neighbouring numbers are ordinary, in how much time, by SMS; to 100,000 \
+                 numbers five times as many. What is beyond is held until an administrator decides. What is set here is for \
+                 all countries; off for none.",
             ),
             Setting::new(
                 "TEXTLEDGER_RECONCILE_AFTER",

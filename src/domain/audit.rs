@@ -8,7 +8,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BatchId, HistoryId, KeySid, MessageId, Principal, PrincipalKind, UnixMs};
+use super::{BatchId, HistoryId, KeySid, MessageId, Principal, PrincipalKind, UnixMs, pumping::Prefix};
 use crate::twilio::{MessageSid, address::mask};
 
 /// The longest name of a caller in an entry, in characters: a token may call its user anything.
@@ -176,6 +176,12 @@ actions! {
     ApiKeyRotate = "api_key.rotate", "an API key was rotated";
     /// An API key was ended.
     ApiKeyRevoke = "api_key.revoke", "an API key was revoked";
+    /// First messages to a block of numbers are let go for a time.
+    TrafficRelease = "traffic.release", "first messages to a block of numbers were released";
+    /// First messages to a block of numbers are refused for a time.
+    TrafficRefuse = "traffic.refuse", "first messages to a block of numbers were refused";
+    /// First messages to a block of numbers are judged again as all others.
+    TrafficJudge = "traffic.judge", "what was decided on a block of numbers has ended";
 }
 
 /// What something was done to.
@@ -194,6 +200,8 @@ pub enum Subject {
     User(String),
     /// An API key.
     ApiKey(KeySid),
+    /// The numbers that begin with this.
+    Numbers(Prefix),
 }
 
 impl fmt::Display for Subject {
@@ -205,6 +213,7 @@ impl fmt::Display for Subject {
             Subject::Person(number) => number.fmt(f),
             Subject::User(user) => f.write_str(user),
             Subject::ApiKey(sid) => sid.fmt(f),
+            Subject::Numbers(prefix) => prefix.fmt(f),
         }
     }
 }
@@ -291,6 +300,8 @@ facts! {
     unchanged: usize;
     /// How many lines would have undone what a person said.
     kept: usize;
+    /// For how many seconds.
+    for_s: u64;
 }
 
 /// Who asks for something, and in which request.

@@ -20,7 +20,7 @@ pub use self::{
     rule::{Fact, Move},
     sealed_url::SealedUrl,
     standing::Standing,
-    state::{Hold, OutboundState},
+    state::{Hold, OutboundState, Suspicion},
 };
 use super::{
     BatchId, MessageId, Person, Principal, UnixMs, category,

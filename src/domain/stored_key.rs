@@ -167,6 +167,9 @@ pub struct StoredKey {
     pub expires_at: Option<UnixMs>,
     /// When it was revoked, if it was.
     pub revoked_at: Option<UnixMs>,
+    /// How many messages it may ask for in a day (UTC); `None` if the installation's limit for each caller holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub daily_limit: Option<u64>,
     hash: SecretHash,
     former: Option<FormerSecret>,
 }
@@ -187,6 +190,8 @@ pub struct NewKey {
     pub role: Role,
     /// From when on it is not good any more, if ever.
     pub expires_at: Option<UnixMs>,
+    /// How many messages it may ask for in a day, if it is to have a limit of its own.
+    pub daily_limit: Option<u64>,
 }
 
 impl StoredKey {
@@ -208,6 +213,7 @@ impl StoredKey {
             created_by: creator,
             expires_at: new.expires_at,
             revoked_at: None,
+            daily_limit: new.daily_limit,
             hash: SecretHash::of(secret.expose_secret()),
             former: None,
         }
@@ -248,7 +254,7 @@ mod tests {
     fn key(expires_at: Option<UnixMs>) -> (StoredKey, SecretString) {
         let sid = KeySid::of([7; 16]);
         let secret = sid.secret([1; SECRET_BYTES]);
-        let new = NewKey { name: "crm".to_owned(), role: Role::Sender, expires_at };
+        let new = NewKey { name: "crm".to_owned(), role: Role::Sender, expires_at, daily_limit: None };
         let creator = Principal::user("ada");
         (StoredKey::new(sid, Organization::default(), new, &secret, creator, at(10)), secret)
     }
@@ -271,6 +277,17 @@ mod tests {
         for wrong in ["SK", "SKé", &format!("SK{}", "A".repeat(32)), &format!("AC{digits}")] {
             assert!(KeySid::parse(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_key_that_an_older_version_stored_has_no_limit_of_its_own() {
+        let (key, _) = key(None);
+        let stored = serde_json::to_value(&key).unwrap();
+        assert!(stored.get("daily_limit").is_none(), "{stored}");
+        assert_eq!(serde_json::from_value::<StoredKey>(stored).unwrap(), key);
+        let limited = StoredKey { daily_limit: Some(7), ..key };
+        let stored = serde_json::to_value(&limited).unwrap();
+        assert_eq!(serde_json::from_value::<StoredKey>(stored).unwrap(), limited);
     }
 
     #[test]

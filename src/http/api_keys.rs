@@ -36,6 +36,9 @@ const LIMIT_MAX: u32 = 500;
 /// The farthest expiry of a key: whatever is to last longer is rotated in between, or does not expire.
 const LIFE_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
 
+/// The highest daily limit of a key, which holds back nobody.
+const DAILY_LIMIT_MAX: u32 = 1_000_000_000;
+
 /// [`OVERLAP_MAX`] in seconds.
 const OVERLAP_MAX_S: u32 = OVERLAP_MAX.as_secs() as u32;
 
@@ -54,6 +57,7 @@ struct NewKeyView {
     created_at: String,
     #[schema(format = DateTime)]
     expires_at: Option<String>,
+    daily_limit: Option<u64>,
 }
 
 impl NewKeyView {
@@ -65,6 +69,7 @@ impl NewKeyView {
             role: key.role.as_str(),
             created_at: time(key.created_at),
             expires_at: key.expires_at.map(time),
+            daily_limit: key.daily_limit,
         }
     }
 }
@@ -90,6 +95,8 @@ struct KeyView {
     last_used_at: Option<String>,
     #[schema(format = DateTime)]
     revoked_at: Option<String>,
+    /// How many messages it may ask for in a day (UTC); null if the service's limit for each caller holds.
+    daily_limit: Option<u64>,
 }
 
 impl From<ListedKey> for KeyView {
@@ -103,6 +110,7 @@ impl From<ListedKey> for KeyView {
             expires_at: key.expires_at.map(time),
             last_used_at: last_used_at.map(time),
             revoked_at: key.revoked_at.map(time),
+            daily_limit: key.daily_limit,
         }
     }
 }
@@ -162,13 +170,19 @@ impl Declared for KeyRequest {
         let role = fields.required("role", "What it may do.", kinds::word::<words::Role>());
         let meaning = "From when on it is not good any more; left out, it is good until it is revoked.";
         let expires_at = fields.optional("expires_at", meaning, kinds::time_within(Duration::ZERO, LIFE_MAX));
-        Ok(Self(NewKey { name: name?, role: role?.into(), expires_at: expires_at? }))
+        let meaning =
+            "How many messages it may ask for in a day (UTC); left out, the limit for each caller holds.";
+        let daily_limit = fields.optional("daily_limit", meaning, kinds::number(1..=DAILY_LIMIT_MAX));
+        let (name, role) = (name?, role?.into());
+        let daily_limit = daily_limit?.map(u64::from);
+        Ok(Self(NewKey { name, role, expires_at: expires_at?, daily_limit }))
     }
 }
 
 /// How a key is rotated.
 pub struct RotationRequest {
     overlap: Duration,
+    daily_limit: Option<u64>,
 }
 
 impl Request for RotationRequest {
@@ -184,7 +198,10 @@ impl Declared for RotationRequest {
     fn declare(fields: &mut impl Fields) -> Read<Self> {
         let meaning = "For how many seconds the secret before stays good; 0 ends it at once.";
         let overlap = fields.with_default("overlap_s", meaning, 0, kinds::number(0..=OVERLAP_MAX_S));
-        Ok(Self { overlap: Duration::from_secs(overlap?.into()) })
+        let meaning = "How many messages it may ask for in a day (UTC); left out, that stays as it is.";
+        let daily_limit = fields.optional("daily_limit", meaning, kinds::number(1..=DAILY_LIMIT_MAX));
+        let overlap = Duration::from_secs(overlap?.into());
+        Ok(Self { overlap, daily_limit: daily_limit?.map(u64::from) })
     }
 }
 
@@ -251,10 +268,10 @@ pub async fn rotate(
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Administer)?;
     let sid = sid(&request)?;
-    let RotationRequest { overlap } = body.read(&state.context())?;
+    let RotationRequest { overlap, daily_limit } = body.read(&state.context())?;
     to_its_end(async move {
         let keys = state.app.api_keys.of(&caller.organization);
-        let (key, secret) = keys.rotate(&caller.origin(), &sid, overlap).await?;
+        let (key, secret) = keys.rotate(&caller.origin(), &sid, overlap, daily_limit).await?;
         Ok(told_once(HttpResponse::Ok(), NewKeyView::of(key, &secret)))
     })
     .await

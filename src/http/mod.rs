@@ -39,6 +39,7 @@ mod signed_events;
 mod signed_form;
 mod stats;
 pub mod streams;
+mod traffic;
 pub mod unsigned;
 mod verification;
 mod webhooks;
@@ -159,6 +160,8 @@ pub fn routes(config: &mut web::ServiceConfig, prefix: &str, has_metrics: bool) 
         .service(api("/api/sms/api-keys", [get(api_keys::list), post(api_keys::create)]))
         .service(api("/api/sms/api-keys/{sid}", [delete(api_keys::revoke)]))
         .service(api("/api/sms/api-keys/{sid}/rotate", [post(api_keys::rotate)]))
+        .service(api("/api/sms/suspicious-traffic", [get(traffic::list)]))
+        .service(api("/api/sms/suspicious-traffic/{prefix}", [post(traffic::decide)]))
         .service(api("/api/sms/test-connection", [post(connection::test)]))
         .service(api("/api/sms/events", [get(events::events)]))
         .service(api("/api/sms/webhook-refusals", [get(refusals::list)]))

@@ -24,6 +24,7 @@ use crate::{
             own_page::NoPageUrl, preferences::ChangeError, record::RecordError, reviews::ReviewError,
         },
         outgoing::{
+            held_traffic::TrafficError,
             number_code::{CodeError, ConfirmError, SENT_PERIOD},
             send::SendError,
         },
@@ -89,6 +90,8 @@ codes! {
     AccountInUse = "account_in_use", 409, "The account belongs to another organization";
     /// The organization has as many API keys as it may.
     TooManyApiKeys = "too_many_api_keys", 409, "There are too many API keys";
+    /// As many decisions on blocks of numbers are in force as may.
+    TooManyTrafficDecisions = "too_many_traffic_decisions", 409, "There are too many decisions on blocks of numbers";
     /// The person does not want messages.
     RecipientOptedOut = "recipient_opted_out", 409, "The recipient has opted out";
     /// The person has said no, and the caller may not take that back.
@@ -391,6 +394,19 @@ impl From<KeyError> for Problem {
     }
 }
 
+impl From<TrafficError> for Problem {
+    fn from(error: TrafficError) -> Self {
+        match error {
+            TrafficError::TooMany(error) => Self::new(
+                Code::TooManyTrafficDecisions,
+                error.to_string(),
+                "decide on a shorter prefix, or end those that are not needed: GET /api/sms/suspicious-traffic lists them",
+            ),
+            TrafficError::Store(error) => error.into(),
+        }
+    }
+}
+
 impl From<ReviewError> for Problem {
     fn from(error: ReviewError) -> Self {
         let detail = error.to_string();
@@ -626,8 +642,8 @@ fn mend(code: Code) -> &'static str {
         }
         Code::NumberTypeNotAllowed => "give a number at which a person takes messages",
         Code::SuspiciousTraffic => {
-            "look whether strangers ask for these messages; if they are good, have the operator raise \
-             TEXTLEDGER_PUMPING_GUARD and send again"
+            "look whether strangers ask for these messages; if they are good, have an administrator release the block with \
+             POST /api/sms/suspicious-traffic/{prefix}, and send again"
         }
         Code::QueueFull => {
             "wait until something of the queue has left, call off batches that are not needed, or have the operator raise \
@@ -635,7 +651,7 @@ fn mend(code: Code) -> &'static str {
         }
         Code::DailyLimitReached => {
             "send as many as are left, and the rest on another day (UTC); or raise TEXTLEDGER_DAILY_LIMIT, or for one caller \
-             TEXTLEDGER_DAILY_LIMIT_PER_KEY"
+             TEXTLEDGER_DAILY_LIMIT_PER_KEY or the daily_limit of its API key"
         }
         Code::RateLimitedByTwilio => "repeat the request after a pause, and send more slowly",
         Code::TwilioCredentialsRejected => {

@@ -48,6 +48,10 @@ pub enum Kind {
     ApiKey,
     /// When the API key of that SID was last used.
     ApiKeyUse,
+    /// That a message may be held as one of a burst, and to which block: by what its number begins with, and its id.
+    HeldTraffic,
+    /// What was decided on blocks of numbers.
+    TrafficDecisions,
 }
 
 impl Kind {
@@ -71,6 +75,8 @@ impl Kind {
             Kind::OpenReview => "open_review",
             Kind::ApiKey => "api_key",
             Kind::ApiKeyUse => "api_key_use",
+            Kind::HeldTraffic => "held_traffic",
+            Kind::TrafficDecisions => "traffic_decisions",
         }
     }
 
@@ -84,6 +90,7 @@ impl Kind {
                 | Kind::Batch
                 | Kind::OpenReview
                 | Kind::ApiKey
+                | Kind::HeldTraffic
         )
     }
 
@@ -107,7 +114,9 @@ impl Kind {
             | Kind::HelpAnswers
             | Kind::Review
             | Kind::OpenReview
-            | Kind::ApiKeyUse => false,
+            | Kind::ApiKeyUse
+            | Kind::HeldTraffic
+            | Kind::TrafficDecisions => false,
         }
     }
 }

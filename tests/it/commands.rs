@@ -6,6 +6,7 @@ mod config;
 mod consent;
 mod key;
 mod terminal;
+mod traffic;
 
 use std::{
     io::{BufRead, BufReader},

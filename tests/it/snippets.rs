@@ -98,6 +98,14 @@ const USES: &[(&str, &str, Use)] = &[
     ("docs/operations.md", "TEXTLEDGER_LISTEN", Use::LeftOut("two settings, whose names tidy.rs knows")),
     ("docs/operations.md", "proxy_pass", Use::LeftOut("it takes nginx")),
     ("docs/operations.md", "reverse_proxy", Use::LeftOut("it takes Caddy")),
+    (
+        "docs/operations.md",
+        "textledger traffic list",
+        Use::Run(&[
+            "+4479111 is refused; of what was held are refused: 0",
+            "+4477009 is released; of what was held leave: 0",
+        ]),
+    ),
     ("docs/operations.md", "systemctl", Use::LeftOut("it takes systemd")),
     ("docs/operations.md", "\"listening\"", Use::LeftOut("every test that starts the service waits for it")),
     ("docs/operations.md", "textledger_store", Use::Settings(&["# account of default: ", ACME_ACCOUNT])),

@@ -32,6 +32,9 @@ on_both_stores! {
     the_daily_limit_begins_anew_at_midnight
     what_is_scheduled_counts_on_its_day_and_only_once
     a_burst_is_let_go_at_an_ordinary_pace
+    what_is_scheduled_far_ahead_is_held_for_a_day_like_others
+    a_decision_on_a_block_ends_by_itself
+    by_default_bursts_to_other_countries_are_held_and_at_home_none_is
     a_scheduled_message_leaves_at_its_time_unless_the_person_stops_before
     a_message_whose_answer_was_lost_is_sent_again_only_after_two_searches
     help_is_answered_three_times_an_hour
@@ -45,6 +48,8 @@ on_both_stores! {
 const EVENING: UnixMs = UnixMs::new(1_768_456_800_000);
 
 const HOUR: Duration = Duration::from_secs(3_600);
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
@@ -280,6 +285,61 @@ async fn a_burst_is_let_go_at_an_ordinary_pace(on: On) {
     for message in &held {
         story.becomes(message, "delivered").await;
     }
+    story.finish(&[]).await;
+}
+
+async fn what_is_scheduled_far_ahead_is_held_for_a_day_like_others(on: On) {
+    let story = Story::begin(on, &[("TEXTLEDGER_PUMPING_GUARD", "1/10m")]).await;
+    let to = |number: u32| json!({ "to_number": format!("+1415555{number:04}") });
+    let mut scheduled = to(2);
+    scheduled["send_at"] = json!("2026-01-25T06:05:00Z");
+    let (status, message) = story.send(scheduled).await;
+    assert_eq!((status, &message["status"]), (202, &json!("scheduled")));
+    story.pass(HOUR * 24 * 10 + MINUTE * 5 - MILLISECOND);
+    assert_eq!(story.send(to(1)).await.0, 201);
+    story.pass(MILLISECOND);
+    story.becomes(&message, "held").await;
+    // An hour later it is not one of a burst any more.
+    story.pass(HOUR);
+    story.becomes(&message, "delivered").await;
+    story.finish(&[]).await;
+}
+
+async fn a_decision_on_a_block_ends_by_itself(on: On) {
+    let story = Story::begin(on, &[("TEXTLEDGER_PUMPING_GUARD", "1/10m")]).await;
+    let to = async |number: u32| story.send(json!({ "to_number": format!("+1415555{number:04}") })).await.0;
+    let decide = async |decision: &str| {
+        let request = story.http.post(format!("{}/api/sms/suspicious-traffic/+14155550", story.url));
+        let body = json!({ "decision": decision, "for_s": 600 });
+        assert_eq!(answer(request.bearer_auth(token(Role::Admin)).json(&body)).await.0, 200);
+    };
+    assert_eq!(to(1).await, 201);
+    decide("refuse").await;
+    assert_eq!(to(2).await, 429);
+    story.pass(MINUTE * 10 - MILLISECOND);
+    assert_eq!(to(2).await, 429);
+    story.pass(MILLISECOND);
+    assert_eq!([to(2).await, to(3).await], [201, 202]);
+    decide("release").await;
+    assert_eq!([to(4).await, to(5).await], [201, 201]);
+    story.pass(MINUTE * 10);
+    assert_eq!([to(6).await, to(7).await], [201, 202]);
+    decide("release").await;
+    story.finish(&[]).await;
+}
+
+async fn by_default_bursts_to_other_countries_are_held_and_at_home_none_is(on: On) {
+    let story = Story::begin(on, &[("TEXTLEDGER_COUNTRIES", "all")]).await;
+    let to = async |number: String| story.send(json!({ "to_number": number })).await.0;
+    for number in 0..20 {
+        assert_eq!(to(format!("+4474001230{number:02}")).await, 201);
+    }
+    assert_eq!(to("+447400123050".to_owned()).await, 202);
+    for number in 0..25 {
+        assert_eq!(to(format!("+14155551{number:03}")).await, 201);
+    }
+    story.pass(HOUR);
+    eventually("what was held leaves", async || (story.twilio.messages().len() == 46).then_some(())).await;
     story.finish(&[]).await;
 }
 

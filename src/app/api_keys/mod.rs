@@ -15,7 +15,7 @@ use self::{directory::Directory, last_use::LastUses};
 use super::{Core, Scope, audit, scope::scoped};
 use crate::{
     domain::{
-        KeySid, NewKey, Organization, StoredKey, UnixMs,
+        KeySid, NewKey, Organization, Principal, PrincipalKind, StoredKey, UnixMs,
         audit::{Action, Facts, Origin, Subject},
         stored_key::SECRET_BYTES,
     },
@@ -74,6 +74,12 @@ impl ApiKeys {
     /// The service, with no keys known before [`ApiKeys::follow`] has loaded them.
     pub(super) fn new(core: Arc<Core>) -> Self {
         Self { core, directory: Directory::default(), last_uses: LastUses::default() }
+    }
+
+    /// How many messages `by` may ask for in a day, if it is an API key with a limit of its own.
+    pub fn daily_limit(&self, by: &Principal) -> Option<u64> {
+        let sid = (by.kind == PrincipalKind::ApiKey).then(|| KeySid::parse(&by.name).ok()).flatten()?;
+        self.find(&sid)?.daily_limit
     }
 
     /// Tells that `sid` was used now. Written down later, by [`ApiKeys::write_last_uses`].
@@ -137,16 +143,22 @@ impl Scope<'_, ApiKeys> {
         Err(contended().into())
     }
 
-    /// Gives the key `sid` another secret, and tells it this one time. The one before stays good until `overlap` is over.
+    /// Gives the key `sid` another secret, and tells it this one time. The one before stays good until `overlap` is over. The
+    /// daily limit stays unless another one is given.
     pub async fn rotate(
         &self,
         by: &Origin,
         sid: &KeySid,
         overlap: std::time::Duration,
+        daily_limit: Option<u64>,
     ) -> Result<(StoredKey, SecretString), KeyError> {
         let secret = sid.secret(rand::rng().random::<[u8; SECRET_BYTES]>());
         let former_until = (!overlap.is_zero()).then(|| self.core.now_ms() + overlap);
-        let key = self.change(by, Action::ApiKeyRotate, sid, |key| key.rotate(&secret, former_until)).await?;
+        let rotate = |key: &mut StoredKey| {
+            key.rotate(&secret, former_until);
+            key.daily_limit = daily_limit.or(key.daily_limit);
+        };
+        let key = self.change(by, Action::ApiKeyRotate, sid, rotate).await?;
         Ok((key, secret))
     }
 

@@ -14,7 +14,9 @@ use rand::RngExt;
 use super::{batch::ContentCache, limits::DayCount, room::Promises};
 
 use crate::{
-    app::{Core, DECISIONS_MAX, Scope, accounts::Accounts, audit, contended, relays::Relays},
+    app::{
+        Core, DECISIONS_MAX, Scope, accounts::Accounts, api_keys::ApiKeys, audit, contended, relays::Relays,
+    },
     domain::{
         Consent, Hold, MessageId, Outbound, OutboundState, Refusal, UnixMs,
         audit::Entry,
@@ -22,6 +24,7 @@ use crate::{
             Fact, Move,
             rule::{self, Circumstances, Moment},
         },
+        pumping::Traffic,
     },
     store::{
         self, ConsentVersion, Gate, NewOutbound, Passed, Queued, Step, StoredOutbound, outbox::OUTBOUNDS_MAX,
@@ -32,6 +35,7 @@ use crate::{
 pub struct Steps {
     pub(super) core: Arc<Core>,
     pub(super) accounts: Arc<Accounts>,
+    pub(super) api_keys: Arc<ApiKeys>,
     relays: Arc<Relays>,
     pub(super) contents: ContentCache,
     pub(super) promises: Promises,
@@ -39,8 +43,14 @@ pub struct Steps {
 
 impl Steps {
     /// The service, over those that it uses.
-    pub(in crate::app) fn new(core: Arc<Core>, accounts: Arc<Accounts>, relays: Arc<Relays>) -> Self {
-        Self { core, accounts, relays, contents: ContentCache::default(), promises: Promises::default() }
+    pub(in crate::app) fn new(
+        core: Arc<Core>,
+        accounts: Arc<Accounts>,
+        api_keys: Arc<ApiKeys>,
+        relays: Arc<Relays>,
+    ) -> Self {
+        let (contents, promises) = (ContentCache::default(), Promises::default());
+        Self { core, accounts, api_keys, relays, contents, promises }
     }
 }
 
@@ -119,23 +129,21 @@ impl Scope<'_, Steps> {
         occasion: Occasion,
         is_awaited: bool,
     ) -> Result<Advanced, store::Error> {
-        let mut cooling_until = None;
-        let was_suspicious = matches!(from, OutboundState::Waiting { reason: Hold::SuspiciousTraffic, .. });
-        let is_suspicious =
-            was_suspicious && matches!(occasion, Occasion::Due) && self.is_still_suspicious(outbound).await?;
+        let (mut cooling_until, mut judged) = (None, None);
+        let is_to_be_judged = matches!(occasion, Occasion::Due) && from.is_to_be_judged();
         for _ in 0..DECISIONS_MAX {
             let moment = self.moment(is_awaited);
-            let mut circumstances =
-                Circumstances { cooling_until, is_suspicious, ..Circumstances::default() };
-            let mut version = None;
+            let traffic = judged.unwrap_or_default();
+            let mut circumstances = Circumstances { cooling_until, traffic, ..Circumstances::default() };
+            let mut known = None;
             if !matches!(occasion, Occasion::Known(_)) {
                 if matches!(occasion, Occasion::Due) {
                     circumstances.first = self.first_of_pair(outbound).await?;
                     circumstances.batch_is_canceled = self.is_batch_canceled(outbound).await?;
                 }
-                let known = self.core.store.consent(self.organization, &outbound.recipient()).await?;
-                circumstances = self.may_leave(outbound, &known.consent, moment.now, circumstances);
-                version = Some(known.version);
+                let person = self.core.store.consent(self.organization, &outbound.recipient()).await?;
+                circumstances = self.may_leave(outbound, &person.consent, moment.now, circumstances);
+                known = Some(person);
             }
             let fact = match &occasion {
                 Occasion::Due => Fact::Due(circumstances.clone()),
@@ -145,6 +153,14 @@ impl Scope<'_, Steps> {
             let Some(step) = rule::decide(outbound, Some(from), fact, &moment) else {
                 return Ok(Advanced::Unmoved);
             };
+            if let (true, None, Some(known)) = (is_to_be_judged && leaves(&step), judged, &known) {
+                let traffic = self.judge(outbound, known).await?;
+                judged = Some(traffic);
+                if traffic != Traffic::Ordinary {
+                    continue;
+                }
+            }
+            let version = known.map(|known| known.version);
             match self.step(outbound, from, &step, version, moment.now).await? {
                 Passed::Yes => {
                     return Ok(match step.to {
@@ -179,21 +195,21 @@ impl Scope<'_, Steps> {
         for _ in 0..DECISIONS_MAX {
             let moment = self.moment(true);
             let known = self.core.store.consent(self.organization, &outbound.recipient()).await?;
-            let circumstances = Circumstances { cooling_until, ..Circumstances::default() };
-            let mut circumstances = self.may_leave(outbound, &known.consent, moment.now, circumstances);
-            if circumstances.refusal().is_none() {
-                // Counted once, however often it is decided on.
-                let is_suspicious = match judged {
-                    Some(is_suspicious) => is_suspicious,
-                    None => self.is_suspicious(outbound, &known).await?,
-                };
-                judged = Some(is_suspicious);
-                circumstances.is_suspicious = is_suspicious;
-            }
+            let traffic = judged.unwrap_or_default();
+            let circumstances = Circumstances { cooling_until, traffic, ..Circumstances::default() };
+            let circumstances = self.may_leave(outbound, &known.consent, moment.now, circumstances);
             let fact = Fact::Asked { send_at, circumstances: circumstances.clone() };
-            let Some(Move { to, due, gate, .. }) = rule::decide(outbound, None, fact, &moment) else {
+            let Some(step) = rule::decide(outbound, None, fact, &moment) else {
                 return Err(contended());
             };
+            if judged.is_none() && leaves(&step) {
+                let traffic = self.judge(outbound, &known).await?;
+                judged = Some(traffic);
+                if traffic != Traffic::Ordinary {
+                    continue;
+                }
+            }
+            let Move { to, due, gate, .. } = step;
             if let OutboundState::Refused { code, .. } = to {
                 return Ok(Created::Refused { code, circumstances });
             }
@@ -203,6 +219,9 @@ impl Scope<'_, Steps> {
             let _room = match to {
                 OutboundState::Waiting { .. } => {
                     let Some(room) = self.room_for(Queued { messages: 1, bytes }).await? else {
+                        if to.is_held_as_suspicious() {
+                            self.forget_held(outbound).await;
+                        }
                         return Ok(Created::Refused { code: Refusal::QueueFull, circumstances });
                     };
                     Some(room)
@@ -340,7 +359,11 @@ impl Scope<'_, Steps> {
             (Some(_), None) => return Ok(Passed::ConsentChanged),
         };
         let step = Step { from: from.clone(), to: step.to.clone(), due: step.due, gate };
-        self.core.store.step_outbound(self.organization, outbound, &step).await
+        let passed = self.core.store.step_outbound(self.organization, outbound, &step).await?;
+        if passed == Passed::Yes && from.is_held_as_suspicious() && !step.to.is_held_as_suspicious() {
+            self.forget_held(outbound).await;
+        }
+        Ok(passed)
     }
 
     /// The circumstances of `outbound`, with what consent and limits say.
@@ -369,4 +392,9 @@ impl Scope<'_, Steps> {
             None => Ok(false),
         }
     }
+}
+
+/// Whether `step` is one by which a message leaves.
+fn leaves(step: &Move) -> bool {
+    matches!(step.to, OutboundState::Sending { .. })
 }

@@ -31,7 +31,7 @@ pub struct Limits {
     pub quiet_hours: Option<QuietHours>,
     /// Messages per organization and day (UTC).
     pub per_day: Option<u64>,
-    /// Messages per caller and day.
+    /// Messages per caller and day, unless the caller is an API key with a limit of its own.
     pub per_day_and_caller: Option<u64>,
     /// Segments per second and sender, of messages that wait in the queue.
     pub pace: Pace,
@@ -95,7 +95,8 @@ impl Scope<'_, Steps> {
         let of_all = format!("messages of day {day}");
         // The caller's first: one that is past its own limit takes nothing of the others'. Nor is it charged for what the
         // organization has no room for, unless others fill that in this very moment: nothing is given back.
-        if let (Some(max), Some(by)) = (limits.per_day_and_caller, by) {
+        let own_limit = by.and_then(|by| self.api_keys.daily_limit(by)).or(limits.per_day_and_caller);
+        if let (Some(max), Some(by)) = (own_limit, by) {
             if let Some(max) = limits.per_day {
                 let (Counted::Yes(known) | Counted::Beyond(known)) = count(of_all.clone(), 0, max).await?;
                 let left = max.saturating_sub(known);

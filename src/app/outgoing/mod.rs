@@ -12,6 +12,7 @@ pub mod content;
 mod destinations;
 pub mod dispatch;
 mod fallback;
+pub mod held_traffic;
 pub mod limits;
 pub mod local_message;
 mod lost_answer;

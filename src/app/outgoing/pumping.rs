@@ -1,16 +1,23 @@
 //! Holds bursts of first messages to neighbouring numbers, and tells of them.
 //!
-//! What is held is judged again after a while, and counts again then: so no more of it leaves in that time than would be
-//! ordinary, and what is left after a day is refused. An administrator who knows the traffic to be good raises the limit.
+//! A message is judged when nothing else holds it back any more, so that what is scheduled, or waits for the morning, counts
+//! when it would leave and not before. What is held is judged again after a while, and counts again then: so no more of it
+//! leaves in that time than would be ordinary, and what has been held for a day is refused. An administrator can decide
+//! sooner: see [`super::held_traffic`].
 //!
-//! Messages of a batch and notices go to people whom the application knows: strangers cannot ask for them.
+//! However a message was asked for, it is judged in the same way. A batch to neighbouring strangers is what a stolen key
+//! is used for, and the SMS that follows a WhatsApp message is as dear as any. A batch to customers is not held: of most
+//! of them something is known, a consent or an earlier SMS, and the others are spread over all numbers of a country. That
+//! a person was sent a WhatsApp message makes nobody known, since that costs no fraudster anything.
+//!
+//! Emergencies are never held: better an expensive one than one that comes too late. Who sent them is in the audit.
 
 use super::Steps;
 use crate::{
     app::Scope,
     domain::{
         Consent, HistoryId, MessageId, MessageRef, Outbound, OutboundState, Person,
-        pumping::{Block, Burst, PumpingGuard},
+        pumping::{Block, Burst, PumpingGuard, Traffic, Verdict},
     },
     store::{self, KnownConsent},
     twilio::Channel,
@@ -19,38 +26,40 @@ use crate::{
 /// Digits of a block that the log shows, with the `+`: the country and the carrier, and no person's number.
 const SHOWN_CHARACTERS: usize = 7;
 
-/// The last messages to and from a person among which one is sought that Twilio has had. Of somebody with more that were
-/// held or refused since, nothing is known: that holds too much rather than too little.
+/// The last messages to a person among which an SMS is sought that Twilio has had. Of somebody with more that were held or
+/// refused since, nothing is known: that holds too much rather than too little.
 const LAST_MESSAGES_MAX: usize = 10;
 
 impl Scope<'_, Steps> {
-    /// Whether `outbound`, which was just asked for, is one of a burst. It is counted, if it is the first message to a
-    /// person of whom nothing is known: `known` is what is known of their consent.
-    pub(super) async fn is_suspicious(
+    /// Judges `outbound`, which would leave otherwise, and counts it if it is the first message to a person of whom nothing
+    /// is known: `known` is what is known of their consent.
+    pub(super) async fn judge(
         &self,
         outbound: &Outbound,
         known: &KnownConsent,
-    ) -> Result<bool, store::Error> {
-        let Some(burst) = self.guarded(outbound) else { return Ok(false) };
+    ) -> Result<Traffic, store::Error> {
+        let Some(burst) = self.guarded(outbound) else { return Ok(Traffic::Ordinary) };
         if known.consent != Consent::default() || self.is_acquainted(known.version.person()).await? {
-            return Ok(false);
+            return Ok(Traffic::Ordinary);
         }
-        self.is_in_burst(outbound, burst).await
-    }
-
-    /// Whether `outbound`, which was held as one of a burst, is one of a burst still. It is counted again.
-    pub(super) async fn is_still_suspicious(&self, outbound: &Outbound) -> Result<bool, store::Error> {
-        match self.guarded(outbound) {
-            Some(burst) => self.is_in_burst(outbound, burst).await,
-            None => Ok(false),
+        let decisions = self.traffic_decisions().await?;
+        match decisions.on(outbound.to.bare().as_str(), self.core.now_ms()) {
+            Some(Verdict::Release) => Ok(Traffic::Ordinary),
+            Some(Verdict::Refuse) => Ok(Traffic::Refused),
+            None => match self.count_burst(outbound, burst).await? {
+                Some(block) => {
+                    self.note_held(outbound, block).await?;
+                    Ok(Traffic::Suspicious)
+                }
+                None => Ok(Traffic::Ordinary),
+            },
         }
     }
 
     /// What would be a burst, if messages such as `outbound` are guarded.
     fn guarded(&self, outbound: &Outbound) -> Option<Burst> {
-        let is_single = outbound.batch.is_none() && !outbound.is_emergency();
         let is_number = outbound.to.bare().as_str().starts_with('+');
-        if outbound.to.channel() == Channel::Whatsapp || !is_single || !is_number {
+        if outbound.to.channel() == Channel::Whatsapp || outbound.is_emergency() || !is_number {
             return None;
         }
         match self.core.settings.limits.pumping {
@@ -63,8 +72,8 @@ impl Scope<'_, Steps> {
         }
     }
 
-    /// Whether Twilio has had a message to `person` or from them. One that was held or refused makes nobody known: else it
-    /// would be enough to ask twice.
+    /// Whether Twilio has had an SMS to `person` lately. One that was held or refused makes nobody known: else it would be
+    /// enough to ask twice.
     async fn is_acquainted(&self, person: &Person) -> Result<bool, store::Error> {
         let store = &self.core.store;
         let last = store.history(self.organization, Some(person), HistoryId::END, LAST_MESSAGES_MAX).await?;
@@ -76,24 +85,32 @@ impl Scope<'_, Steps> {
             }
         }
         let known = store.outbounds(self.organization, &ids).await?;
-        Ok(known.iter().flatten().any(|stored| matches!(stored.state, OutboundState::Accepted { .. })))
+        Ok(known.iter().flatten().any(|stored| {
+            stored.outbound.to.channel() != Channel::Whatsapp
+                && matches!(stored.state, OutboundState::Accepted { .. })
+        }))
     }
 
-    async fn is_in_burst(&self, outbound: &Outbound, burst: Burst) -> Result<bool, store::Error> {
-        let mut is_in_burst = false;
+    /// Counts `outbound`; the widest block of its number in which there are too many, if there is one.
+    async fn count_burst<'a>(
+        &self,
+        outbound: &'a Outbound,
+        burst: Burst,
+    ) -> Result<Option<&'a str>, store::Error> {
+        let mut widest = None;
         let window = self.core.now_ms().get() / (burst.window.as_millis() as u64);
         for block in burst.blocks(outbound.to.bare().as_str()) {
             let name = format!("first messages to {} in {window}", block.prefix);
             let (max, keep) = (block.messages_max, burst.window);
             if self.core.store.count(self.organization, &name, max, keep).await?.is_none() {
-                is_in_burst = true;
+                widest = Some(block.prefix);
                 self.tell_of_burst(block, burst, window).await?;
             }
         }
-        if is_in_burst {
+        if widest.is_some() {
             self.core.metrics.suspicious_message();
         }
-        Ok(is_in_burst)
+        Ok(widest)
     }
 
     /// Tells of a burst in the log: once in its time.
@@ -108,7 +125,7 @@ impl Scope<'_, Steps> {
                 count = block.messages_max,
                 window_s = burst.window.as_secs(),
                 "a burst of first messages to neighbouring numbers is held: look whether strangers ask for them, and \
-                 raise TEXTLEDGER_PUMPING_GUARD if it is good"
+                 release or refuse them (GET /api/sms/suspicious-traffic, or textledger traffic)"
             );
         }
         Ok(())

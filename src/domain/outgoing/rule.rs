@@ -15,9 +15,13 @@ mod tests;
 
 use std::time::Duration;
 
-use super::{Fallback, Hold, NotAllowed, Outbound, OutboundState, Refusal, times};
+use super::{Fallback, Hold, NotAllowed, Outbound, OutboundState, Refusal, Suspicion, times};
 use crate::{
-    domain::{UnixMs, consent::NoConsent},
+    domain::{
+        UnixMs,
+        consent::NoConsent,
+        pumping::{Traffic, Verdict},
+    },
     twilio::MessageSid,
 };
 
@@ -39,8 +43,8 @@ pub struct Circumstances {
     pub no_consent: Option<NoConsent>,
     /// Why nothing may be sent to the number, if nothing may.
     pub not_allowed: Option<NotAllowed>,
-    /// It is one of a burst of first messages to neighbouring numbers.
-    pub is_suspicious: bool,
+    /// What the guard against pumping says of it. That is asked last, of what would leave otherwise, since asking counts.
+    pub traffic: Traffic,
     /// Until when it is held back by a reply of the recipient's that may be an opt-out and is under review, if it is. A
     /// review past its time is still open.
     pub under_review_until: Option<UnixMs>,
@@ -111,6 +115,8 @@ pub enum Fact {
     OptedOut,
     /// No reply of its recipient's is under review any more.
     ReviewClosed,
+    /// An administrator has decided on the numbers that it is held as one of a burst to.
+    TrafficDecided(Verdict),
     /// Nothing can be done with it now: its account is missing, or no key opens its content.
     Unusable,
     /// The batch that holds its content is not there.
@@ -193,7 +199,11 @@ pub fn decide(
     fact: Fact,
     moment: &Moment,
 ) -> Option<Move> {
-    let decision = Decision { outbound, moment };
+    let suspicion = match from {
+        Some(OutboundState::Waiting { suspicion, .. }) => *suspicion,
+        _ => None,
+    };
+    let decision = Decision { outbound, moment, suspicion };
     match from {
         None => decision.of_new(fact),
         Some(from) if from.is_resolved() => None,
@@ -207,9 +217,12 @@ pub fn proven(message_sid: MessageSid, at: UnixMs) -> OutboundState {
     OutboundState::Accepted { at, message_sid }
 }
 
+#[derive(Clone, Copy)]
 struct Decision<'a> {
     outbound: &'a Outbound,
     moment: &'a Moment,
+    /// What stays known of a message that waits on.
+    suspicion: Option<Suspicion>,
 }
 
 impl Decision<'_> {
@@ -221,13 +234,10 @@ impl Decision<'_> {
                 if let Some(refusal) = circumstances.refusal() {
                     return Some(self.refuse(Refused::ours(refusal)));
                 }
-                let Circumstances { under_review_until, quiet_until, cooling_until, cooldown, .. } =
-                    circumstances;
+                let Circumstances {
+                    under_review_until, quiet_until, cooling_until, cooldown, traffic, ..
+                } = circumstances;
                 let send_at = send_at.filter(|&at| at > now);
-                if circumstances.is_suspicious {
-                    let until = self.suspicion_end().max(send_at.unwrap_or(now));
-                    return Some(self.wait_at_gate(until, Hold::SuspiciousTraffic));
-                }
                 Some(match (send_at, under_review_until, quiet_until, cooling_until) {
                     (Some(at), ..) => self.wait_at_gate(at, Hold::Scheduled),
                     (None, Some(until), ..) => self.wait_at_gate(self.review_end(until), Hold::Review),
@@ -236,7 +246,11 @@ impl Decision<'_> {
                         self.refuse(Refused::ours(Refusal::RecipientCoolingDown))
                     }
                     (None, None, None, Some(until)) => self.wait_at_gate(until, Hold::Cooldown),
-                    (None, None, None, None) => self.leave(0, cooldown),
+                    (None, None, None, None) => match self.instead_of_suspicious(0, traffic) {
+                        Some(end) if end.to.is_resolved() => end,
+                        Some(held) => self.at_gate(held),
+                        None => self.leave(0, cooldown),
+                    },
                 })
             }
             _ => None,
@@ -254,6 +268,12 @@ impl Decision<'_> {
             (Waiting { .. }, Fact::OptedOut) => Some(self.refuse(Refused::ours(Refusal::RecipientOptedOut))),
             (Waiting { reason: Hold::Review, tries, .. }, Fact::ReviewClosed) => {
                 Some(self.wait(now, Hold::Turn, *tries))
+            }
+            (Waiting { reason: Hold::SuspiciousTraffic, tries, .. }, Fact::TrafficDecided(verdict)) => {
+                Some(match verdict {
+                    Verdict::Release => self.released().wait(now, Hold::Turn, *tries),
+                    Verdict::Refuse => self.refuse(Refused::ours(Refusal::SuspiciousTraffic)),
+                })
             }
             (Waiting { reason: Hold::Fallback, tries, .. }, Fact::FirstFailed) => {
                 Some(self.wait(now, Hold::Fallback, *tries))
@@ -292,14 +312,6 @@ impl Decision<'_> {
         if let Some(refusal) = circumstances.refusal() {
             return self.refuse(Refused::ours(refusal));
         }
-        if circumstances.is_suspicious {
-            let held = self.moment.now.since(self.outbound.created_at);
-            return if held < times::SUSPICIOUS_HELD_MAX {
-                self.wait(self.suspicion_end(), Hold::SuspiciousTraffic, tries)
-            } else {
-                self.refuse(Refused::ours(Refusal::SuspiciousTraffic))
-            };
-        }
         if let Some(until) = circumstances.under_review_until {
             return self.wait(self.review_end(until), Hold::Review, tries);
         }
@@ -309,13 +321,36 @@ impl Decision<'_> {
         if let Some(until) = circumstances.cooling_until {
             return self.wait(until, Hold::Cooldown, tries);
         }
+        if let Some(instead) = self.instead_of_suspicious(tries, circumstances.traffic) {
+            return instead;
+        }
         // A message that is tried again has had its turn with the recipient.
         self.leave(tries, if tries > 0 { Duration::ZERO } else { circumstances.cooldown })
     }
 
-    /// When a message is judged again that is held as suspicious.
-    fn suspicion_end(&self) -> UnixMs {
-        self.moment.now + times::SUSPICIOUS_DELAY
+    /// What is done with a message that nothing but the guard against pumping holds back; `None` if it may leave.
+    fn instead_of_suspicious(&self, tries: u32, traffic: Traffic) -> Option<Move> {
+        let now = self.moment.now;
+        let since = match self.suspicion {
+            Some(Suspicion::Since(since)) => since,
+            // Or it is held by a version that did not note it.
+            Some(Suspicion::Released) | None => now,
+        };
+        match traffic {
+            Traffic::Ordinary => None,
+            Traffic::Suspicious if now.since(since) < times::SUSPICIOUS_HELD_MAX => {
+                let held = Self { suspicion: Some(Suspicion::Since(since)), ..*self };
+                Some(held.wait(now + times::SUSPICIOUS_DELAY, Hold::SuspiciousTraffic, tries))
+            }
+            Traffic::Suspicious | Traffic::Refused => {
+                Some(self.refuse(Refused::ours(Refusal::SuspiciousTraffic)))
+            }
+        }
+    }
+
+    /// The decision on a message that is not judged again.
+    fn released(&self) -> Self {
+        Self { suspicion: Some(Suspicion::Released), ..*self }
     }
 
     /// When a message is looked at again that is held back by a review which ends at `until`, or should have ended.
@@ -401,13 +436,18 @@ impl Decision<'_> {
     }
 
     fn wait(&self, until: UnixMs, reason: Hold, tries: u32) -> Move {
-        let to = OutboundState::Waiting { until, reason, tries };
+        let to = OutboundState::Waiting { until, reason, tries, suspicion: self.suspicion };
         Move { to, due: Some(until), gate: None, tell: false }
     }
 
     /// A new message that waits: it was promised on a consent, which must not have changed.
     fn wait_at_gate(&self, until: UnixMs, reason: Hold) -> Move {
-        Move { gate: Some(Gate { cooldown: Duration::ZERO }), ..self.wait(until, reason, 0) }
+        self.at_gate(self.wait(until, reason, 0))
+    }
+
+    /// The same for a new message.
+    fn at_gate(&self, made: Move) -> Move {
+        Move { gate: Some(Gate { cooldown: Duration::ZERO }), ..made }
     }
 
     /// The same state, looked at again after `delay`.

@@ -27,6 +27,16 @@ pub enum Hold {
     Fallback,
 }
 
+/// What became of a message that was one of a burst of first messages to neighbouring numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Suspicion {
+    /// It has been held as that since then, and is judged again before it leaves.
+    Since(UnixMs),
+    /// An administrator has let it go: it is not judged again.
+    Released,
+}
+
 /// Where a message stands on its way to Twilio.
 ///
 /// What a callback proves replaces every state of a lower rank, never the other way round: an answer that was lost does
@@ -43,6 +53,9 @@ pub enum OutboundState {
         reason: Hold,
         /// Calls that were made.
         tries: u32,
+        /// What the guard against pumping has said of it, if that has ever held it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        suspicion: Option<Suspicion>,
     },
     /// Stored; the call to Twilio may have begun.
     Sending {
@@ -103,6 +116,22 @@ impl OutboundState {
         self.rank() >= 3
     }
 
+    /// Whether the guard against pumping judges the message when nothing else holds it back. One that Twilio was called with
+    /// has been judged before.
+    pub fn is_to_be_judged(&self) -> bool {
+        match self {
+            OutboundState::Waiting { tries, suspicion, .. } => {
+                *tries == 0 && *suspicion != Some(Suspicion::Released)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the message is held as one of a burst.
+    pub fn is_held_as_suspicious(&self) -> bool {
+        matches!(self, OutboundState::Waiting { reason: Hold::SuspiciousTraffic, .. })
+    }
+
     /// When it came to its end on our side.
     pub fn resolved_at(&self) -> Option<UnixMs> {
         match self {
@@ -110,6 +139,31 @@ impl OutboundState {
             | OutboundState::Refused { at, .. }
             | OutboundState::Accepted { at, .. } => Some(*at),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_wait_that_an_older_version_stored_reads_well_and_is_written_as_it_was() {
+        let stored = json!({ "state": "waiting", "until": 7, "reason": "suspicious_traffic", "tries": 0 });
+        let until = UnixMs::new(7);
+        let wait = |suspicion| OutboundState::Waiting {
+            until,
+            reason: Hold::SuspiciousTraffic,
+            tries: 0,
+            suspicion,
+        };
+        assert_eq!(serde_json::from_value::<OutboundState>(stored.clone()).unwrap(), wait(None));
+        assert_eq!(serde_json::to_value(wait(None)).unwrap(), stored);
+        for suspicion in [Suspicion::Since(until), Suspicion::Released] {
+            let written = serde_json::to_string(&wait(Some(suspicion))).unwrap();
+            assert_eq!(serde_json::from_str::<OutboundState>(&written).unwrap(), wait(Some(suspicion)));
         }
     }
 }

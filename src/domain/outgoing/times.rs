@@ -60,8 +60,7 @@ pub const REVIEW_OVERDUE_DELAY: Duration = Duration::from_secs(5);
 /// How long one of a burst of first messages to neighbouring numbers is held before it is judged again.
 pub const SUSPICIOUS_DELAY: Duration = Duration::from_secs(60 * 60);
 
-/// How long after it was asked for such a message is held; then it is refused. One that is scheduled for later is held until
-/// its time, and refused then if it is one of a burst still.
+/// How long such a message is held, counted from its first judgement; then it is refused.
 pub const SUSPICIOUS_HELD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The shortest time between two looks at the first message of a pair.

@@ -126,7 +126,7 @@ impl JwksUrl {
 
 impl Authenticator {
     /// Fetches the platform's keys, if they are published at a URL.
-    pub async fn fetch_public_keys(&self) -> Result<(), FetchError> {
+    async fn fetch_public_keys(&self) -> Result<(), FetchError> {
         if let Some(source) = &self.jwks_url {
             let keys = source.fetch().await?;
             source.fetches(|fetches| fetches.succeeded = Some(Instant::now()));

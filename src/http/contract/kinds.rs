@@ -11,6 +11,7 @@ use super::{
 use crate::{
     domain::{
         Person, UnixMs, identity,
+        pumping::{InvalidPrefix, Prefix},
         replies::{InvalidText, Text as ReplyText},
     },
     phone,
@@ -153,6 +154,12 @@ pub fn sender(channel: Channel) -> impl Kind<Value = Address> {
     text_read(json!({ "type": "string", "examples": ["+15005550006"] }), move |text, context| {
         phone::sender(channel, &text, context.region).map_err(|error| error.to_string().into())
     })
+}
+
+/// What the numbers of a block begin with.
+pub fn number_prefix() -> impl Kind<Value = Prefix> {
+    let schema = json!({ "type": "string", "pattern": "^[+][1-9][0-9]{0,13}$", "examples": ["+4479111"] });
+    text_read(schema, |text, _| text.parse().map_err(|error: InvalidPrefix| error.to_string().into()))
 }
 
 /// A SID that `parse` reads: `prefix` and 32 hexadecimal digits.

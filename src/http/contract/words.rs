@@ -134,6 +134,15 @@ words! {
         /// They did not.
         Dismiss = "dismiss",
     }
+    /// What becomes of first messages to a block of numbers.
+    TrafficDecision {
+        /// They leave, however many they are.
+        Release = "release",
+        /// None leaves.
+        Refuse = "refuse",
+        /// What was decided before ends: they are judged as all others.
+        Judge = "judge",
+    }
     /// What an API key may do.
     Role {
         /// Everything.

@@ -43,7 +43,7 @@ impl For {
 }
 
 /// Every operation of the document.
-const ROUTES: [(&str, &str, For); 35] = [
+const ROUTES: [(&str, &str, For); 37] = [
     ("delete", "/api/sms/api-keys/{sid}", For::Administrators),
     ("delete", "/api/sms/batches/{batch_id}", For::Senders),
     ("get", "/api/sms/api-keys", For::Administrators),
@@ -62,6 +62,7 @@ const ROUTES: [(&str, &str, For); 35] = [
     ("get", "/api/sms/preferences/{user_id}", For::Administrators),
     ("get", "/api/sms/settings", For::Administrators),
     ("get", "/api/sms/stats", For::Viewers),
+    ("get", "/api/sms/suspicious-traffic", For::Administrators),
     ("get", "/api/sms/webhook-refusals", For::Administrators),
     ("post", "/api/sms/api-keys", For::Administrators),
     ("post", "/api/sms/api-keys/{sid}/rotate", For::Administrators),
@@ -74,6 +75,7 @@ const ROUTES: [(&str, &str, For); 35] = [
     ("post", "/api/sms/send", For::Senders),
     ("post", "/api/sms/send-bulk", For::Senders),
     ("post", "/api/sms/settings", For::Administrators),
+    ("post", "/api/sms/suspicious-traffic/{prefix}", For::Administrators),
     ("post", "/api/sms/test-connection", For::Administrators),
     ("post", "/api/sms/whatsapp/send", For::Senders),
     ("post", "/api/sms/whatsapp/send-bulk", For::Senders),

@@ -25,6 +25,7 @@ on_both_stores! {
     guessing_is_seen_and_slowed_down_and_nobody_else_is_turned_away
     wrong_requests_for_keys_name_every_fault
     a_live_stream_ends_when_its_key_is_revoked
+    a_key_has_a_daily_limit_of_its_own_on_every_instance
 }
 
 const KEYS: &str = "/api/sms/api-keys";
@@ -177,6 +178,55 @@ async fn a_key_signs_in_to_the_drop_in_as_twilios_own_do(on: On) {
     assert!(service.metric(r#"textledger_sign_ins_refused_total{cause="wrong_account"}"#).await >= 4);
     assert_eq!(revoke(service, &sid).await, 204);
     assert_eq!(create(ACCOUNT_SID, &sid, &secret).await.0, 401);
+}
+
+async fn a_key_has_a_daily_limit_of_its_own_on_every_instance(on: On) {
+    let settings = [("TEXTLEDGER_MPS", "2000"), ("TEXTLEDGER_DAILY_LIMIT_PER_KEY", "3")];
+    let world = World::start_with(on, &settings).await;
+    let service = &world.service;
+    let request = json!({ "name": "alerts", "role": "sender", "daily_limit": 2 });
+    let (few, secret_of_few) = made(service, "default", request).await;
+    let request = json!({ "name": "shop", "role": "sender", "daily_limit": 5 });
+    let (_, secret_of_many) = made(service, "default", request).await;
+    let (usual, secret_of_usual) = made(service, "default", json!({ "name": "crm", "role": "sender" })).await;
+    let listed = listed(service, "default").await;
+    let limit = |sid: &str| &listed.iter().find(|key| key["sid"] == sid).unwrap()["daily_limit"];
+    assert_eq!((limit(&few), limit(&usual)), (&json!(2), &Value::Null));
+    let send = async |service: &TestService, secret: &str, number: usize| {
+        let body = json!({ "to_number": format!("+1415555{number:04}"), "message": "hello" });
+        let request = service.anonymous(Method::POST, "/api/sms/send").bearer_auth(secret);
+        let (status, answer) = answer(request.json(&body)).await;
+        (status, answer["code"].clone())
+    };
+    let beyond = (429, json!("daily_limit_reached"));
+    for (secret, limit) in [(&secret_of_few, 2), (&secret_of_usual, 3), (&secret_of_many, 5)] {
+        for number in 0..limit {
+            assert_eq!(send(service, secret, number).await.0, 201, "{number} of {limit}");
+        }
+        assert_eq!(send(service, secret, 9).await, beyond);
+    }
+    // A rotation raises it, and one that says nothing of it leaves it.
+    let rotate = async |body: Value| {
+        let (status, rotated) = service.post_in("default", &format!("{KEYS}/{few}/rotate"), &body).await;
+        assert_eq!((status, &rotated["daily_limit"]), (200, &json!(3)), "{rotated}");
+        rotated["secret"].as_str().unwrap().to_owned()
+    };
+    rotate(json!({ "daily_limit": 3 })).await;
+    let secret = rotate(json!({})).await;
+    let body = json!({ "phone_numbers": ["+14155550001", "+14155550002"], "message": "hello" });
+    let bulk = service.anonymous(Method::POST, "/api/sms/send-bulk").bearer_auth(&secret).json(&body);
+    assert_eq!(answer(bulk).await.1["code"], "daily_limit_reached", "a batch counts whole");
+    if matches!(on, On::Redis) {
+        let shared = ["TEXTLEDGER_STORE", "TEXTLEDGER_KEY_PREFIX", "TWILIO_API_BASE_URL"];
+        let shared: Vec<_> = shared.iter().map(|name| (*name, service.setting(name))).collect();
+        let other = TestService::start_with(on, &[&shared[..], &settings].concat()).await;
+        assert_eq!(send(&other, &secret, 7).await.0, 201);
+        assert_eq!(send(&other, &secret, 7).await, beyond);
+        assert_eq!(send(service, &secret, 7).await, beyond);
+    }
+    let wrong = json!({ "name": "x", "role": "sender", "daily_limit": 0 });
+    let (status, problem) = service.post_in("default", KEYS, &wrong).await;
+    assert_eq!((status, &problem["errors"][0]["field"]), (422, &json!("daily_limit")));
 }
 
 async fn an_organization_has_as_many_keys_as_it_may(on: On) {

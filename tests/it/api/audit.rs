@@ -116,7 +116,8 @@ fn requests(Prepared { world, batch, reply, key }: &Prepared) -> Vec<Asked> {
             .replace("{batch_id}", batch)
             .replace("{message_sid}", reply)
             .replace("{user_id}", "ben")
-            .replace("{sid}", key);
+            .replace("{sid}", key)
+            .replace("{prefix}", "+4479111");
         let request = service.anonymous(method.to_uppercase().parse().unwrap(), &filled);
         let own = path.starts_with("/api/sms/preferences") && !path.contains('{');
         let bearer = if own { token_of("ada", None) } else { token(Role::Admin) };
@@ -161,6 +162,8 @@ fn requests(Prepared { world, batch, reply, key }: &Prepared) -> Vec<Asked> {
         json!({ "decision": "dismiss" }),
         Leaves::Entry("review.decide", tester),
     );
+    let decision = json!({ "decision": "release" });
+    ask("post", "/api/sms/suspicious-traffic/{prefix}", decision, Leaves::Entry("traffic.release", tester));
     ask("post", "/api/sms/test-connection", json!({}), Leaves::Nothing);
     let settings = json!({ "auth_token_secondary": SECRET });
     ask("post", "/api/sms/settings", settings, Leaves::Entry("settings.change", tester));
@@ -219,7 +222,11 @@ async fn every_route_that_changes_something_leaves_one_entry_and_none_if_it_is_r
     let before = entries(service, "").await.len();
     for Asked { route: (method, path), .. } in all {
         let Prepared { batch, reply, key, .. } = &prepared;
-        let filled = path.replace("{batch_id}", batch).replace("{message_sid}", reply).replace("{sid}", key);
+        let filled = path
+            .replace("{batch_id}", batch)
+            .replace("{message_sid}", reply)
+            .replace("{sid}", key)
+            .replace("{prefix}", "+4479111");
         let request = || service.anonymous(method.to_uppercase().parse().unwrap(), &filled);
         let wrong = json!({ "no_such_field": TEXT });
         assert_eq!(answer(request().json(&wrong)).await.0, 401, "{method} {path}");

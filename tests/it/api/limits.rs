@@ -20,6 +20,7 @@ on_both_stores! {
     a_caller_past_its_own_limit_takes_nothing_of_the_others
     what_the_organization_has_no_room_for_is_not_counted_as_the_callers
     messages_go_to_the_countries_of_the_senders_unless_others_are_listed
+    a_sender_that_is_named_and_the_default_region_allow_their_own_countries
     numbers_of_dear_kinds_are_refused_in_every_way_of_sending
     a_burst_of_first_messages_to_neighbouring_numbers_is_held_and_told
 }
@@ -253,6 +254,19 @@ async fn messages_go_to_the_countries_of_the_senders_unless_others_are_listed(on
     assert_eq!(problem["code"], "country_not_allowed");
 }
 
+async fn a_sender_that_is_named_and_the_default_region_allow_their_own_countries(on: On) {
+    let (british, german) = ("+447400123456", "+4915123456789");
+    let world = World::start_with(on, &[FAST]).await;
+    let body = json!({ "to_number": british, "message": "hello", "from_number": "+447400654321" });
+    let (status, sent) = post(&world.service, "send", body).await;
+    assert_eq!(status, 201, "{sent}");
+    assert_eq!(world.service.send(british, "hello").await.1["code"], "country_not_allowed");
+    let world = World::start_with(on, &[FAST, ("TEXTLEDGER_DEFAULT_REGION", "GB")]).await;
+    assert_eq!(world.service.send(british, "hello").await.0, 201);
+    assert_eq!(world.service.send(&person(1), "hello").await.0, 201);
+    assert_eq!(world.service.send(german, "hello").await.1["code"], "country_not_allowed");
+}
+
 async fn numbers_of_dear_kinds_are_refused_in_every_way_of_sending(on: On) {
     let keys = api_keys();
     let settings = [("TEXTLEDGER_COUNTRIES", "all"), ("TEXTLEDGER_API_KEYS", &keys)];
@@ -290,7 +304,7 @@ async fn a_burst_of_first_messages_to_neighbouring_numbers_is_held_and_told(on: 
     let (_, message) = service.message_status(held["id"].as_str().unwrap()).await;
     assert_eq!((&message["status"], &message["reason"]), (&json!("held"), &json!("suspicious_traffic")));
     assert_eq!(service.send(&person(4), "code").await.0, 202);
-    // People who are known, other blocks, batches, WhatsApp and emergencies are not held.
+    // People who are known, other blocks, WhatsApp and emergencies are not held.
     assert_eq!(service.send(&person(0), "again").await.0, 201);
     assert_eq!(service.send(&person(100), "welcome").await.0, 201);
     assert_eq!(service.send(&person(5_000), "code").await.0, 201);
@@ -298,9 +312,6 @@ async fn a_burst_of_first_messages_to_neighbouring_numbers_is_held_and_told(on: 
     assert_eq!(post(service, "send", emergency).await.0, 201);
     let whatsapp = json!({ "to_number": person(7), "message": "hello" });
     assert_eq!(post(service, "whatsapp/send", whatsapp).await.0, 201);
-    let bulk = json!({ "phone_numbers": [person(8)], "message": "hello" });
-    assert_eq!(post(service, "send-bulk", bulk).await.0, 202);
-    eventually("the batch leaves", async || (world.accepted_for(&person(8)) == 1).then_some(())).await;
 
     let log = service.log();
     assert_eq!(log.matches(r#""event":"suspicious_traffic""#).count(), 1, "told once");

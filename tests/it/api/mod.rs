@@ -26,6 +26,7 @@ mod proxies;
 mod reviews;
 mod sending;
 mod settings;
+mod suspicious_traffic;
 mod tenancy;
 mod tokens;
 mod upgrade;

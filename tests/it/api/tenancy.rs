@@ -26,6 +26,7 @@ const DOUBTFUL: &str = "+14155550172";
 const KEY: &str = "a key of the victim";
 const USER: &str = "a-user-of-the-victim";
 const EVIDENCE: &str = "signed on paper on the first of May";
+const HELD_PREFIX: &str = "+4477009";
 const DOUBTFUL_WORDS: &str = "ok stop";
 
 /// What the victim has, by what it is called in paths; and whatever would tell of it.
@@ -64,11 +65,13 @@ impl Belongings {
         let form = format!("AccountSid={ACCOUNT_SID}&MessageSid=SM1&MessageStatus=sent");
         service.raw_webhook("/webhooks/twilio/status", Some("wrong"), form.into_bytes()).await;
         let key = post("/api/sms/api-keys", json!({ "name": KEY, "role": "sender" })).await;
+        post(&format!("/api/sms/suspicious-traffic/{HELD_PREFIX}"), json!({ "decision": "refuse" })).await;
         let (_, reviews) = service.get_in(VICTIM, "/api/sms/consent/reviews").await;
         let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{value}")).to_owned();
         let [message, batch, review, key] =
             [&sent["id"], &batch["batch_id"], &reviews["reviews"][0]["message_sid"], &key["sid"]].map(text);
-        let others = [PERSON, DOUBTFUL, USER, KEY, EVIDENCE, DOUBTFUL_WORDS, ACCOUNT_SID].map(str::to_owned);
+        let others = [PERSON, DOUBTFUL, USER, KEY, EVIDENCE, HELD_PREFIX, DOUBTFUL_WORDS, ACCOUNT_SID]
+            .map(str::to_owned);
         let marks = [message.clone(), text(&sent["message_sid"]), batch.clone(), review.clone(), key.clone()];
         Self { message, batch, review, key, marks: marks.into_iter().chain(others).collect() }
     }
@@ -81,7 +84,8 @@ impl Belongings {
             .replace("{message_sid}", message_sid)
             .replace("{phone}", PERSON)
             .replace("{user_id}", USER)
-            .replace("{sid}", &self.key);
+            .replace("{sid}", &self.key)
+            .replace("{prefix}", HELD_PREFIX);
         assert!(!path.contains('{'), "{path} has a parameter that this test gives no value: add one");
         path
     }
@@ -109,6 +113,7 @@ impl Belongings {
             ("POST", "/api/sms/consent/reviews/{message_sid}") => json!({ "decision": "opt_out" }),
             ("POST", "/api/sms/api-keys") => json!({ "name": "k", "role": "viewer" }),
             ("POST", "/api/sms/api-keys/{sid}/rotate") => json!({}),
+            ("POST", "/api/sms/suspicious-traffic/{prefix}") => json!({ "decision": "release" }),
             ("POST", "/api/sms/preferences/confirm") => json!({ "code": "123456" }),
             ("PUT", "/api/sms/preferences" | "/api/sms/preferences/{user_id}") => {
                 json!({ "sms_enabled": false })

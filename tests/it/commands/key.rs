@@ -54,9 +54,12 @@ async fn keys_are_made_listed_rotated_and_revoked_by_command(on: On) {
     if matches!(on, On::Embedded) {
         service.stop().await;
     }
-    let (code, made_here, errors) = key(&service, &["create", "--role", "sender", "--org", "acme"]).await;
+    let create = ["create", "--role", "sender", "--org", "acme", "--daily-limit", "500"];
+    let (code, made_here, errors) = key(&service, &create).await;
     assert_eq!((code, made_here.len()), (Some(0), 2), "{errors}");
-    assert_eq!(key(&service, &["list", "--org", "acme"]).await.1.len(), 2);
+    let listed = key(&service, &["list", "--org", "acme"]).await.1;
+    let of_key = listed.iter().find(|line| line.starts_with(&made_here[0])).unwrap();
+    assert_eq!((listed.len(), of_key.contains(" at most 500 a day ")), (2, true), "{listed:?}");
     assert_eq!(key(&service, &["revoke", sid, "--org", "acme"]).await.0, Some(0));
     let (code, _, errors) = key(&service, &["revoke", sid, "--org", "acme"]).await;
     assert!(code == Some(1) && errors.contains("not known"), "{errors}");

@@ -26,7 +26,7 @@ use crate::support::flows::due_flows;
 
 /// `outbound`, which waits until `until`.
 pub fn that_waits(outbound: Outbound, until: UnixMs) -> NewOutbound {
-    let state = OutboundState::Waiting { until, reason: Hold::Turn, tries: 0 };
+    let state = OutboundState::Waiting { until, reason: Hold::Turn, tries: 0, suspicion: None };
     let content = Some("sealed".to_owned());
     NewOutbound { outbound, state, content, bytes: 6, due: until, entry: None }
 }
@@ -243,7 +243,8 @@ pub async fn a_message_that_waits_is_claimed_by_one_at_a_time(harness: &dyn Harn
     for new in [resolved, put_off] {
         store.dequeue(&organization(), &flow, &new.outbound.id).await.unwrap();
     }
-    let later = OutboundState::Waiting { until: AT + ms(5_000), reason: Hold::QuietHours, tries: 0 };
+    let later =
+        OutboundState::Waiting { until: AT + ms(5_000), reason: Hold::QuietHours, tries: 0, suspicion: None };
     let step = Step { from: put_off.state.clone(), to: later, due: Some(AT + ms(5_000)), gate: None };
     store.step_outbound(&organization(), &put_off.outbound, &step).await.unwrap();
     let mut again = Vec::new();

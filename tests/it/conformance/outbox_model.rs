@@ -68,7 +68,8 @@ fn state() -> impl Strategy<Value = OutboundState> {
         (time(0..40), 0..3_u32).prop_map(|(until, tries)| OutboundState::Waiting {
             until,
             reason: Hold::Turn,
-            tries
+            tries,
+            suspicion: None,
         }),
         (time(0..40), 1..3_u32).prop_map(|(since, tries)| OutboundState::Sending { since, tries }),
         (time(0..40), 0..2_u32).prop_map(|(since, searches)| OutboundState::Unknown {
@@ -262,7 +263,7 @@ async fn perform(
             let messages: Vec<Name> = messages.into_iter().filter(|message| seen.insert(*message)).collect();
             let new = messages.iter().map(|message| NewOutbound {
                 outbound: outbound(store.as_ref(), *message),
-                state: OutboundState::Waiting { until: due, reason: Hold::Turn, tries: 0 },
+                state: OutboundState::Waiting { until: due, reason: Hold::Turn, tries: 0, suspicion: None },
                 content: None,
                 bytes: u64::from(message.1),
                 due,

@@ -78,7 +78,12 @@ fn states() -> Vec<Option<OutboundState>> {
     ];
     for tries in [0, 1, times::TRIES_MAX - 1, times::TRIES_MAX] {
         for reason in holds {
-            states.push(Some(OutboundState::Waiting { until: NOW, reason, tries }));
+            states.push(Some(OutboundState::Waiting { until: NOW, reason, tries, suspicion: None }));
+        }
+        for suspicion in [Suspicion::Since(NOW - Duration::from_secs(3_600)), Suspicion::Released].map(Some) {
+            for reason in [Hold::SuspiciousTraffic, Hold::Turn, Hold::QuietHours] {
+                states.push(Some(OutboundState::Waiting { until: NOW, reason, tries, suspicion }));
+            }
         }
         for since in [NOW, NOW - Duration::from_secs(25), NOW - Duration::from_secs(60)] {
             states.push(Some(OutboundState::Sending { since, tries }));
@@ -118,7 +123,7 @@ fn all_circumstances() -> Vec<Circumstances> {
                         all.push(Circumstances {
                             no_consent,
                             not_allowed: None,
-                            is_suspicious: false,
+                            traffic: Traffic::Ordinary,
                             under_review_until,
                             quiet_until,
                             cooldown,
@@ -131,13 +136,18 @@ fn all_circumstances() -> Vec<Circumstances> {
             }
         }
     }
-    let numbers = [(Some(NotAllowed::Country), false), (Some(NotAllowed::NumberType), true), (None, true)];
-    for (not_allowed, is_suspicious) in numbers {
+    let numbers = [
+        (Some(NotAllowed::Country), Traffic::Ordinary),
+        (Some(NotAllowed::NumberType), Traffic::Suspicious),
+        (None, Traffic::Suspicious),
+        (None, Traffic::Refused),
+    ];
+    for (not_allowed, traffic) in numbers {
         for no_consent in [None, Some(NoConsent::OptedOut)] {
             for under_review_until in [None, Some(NOW)] {
                 for first in firsts {
                     let known = Circumstances { no_consent, under_review_until, first, ..Default::default() };
-                    all.push(Circumstances { not_allowed, is_suspicious, ..known });
+                    all.push(Circumstances { not_allowed, traffic, ..known });
                 }
             }
         }
@@ -163,6 +173,8 @@ fn facts() -> Vec<Fact> {
         Fact::CalledOff,
         Fact::OptedOut,
         Fact::ReviewClosed,
+        Fact::TrafficDecided(Verdict::Release),
+        Fact::TrafficDecided(Verdict::Refuse),
         Fact::Unusable,
         Fact::BatchMissing,
         Fact::FirstFailed,
@@ -266,28 +278,105 @@ fn one_of_a_burst_is_held_judged_again_and_refused_after_a_day() {
     every_move(|_, from, fact, _, made| {
         // A request that calls again has been judged when it was asked.
         if let (Some(circumstances), false) = (circumstances_of(fact), matches!(fact, Fact::CalledAgain(_))) {
-            assert!(!(circumstances.is_suspicious && is_call(&made.to)), "{from:?} {fact:?}");
+            let may_leave = circumstances.traffic == Traffic::Ordinary;
+            assert!(may_leave || !is_call(&made.to), "{from:?} {fact:?}");
         }
     });
-    let circumstances = Circumstances { is_suspicious: true, ..Circumstances::default() };
-    let moment = Moment { now: NOW, jitter: 0.5, is_awaited: false };
-    let held_until = |until| OutboundState::Waiting { until, reason: Hold::SuspiciousTraffic, tries: 0 };
+    let circumstances = Circumstances { traffic: Traffic::Suspicious, ..Circumstances::default() };
     let hour = times::SUSPICIOUS_DELAY;
-    for (send_at, until) in [(None, NOW + hour), (Some(NOW + hour * 2), NOW + hour * 2)] {
-        let asked = Fact::Asked { send_at, circumstances: circumstances.clone() };
-        let held = decide(&message(None, None), None, asked, &moment).unwrap();
-        assert_eq!((held.to, held.due), (held_until(until), Some(until)));
-    }
-    let judged_again = |age: Duration| {
-        let message = Outbound { created_at: NOW - age, ..message(None, None) };
-        decide(&message, Some(&held_until(NOW)), Fact::Due(circumstances.clone()), &moment).unwrap().to
+    let held = |since, until| OutboundState::Waiting {
+        until,
+        reason: Hold::SuspiciousTraffic,
+        tries: 0,
+        suspicion: Some(Suspicion::Since(since)),
     };
-    assert_eq!(judged_again(times::SUSPICIOUS_HELD_MAX - hour), held_until(NOW + hour));
-    let refused = judged_again(times::SUSPICIOUS_HELD_MAX);
-    assert!(
-        matches!(refused, OutboundState::Refused { code: Refusal::SuspiciousTraffic, .. }),
-        "{refused:?}"
-    );
+    let at = |now| Moment { now, jitter: 0.5, is_awaited: false };
+    let asked = Fact::Asked { send_at: None, circumstances: circumstances.clone() };
+    let new = decide(&message(None, None), None, asked, &at(NOW)).unwrap();
+    assert_eq!((&new.to, new.due), (&held(NOW, NOW + hour), Some(NOW + hour)));
+    // However long ago it was asked for: the day begins with the first judgement.
+    let scheduled = Outbound { created_at: NOW - 30 * times::SUSPICIOUS_HELD_MAX, ..message(None, None) };
+    let judged = |state: &OutboundState, now| {
+        decide(&scheduled, Some(state), Fact::Due(circumstances.clone()), &at(now)).unwrap().to
+    };
+    let wait = |reason| OutboundState::Waiting { until: NOW, reason, tries: 0, suspicion: None };
+    // A version that did not note when it began has held it for a while already.
+    for reason in [Hold::Scheduled, Hold::Turn, Hold::Fallback, Hold::SuspiciousTraffic] {
+        let (mut state, mut now) = (wait(reason), NOW);
+        while now < NOW + times::SUSPICIOUS_HELD_MAX {
+            state = judged(&state, now);
+            assert_eq!(state, held(NOW, now + hour));
+            now = now + hour;
+        }
+        let end = judged(&state, now);
+        assert!(matches!(end, OutboundState::Refused { code: Refusal::SuspiciousTraffic, .. }), "{end:?}");
+    }
+}
+
+#[test]
+fn the_guard_holds_only_what_nothing_else_holds() {
+    every_move(|_, from, fact, _, made| {
+        let Some(circumstances) = circumstances_of(fact) else { return };
+        let begins = made.to.is_held_as_suspicious() && from != Some(&made.to);
+        if begins {
+            assert_eq!(circumstances.traffic, Traffic::Suspicious, "{from:?} {fact:?}");
+            let free = Circumstances { traffic: Traffic::Ordinary, ..circumstances.clone() };
+            let fact = match fact {
+                Fact::Asked { send_at, .. } => Fact::Asked { send_at: *send_at, circumstances: free },
+                _ => Fact::Due(free),
+            };
+            let moment = Moment { now: NOW, jitter: 0.7, is_awaited: false };
+            let first_failed = Outbound { fallback: None, ..messages()[0].clone() };
+            let otherwise = decide(&first_failed, from, fact.clone(), &moment).unwrap();
+            assert!(is_call(&otherwise.to), "{from:?} {fact:?}");
+        }
+    });
+}
+
+#[test]
+fn what_an_administrator_lets_go_is_not_judged_again_and_nothing_else_is_moved() {
+    every_move(|_, from, fact, _, made| {
+        let suspicion = |state: Option<&OutboundState>| match state {
+            Some(OutboundState::Waiting { suspicion, .. }) => *suspicion,
+            _ => None,
+        };
+        match fact {
+            Fact::TrafficDecided(verdict) => {
+                assert!(from.is_some_and(OutboundState::is_held_as_suspicious), "{from:?}");
+                match verdict {
+                    Verdict::Release => {
+                        assert_eq!((made.due, tries(Some(&made.to))), (Some(NOW), tries(from)), "{from:?}");
+                        assert!(!made.to.is_to_be_judged(), "{from:?}");
+                    }
+                    Verdict::Refuse => assert!(
+                        matches!(made.to, OutboundState::Refused { code: Refusal::SuspiciousTraffic, .. }),
+                        "{from:?}"
+                    ),
+                }
+            }
+            // Nor is it forgotten by another wait: neither that it was let go nor since when it is held.
+            _ => {
+                let (before, after) = (suspicion(from), suspicion(Some(&made.to)));
+                let is_wait = matches!(made.to, OutboundState::Waiting { .. });
+                if let (Some(before), true) = (before, is_wait)
+                    && !(before == Suspicion::Released && made.to.is_held_as_suspicious())
+                {
+                    assert_eq!(after, Some(before), "{from:?} {fact:?}");
+                }
+            }
+        }
+    });
+    // Whatever else holds it back meanwhile, such as the night.
+    let judged = |state: Option<OutboundState>| state.is_some_and(|state| state.is_to_be_judged());
+    for state in states() {
+        let is_judged = match &state {
+            Some(OutboundState::Waiting { tries: 0, suspicion, .. }) => {
+                *suspicion != Some(Suspicion::Released)
+            }
+            _ => false,
+        };
+        assert_eq!(judged(state.clone()), is_judged, "{state:?}");
+    }
 }
 
 #[test]
@@ -427,7 +516,7 @@ fn a_message_that_waits_for_a_canceled_batch_is_canceled_unless_it_waits_for_its
 #[test]
 fn a_batch_that_never_comes_ends_its_messages() {
     let moment = Moment { now: NOW, jitter: 0.5, is_awaited: false };
-    let state = OutboundState::Waiting { until: NOW, reason: Hold::Turn, tries: 0 };
+    let state = OutboundState::Waiting { until: NOW, reason: Hold::Turn, tries: 0, suspicion: None };
     let of_age = |age: Duration| {
         let created_at = NOW - age;
         let message = Outbound { created_at, ..message(None, None) };
@@ -516,7 +605,7 @@ struct Life {
 
 impl Life {
     fn new(message: Outbound) -> Self {
-        let state = OutboundState::Waiting { until: NOW, reason: Hold::Turn, tries: 0 };
+        let state = OutboundState::Waiting { until: NOW, reason: Hold::Turn, tries: 0, suspicion: None };
         Self {
             message,
             state,

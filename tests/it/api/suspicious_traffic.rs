@@ -1,0 +1,243 @@
+//! Bursts of first messages to neighbouring numbers: who is held, and what an administrator decides.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use textledger::domain::Role;
+
+use super::on_both_stores;
+use crate::support::{
+    eventually,
+    service::{On, TestService, answer, token},
+    twilio::World,
+};
+
+on_both_stores! {
+    what_is_held_is_shown_by_block_with_who_asked_and_released_at_once
+    a_refused_block_gets_nothing_from_strangers_until_the_decision_ends
+    batches_and_notices_to_strangers_are_held_like_single_messages
+    a_whatsapp_message_makes_nobody_known_to_the_guard
+    what_is_scheduled_is_judged_when_it_would_leave
+    a_burst_that_is_spread_over_a_range_is_held_too
+    only_so_many_decisions_are_in_force_and_each_fault_is_named
+}
+
+const TRAFFIC: &str = "/api/sms/suspicious-traffic";
+
+/// So fast that no test waits for it.
+const FAST: (&str, &str) = ("TEXTLEDGER_MPS", "2000");
+
+const GUARD: (&str, &str) = ("TEXTLEDGER_PUMPING_GUARD", "2/24h");
+
+fn person(number: usize) -> String {
+    format!("+1415555{number:04}")
+}
+
+async fn traffic(service: &TestService) -> Value {
+    let (status, traffic) = answer(service.get(Role::Admin, TRAFFIC)).await;
+    assert_eq!(status, 200, "{traffic}");
+    traffic
+}
+
+async fn decide(service: &TestService, prefix: &str, body: Value) -> (u16, Value) {
+    answer(service.post(Role::Admin, &format!("{TRAFFIC}/{prefix}"), &body)).await
+}
+
+/// Fills the block of the first thousand persons, so that the next stranger's message is one of a burst.
+async fn fill(world: &World) {
+    for number in [900, 901] {
+        assert_eq!(world.service.send(&person(number), "code").await.0, 201);
+    }
+}
+
+/// Sends a message that is held, and returns its id.
+async fn held(world: &World, number: usize) -> String {
+    let (status, held) = world.service.send(&person(number), "code").await;
+    assert_eq!((status, &held["reason"]), (202, &json!("suspicious_traffic")), "{held}");
+    held["id"].as_str().unwrap().to_owned()
+}
+
+async fn becomes(world: &World, id: &str, status: &str) {
+    let is = async || (world.service.message_status(id).await.1["status"] == status).then_some(());
+    eventually(&format!("the message is {status}"), is).await;
+}
+
+async fn what_is_held_is_shown_by_block_with_who_asked_and_released_at_once(on: On) {
+    let world = World::start_with(on, &[FAST, GUARD]).await;
+    let service = &world.service;
+    assert_eq!(traffic(service).await, json!({ "blocks": [], "is_complete": true, "decisions": [] }));
+    fill(&world).await;
+    let ids = [held(&world, 1).await, held(&world, 2).await, held(&world, 3).await];
+    let canceled = held(&world, 4).await;
+    // A block of its own, of which less is held.
+    for number in [5_001, 5_002] {
+        assert_eq!(service.send(&person(number), "code").await.0, 201);
+    }
+    let other = held(&world, 5_003).await;
+    world.write(&person(4), "STOP").await;
+    becomes(&world, &canceled, "refused").await;
+
+    let shown = traffic(service).await;
+    let block = &shown["blocks"][0];
+    assert_eq!((&block["prefix"], &block["held"]), (&json!("+14155550"), &json!(3)), "{shown}");
+    assert_eq!(block["actors"], json!([{ "actor": "user:tester", "held": 3 }]));
+    assert!(block["since"].as_str() <= block["last_held_at"].as_str(), "{block}");
+    assert_eq!(
+        (&shown["blocks"][1]["prefix"], &shown["blocks"][1]["held"]),
+        (&json!("+14155555"), &json!(1))
+    );
+    assert_eq!(service.get_in("other", TRAFFIC).await.1["blocks"], json!([]));
+
+    let (status, decided) = decide(service, "+14155550", json!({ "decision": "release" })).await;
+    assert_eq!((status, decided), (200, json!({ "moved": 3 })));
+    for id in &ids {
+        becomes(&world, id, "delivered").await;
+    }
+    // New ones pass, and nothing else is let go.
+    assert_eq!(service.send(&person(6), "code").await.0, 201);
+    let shown = traffic(service).await;
+    assert_eq!(shown["blocks"].as_array().unwrap().len(), 1, "{shown}");
+    let decision = &shown["decisions"][0];
+    let expected = (&json!("+14155550"), &json!("release"), &json!("user:tester"));
+    assert_eq!((&decision["prefix"], &decision["decision"], &decision["actor"]), expected);
+    assert_eq!(service.message_status(&other).await.1["status"], "held");
+    // Once it has ended, they are judged as all others.
+    let (status, decided) = decide(service, "+14155550", json!({ "decision": "judge" })).await;
+    assert_eq!((status, decided), (200, json!({ "moved": 0 })));
+    held(&world, 7).await;
+    assert_eq!(traffic(service).await["decisions"], json!([]));
+}
+
+async fn a_refused_block_gets_nothing_from_strangers_until_the_decision_ends(on: On) {
+    let world = World::start_with(on, &[FAST, GUARD]).await;
+    let service = &world.service;
+    fill(&world).await;
+    let id = held(&world, 1).await;
+    // Of all numbers that begin so, however many more digits of them are known.
+    let (status, decided) = decide(service, "+1415", json!({ "decision": "refuse", "for_s": 600 })).await;
+    assert_eq!((status, decided), (200, json!({ "moved": 1 })));
+    assert_eq!(service.message_status(&id).await.1["status"], "refused");
+    // No burst is needed.
+    for number in [2, 5_000] {
+        let (status, problem) = service.send(&person(number), "code").await;
+        assert_eq!((status, &problem["code"]), (429, &json!("suspicious_traffic")), "{problem}");
+        assert!(problem["mend"].as_str().unwrap().contains(TRAFFIC), "{problem}");
+    }
+    let bulk = json!({ "phone_numbers": [person(3)], "message": "hello" });
+    let (_, batch) = answer(service.post(Role::Sender, "/api/sms/send-bulk", &bulk)).await;
+    let path = format!("/api/sms/batches/{}", batch["batch_id"].as_str().unwrap());
+    eventually("the batch is refused", async || {
+        (answer(service.get(Role::Viewer, &path)).await.1["counts"]["refused"] == 1).then_some(())
+    })
+    .await;
+    // Who is known is not concerned, nor is a block of which something else was decided.
+    assert_eq!(service.send(&person(900), "again").await.0, 201);
+    assert_eq!(decide(service, "+14155550", json!({ "decision": "release" })).await.0, 200);
+    assert_eq!(service.send(&person(2), "code").await.0, 201);
+    assert_eq!(service.send(&person(5_000), "code").await.0, 429);
+    assert_eq!(decide(service, "+1415", json!({ "decision": "judge" })).await.0, 200);
+    assert_eq!(service.send(&person(5_000), "code").await.0, 201);
+    assert_eq!(world.accepted_for(&person(1)) + world.accepted_for(&person(3)), 0);
+}
+
+async fn batches_and_notices_to_strangers_are_held_like_single_messages(on: On) {
+    let world = World::start_with(on, &[FAST, GUARD]).await;
+    let service = &world.service;
+    world.write(&person(8), "START").await;
+    let bulk =
+        json!({ "phone_numbers": (0..5).map(person).chain([person(8)]).collect::<Vec<_>>(), "message": "x" });
+    let (_, batch) = answer(service.post(Role::Sender, "/api/sms/send-bulk", &bulk)).await;
+    let path = format!("/api/sms/batches/{}", batch["batch_id"].as_str().unwrap());
+    let counts = async || answer(service.get(Role::Viewer, &path)).await.1["counts"].clone();
+    eventually("the rest of the batch is held", async || (counts().await["held"] == 3).then_some(())).await;
+    let delivered = async || (counts().await["delivered"] == 3).then_some(());
+    eventually("two strangers and who has opted in are told", delivered).await;
+    assert_eq!(world.accepted_for(&person(8)), 1);
+
+    let preferences = json!({ "phone_number": person(6), "sms_enabled": true });
+    let request = service.anonymous(Method::PUT, "/api/sms/preferences/ada").bearer_auth(token(Role::Admin));
+    assert_eq!(answer(request.json(&preferences)).await.0, 200);
+    let notice = json!({ "user_ids": ["ada"], "message": "x", "category": "general" });
+    let (_, told) = answer(service.post(Role::Sender, "/api/sms/notify", &notice)).await;
+    becomes(&world, told["results"][0]["queued"][0]["id"].as_str().unwrap(), "held").await;
+
+    assert_eq!(traffic(service).await["blocks"][0]["held"], 4);
+    assert_eq!(decide(service, "+1415555", json!({ "decision": "release" })).await.1, json!({ "moved": 4 }));
+    eventually("the batch leaves", async || (counts().await["delivered"] == 6).then_some(())).await;
+    eventually("the notice, too", async || (world.accepted_for(&person(6)) == 1).then_some(())).await;
+}
+
+async fn a_whatsapp_message_makes_nobody_known_to_the_guard(on: On) {
+    let world = World::start_with(on, &[FAST, GUARD]).await;
+    let service = &world.service;
+    fill(&world).await;
+    let whatsapp = json!({ "to_number": person(1), "message": "hello" });
+    let (status, _) = answer(service.post(Role::Sender, "/api/sms/whatsapp/send", &whatsapp)).await;
+    assert_eq!(status, 201);
+    held(&world, 1).await;
+    // The simulator lets a recipient fail whose number ends in an error's code: not on WhatsApp.
+    let (near, unreachable) = (["+14155563900", "+14155563901"], "+14155563003");
+    for number in near {
+        assert_eq!(service.send(number, "code").await.0, 201);
+    }
+    let preferences = json!({ "phone_number": unreachable, "whatsapp_enabled": true });
+    let request = service.anonymous(Method::PUT, "/api/sms/preferences/ada").bearer_auth(token(Role::Admin));
+    assert_eq!(answer(request.json(&preferences)).await.0, 200);
+    let notice = json!({
+        "user_ids": ["ada"], "message": "x", "category": "general",
+        "fallback": { "channel": "sms", "after_s": 600 },
+    });
+    let (_, told) = answer(service.post(Role::Sender, "/api/sms/notify", &notice)).await;
+    let second = told["results"][0]["queued"][1]["id"].as_str().unwrap();
+    becomes(&world, second, "held").await;
+    assert_eq!(service.message_status(second).await.1["reason"], "suspicious_traffic");
+}
+
+async fn what_is_scheduled_is_judged_when_it_would_leave(on: On) {
+    let world = World::start_with(on, &[FAST, GUARD]).await;
+    let service = &world.service;
+    let later = (crate::support::now() + jiff::SignedDuration::from_hours(48)).to_string();
+    for number in 0..5 {
+        let body = json!({ "to_number": person(number), "message": "hello", "send_at": later });
+        let (status, message) = answer(service.post(Role::Sender, "/api/sms/send", &body)).await;
+        assert_eq!((status, &message["status"]), (202, &json!("scheduled")));
+    }
+    // None of them has used up what may leave now.
+    fill(&world).await;
+    held(&world, 6).await;
+}
+
+async fn a_burst_that_is_spread_over_a_range_is_held_too(on: On) {
+    let world = World::start_with(on, &[FAST, GUARD]).await;
+    for number in 0..10 {
+        let (status, sent) = world.service.send(&person(number % 5 * 1_000 + number), "code").await;
+        assert_eq!(status, 201, "{sent}");
+    }
+    held(&world, 5_000).await;
+    assert_eq!(traffic(&world.service).await["blocks"][0]["prefix"], "+141555");
+}
+
+async fn only_so_many_decisions_are_in_force_and_each_fault_is_named(on: On) {
+    let service = TestService::start(on).await;
+    let wrong = [
+        ("+1415", json!({}), "decision"),
+        ("+1415", json!({ "decision": "forgive" }), "decision"),
+        ("+1415", json!({ "decision": "release", "for_s": 0 }), "for_s"),
+        ("+1415", json!({ "decision": "release", "for_s": 2_592_001 }), "for_s"),
+        ("1415", json!({ "decision": "release" }), "prefix"),
+        ("+123456789012345", json!({ "decision": "release" }), "prefix"),
+    ];
+    for (prefix, body, field) in wrong {
+        let (status, problem) = decide(&service, prefix, body).await;
+        assert_eq!((status, &problem["errors"][0]["field"]), (422, &json!(field)), "{problem}");
+    }
+    for number in 100..200 {
+        let (status, decided) =
+            decide(&service, &format!("+1{number}"), json!({ "decision": "refuse" })).await;
+        assert_eq!(status, 200, "{decided}");
+    }
+    let (status, problem) = decide(&service, "+1200", json!({ "decision": "refuse" })).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("too_many_traffic_decisions")), "{problem}");
+    assert_eq!(decide(&service, "+1100", json!({ "decision": "release" })).await.0, 200);
+    assert_eq!(decide(&service, "+1101", json!({ "decision": "judge" })).await.0, 200);
+    assert_eq!(decide(&service, "+1200", json!({ "decision": "refuse" })).await.0, 200);
+}
