@@ -21,7 +21,10 @@ use crate::{
         },
         api_keys::KeyError,
         consents::{
-            own_page::NoPageUrl, preferences::ChangeError, record::RecordError, reviews::ReviewError,
+            own_page::NoPageUrl,
+            preferences::{ChangeError, OWN_CHANGES_PERIOD},
+            record::RecordError,
+            reviews::ReviewError,
         },
         outgoing::{
             number_code::{CodeError, ConfirmError, SENT_PERIOD},
@@ -421,6 +424,10 @@ impl From<ChangeError> for Problem {
                 "give another number, or have an administrator take it out of the other user's preferences",
             ),
             ChangeError::NumberUnconfirmed => Self::new(Code::NumberNotConfirmed, detail, CONFIRM_NUMBER),
+            ChangeError::TooOften => {
+                let mend = "turning a channel off always works; for anything else come back a day later, or ask an administrator";
+                Self::new(Code::RateLimited, detail, mend).retry_in(OWN_CHANGES_PERIOD)
+            }
             ChangeError::Store(error) => error.into(),
         }
     }

@@ -13,7 +13,7 @@ use textledger::{
 };
 
 use super::suite::{Harness, status};
-use crate::support::former::Former;
+use crate::support::{former::Former, later};
 
 struct Embedded(tempfile::TempDir);
 
@@ -25,6 +25,10 @@ impl Harness for Embedded {
 
     fn write(&self, former: &Former) {
         former.write_to_file(self.0.path());
+    }
+
+    fn write_entry(&self, stored: &str) {
+        later::add_entry_to_file(self.0.path(), stored);
     }
 }
 

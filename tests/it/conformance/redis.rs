@@ -17,6 +17,7 @@ use textledger::{
 use super::suite::{Harness, sid, status};
 use crate::support::{
     former::Former,
+    later,
     redis_server::{RedisCluster, RedisServer},
 };
 
@@ -34,6 +35,10 @@ impl Harness for Redis {
 
     fn write(&self, former: &Former) {
         former.write_to_redis(&self.url, &self.prefix, self.partitions);
+    }
+
+    fn write_entry(&self, stored: &str) {
+        later::add_entry_to_redis(&self.url, &self.prefix, stored);
     }
 
     fn histories(&self) -> u32 {

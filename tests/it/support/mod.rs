@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod browser;
 pub mod former;
+pub mod later;
 pub mod leftovers;
 pub mod redis_server;
 pub mod service;
