@@ -26,7 +26,7 @@ use super::{
 use crate::{
     app::{Scope, audit, reads::messages::Message},
     domain::{
-        BatchId, Hold, MessageId, Outbound, OutboundState, Person, Principal, Refusal, UnixMs,
+        BatchId, Hold, MessageId, MessageRef, Outbound, OutboundState, Person, Principal, Refusal, UnixMs,
         audit::{Action, Entry, Facts, Origin, Subject},
         consent::{NoConsent, Route},
         outgoing::{Fact, NotAllowed},
@@ -396,9 +396,17 @@ impl Scope<'_, Outgoing> {
             let ids = self.members(id, part).await?;
             let skipped = skip.saturating_sub(part * STORED_AT_ONCE);
             let wanted: Vec<MessageId> = ids.into_iter().skip(skipped).take(limit - messages.len()).collect();
-            messages.extend(
-                self.reads.of(self.organization).messages_by_id(&wanted).await?.into_iter().flatten(),
-            );
+            let reads = self.reads.of(self.organization);
+            let found = match reads.messages_by_id(&wanted).await {
+                // One of them: the others are shown.
+                Err(store::Error::Unreadable(_)) => {
+                    let names = wanted.into_iter().map(MessageRef::Id);
+                    futures_util::future::try_join_all(names.map(async |name| reads.named(&name).await))
+                        .await?
+                }
+                found => found?,
+            };
+            messages.extend(found.into_iter().flatten());
             if messages.len() >= limit {
                 break;
             }

@@ -18,6 +18,7 @@ on_both_stores! {
     a_user_changes_their_own_preferences_so_often_a_day_and_may_always_turn_them_off
     a_person_opts_in_by_a_link_so_often_a_day_and_may_always_opt_out
     what_a_later_version_has_written_is_shown_as_it_stands
+    a_message_of_a_later_version_does_not_hide_those_beside_it
 }
 
 const NUMBER: &str = "+14155550177";
@@ -45,7 +46,7 @@ async fn what_changes_nothing_is_not_written_down(on: On) {
     let form = reply(sid, "+14155550179", "ok stop");
     assert_eq!(service.webhook("/webhooks/twilio/inbound", &form).await.status(), 200);
     let in_an_hour = (now() + jiff::SignedDuration::from_hours(1)).to_string();
-    let bulk = json!({ "phone_numbers": [NUMBER], "message": "hello", "send_at": in_an_hour });
+    let bulk = json!({ "phone_numbers": ["+14155550180"], "message": "hello", "send_at": in_an_hour });
     let (_, batch) = answer(service.post(Role::Sender, "/api/sms/send-bulk", &bulk)).await;
     let (_, key) =
         answer(service.post(Role::Admin, "/api/sms/api-keys", &json!({ "name": "crm", "role": "viewer" })))
@@ -192,6 +193,42 @@ async fn what_a_later_version_has_written_is_shown_as_it_stands(on: On) {
     let printed = String::from_utf8(printed.stdout).unwrap();
     let printed: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(printed, all);
+}
+
+async fn a_message_of_a_later_version_does_not_hide_those_beside_it(on: On) {
+    let mut service = TestService::start(on).await;
+    let in_an_hour = (now() + jiff::SignedDuration::from_hours(1)).to_string();
+    let to = ["+14155550177", "+14155550178", "+14155550179"];
+    let bulk = json!({ "phone_numbers": to, "message": "hello", "send_at": in_an_hour });
+    let (_, batch) = answer(service.post(Role::Sender, "/api/sms/send-bulk", &bulk)).await;
+    let batch = format!("/api/sms/batches/{}/messages", batch["batch_id"].as_str().unwrap());
+    let listed = async |service: &TestService, path: &str| {
+        let (status, page) = answer(service.get(Role::Viewer, path)).await;
+        assert_eq!(status, 200, "{path}: {page}");
+        page["messages"].as_array().unwrap().clone()
+    };
+    let all = listed(&service, &batch).await;
+    let id = all[1]["id"].as_str().unwrap();
+    service.stop().await;
+    match on {
+        On::Embedded => later::hold_in_file(&service.folder().join("data"), id),
+        On::Redis => {
+            let prefix = service.setting("TEXTLEDGER_KEY_PREFIX");
+            later::hold_in_redis(&RedisServer::shared().url(), prefix, id);
+        }
+    }
+    service.start_again();
+    for path in [batch.as_str(), "/api/sms/messages"] {
+        let mut shown: Vec<String> = listed(&service, path)
+            .await
+            .iter()
+            .map(|message| message["to"].as_str().unwrap().to_owned())
+            .collect();
+        shown.sort_unstable();
+        assert_eq!(shown, [to[0], to[2]], "{path}");
+    }
+    assert!(service.log().contains("a message cannot be read"));
+    assert_eq!(service.message_status(id).await.0, 503, "it is there");
 }
 
 /// Something to which Redis adds no entry lies in the place of the audit: each change fails as if the store had failed
