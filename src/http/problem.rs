@@ -308,11 +308,17 @@ impl From<store::Error> for Problem {
     fn from(error: store::Error) -> Self {
         // The cause is for the operator; the caller learns only that trying again may help.
         tracing::error!(%error, "the store failed");
-        Self::new(
-            Code::StoreUnavailable,
-            "the store did not answer",
-            "try again in a moment; the operator finds the cause in the log",
-        )
+        let (detail, mend) = match error {
+            store::Error::Unavailable(_) => {
+                ("the store did not answer", "try again in a moment; the operator finds the cause in the log")
+            }
+            store::Error::Unreadable(_) => (
+                "what is stored cannot be read",
+                "have the operator look for the cause in the log: most often a master key is missing. What sends is asked for \
+                 again with the same Idempotency-Key: with another one it would be sent twice",
+            ),
+        };
+        Self::new(Code::StoreUnavailable, detail, mend)
     }
 }
 

@@ -21,7 +21,7 @@ use super::suite::{
 };
 
 /// `outbound`, which waits until `until`.
-fn that_waits(outbound: Outbound, until: UnixMs) -> NewOutbound {
+pub fn that_waits(outbound: Outbound, until: UnixMs) -> NewOutbound {
     let state = OutboundState::Waiting { until, reason: Hold::Turn, tries: 0 };
     let content = Some("sealed".to_owned());
     NewOutbound { outbound, state, content, bytes: 6, due: until, entry: None }
