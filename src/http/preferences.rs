@@ -199,7 +199,8 @@ pub async fn of_user(
 ///
 /// What is left out stays. A channel cannot be turned on for a number whose owner has opted out of it. A new number is
 /// the caller's if the token's claim `phone_number` says so, or if an administrator calls. Else a code is sent to it, the
-/// answer is 202, and the whole change waits for `POST /api/sms/preferences/confirm`.
+/// answer is 202, and the whole change waits for `POST /api/sms/preferences/confirm`. Who is no administrator may turn channels
+/// on and give a number 20 times within a day; turning a channel off always works.
 #[utoipa::path(
     put, path = "/api/sms/preferences", tags = [operations::TAG, operations::PREFERENCES], operation_id = "changeOwnPreferences",
     request_body = PreferencesRequest,

@@ -23,9 +23,9 @@ use crate::{
     twilio::{BareAddress, Channel, address::mask},
 };
 
-/// How often within a day a user may turn a channel on or change their number. Each change is kept for ever, in the audit
-/// and in the person's history, so that there has to be an end; and nobody changes their mind so often. Turning a channel off is
-/// never refused: nobody can do it more often than it was turned on.
+/// How often within a day a user may turn a channel on or give a number. Each change is kept for ever, in the audit and in the
+/// person's history, so that there has to be an end; and nobody changes their mind so often. To turn a channel off or to
+/// take the number away is never refused: nobody can do so more often than the other.
 pub const OWN_CHANGES_MAX: u64 = 20;
 
 /// The day of [`OWN_CHANGES_MAX`], from the first change on.
@@ -161,7 +161,7 @@ impl Scope<'_, Consents> {
             let consent = self.consent_of(stored.phone_number.as_ref()).await?;
             let (now, mut records) = (self.core.now_ms(), Vec::new());
             let is_renumbered = stored.phone_number != known.phone_number;
-            let (mut is_changed, mut adds) = (is_renumbered, is_renumbered);
+            let (mut is_changed, mut adds) = (is_renumbered, is_renumbered && stored.phone_number.is_some());
             let wishes = [
                 (change.sms_enabled, &mut stored.sms, Channel::Sms, ConsentChannel::Sms),
                 (change.whatsapp_enabled, &mut stored.whatsapp, Channel::Whatsapp, ConsentChannel::Whatsapp),
