@@ -95,3 +95,25 @@ async fn a_batch_or_a_notice_that_cannot_be_counted_for_the_day_is_not_accepted(
     }
     assert_eq!(counted, 2);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_whose_acceptance_broke_off_is_counted_once() {
+    let settings =
+        [("TEXTLEDGER_DAILY_LIMIT", "2"), ("TEXTLEDGER_QUEUE_MAX", "2"), ("TEXTLEDGER_MPS", "2000")];
+    let world = World::start_with(On::Redis, &settings).await;
+    let service = &world.service;
+    let mut redis = RedisServer::shared().connect().await;
+    let key = format!("{}:{{default:0}}:audit", service.setting("TEXTLEDGER_KEY_PREFIX"));
+    ::redis::cmd("SET").arg(&key).arg("in the way").query_async::<()>(&mut redis).await.unwrap();
+    let body = json!({ "phone_numbers": [NUMBER, "+14155550178"], "message": "hello" });
+    let ask = async || {
+        let request = service.post(Role::Sender, "/api/sms/send-bulk", &body);
+        answer(request.header("Idempotency-Key", "one")).await
+    };
+    // Its messages are stored, and its entry is not.
+    assert_eq!(ask().await.0, 503);
+    ::redis::cmd("DEL").arg(&key).query_async::<()>(&mut redis).await.unwrap();
+    let (status, batch) = ask().await;
+    assert_eq!((status, &batch["accepted"]), (202, &json!(2)), "{batch}");
+    eventually("it leaves", async || (world.accepted_for(NUMBER) == 1).then_some(())).await;
+}
