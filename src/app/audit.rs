@@ -1,8 +1,9 @@
 //! Who did what, written down before it is answered: a line in the log, and an entry in the store.
 //!
-//! Everything that a caller has had done comes through here, so that neither can be forgotten. A message that is asked for
-//! is the one exception: its entry is stored in the step that stores the message ([`super::outgoing::advance`]), and the
-//! line is written by the same function.
+//! Everything that a caller has had done comes through here, so that neither can be forgotten; what is written down, and
+//! what is not, is told in [`crate::domain::audit`]. A message, a wish, preferences, a decision and the end of a batch have
+//! their entry stored in the step that stores them, and their line is written right after it ([`log`]). For all others, the
+//! line is written first: so it is there even where the store then fails to take the entry.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use super::{Core, Scope, scope::scoped};
 use crate::{
     domain::{
         Organization, UnixMs,
-        audit::{Action, Entry, Masked, Place, Subject, place_before},
+        audit::{Action, Entry, Masked, Place, RecordedEntry, Subject, place_before},
     },
     store::{self, audit::ENTRIES_MAX},
 };
@@ -46,9 +47,9 @@ pub struct EntryFilter {
 }
 
 impl EntryFilter {
-    fn passes(&self, entry: &Entry) -> bool {
-        self.actor.as_ref().is_none_or(|actor| *actor == entry.agent.to_string())
-            && self.action.is_none_or(|action| action == entry.action)
+    fn passes(&self, entry: &RecordedEntry) -> bool {
+        self.actor.as_ref().is_none_or(|actor| *actor == entry.agent)
+            && self.action.is_none_or(|action| action.as_str() == entry.action)
     }
 }
 
@@ -65,7 +66,7 @@ impl Scope<'_, Audit> {
         filter: &EntryFilter,
         after: Option<Place>,
         limit: usize,
-    ) -> Result<(Vec<(Place, Entry)>, Option<Place>), store::Error> {
+    ) -> Result<(Vec<(Place, RecordedEntry)>, Option<Place>), store::Error> {
         let since = place_before(filter.since.unwrap_or(UnixMs::EPOCH));
         let mut after = after.map_or(since, |after| after.max(since));
         let (mut entries, mut looked_through) = (Vec::new(), 0);

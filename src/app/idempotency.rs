@@ -6,6 +6,9 @@
 //! An answer may repeat the text of a message, so it is sealed. Of the body only a fingerprint is stored, and a keyed one:
 //! a plain digest would let whoever reads the store try out which short text it is of.
 //!
+//! A long answer is stored as long as those of a day leave room for it. One that is not is made again from what was stored
+//! by the first request, which sends nothing twice.
+//!
 //! Versions up to 0.1.0 stored both in clear, and under the caller's bare name. Such requests are still found, so that an
 //! upgrade in the middle of a day repeats nothing.
 
@@ -20,7 +23,7 @@ use super::Core;
 use crate::{
     domain::{BatchId, MessageId, Organization, Person, Principal, UnixMs},
     sealing,
-    store::{self, Kind, Store},
+    store::{self, Counted, Kind, Store},
     twilio::Address,
 };
 
@@ -35,6 +38,13 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// After how long a request must have lost its process: more than any takes.
 const LOST_AFTER: Duration = Duration::from_secs(60);
+
+/// The longest answer that is stored whatever was stored before, in bytes. An answer to one message is shorter, and what was
+/// sent bounds how many of these there are; one to many may be of recipients alone who are not sent to, which nothing else bounds.
+const SHORT_ANSWER_BYTES_MAX: usize = 16 * 1024;
+
+/// The counter of an organization's longer answers, in bytes.
+const LONG_ANSWERS: &str = "bytes of long answers";
 
 /// A request that is to be done once.
 #[derive(Debug, Clone)]
@@ -223,15 +233,18 @@ impl Idempotency {
         }
     }
 
-    /// Stores how `request` has ended. If somebody else has taken it over in the meantime, theirs is the answer.
+    /// Stores how `request` has ended. If somebody else has taken it over in the meantime, theirs is the answer. A long answer
+    /// that there is no room for is left to be made again.
     pub async fn end(&self, request: &Request, begun: &Begun, end: End) -> Result<(), store::Error> {
         let (organization, name, kind) = (&request.organization, request.name(), Kind::Request);
         let after = match end {
-            End::Answered(answer) => {
+            End::Answered(answer) if self.has_room_for(organization, &answer).await? => {
                 let answer = Some(self.seal(request, &answer));
                 Some(StoredRequest { answer, ..read(&begun.text)? })
             }
-            End::Broken => Some(StoredRequest { since: UnixMs::EPOCH, ..read(&begun.text)? }),
+            End::Answered(_) | End::Broken => {
+                Some(StoredRequest { since: UnixMs::EPOCH, ..read(&begun.text)? })
+            }
             End::NothingDone => None,
         };
         let after = after.as_ref().map(store::encode);
@@ -240,6 +253,17 @@ impl Idempotency {
             .change_document(organization, kind, &name, Some(&begun.text), after.as_deref(), Some(KEPT))
             .await
             .map(drop)
+    }
+
+    /// Whether `answer` is short, or the organization's long answers are not more with it than the texts that may wait. They
+    /// are counted for as long as one is kept, so that at no time there are more than twice as many.
+    async fn has_room_for(&self, organization: &Organization, answer: &Answer) -> Result<bool, store::Error> {
+        if answer.body.len() <= SHORT_ANSWER_BYTES_MAX {
+            return Ok(true);
+        }
+        let (bytes, max) = (answer.body.len() as u64, self.core.settings.limits.queue_max.bytes);
+        let counted = self.core.store.count_many(organization, LONG_ANSWERS, bytes, max, KEPT).await?;
+        Ok(matches!(counted, Counted::Yes(_)))
     }
 
     /// What version 0.1.0 has stored of the request. Requests of this version are never found by their caller's bare name,

@@ -17,7 +17,7 @@ use crate::{
     app::{App, audit::EntryFilter},
     domain::{
         Organization, UnixMs,
-        audit::{Entry, Place as At},
+        audit::{Place as At, RecordedEntry},
     },
     printable::PrintableJson,
 };
@@ -85,7 +85,7 @@ async fn print(app: &App, organization: &Organization, filter: &EntryFilter) -> 
     loop {
         let (entries, next) = app.audit.of(organization).entries(filter, after, READ_AT_ONCE).await?;
         for (at, entry) in entries {
-            say_as_is(PrintableJson(&line(at, &entry)))?;
+            say_as_is(PrintableJson(&line(at, entry)))?;
         }
         if next.is_none() {
             return Ok(());
@@ -95,13 +95,13 @@ async fn print(app: &App, organization: &Organization, filter: &EntryFilter) -> 
 }
 
 /// An entry as the API shows it.
-fn line(at: At, entry: &Entry) -> serde_json::Value {
+fn line(at: At, entry: RecordedEntry) -> serde_json::Value {
     json!({
         "id": at.to_string(),
         "at": written(at.ms),
-        "actor": entry.agent.to_string(),
+        "actor": entry.agent,
         "action": entry.action,
-        "subject": entry.subject.as_ref().map(ToString::to_string),
+        "subject": entry.subject,
         "detail": entry.facts,
         "request_id": entry.request_id,
     })

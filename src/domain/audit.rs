@@ -3,12 +3,19 @@
 //! An entry names who, what and when, and says what changed in words and counts of a closed list ([`Facts`]). So nothing
 //! can get into it by mistake that does not belong there: no secret, no text of a message, and of a person's number only
 //! the ends.
+//!
+//! Written down is what sends something, changes something or hands something out. **What changes nothing is not written
+//! down**, or whoever repeats it could fill the record without an end: preferences that are so already, a wish that says less
+//! than the person's own word, a decision that was made, a batch that was called off. Two things are written down even if
+//! nothing comes of them, since only administrators do them and each does more than it shows: settings that are saved as they
+//! were, which seals them with the newest key, and a file of wishes, which is many steps and has one entry.
 
 use std::{fmt, time::Duration};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
-use super::{BatchId, HistoryId, KeySid, MessageId, Principal, PrincipalKind, UnixMs, pumping::Prefix};
+use super::{BatchId, HistoryId, KeySid, MessageId, Principal, UnixMs, pumping::Prefix};
 use crate::twilio::{MessageSid, address::mask};
 
 /// The longest name of a caller in an entry, in characters: a token may call its user anything.
@@ -26,28 +33,28 @@ pub fn place_before(at: UnixMs) -> Place {
     Place { ms: at - Duration::from_millis(1), seq: u64::MAX, partition: u16::MAX }
 }
 
-/// What was done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What was done, as it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Entry {
     /// Who did it.
     pub agent: Agent,
     /// What it was.
     pub action: Action,
     /// What it was done to, if that has a name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<Subject>,
     /// What else is known of it.
-    #[serde(default, skip_serializing_if = "Facts::is_empty")]
+    #[serde(skip_serializing_if = "Facts::is_empty")]
     pub facts: Facts,
     /// In which request, by the name that the caller was told.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
 }
 
 /// Who did something. Written as `user:ada`, `api_key:crm`, `command:root` or `person`, in the store too: of everything
 /// that is stored for a message, its entry is not to be the longest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
 pub enum Agent {
     /// A caller.
     Principal(Principal),
@@ -77,25 +84,6 @@ impl fmt::Display for Agent {
 /// The word for the person whom it is about.
 const PERSON: &str = "person";
 
-/// A text that names nobody who does something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("expected person, or user, api_key or command with a name behind a colon")]
-pub struct InvalidAgent;
-
-impl TryFrom<String> for Agent {
-    type Error = InvalidAgent;
-
-    fn try_from(text: String) -> Result<Self, InvalidAgent> {
-        if text == PERSON {
-            return Ok(Agent::Person);
-        }
-        let (kind, name) = text.split_once(':').ok_or(InvalidAgent)?;
-        let kinds = [PrincipalKind::User, PrincipalKind::ApiKey, PrincipalKind::Command];
-        let kind = kinds.into_iter().find(|known| known.as_str() == kind).ok_or(InvalidAgent)?;
-        Ok(Agent::Principal(Principal { kind, name: name.to_owned() }))
-    }
-}
-
 impl From<Agent> for String {
     fn from(agent: Agent) -> Self {
         agent.to_string()
@@ -106,7 +94,7 @@ impl From<Agent> for String {
 macro_rules! actions {
     ($(#[doc = $meaning:literal] $variant:ident = $word:literal, $sentence:literal;)+) => {
         /// What can be done.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
         pub enum Action {
             $(#[doc = $meaning] #[serde(rename = $word)] $variant,)+
         }
@@ -185,7 +173,7 @@ actions! {
 }
 
 /// What something was done to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Subject {
     /// A message of ours.
@@ -204,6 +192,9 @@ pub enum Subject {
     Numbers(Prefix),
 }
 
+/// The words for what a [`Subject`] is, as they are stored.
+const SUBJECTS: [&str; 7] = ["message", "message_sid", "batch", "person", "user", "api_key", "numbers"];
+
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -219,7 +210,7 @@ impl fmt::Display for Subject {
 }
 
 /// The ends of a person's number: enough to know it again beside the person's own history.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Masked(String);
 
 impl Masked {
@@ -244,9 +235,9 @@ impl fmt::Display for Masked {
 macro_rules! facts {
     ($($(#[$doc:meta])* $name:ident: $type:ty;)+) => {
         /// What else is known of something that was done: words, counts and names of fields, never a value.
-        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
         pub struct Facts {
-            $($(#[$doc])* #[serde(default, skip_serializing_if = "Option::is_none")] pub $name: Option<$type>,)+
+            $($(#[$doc])* #[serde(skip_serializing_if = "Option::is_none")] pub $name: Option<$type>,)+
         }
 
         impl Facts {
@@ -288,7 +279,7 @@ facts! {
     accepted: usize;
     /// How many were not, or could not be read.
     rejected: usize;
-    /// How many messages were called off.
+    /// How many messages had not come to their end when they were called off.
     canceled: usize;
     /// How many users it is for.
     users: usize;
@@ -302,6 +293,61 @@ facts! {
     kept: usize;
     /// For how many seconds.
     for_s: u64;
+}
+
+/// An [`Entry`] as it is read: in words and not in the types of this version, since one of a later version may have written
+/// it, and no entry may hide itself or those beside it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RecordedEntry {
+    /// Who did it, as [`Agent`] is written.
+    pub agent: String,
+    /// What it was.
+    pub action: String,
+    /// What it was done to, without its kind; with it, `kind:name`, if the kind is not known here.
+    pub subject: Option<String>,
+    /// What else is known of it.
+    pub facts: Map<String, Value>,
+    /// In which request.
+    pub request_id: Option<String>,
+}
+
+impl RecordedEntry {
+    /// What is `stored`. Of what cannot be read at all, there is an entry without words.
+    pub fn read(stored: &[u8]) -> Self {
+        let Ok(Value::Object(mut fields)) = serde_json::from_slice(stored) else { return Self::default() };
+        let mut field = |name| fields.remove(name).unwrap_or_default();
+        Self {
+            agent: text(field("agent")).unwrap_or_default(),
+            action: text(field("action")).unwrap_or_default(),
+            subject: subject(field("subject")),
+            facts: match field("facts") {
+                Value::Object(facts) => facts,
+                _ => Map::new(),
+            },
+            request_id: text(field("request_id")),
+        }
+    }
+}
+
+/// What `value` says, in its own words if it is a text.
+fn text(value: Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(text),
+        value => Some(value.to_string()),
+    }
+}
+
+/// What a stored [`Subject`] is called.
+fn subject(stored: Value) -> Option<String> {
+    match stored {
+        Value::Object(fields) if fields.len() == 1 => {
+            let (kind, name) = fields.into_iter().next()?;
+            let name = text(name)?;
+            Some(if SUBJECTS.contains(&kind.as_str()) { name } else { format!("{kind}:{name}") })
+        }
+        stored => text(stored),
+    }
 }
 
 /// Who asks for something, and in which request.
@@ -358,6 +404,10 @@ mod tests {
 
     use super::*;
 
+    fn read(stored: &Value) -> RecordedEntry {
+        RecordedEntry::read(stored.to_string().as_bytes())
+    }
+
     #[test]
     fn an_entry_is_stored_in_a_stable_form_and_reads_back() {
         let number = Masked::of("+14155550100");
@@ -369,22 +419,60 @@ mod tests {
             "subject": { "person": "+1415***0100" }, "facts": { "state": "opted_out", "kept": 1 }, "request_id": "r1",
         });
         assert_eq!(serde_json::to_value(&entry).unwrap(), stored);
-        assert_eq!(serde_json::from_value::<Entry>(stored).unwrap(), entry);
+        let expected = RecordedEntry {
+            agent: "user:ada".to_owned(),
+            action: "consent.change".to_owned(),
+            subject: Some("+1415***0100".to_owned()),
+            facts: stored["facts"].as_object().unwrap().clone(),
+            request_id: Some("r1".to_owned()),
+        };
+        assert_eq!(read(&stored), expected);
         let person = Entry::of_person(Action::ConsentChange);
         let stored = json!({ "agent": "person", "action": "consent.change" });
         assert_eq!(serde_json::to_value(&person).unwrap(), stored);
-        assert_eq!(serde_json::from_value::<Entry>(stored).unwrap(), person);
+        let expected = ("person", None, true);
+        let read = read(&stored);
+        assert_eq!((read.agent.as_str(), read.subject, read.facts.is_empty()), expected);
     }
 
     #[test]
-    fn who_did_something_reads_back_whatever_they_are_called() {
-        let named = [Principal::user("a:b"), Principal::api_key(""), Principal::command("Ada, support")];
-        for agent in named.map(Agent::Principal).into_iter().chain([Agent::Person]) {
-            assert_eq!(Agent::try_from(agent.to_string()), Ok(agent));
+    fn what_a_later_version_has_written_reads_as_it_stands() {
+        let stored = json!({
+            "agent": { "robot": "r2" }, "action": "template.approve", "subject": { "template": "t1" },
+            "facts": { "ballots": [1, 2] }, "request_id": 7, "further": true,
+        });
+        let expected = RecordedEntry {
+            agent: r#"{"robot":"r2"}"#.to_owned(),
+            action: "template.approve".to_owned(),
+            subject: Some("template:t1".to_owned()),
+            facts: stored["facts"].as_object().unwrap().clone(),
+            request_id: Some("7".to_owned()),
+        };
+        assert_eq!(read(&stored), expected);
+        let subjects = json!({ "action": "x", "subject": [{ "user": "ada" }, { "user": "ben" }] });
+        assert_eq!(read(&subjects).subject.unwrap(), r#"[{"user":"ada"},{"user":"ben"}]"#);
+        for nothing in ["", "no JSON", "[]", "7", r#"{"facts": 7}"#] {
+            assert_eq!(RecordedEntry::read(nothing.as_bytes()), RecordedEntry::default(), "{nothing}");
         }
-        for wrong in ["", "ada", "twilio:x", "person:ada"] {
-            assert_eq!(Agent::try_from(wrong.to_owned()), Err(InvalidAgent), "{wrong}");
-        }
+    }
+
+    #[test]
+    fn each_kind_of_subject_is_stored_under_a_word_that_is_known() {
+        let all = [
+            Subject::Message(MessageId::new(0, 1)),
+            Subject::MessageSid(MessageSid::parse("SM00000000000000000000000000000001").unwrap()),
+            Subject::Batch(BatchId::new(1)),
+            Subject::Person(Masked::of("+14155550100")),
+            Subject::User("ada".to_owned()),
+            Subject::ApiKey(KeySid::of([1; 16])),
+            Subject::Numbers("+4479".parse().unwrap()),
+        ];
+        let words = all.each_ref().map(|subject| {
+            let stored = serde_json::to_value(subject).unwrap();
+            assert_eq!(read(&json!({ "subject": stored })).subject.unwrap(), subject.to_string());
+            stored.as_object().unwrap().keys().next().unwrap().clone()
+        });
+        assert_eq!(words, SUBJECTS);
     }
 
     #[test]

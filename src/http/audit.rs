@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     app::audit::EntryFilter,
-    domain::audit::{Action, Entry, Facts, Place},
+    domain::audit::{Action, Place, RecordedEntry},
 };
 
 /// Entries in a page, unless the caller asks for fewer or more.
@@ -96,26 +96,28 @@ struct EntryView {
     /// Who did it: `user:`, `api_key:` or `command:` and their name, or `person` for a person by a link of their own.
     #[schema(example = "user:ada")]
     actor: String,
-    action: Action,
+    /// One of `AuditAction`, or what an instance of a later version has written.
+    #[schema(example = "message.send")]
+    action: String,
     /// What it was done to: the id of a message or batch, a reply's or an API key's SID, a user, or the ends of a person's number.
     subject: Option<String>,
     /// What else is known of it: words, counts and names of fields.
-    #[schema(value_type = std::collections::HashMap<String, serde_json::Value>)]
-    detail: Facts,
+    detail: serde_json::Map<String, serde_json::Value>,
     /// The `X-Request-Id` that the caller was answered with; null where requests have none.
     request_id: Option<String>,
 }
 
 impl EntryView {
-    fn of(place: Place, entry: Entry) -> Self {
+    fn of(place: Place, entry: RecordedEntry) -> Self {
+        let RecordedEntry { agent, action, subject, facts, request_id } = entry;
         Self {
             id: place.to_string(),
             at: time(place.ms),
-            actor: entry.agent.to_string(),
-            action: entry.action,
-            subject: entry.subject.as_ref().map(ToString::to_string),
-            detail: entry.facts,
-            request_id: entry.request_id,
+            actor: agent,
+            action,
+            subject,
+            detail: facts,
+            request_id,
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     app::outgoing::bulk::{BatchState, Progress},
     domain::{
         BatchId,
-        audit::{Action, Facts, Subject},
+        audit::{Action, Subject},
     },
 };
 
@@ -116,11 +116,8 @@ pub async fn cancel(
     let id = batch_of(&request)?;
     to_its_end(async move {
         let outgoing = state.app.outgoing.of(&caller.organization);
-        let progress = outgoing.cancel_batch(&id).await?.ok_or_else(not_found)?;
-        let canceled = progress.counts.get("canceled").copied().unwrap_or(0);
-        let facts = Facts { canceled: Some(canceled), ..Facts::default() };
-        let entry = caller.origin().entry(Action::BatchCancel).about(Subject::Batch(id)).with(facts);
-        state.app.audit.of(&caller.organization).record(entry).await?;
+        let entry = caller.origin().entry(Action::BatchCancel).about(Subject::Batch(id.clone()));
+        let progress = outgoing.cancel_batch(&id, entry).await?.ok_or_else(not_found)?;
         Ok(HttpResponse::Ok().json(BatchView::from(progress)))
     })
     .await

@@ -277,7 +277,6 @@ pub async fn record(state: web::Data<State>, caller: Caller, body: Body) -> Resu
     to_its_end(async move {
         let actor = Actor::of(caller.role, record.evidence.is_some());
         let author = Author { actor, name: Some(caller.name()) };
-        let consent = state.app.consents.of(&caller.organization).record_consent(&record, author).await?;
         let facts = Facts {
             channel: Some(channel.as_str().to_owned()),
             state: Some(wish.as_str().to_owned()),
@@ -286,7 +285,8 @@ pub async fn record(state: web::Data<State>, caller: Caller, body: Body) -> Resu
         };
         let entry = caller.origin().entry(Action::ConsentChange).with(facts);
         let entry = entry.about(Subject::Person(Masked::of(&phone)));
-        state.app.audit.of(&caller.organization).record(entry).await?;
+        let consents = state.app.consents.of(&caller.organization);
+        let consent = consents.record_consent(&record, author, &entry).await?;
         Ok(HttpResponse::Ok().json(ConsentView::of(phone.into(), consent)))
     })
     .await

@@ -26,7 +26,7 @@ use crate::{
     },
     domain::{
         Actor, PrincipalKind,
-        audit::{Action, Facts, Masked, Subject},
+        audit::{Action, Facts, Subject},
         consent::ConsentState,
     },
     phone,
@@ -199,7 +199,8 @@ pub async fn of_user(
 ///
 /// What is left out stays. A channel cannot be turned on for a number whose owner has opted out of it. A new number is
 /// the caller's if the token's claim `phone_number` says so, or if an administrator calls. Else a code is sent to it, the
-/// answer is 202, and the whole change waits for `POST /api/sms/preferences/confirm`.
+/// answer is 202, and the whole change waits for `POST /api/sms/preferences/confirm`. Who is no administrator may turn channels
+/// on and give a number 20 times within a day; turning a channel off always works.
 #[utoipa::path(
     put, path = "/api/sms/preferences", tags = [operations::TAG, operations::PREFERENCES], operation_id = "changeOwnPreferences",
     request_body = PreferencesRequest,
@@ -232,11 +233,8 @@ pub async fn confirm(state: web::Data<State>, caller: Caller, body: Body) -> Res
     let ConfirmationRequest { code } = body.read(&state.context())?;
     to_its_end(async move {
         let outgoing = state.app.outgoing.of(&caller.organization);
-        let preferences = outgoing.confirm_number(&user, &code, author(&caller)).await?;
-        let phone = preferences.phone_number.as_deref().map(Masked::of);
-        let entry = caller.origin().entry(Action::PreferencesConfirm).about(Subject::User(user));
-        let entry = entry.with(Facts { phone, ..Facts::default() });
-        state.app.audit.of(&caller.organization).record(entry).await?;
+        let entry = caller.origin().entry(Action::PreferencesConfirm).about(Subject::User(user.clone()));
+        let preferences = outgoing.confirm_number(&user, &code, author(&caller), entry).await?;
         Ok(HttpResponse::Ok().json(PreferencesView::from(preferences)))
     })
     .await
@@ -283,21 +281,21 @@ async fn change(
         caller.own_number.as_ref().and_then(|number| phone::normalize(number, context.region).ok());
     to_its_end(async move {
         let consents = state.app.consents.of(&caller.organization);
-        let changed = consents.change_preferences(&user, &change, author(&caller), own_number.as_ref()).await;
+        let facts = Facts {
+            sms_enabled: change.sms_enabled,
+            whatsapp_enabled: change.whatsapp_enabled,
+            ..Facts::default()
+        };
+        let entry = caller.origin().entry(Action::PreferencesChange).about(Subject::User(user.clone()));
+        let entry = entry.with(facts);
+        let changed =
+            consents.change_preferences(&user, &change, author(&caller), own_number.as_ref(), &entry).await;
         let preferences = match (changed, &change.phone_number) {
             (Err(ChangeError::NumberUnconfirmed), Some(Some(number))) => {
                 return ask_for_code(&state, &caller, &user, number, &change).await;
             }
             (changed, _) => changed?,
         };
-        let facts = Facts {
-            sms_enabled: change.sms_enabled,
-            whatsapp_enabled: change.whatsapp_enabled,
-            number_changed: Some(change.phone_number.is_some()),
-            ..Facts::default()
-        };
-        let entry = caller.origin().entry(Action::PreferencesChange).about(Subject::User(user)).with(facts);
-        state.app.audit.of(&caller.organization).record(entry).await?;
         Ok(HttpResponse::Ok().json(PreferencesView::from(preferences)))
     })
     .await

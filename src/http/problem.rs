@@ -21,7 +21,10 @@ use crate::{
         },
         api_keys::KeyError,
         consents::{
-            own_page::NoPageUrl, preferences::ChangeError, record::RecordError, reviews::ReviewError,
+            own_page::NoPageUrl,
+            preferences::{ChangeError, OWN_CHANGES_PERIOD},
+            record::RecordError,
+            reviews::ReviewError,
         },
         outgoing::{
             held_traffic::TrafficError,
@@ -308,11 +311,17 @@ impl From<store::Error> for Problem {
     fn from(error: store::Error) -> Self {
         // The cause is for the operator; the caller learns only that trying again may help.
         tracing::error!(%error, "the store failed");
-        Self::new(
-            Code::StoreUnavailable,
-            "the store did not answer",
-            "try again in a moment; the operator finds the cause in the log",
-        )
+        let (detail, mend) = match error {
+            store::Error::Unavailable(_) => {
+                ("the store did not answer", "try again in a moment; the operator finds the cause in the log")
+            }
+            store::Error::Unreadable(_) => (
+                "what is stored cannot be read",
+                "have the operator look for the cause in the log: most often a master key is missing. What sends is asked for \
+                 again with the same Idempotency-Key: with another one it would be sent twice",
+            ),
+        };
+        Self::new(Code::StoreUnavailable, detail, mend)
     }
 }
 
@@ -437,6 +446,10 @@ impl From<ChangeError> for Problem {
                 "give another number, or have an administrator take it out of the other user's preferences",
             ),
             ChangeError::NumberUnconfirmed => Self::new(Code::NumberNotConfirmed, detail, CONFIRM_NUMBER),
+            ChangeError::TooOften => {
+                let mend = "turning a channel off always works; for anything else come back a day later, or ask an administrator";
+                Self::new(Code::RateLimited, detail, mend).retry_in(OWN_CHANGES_PERIOD)
+            }
             ChangeError::Store(error) => error.into(),
         }
     }

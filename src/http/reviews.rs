@@ -20,7 +20,7 @@ use super::{
 use crate::{
     app::consents::reviews::{Review, ReviewError, ReviewPlace, Verdict},
     domain::{
-        audit::{Action, Facts, Masked, Subject},
+        audit::{Action, Facts, Subject},
         consent::ConsentChannel,
     },
     twilio::MessageSid,
@@ -186,15 +186,10 @@ pub async fn decide(
     let message_sid = MessageSid::parse(&name).map_err(|_| ReviewError::Unknown)?;
     to_its_end(async move {
         let consents = state.app.consents.of(&caller.organization);
-        let (phone, consent) = consents.decide_review(&message_sid, verdict, caller.name()).await?;
-        let facts = Facts {
-            decision: Some(words::Words::as_str(decision).to_owned()),
-            phone: Some(Masked::of(&phone)),
-            ..Facts::default()
-        };
+        let facts = Facts { decision: Some(words::Words::as_str(decision).to_owned()), ..Facts::default() };
         let entry = caller.origin().entry(Action::ReviewDecide).with(facts);
-        let entry = entry.about(Subject::MessageSid(message_sid));
-        state.app.audit.of(&caller.organization).record(entry).await?;
+        let entry = entry.about(Subject::MessageSid(message_sid.clone()));
+        let (phone, consent) = consents.decide_review(&message_sid, verdict, caller.name(), &entry).await?;
         Ok(HttpResponse::Ok().json(ConsentView::of(phone.into(), consent)))
     })
     .await

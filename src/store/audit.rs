@@ -1,15 +1,16 @@
 //! Who did what: a record to which entries are added, and in which nothing is changed or taken away.
 //!
-//! The entry of a message that is asked for is added in the step that stores the message
-//! ([`NewOutbound::entry`](super::NewOutbound)), so that there is never the one without the other. All others are added by
-//! [`Audit::add_entry`]. Entries are kept without end.
+//! What changes a message, a person's consent or a document adds its entry in the step that makes the change
+//! ([`NewOutbound::entry`](super::NewOutbound), [`ConsentUpdate::audit_entry`](super::ConsentUpdate),
+//! [`Documents::change_with_entry`](super::Documents)), so that there is never the one without the other. All others are
+//! added by [`Audit::add_entry`]. Entries are kept without end, and read whatever version has written them.
 
 use async_trait::async_trait;
 
 use super::Error;
 use crate::domain::{
     Organization,
-    audit::{Entry, Place},
+    audit::{Entry, Place, RecordedEntry},
 };
 
 /// The most entries that one call of [`Audit::entries`] returns.
@@ -28,5 +29,5 @@ pub trait Audit {
         organization: &Organization,
         after: Place,
         limit: usize,
-    ) -> Result<Vec<(Place, Entry)>, Error>;
+    ) -> Result<Vec<(Place, RecordedEntry)>, Error>;
 }

@@ -7,6 +7,7 @@ use super::{Error, decode};
 use crate::{
     domain::{
         Consent, Organization, Person,
+        audit::Entry,
         consent::{Answer, ConsentChange, ConsentEntry, ConsentState},
         event::InboundEntry,
     },
@@ -76,6 +77,8 @@ pub struct ConsentUpdate {
     pub evidence: Option<String>,
     /// Who recorded it, if it was not the person.
     pub actor: Option<String>,
+    /// What the audit says of it, if somebody asked for it; added in the step that makes the change.
+    pub audit_entry: Option<Entry>,
 }
 
 impl ConsentUpdate {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::Error;
-use crate::domain::Organization;
+use crate::domain::{Organization, audit::Entry};
 
 /// The most documents that one call of [`Documents::documents`] returns.
 pub const DOCUMENTS_MAX: usize = 500;
@@ -145,6 +145,17 @@ pub trait Documents {
         name: &str,
     ) -> Result<Option<String>, Error>;
 
+    /// Changes one document, or several of kinds that are kept together ([`Kind::is_kept_together`]), each named once, and
+    /// keeps them for `keep` or for ever. Adds `entry` to the audit in the same step, so that there is never the one without
+    /// the other. Returns whether every `before` was there; if not, nothing is written.
+    async fn change_with_entry(
+        &self,
+        organization: &Organization,
+        changes: &[DocumentChange<'_>],
+        keep: Option<Duration>,
+        entry: Option<&Entry>,
+    ) -> Result<bool, Error>;
+
     /// Puts `after` in the place of `before`, `None` standing for no document, and keeps it for `keep` or for ever.
     /// Returns whether `before` was there; if not, nothing is written.
     async fn change_document(
@@ -155,15 +166,19 @@ pub trait Documents {
         before: Option<&str>,
         after: Option<&str>,
         keep: Option<Duration>,
-    ) -> Result<bool, Error>;
+    ) -> Result<bool, Error> {
+        let change = DocumentChange { kind, name, before, after };
+        self.change_with_entry(organization, &[change], keep, None).await
+    }
 
-    /// Changes several documents of kinds that are kept together ([`Kind::is_kept_together`]), or none of them; each is
-    /// named once. Returns whether every `before` was there; if not, nothing is written.
+    /// Changes several documents of kinds that are kept together, or none of them, and keeps them for ever.
     async fn change_documents(
         &self,
         organization: &Organization,
         changes: &[DocumentChange<'_>],
-    ) -> Result<bool, Error>;
+    ) -> Result<bool, Error> {
+        self.change_with_entry(organization, changes, None, None).await
+    }
 
     /// The documents of a kind that is listed, by name, behind `after` or from the first, at most `limit` and
     /// [`DOCUMENTS_MAX`] of them.

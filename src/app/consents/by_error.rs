@@ -33,8 +33,14 @@ impl Scope<'_, Consents> {
             );
             let Some((consent, entry)) = change else { return Ok(()) };
             let closed = known.consent.reviews_closed_by(&consent);
-            let update =
-                ConsentUpdate { expected: known.version, consent, entry, evidence: None, actor: None };
+            let update = ConsentUpdate {
+                expected: known.version,
+                consent,
+                entry,
+                evidence: None,
+                actor: None,
+                audit_entry: None,
+            };
             if self.core.store.change_consent(self.organization, update).await? {
                 self.forget_closed(&closed).await;
                 return Ok(());

@@ -5,12 +5,15 @@ use std::time::Duration;
 use super::{
     Consents,
     link::Link,
+    preferences::{OWN_CHANGES_MAX, OWN_CHANGES_PERIOD},
     record::{Author, Outcome, Record},
 };
 use crate::{
     app::Scope,
     domain::{
-        AccountSettings, Consent, Person, UnixMs, category,
+        AccountSettings, Consent, Person, UnixMs,
+        audit::{Action, Entry, Facts, Masked, Subject},
+        category,
         consent::{
             ChannelConsent, ConsentChannel, ConsentSource, ConsentState, NoConsent, RequiredOptIn, Route,
         },
@@ -35,6 +38,17 @@ pub enum Gets {
     NothingYet,
     /// Nothing.
     Nothing,
+}
+
+/// What became of a wish on the page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnWish {
+    /// It is recorded.
+    Recorded,
+    /// It was known already.
+    Known,
+    /// It is the next of too many opt-ins within a day, and nothing has changed.
+    TooOften,
 }
 
 /// How a person stands on a channel.
@@ -85,21 +99,42 @@ impl Scope<'_, Consents> {
         Ok(channels.iter().map(|channel| subscription(&consent, *channel, account, required)).collect())
     }
 
-    /// Records what a person wishes on their page, as their own word; whether it was anything new. What waits for a person
-    /// who opts out is refused.
+    /// Records what a person wishes on their page, as their own word, and writes it down in the audit if it is new. What waits
+    /// for a person who opts out is refused. They may opt in as often as users may change their preferences
+    /// ([`OWN_CHANGES_MAX`]), for the same reason; an opt-out is always taken.
     pub async fn record_own_wish(
         &self,
         person: &BareAddress,
         channel: ConsentChannel,
         wish: ConsentState,
-    ) -> Result<bool, store::Error> {
+    ) -> Result<OwnWish, store::Error> {
+        let known = self.consent(person).await?;
+        let is_on = |of: ConsentChannel| channel == ConsentChannel::All || channel == of;
+        let adds = is_on(ConsentChannel::Sms) && is_news(&known.sms, wish)
+            || is_on(ConsentChannel::Whatsapp) && is_news(&known.whatsapp, wish);
+        if wish == ConsentState::OptedIn && adds {
+            let name = format!("opt-ins by link of {}", Person::of(person).as_str());
+            let (max, period) = (OWN_CHANGES_MAX, OWN_CHANGES_PERIOD);
+            if self.core.store.count(self.organization, &name, max, period).await?.is_none() {
+                return Ok(OwnWish::TooOften);
+            }
+        }
         let source = ConsentSource::Link;
+        let facts = Facts {
+            channel: Some(channel.as_str().to_owned()),
+            state: Some(wish.as_str().to_owned()),
+            source: Some(source.as_str().to_owned()),
+            ..Facts::default()
+        };
+        let entry = Entry::of_person(Action::ConsentChange).with(facts);
+        let entry = entry.about(Subject::Person(Masked::of(person)));
         let record = Record { phone: person.clone(), channel, state: wish, source, evidence: None, at: None };
-        let outcome = self.apply_record(&record, Author::PERSON, |known| is_news(known, wish)).await?;
+        let is_news = |known: &ChannelConsent| is_news(known, wish);
+        let outcome = self.apply_record(&record, Author::PERSON, Some(&entry), is_news).await?;
         Ok(match outcome {
-            Outcome::Changed(_) => true,
+            Outcome::Changed(_) => OwnWish::Recorded,
             // None is kept from a person's own word.
-            Outcome::Unchanged(_) | Outcome::Kept(_) => false,
+            Outcome::Unchanged(_) | Outcome::Kept(_) => OwnWish::Known,
         })
     }
 }

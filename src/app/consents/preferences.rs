@@ -3,6 +3,8 @@
 //! A STOP is never written into anybody's preferences. What counts for a channel follows from the two whenever it is
 //! asked for: the later of the user's toggle and the word that came from the phone. So neither can miss the other.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -10,15 +12,24 @@ use super::{
     record::{Author, Outcome, Record},
 };
 use crate::{
-    app::{DECISIONS_MAX, Scope, contended},
+    app::{DECISIONS_MAX, Scope, audit, contended},
     domain::{
         Actor, Consent, Person, UnixMs,
+        audit::{Entry, Facts},
         consent::{ChannelConsent, ConsentChannel, ConsentSource, ConsentState, NoConsent},
         rights::{self, Verdict},
     },
     store::{self, DocumentChange, Kind},
     twilio::{BareAddress, Channel, address::mask},
 };
+
+/// How often within a day a user may turn a channel on or give a number. Each change is kept for ever, in the audit and in the
+/// person's history, so that there has to be an end; and nobody changes their mind so often. To turn a channel off or to
+/// take the number away is never refused: nobody can do so more often than the other.
+pub const OWN_CHANGES_MAX: u64 = 20;
+
+/// The day of [`OWN_CHANGES_MAX`], from the first change on.
+pub const OWN_CHANGES_PERIOD: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A user's preferences as they are stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +92,9 @@ pub enum ChangeError {
     /// Nobody vouches that the number is the user's own.
     #[error("the number is not confirmed as the user's own")]
     NumberUnconfirmed,
+    /// The user has changed their own preferences too often.
+    #[error("you have changed your preferences {OWN_CHANGES_MAX} times within a day")]
+    TooOften,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -122,16 +136,19 @@ impl Scope<'_, Consents> {
 
     /// Changes the preferences of `user`. Turning a channel off is an opt-out of its number; turning it on takes such an
     /// opt-out back, and no other. A number belongs to one user; one who changes their own preferences gets a number only
-    /// if it is `vouched_for`.
+    /// if it is `vouched_for`. If something changes, `entry` is added to the audit in the same step.
     pub async fn change_preferences(
         &self,
         user: &str,
         change: &PreferencesChange,
         author: Author<'_>,
         vouched_for: Option<&BareAddress>,
+        entry: &Entry,
     ) -> Result<Preferences, ChangeError> {
+        let mut is_counted = author.actor != Actor::User;
         for _ in 0..DECISIONS_MAX {
             let (before, mut stored) = self.stored_preferences(user).await?;
+            let known = stored.clone();
             let mut owners = Vec::new();
             if let Some(phone_number) = &change.phone_number {
                 let former = std::mem::replace(&mut stored.phone_number, phone_number.clone());
@@ -143,6 +160,8 @@ impl Scope<'_, Consents> {
             }
             let consent = self.consent_of(stored.phone_number.as_ref()).await?;
             let (now, mut records) = (self.core.now_ms(), Vec::new());
+            let is_renumbered = stored.phone_number != known.phone_number;
+            let (mut is_changed, mut adds) = (is_renumbered, is_renumbered && stored.phone_number.is_some());
             let wishes = [
                 (change.sms_enabled, &mut stored.sms, Channel::Sms, ConsentChannel::Sms),
                 (change.whatsapp_enabled, &mut stored.whatsapp, Channel::Whatsapp, ConsentChannel::Whatsapp),
@@ -153,11 +172,15 @@ impl Scope<'_, Consents> {
                 if enabled && let Some(reason) = refused_for_good(known, author.actor) {
                     return Err(ChangeError::NoConsent { reason, channel });
                 }
+                let is_chosen = toggle.at.is_some() && toggle.enabled == enabled;
                 *toggle = Toggle { enabled, at: Some(now) };
                 let is_opted_out = known.state == ConsentState::OptedOut;
-                if let Some(phone) = &stored.phone_number
-                    && enabled == is_opted_out
-                {
+                let phone = stored.phone_number.as_ref().filter(|_| enabled == is_opted_out);
+                if !is_chosen || phone.is_some() {
+                    is_changed = true;
+                    adds |= enabled;
+                }
+                if let Some(phone) = phone {
                     let state = if enabled { ConsentState::OptedIn } else { ConsentState::OptedOut };
                     let record = Record {
                         phone: phone.clone(),
@@ -170,6 +193,17 @@ impl Scope<'_, Consents> {
                     records.push((channel, record));
                 }
             }
+            if adds && !std::mem::replace(&mut is_counted, true) {
+                let name = format!("changes of preferences by user {user}");
+                let counted = self
+                    .core
+                    .store
+                    .count(self.organization, &name, OWN_CHANGES_MAX, OWN_CHANGES_PERIOD)
+                    .await?;
+                counted.ok_or(ChangeError::TooOften)?;
+            }
+            let facts = Facts { number_changed: Some(is_renumbered), ..entry.facts.clone() };
+            let entry = is_changed.then(|| entry.clone().with(facts));
             stored.updated_at = Some(now);
             let text = store::encode(&stored);
             let preferences = DocumentChange {
@@ -180,12 +214,15 @@ impl Scope<'_, Consents> {
             };
             let changes: Vec<_> =
                 [preferences].into_iter().chain(owners.iter().map(OwnerChange::document)).collect();
-            if !self.core.store.change_documents(self.organization, &changes).await? {
+            let is_made =
+                self.core.store.change_with_entry(self.organization, &changes, None, entry.as_ref()).await?;
+            if !is_made {
                 continue;
             }
+            entry.iter().for_each(|entry| audit::log(self.organization, entry));
             for (channel, record) in records {
                 // The person may have said STOP since: that stays.
-                match self.apply_record(&record, author, |_| true).await? {
+                match self.apply_record(&record, author, None, |_| true).await? {
                     Outcome::Changed(_) | Outcome::Unchanged(_) => {}
                     Outcome::Kept(_) => {
                         return Err(ChangeError::NoConsent { reason: NoConsent::OptedOut, channel });

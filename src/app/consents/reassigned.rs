@@ -51,7 +51,7 @@ impl Scope<'_, Consents> {
             at: Some(*at),
         };
         let author = Author { actor: Actor::Twilio, name: Some(TWILIO) };
-        let outcome = self.apply_record(&record, author, |known| !is_of_new_owner(known, *at)).await?;
+        let outcome = self.apply_record(&record, author, None, |known| !is_of_new_owner(known, *at)).await?;
         Ok(matches!(outcome, Outcome::Changed(_)))
     }
 }

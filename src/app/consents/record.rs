@@ -8,10 +8,10 @@ use futures_util::{StreamExt, TryStreamExt};
 
 use super::Consents;
 use crate::{
-    app::{DECISIONS_MAX, Scope, contended},
+    app::{DECISIONS_MAX, Scope, audit, contended},
     domain::{
         Actor, Consent, Person, UnixMs,
-        audit::Facts,
+        audit::{Entry, Facts},
         consent::{ChannelConsent, ConsentChange, ConsentChannel, ConsentEntry, ConsentSource, ConsentState},
         rights::{self, Verdict},
     },
@@ -146,9 +146,15 @@ impl Scope<'_, Consents> {
         self.core.store.consent_changes(self.organization, &Person::of(phone), skip, limit).await
     }
 
-    /// Records a wish, unless the author may not: then nothing changes. What waits for a person who opts out is refused.
-    pub async fn record_consent(&self, record: &Record, author: Author<'_>) -> Result<Consent, RecordError> {
-        match self.apply_record(record, author, |_| true).await? {
+    /// Records a wish, unless the author may not: then nothing changes. What waits for a person who opts out is refused. If it
+    /// changes something, `entry` is added to the audit with it.
+    pub async fn record_consent(
+        &self,
+        record: &Record,
+        author: Author<'_>,
+        entry: &Entry,
+    ) -> Result<Consent, RecordError> {
+        match self.apply_record(record, author, Some(entry), |_| true).await? {
             Outcome::Changed(consent) | Outcome::Unchanged(consent) => Ok(consent),
             Outcome::Kept(channel) => Err(RecordError::OptedOutByPerson(channel)),
         }
@@ -171,7 +177,7 @@ impl Scope<'_, Consents> {
                 let mut imported = Imported::default();
                 for FileRecord { line, record } in records {
                     let is_news = |known: &ChannelConsent| is_news(known, &record);
-                    match self.apply_record(&record, author, is_news).await? {
+                    match self.apply_record(&record, author, None, is_news).await? {
                         Outcome::Changed(_) => imported.applied += 1,
                         Outcome::Unchanged(_) => imported.unchanged += 1,
                         Outcome::Kept(channel) => {
@@ -191,11 +197,13 @@ impl Scope<'_, Consents> {
         })
     }
 
-    /// Applies `record` on those of its channels where `is_news` says so of what is known, if the author may.
+    /// Applies `record` on those of its channels where `is_news` says so of what is known, if the author may; and writes
+    /// `audit_entry` down, in the same step, if that changes something.
     pub(super) async fn apply_record(
         &self,
         record: &Record,
         author: Author<'_>,
+        audit_entry: Option<&Entry>,
         is_news: impl Fn(&ChannelConsent) -> bool,
     ) -> Result<Outcome, store::Error> {
         let person = Person::of(&record.phone);
@@ -216,8 +224,10 @@ impl Scope<'_, Consents> {
                 entry: entry.clone(),
                 evidence: record.evidence.clone(),
                 actor: author.name.map(str::to_owned),
+                audit_entry: audit_entry.cloned(),
             };
             if self.core.store.change_consent(self.organization, update).await? {
+                audit_entry.into_iter().for_each(|entry| audit::log(self.organization, entry));
                 self.follow(&entry, &closed).await;
                 return Ok(Outcome::Changed(consent));
             }

@@ -16,14 +16,15 @@ use serde::{Deserialize, Serialize};
 
 use super::Consents;
 use crate::{
-    app::{DECISIONS_MAX, Scope, contended},
+    app::{DECISIONS_MAX, Scope, audit, contended},
     domain::{
         Consent, Person, Task, TaskLine, UnixMs,
+        audit::{Entry, Facts, Masked},
         consent::{ConsentChannel, ConsentSource},
         event::InboundEntry,
     },
     metrics::ReviewResult,
-    store::{self, ConsentUpdate, Kind, documents::DOCUMENTS_MAX},
+    store::{self, ConsentUpdate, DocumentChange, Kind, documents::DOCUMENTS_MAX},
     twilio::{
         BareAddress, Channel, MessageSid,
         address::mask,
@@ -209,7 +210,7 @@ impl Scope<'_, Consents> {
             outcome: None,
         };
         // An earlier try may have come this far. What it stored stays, since its time is a part of the review's place.
-        self.put_review(sid, None, &review).await?;
+        self.put_review(sid, None, &review, None).await?;
         let review = self.stored_review(sid).await?.map_or(review, |(_, stored)| stored);
         let task = Task::ExpireReview { sid: sid.clone() };
         self.core.store.schedule(self.organization, &task, until).await?;
@@ -273,12 +274,13 @@ impl Scope<'_, Consents> {
     }
 
     /// Decides on the reply `sid`: what is known then of the person, and who that is. What was decided before is decided
-    /// again without effect.
+    /// again without effect; else `entry` is added to the audit with the decision, and tells the ends of the person's number.
     pub async fn decide_review(
         &self,
         sid: &MessageSid,
         verdict: Verdict,
         actor: &str,
+        entry: &Entry,
     ) -> Result<(BareAddress, Consent), ReviewError> {
         for _ in 0..DECISIONS_MAX {
             let (before, mut review) = self.stored_review(sid).await?.ok_or(ReviewError::Unknown)?;
@@ -293,9 +295,12 @@ impl Scope<'_, Consents> {
                 None => {
                     let outcome = Outcome { verdict, at: self.core.now_ms(), actor: Some(actor.to_owned()) };
                     review.outcome = Some(outcome.clone());
-                    if !self.put_review(sid, Some(&before), &review).await? {
+                    let phone = Some(Masked::of(&review.phone));
+                    let entry = entry.clone().with(Facts { phone, ..entry.facts.clone() });
+                    if !self.put_review(sid, Some(&before), &review, Some(&entry)).await? {
                         continue;
                     }
+                    audit::log(self.organization, &entry);
                     outcome
                 }
             };
@@ -335,7 +340,7 @@ impl Scope<'_, Consents> {
         }
         let expired = Outcome { verdict: Verdict::Expired, at: now, actor: None };
         let outcome = review.outcome.get_or_insert_with(|| expired.clone()).clone();
-        if outcome == expired && !self.put_review(sid, Some(&before), &review).await? {
+        if outcome == expired && !self.put_review(sid, Some(&before), &review, None).await? {
             // Somebody has decided just now.
             return self.core.store.reschedule(self.organization, task, Some(now)).await;
         }
@@ -377,7 +382,14 @@ impl Scope<'_, Consents> {
             let (consent, entry) = known.consent.opted_out_by_review(&review.phone, reach, source, sid, now);
             let closed = known.consent.reviews_closed_by(&consent);
             let (expected, actor) = (known.version, actor.clone());
-            let update = ConsentUpdate { expected, consent, entry: entry.clone(), evidence: None, actor };
+            let update = ConsentUpdate {
+                expected,
+                consent,
+                entry: entry.clone(),
+                evidence: None,
+                actor,
+                audit_entry: None,
+            };
             if self.core.store.change_consent(self.organization, update).await? {
                 self.core.metrics.review(verdict.counted());
                 self.follow(&entry, &closed).await;
@@ -436,10 +448,11 @@ impl Scope<'_, Consents> {
         sid: &MessageSid,
         before: Option<&str>,
         review: &StoredReview,
+        entry: Option<&Entry>,
     ) -> Result<bool, store::Error> {
         let (kind, after) = (Kind::Review, store::encode(review));
-        let (name, keep) = (sid.as_str(), Some(EVIDENCE_KEPT));
-        self.core.store.change_document(self.organization, kind, name, before, Some(&after), keep).await
+        let change = DocumentChange { kind, name: sid.as_str(), before, after: Some(&after) };
+        self.core.store.change_with_entry(self.organization, &[change], Some(EVIDENCE_KEPT), entry).await
     }
 }
 

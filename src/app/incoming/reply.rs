@@ -172,6 +172,7 @@ impl Scope<'_, Incoming> {
                 entry,
                 evidence: None,
                 actor: None,
+                audit_entry: None,
             });
             let entry = receipt.entry.clone();
             match self.core.store.record_inbound(self.organization, entry, &person, update, answer).await? {

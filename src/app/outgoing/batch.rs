@@ -27,35 +27,10 @@ pub(super) struct Batch {
     pub(super) created_at: UnixMs,
     /// When it was called off.
     pub(super) canceled_at: Option<UnixMs>,
-    /// Those who were not accepted.
-    #[serde(flatten)]
-    pub(super) rejected: Rejected,
-    /// What Twilio is to be given, sealed.
+    /// Nobody. Version 0.1.0 kept those here who had opted out, and reads no batch without it.
+    pub(super) opted_out: Vec<Address>,
+    /// What Twilio is to be given, sealed; empty if nothing was accepted.
     pub(super) content: String,
-}
-
-/// Those of a batch's recipients who were not accepted.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rejected {
-    /// They have opted out, or Twilio blocks the sender for them.
-    pub opted_out: Vec<Address>,
-    /// They have not opted in, and the batch needs that.
-    #[serde(default)]
-    pub not_opted_in: Vec<Address>,
-    /// Nothing is sent to the countries of their numbers.
-    #[serde(default)]
-    pub country_not_allowed: Vec<Address>,
-    /// Nothing is sent to numbers of their kind.
-    #[serde(default)]
-    pub number_type_not_allowed: Vec<Address>,
-}
-
-impl Rejected {
-    /// How many they are.
-    pub(super) fn len(&self) -> usize {
-        let Self { opted_out, not_opted_in, country_not_allowed, number_type_not_allowed } = self;
-        [opted_out, not_opted_in, country_not_allowed, number_type_not_allowed].map(Vec::len).iter().sum()
-    }
 }
 
 impl Scope<'_, Steps> {

@@ -15,7 +15,6 @@ use rand::RngExt;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-pub use super::batch::Rejected;
 use super::{
     Outgoing,
     advance::Occasion,
@@ -25,14 +24,14 @@ use super::{
     send::{self, SendError},
 };
 use crate::{
-    app::{Scope, reads::messages::Message},
+    app::{Scope, audit, reads::messages::Message},
     domain::{
-        BatchId, Hold, MessageId, Outbound, OutboundState, Person, Principal, Refusal, UnixMs,
-        audit::{Action, Facts, Origin, Subject},
+        BatchId, Hold, MessageId, MessageRef, Outbound, OutboundState, Person, Principal, Refusal, UnixMs,
+        audit::{Action, Entry, Facts, Origin, Subject},
         consent::{NoConsent, Route},
         outgoing::{Fact, NotAllowed},
     },
-    store::{self, Kind, NewOutbound, Queued, StoredOutbound, outbox::OUTBOUNDS_MAX},
+    store::{self, DocumentChange, Kind, NewOutbound, Queued, StoredOutbound, outbox::OUTBOUNDS_MAX},
     twilio::{Address, Channel, MessagingServiceSid},
 };
 
@@ -47,6 +46,10 @@ const GOES: usize = 4;
 
 /// How long a batch is kept after the last of it may have left.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// How long a batch is kept of which nothing was accepted: as long as the answer to its request. It takes no room in the
+/// queue and counts for no day, so that nothing else bounds how many there are.
+const EMPTY_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What to send, and to whom. `Debug` is left out: it holds a message's text.
 #[derive(Clone)]
@@ -82,6 +85,36 @@ pub struct Accepted {
     pub accepted: usize,
     /// Those that were not.
     pub rejected: Rejected,
+}
+
+/// Those of a batch's recipients who were not accepted. They are answered, and not stored: a batch may be of ten thousand
+/// of them, and nothing of them waits.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rejected {
+    /// They have opted out, or Twilio blocks the sender for them.
+    pub opted_out: Vec<Address>,
+    /// They have not opted in, and the batch needs that.
+    pub not_opted_in: Vec<Address>,
+    /// Nothing is sent to the countries of their numbers.
+    pub country_not_allowed: Vec<Address>,
+    /// Nothing is sent to numbers of their kind.
+    pub number_type_not_allowed: Vec<Address>,
+}
+
+impl Rejected {
+    /// How many they are.
+    fn len(&self) -> usize {
+        let Self { opted_out, not_opted_in, country_not_allowed, number_type_not_allowed } = self;
+        [opted_out, not_opted_in, country_not_allowed, number_type_not_allowed].map(Vec::len).iter().sum()
+    }
+
+    /// Takes out those whom `is_accepted` names.
+    fn leave_out(&mut self, is_accepted: impl Fn(&Address) -> bool) {
+        let Self { opted_out, not_opted_in, country_not_allowed, number_type_not_allowed } = self;
+        for recipients in [opted_out, not_opted_in, country_not_allowed, number_type_not_allowed] {
+            recipients.retain(|recipient| !is_accepted(recipient));
+        }
+    }
 }
 
 /// Whether a batch goes on.
@@ -138,9 +171,6 @@ impl Scope<'_, Outgoing> {
         let (from, messaging_service_sid) =
             send::sender(&account, bulk.channel, bulk.from, bulk.messaging_service_sid)?;
         let id = bulk.id.unwrap_or_else(|| self.new_batch_id());
-        if let Some(batch) = self.steps.of(self.organization).batch(&id).await? {
-            return Ok(Accepted { id, accepted: batch.total, rejected: batch.rejected });
-        }
         let route = Route {
             channel: bulk.channel,
             from: from.as_ref().map(Address::bare),
@@ -148,7 +178,10 @@ impl Scope<'_, Outgoing> {
             category: bulk.category.as_deref(),
         };
         let (to, rejected) = self.who_may_be_sent_to(&route, from.as_ref(), bulk.to).await?;
-        let recipients = to.len() + rejected.len();
+        if let Some(batch) = self.steps.of(self.organization).batch(&id).await? {
+            let rejected = self.rejected_before(&id, &batch, to, rejected).await?;
+            return Ok(Accepted { id, accepted: batch.total, rejected });
+        }
         let now = self.core.now_ms();
         let content = bulk.content.seal_for_batch(&id, &self.core.keys);
         let template = Outbound {
@@ -191,12 +224,10 @@ impl Scope<'_, Outgoing> {
         // before the messages.
         let before =
             if self.members(&id, 0).await?.is_empty() { 0 } else { steps.stored_before(&new).await?.len() };
-        // Those who are rejected are kept with the batch, so that they need room too.
-        let size = Queued { messages: (recipients - before) as u64, bytes: text_bytes };
-        let Some(_room) = steps.room_for(size).await? else {
+        let (wanted, by) = ((new.len() - before) as u64, template.actor.as_ref());
+        let Some(_room) = steps.room_for(Queued { messages: wanted, bytes: text_bytes }).await? else {
             return Err(SendError::refused(Refusal::QueueFull));
         };
-        let (wanted, by) = ((new.len() - before) as u64, template.actor.as_ref());
         if let DayCount::Beyond { left } = steps.count_for_the_day(first, wanted, by).await? {
             return Err(SendError::DailyLimit { wanted, left });
         }
@@ -228,9 +259,10 @@ impl Scope<'_, Outgoing> {
             total: new.len(),
             created_at: now,
             canceled_at: None,
-            rejected: rejected.clone(),
-            content,
+            opted_out: Vec::new(),
+            content: if new.is_empty() { String::new() } else { content },
         };
+        let kept = if new.is_empty() { EMPTY_KEPT } else { kept };
         self.put(Kind::Batch, id.as_str(), &store::encode(&batch), kept).await?;
         self.wanted.notify_one();
         Ok(Accepted { id, accepted: new.len(), rejected })
@@ -276,6 +308,25 @@ impl Scope<'_, Outgoing> {
             }
         }
         Ok((may, rejected))
+    }
+
+    /// Who was not accepted for a batch that is stored: everybody but its members. Why, is judged anew: `to` are those who may
+    /// be sent to now, `rejected` those who may not. Whoever may be by now had opted out.
+    async fn rejected_before(
+        &self,
+        id: &BatchId,
+        batch: &Batch,
+        to: Vec<Address>,
+        mut rejected: Rejected,
+    ) -> Result<Rejected, store::Error> {
+        let mut members = HashSet::with_capacity(batch.total);
+        for part in 0..parts(batch) {
+            members.extend(self.members(id, part).await?);
+        }
+        let is_accepted = |recipient: &Address| members.contains(&self.member_id(id, recipient));
+        rejected.leave_out(is_accepted);
+        rejected.opted_out.extend(to.into_iter().filter(|recipient| !is_accepted(recipient)));
+        Ok(rejected)
     }
 
     /// Puts a document in the place of what an earlier try has put there.
@@ -345,9 +396,17 @@ impl Scope<'_, Outgoing> {
             let ids = self.members(id, part).await?;
             let skipped = skip.saturating_sub(part * STORED_AT_ONCE);
             let wanted: Vec<MessageId> = ids.into_iter().skip(skipped).take(limit - messages.len()).collect();
-            messages.extend(
-                self.reads.of(self.organization).messages_by_id(&wanted).await?.into_iter().flatten(),
-            );
+            let reads = self.reads.of(self.organization);
+            let found = match reads.messages_by_id(&wanted).await {
+                // One of them: the others are shown.
+                Err(store::Error::Unreadable(_)) => {
+                    let names = wanted.into_iter().map(MessageRef::Id);
+                    futures_util::future::try_join_all(names.map(async |name| reads.named(&name).await))
+                        .await?
+                }
+                found => found?,
+            };
+            messages.extend(found.into_iter().flatten());
             if messages.len() >= limit {
                 break;
             }
@@ -355,8 +414,9 @@ impl Scope<'_, Outgoing> {
         Ok(Some(messages))
     }
 
-    /// Calls off what has not left; `None` if there is no such batch.
-    pub async fn cancel_batch(&self, id: &BatchId) -> Result<Option<Progress>, store::Error> {
+    /// Calls off what has not left; `None` if there is no such batch. If something is left, and was not called off before,
+    /// `entry` is added to the audit in the same step, and tells how much that is.
+    pub async fn cancel_batch(&self, id: &BatchId, entry: Entry) -> Result<Option<Progress>, store::Error> {
         loop {
             let Some(text) = self.core.store.document(self.organization, Kind::Batch, id.as_str()).await?
             else {
@@ -366,20 +426,20 @@ impl Scope<'_, Outgoing> {
             let parts = parts(&batch);
             if batch.canceled_at.is_none() {
                 // A batch of which nothing is left to call off is done, not canceled.
-                if !self.is_left(id, parts).await? {
+                let left = self.left(id, parts).await?;
+                if left == 0 {
                     break;
                 }
                 // Known before the first is called off: one that is under way finds it, should it come back to wait.
                 let canceled = store::encode(&Batch { canceled_at: Some(self.core.now_ms()), ..batch });
                 let (before, after) = (Some(text.as_str()), Some(canceled.as_str()));
-                if !self
-                    .core
-                    .store
-                    .change_document(self.organization, Kind::Batch, id.as_str(), before, after, Some(KEPT))
-                    .await?
-                {
+                let change = DocumentChange { kind: Kind::Batch, name: id.as_str(), before, after };
+                let entry = entry.clone().with(Facts { canceled: Some(left), ..Facts::default() });
+                let (store, keep) = (&self.core.store, Some(KEPT));
+                if !store.change_with_entry(self.organization, &[change], keep, Some(&entry)).await? {
                     continue;
                 }
+                audit::log(self.organization, &entry);
             }
             for part in 0..parts {
                 self.cancel_part(id, part).await?;
@@ -389,16 +449,15 @@ impl Scope<'_, Outgoing> {
         self.progress(id).await
     }
 
-    /// Whether something of the batch has not come to its end on our side.
-    async fn is_left(&self, id: &BatchId, parts: usize) -> Result<bool, store::Error> {
+    /// How many messages of the batch have not come to their end on our side.
+    async fn left(&self, id: &BatchId, parts: usize) -> Result<usize, store::Error> {
+        let mut left = 0;
         for part in 0..parts {
             let ids = self.members(id, part).await?;
             let stored = self.core.store.outbounds(self.organization, &ids).await?;
-            if stored.iter().flatten().any(|stored| !stored.state.is_resolved()) {
-                return Ok(true);
-            }
+            left += stored.iter().flatten().filter(|stored| !stored.state.is_resolved()).count();
         }
-        Ok(false)
+        Ok(left)
     }
 
     /// Calls off what waits of one part.

@@ -25,7 +25,7 @@ use crate::{
     },
     domain::{
         UnixMs,
-        audit::{Action, Facts, Masked, Origin, Subject},
+        audit::{Action, Entry, Facts, Masked, Origin, Subject},
     },
     store::{self, Kind},
     twilio::{BareAddress, Channel},
@@ -141,12 +141,13 @@ impl Scope<'_, Outgoing> {
         Ok(CodeSent { until: pending.until, held_until })
     }
 
-    /// Makes the change that waits for `code`, if it is the right one.
+    /// Makes the change that waits for `code`, if it is the right one, and adds `entry` to the audit with it.
     pub async fn confirm_number(
         &self,
         user: &str,
         code: &str,
         author: Author<'_>,
+        entry: Entry,
     ) -> Result<Preferences, ConfirmError> {
         for _ in 0..DECISIONS_MAX {
             let (stored, pending) = self.pending(user).await?;
@@ -172,7 +173,9 @@ impl Scope<'_, Outgoing> {
                 whatsapp_enabled: *whatsapp_enabled,
             };
             let consents = self.consents.of(self.organization);
-            let preferences = consents.change_preferences(user, &change, author, Some(phone_number)).await?;
+            let entry = entry.with(Facts { phone: Some(Masked::of(phone_number)), ..Facts::default() });
+            let preferences =
+                consents.change_preferences(user, &change, author, Some(phone_number), &entry).await?;
             // Used up; a code that has been asked for meanwhile stays.
             self.replace(user, Some(&store::encode(&pending)), None).await?;
             return Ok(preferences);

@@ -197,10 +197,19 @@ impl Scope<'_, Reads> {
         Ok((messages, Some(before)))
     }
 
-    async fn named(&self, name: &MessageRef) -> Result<Option<Message>, store::Error> {
-        match name {
+    /// The message of this name, for a list: one that cannot be read is left out and told, so that it does not hide those
+    /// beside it. During an upgrade an instance of a later version may have written it.
+    pub(in crate::app) async fn named(&self, name: &MessageRef) -> Result<Option<Message>, store::Error> {
+        let read = match name {
             MessageRef::Id(id) => self.message_by_id(id).await,
             MessageRef::Sid(sid) => self.message(sid).await,
+        };
+        match read {
+            Err(store::Error::Unreadable(error)) => {
+                tracing::error!(organization = %self.organization, message = %name, error, "a message cannot be read");
+                Ok(None)
+            }
+            read => read,
         }
     }
 }

@@ -29,12 +29,8 @@ use super::{
     verification::{BODY_TIME_MAX, FORM},
 };
 use crate::{
-    app::consents::link::Link,
-    domain::{
-        AccountSettings,
-        audit::{Action, Entry, Facts, Masked, Subject},
-        consent::ConsentSource,
-    },
+    app::consents::{link::Link, own_page::OwnWish, preferences::OWN_CHANGES_PERIOD},
+    domain::AccountSettings,
     store,
     twilio::{Address, BareAddress, Channel},
 };
@@ -181,17 +177,10 @@ async fn own_page(
 
 async fn record(state: &State, link: &Link, choice: Choice) -> Result<Choice, Trouble> {
     let consents = state.app.consents.of(&link.organization);
-    if consents.record_own_wish(&link.person, choice.channel, choice.wish).await? {
-        state.app.metrics().consent_link_change(choice.wish.as_str());
-        let facts = Facts {
-            channel: Some(choice.channel.as_str().to_owned()),
-            state: Some(choice.wish.as_str().to_owned()),
-            source: Some(ConsentSource::Link.as_str().to_owned()),
-            ..Facts::default()
-        };
-        let entry = Entry::of_person(Action::ConsentChange).with(facts);
-        let entry = entry.about(Subject::Person(Masked::of(&link.person)));
-        state.app.audit.of(&link.organization).record(entry).await?;
+    match consents.record_own_wish(&link.person, choice.channel, choice.wish).await? {
+        OwnWish::Recorded => state.app.metrics().consent_link_change(choice.wish.as_str()),
+        OwnWish::Known => {}
+        OwnWish::TooOften => return Err(Trouble::TooMany(OWN_CHANGES_PERIOD)),
     }
     Ok(choice)
 }

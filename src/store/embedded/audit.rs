@@ -13,12 +13,12 @@ use super::{
 use crate::{
     domain::{
         Organization, UnixMs,
-        audit::{Entry, Place},
+        audit::{Entry, Place, RecordedEntry},
     },
     store::{
         Error,
         audit::{Audit, ENTRIES_MAX},
-        decode, encode,
+        encode,
     },
 };
 
@@ -47,7 +47,7 @@ impl Audit for EmbeddedStore {
         organization: &Organization,
         after: Place,
         limit: usize,
-    ) -> Result<Vec<(Place, Entry)>, Error> {
+    ) -> Result<Vec<(Place, RecordedEntry)>, Error> {
         let organization = organization.clone();
         self.read(move |transaction| {
             let organization = organization.as_str();
@@ -60,7 +60,7 @@ impl Audit for EmbeddedStore {
                     let (key, stored) = row.map_err(unavailable)?;
                     let (_, ms, seq) = key.value();
                     let place = Place { ms: UnixMs::new(ms), seq, partition: 0 };
-                    Ok((place, decode("an entry of the audit", stored.value())?))
+                    Ok((place, RecordedEntry::read(stored.value())))
                 })
                 .collect()
         })

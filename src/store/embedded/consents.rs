@@ -34,6 +34,9 @@ impl Tables<'_> {
         if !self.replace_consent(organization, &update.expected, &update.consent)? {
             return Ok(false);
         }
+        if let Some(entry) = &update.audit_entry {
+            self.add_entry(organization, entry)?;
+        }
         let person = update.expected.person().clone();
         if let Some(change) = update.change() {
             let last = self

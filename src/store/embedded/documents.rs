@@ -11,7 +11,7 @@ use super::{
     unavailable,
 };
 use crate::{
-    domain::{Organization, UnixMs},
+    domain::{Organization, UnixMs, audit::Entry},
     store::{
         Error,
         documents::{DOCUMENTS_MAX, DocumentChange, Documents, Kind},
@@ -60,12 +60,14 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// Makes all of `changes` if each finds what it expects, else none; returns whether they were made.
+    /// Makes all of `changes`, and adds `entry`, if each finds what it expects; else does nothing. Returns whether they were
+    /// made.
     fn change_documents(
         &mut self,
         organization: &str,
         changes: &[OwnedChange],
         keep: Option<Duration>,
+        entry: Option<&Entry>,
     ) -> Result<bool, Error> {
         for OwnedChange { kind, name, before, .. } in changes {
             let stored = self.document(organization, kind.as_str(), name)?.map(|(_, text)| text);
@@ -77,6 +79,9 @@ impl Tables<'_> {
         for OwnedChange { kind, name, after, .. } in changes {
             let after = after.as_deref().map(|after| (until, after));
             self.put_document(organization, kind.as_str(), name, after)?;
+        }
+        if let Some(entry) = entry {
+            self.add_entry(organization, entry)?;
         }
         Ok(true)
     }
@@ -143,28 +148,19 @@ impl Documents for EmbeddedStore {
         .await
     }
 
-    async fn change_document(
-        &self,
-        organization: &Organization,
-        kind: Kind,
-        name: &str,
-        before: Option<&str>,
-        after: Option<&str>,
-        keep: Option<Duration>,
-    ) -> Result<bool, Error> {
-        let organization = organization.clone();
-        let change = OwnedChange::from(&DocumentChange { kind, name, before, after });
-        self.write(move |tables| tables.change_documents(organization.as_str(), &[change], keep)).await
-    }
-
-    async fn change_documents(
+    async fn change_with_entry(
         &self,
         organization: &Organization,
         changes: &[DocumentChange<'_>],
+        keep: Option<Duration>,
+        entry: Option<&Entry>,
     ) -> Result<bool, Error> {
         let changes: Vec<OwnedChange> = changes.iter().map(OwnedChange::from).collect();
-        let organization = organization.clone();
-        self.write(move |tables| tables.change_documents(organization.as_str(), &changes, None)).await
+        let (organization, entry) = (organization.clone(), entry.cloned());
+        self.write(move |tables| {
+            tables.change_documents(organization.as_str(), &changes, keep, entry.as_ref())
+        })
+        .await
     }
 
     async fn documents(

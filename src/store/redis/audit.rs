@@ -8,16 +8,16 @@ use super::{RedisStore, stream, unavailable};
 use crate::{
     domain::{
         Organization,
-        audit::{Entry, Place},
+        audit::{Entry, Place, RecordedEntry},
     },
     store::{
         Error,
         audit::{Audit, ENTRIES_MAX},
-        decode, encode,
+        encode,
     },
 };
 
-/// The partition of what the audit says of other things than messages.
+/// The partition of entries that are added by themselves.
 const PARTITION: u16 = 0;
 
 /// The field of an entry that holds it.
@@ -25,7 +25,7 @@ const ENTRY: &str = "entry";
 
 /// One read of the streams: entries in order, and whether some were held back.
 struct Page {
-    entries: Vec<(Place, Entry)>,
+    entries: Vec<(Place, RecordedEntry)>,
     held_back: bool,
 }
 
@@ -65,11 +65,11 @@ impl RedisStore {
         found.sort_unstable_by_key(|(place, _)| *place);
         found.truncate(limit);
         let entries = found.into_iter().map(|(place, fields)| {
-            let written = fields.iter().find(|(name, _)| name == ENTRY).map(|(_, written)| written);
-            let missing = || Error::Unreadable(format!("the entry {place} of the audit"));
-            Ok((place, decode("an entry of the audit", written.ok_or_else(missing)?)?))
+            let written =
+                fields.iter().find(|(name, _)| name == ENTRY).map(|(_, written)| written.as_bytes());
+            (place, RecordedEntry::read(written.unwrap_or_default()))
         });
-        Ok(Page { entries: entries.collect::<Result<_, Error>>()?, held_back })
+        Ok(Page { entries: entries.collect(), held_back })
     }
 }
 
@@ -89,7 +89,7 @@ impl Audit for RedisStore {
         organization: &Organization,
         after: Place,
         limit: usize,
-    ) -> Result<Vec<(Place, Entry)>, Error> {
+    ) -> Result<Vec<(Place, RecordedEntry)>, Error> {
         let limit = limit.min(ENTRIES_MAX);
         let page = self.audit_page(organization, after, limit).await?;
         if !page.held_back || page.entries.len() == limit {

@@ -194,8 +194,11 @@ impl Consents for RedisStore {
         organization: &Organization,
         update: ConsentUpdate,
     ) -> Result<bool, Error> {
-        let keys = self.consent_keys(organization, update.expected.person(), update.entry.at);
+        let partition = self.keys.partition(update.expected.person().as_str());
+        let mut keys = self.consent_keys(organization, update.expected.person(), update.entry.at).to_vec();
+        keys.push(("audit", self.keys.audit(organization, partition)));
         let mut arguments = consent_arguments(Some(&update)).to_vec();
+        arguments.push(("audit_entry", update.audit_entry.as_ref().map(encode).unwrap_or_default()));
         arguments.extend(entry_arguments("entry", stream::consent_fields(&update.entry)));
         read(self.write(&scripts::CHANGE_CONSENT, &keys, &arguments).await?)
     }

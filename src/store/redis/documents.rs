@@ -7,51 +7,15 @@ use redis::Value;
 
 use super::{RedisStore, read, scripts};
 use crate::{
-    domain::Organization,
+    domain::{Organization, audit::Entry},
     store::{
         Error,
         documents::{DOCUMENTS_MAX, DocumentChange, Documents, Kind},
+        encode,
     },
 };
 
 impl RedisStore {
-    /// Runs `change_documents.lua`; the documents must share a partition.
-    async fn change(
-        &self,
-        organization: &Organization,
-        changes: &[DocumentChange<'_>],
-        keep: Option<Duration>,
-    ) -> Result<bool, Error> {
-        let keep = keep.map(|keep| keep.as_millis().to_string()).unwrap_or_default();
-        let is_there = |text: Option<&str>| if text.is_some() { "1" } else { "0" };
-        let (mut keys, mut arguments) = (Vec::new(), vec![("keep", keep.as_str())]);
-        for DocumentChange { kind, name, before, after } in changes {
-            self.bring_along(organization, *kind, name).await?;
-            let partition = self.keys.partition_of_document(*kind, name);
-            keys.extend([
-                ("document", self.keys.document(organization, *kind, name)),
-                ("names", self.keys.documents(organization, partition, *kind)),
-            ]);
-            arguments.extend([
-                ("is_expected", is_there(*before)),
-                ("before", before.unwrap_or_default()),
-                ("remains", is_there(*after)),
-                ("after", after.unwrap_or_default()),
-                ("name", if kind.is_listed() { name } else { "" }),
-            ]);
-        }
-        let changed = read(self.write(&scripts::CHANGE_DOCUMENTS, &keys, &arguments).await?)?;
-        for DocumentChange { kind, name, after, .. } in changes {
-            if changed
-                && after.is_none()
-                && let Some(former) = self.keys.former_document(organization, *kind, name)
-            {
-                self.get::<Value>(redis::cmd("DEL").arg(former)).await?;
-            }
-        }
-        Ok(changed)
-    }
-
     /// Copies a document that is kept together with others from the partition of its name, where version 0.1.0 kept it,
     /// unless it has been copied before. It is left there as well, since instances of that version may still run beside
     /// this one.
@@ -86,24 +50,44 @@ impl Documents for RedisStore {
         self.get(&command).await
     }
 
-    async fn change_document(
-        &self,
-        organization: &Organization,
-        kind: Kind,
-        name: &str,
-        before: Option<&str>,
-        after: Option<&str>,
-        keep: Option<Duration>,
-    ) -> Result<bool, Error> {
-        self.change(organization, &[DocumentChange { kind, name, before, after }], keep).await
-    }
-
-    async fn change_documents(
+    async fn change_with_entry(
         &self,
         organization: &Organization,
         changes: &[DocumentChange<'_>],
+        keep: Option<Duration>,
+        entry: Option<&Entry>,
     ) -> Result<bool, Error> {
-        self.change(organization, changes, None).await
+        let Some(first) = changes.first() else { return Ok(true) };
+        let partition = self.keys.partition_of_document(first.kind, first.name);
+        let keep = keep.map(|keep| keep.as_millis().to_string()).unwrap_or_default();
+        let entry = entry.map(encode).unwrap_or_default();
+        let is_there = |text: Option<&str>| if text.is_some() { "1" } else { "0" };
+        let mut keys = vec![("audit", self.keys.audit(organization, partition))];
+        let mut arguments = vec![("keep", keep.as_str()), ("audit_entry", entry.as_str())];
+        for DocumentChange { kind, name, before, after } in changes {
+            self.bring_along(organization, *kind, name).await?;
+            keys.extend([
+                ("document", self.keys.document(organization, *kind, name)),
+                ("names", self.keys.documents(organization, partition, *kind)),
+            ]);
+            arguments.extend([
+                ("is_expected", is_there(*before)),
+                ("before", before.unwrap_or_default()),
+                ("remains", is_there(*after)),
+                ("after", after.unwrap_or_default()),
+                ("name", if kind.is_listed() { name } else { "" }),
+            ]);
+        }
+        let changed = read(self.write(&scripts::CHANGE_DOCUMENTS, &keys, &arguments).await?)?;
+        for DocumentChange { kind, name, after, .. } in changes {
+            if changed
+                && after.is_none()
+                && let Some(former) = self.keys.former_document(organization, *kind, name)
+            {
+                self.get::<Value>(redis::cmd("DEL").arg(former)).await?;
+            }
+        }
+        Ok(changed)
     }
 
     async fn documents(

@@ -29,7 +29,7 @@
 //! | `tl:{default:0}:count:<time>` | hash | counter -> count in the minute `m…` or hour `h…`; ends by itself | `record_status`, `change_consent`, `record_inbound` | `counts` |
 //! | `tl:{default:0}:doc:<kind>:<name>` | string | a document | `change_documents` | `document` |
 //! | `tl:{default:0}:docs:<kind>` | sorted set | the names of a kind that is listed | `change_documents` | `documents` |
-//! | `tl:{default:0}:audit` | stream | who did what, JSON | `step_outbound`, `add_entry` | `entries` |
+//! | `tl:{default:0}:audit` | stream | who did what, JSON | `step_outbound`, `change_consent`, `change_documents`, `add_entry` | `entries` |
 //! | `tl:{default:0}:counter:<name>` | string | a counter; ends by itself | `count` | the same |
 //! | `tl:ping` | string | written to see whether Redis takes writes | `ping` | nobody |
 //! | `tl:partitions` | string | partitions per organization | the first start | every later one |
@@ -38,7 +38,7 @@
 //! keys are in the partition of its SID, so is the task to ask for it; everything about a person, with the messages asked
 //! for and their queue, in that of the person's address, which is one whatever spelling was used; documents and counters
 //! in that of their name, but documents of which several are changed in one step in the first. What the audit says of a
-//! message is in the partition of the message, everything else that it says in the first. What belongs to the
+//! message, a person or a document is in the partition of that, everything else that it says in the first. What belongs to the
 //! installation is kept for an organization called `*`, which no other can be called.
 //!
 //! Messages share hashes: `<xyz>` is the last three digits of the SID. A message then costs a field of some 70 bytes

@@ -121,6 +121,7 @@ async fn the_texts_of_what_waits_take_room(on: On) {
     let to: Vec<String> = (10..60).map(person).collect();
     let body = json!({ "phone_numbers": to, "message": "short", "send_at": later() });
     assert_eq!(post(&world.service, "send-bulk", body).await.0, 202);
+    assert_eq!(schedule(&world.service, 4, "short").await.0, 202, "there is room beside the batch");
 }
 
 async fn requests_at_once_do_not_share_the_same_room(on: On) {

@@ -5,9 +5,12 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use textledger::{
     domain::{
         MessageId, Organization, Principal, UnixMs,
-        audit::{Action, Entry, Origin, Place, Subject, place_before},
+        audit::{Action, Entry, Origin, Place, RecordedEntry, Subject, place_before},
     },
-    store::{ConsentVersion, Gate, NewOutbound, Passed, Store, audit::ENTRIES_MAX},
+    store::{
+        ConsentUpdate, ConsentVersion, DocumentChange, Gate, Kind, NewOutbound, Passed, Store,
+        audit::ENTRIES_MAX, encode,
+    },
 };
 use tokio::task::JoinSet;
 
@@ -29,8 +32,13 @@ fn by(user: impl Into<String>) -> Entry {
     Origin::new(&Principal::user(user), Some("r1".to_owned())).entry(Action::ConsentExport)
 }
 
+/// `entry` as it is read.
+pub fn read(entry: &Entry) -> RecordedEntry {
+    RecordedEntry::read(encode(entry).as_bytes())
+}
+
 /// All entries, read `limit` at a time.
-async fn all(store: &dyn Store, organization: &Organization, limit: usize) -> Vec<(Place, Entry)> {
+async fn all(store: &dyn Store, organization: &Organization, limit: usize) -> Vec<(Place, RecordedEntry)> {
     let (mut all, mut after) = (Vec::new(), START);
     loop {
         let page = store.entries(organization, after, limit).await.unwrap();
@@ -45,6 +53,7 @@ async fn all(store: &dyn Store, organization: &Organization, limit: usize) -> Ve
 
 pub async fn who_did_what_is_told_in_its_order_and_page_by_page(harness: &dyn Harness) {
     let added: Vec<Entry> = (0..23).map(|number| by(format!("user-{number}"))).collect();
+    let expected: Vec<_> = added.iter().map(self::read).collect();
     let store = harness.open().await;
     assert_eq!(store.entries(&organization(), START, 10).await.unwrap(), []);
     for entry in &added {
@@ -57,7 +66,7 @@ pub async fn who_did_what_is_told_in_its_order_and_page_by_page(harness: &dyn Ha
     let store = harness.open().await;
     let read = all(&*store, &organization(), 10).await;
     assert!(read.is_sorted_by(|(a, _), (b, _)| a < b), "{read:?}");
-    assert_eq!(read.iter().map(|(_, entry)| entry.clone()).collect::<Vec<_>>(), added);
+    assert_eq!(read.iter().map(|(_, entry)| entry.clone()).collect::<Vec<_>>(), expected);
     assert_eq!(all(&*store, &other, 10).await.len(), 1);
     // From a time on, and never from before it.
     let (seventh, _) = &read[6];
@@ -91,9 +100,58 @@ pub async fn a_message_and_who_asked_for_it_are_stored_together_or_not_at_all(ha
     let waiting = [new(3), NewOutbound { entry: None, ..new(4) }];
     store.enqueue(&organization(), &waiting).await.unwrap();
     store.enqueue(&organization(), &waiting).await.unwrap();
-    let entries: Vec<Entry> =
-        all(store, &organization(), 10).await.into_iter().map(|(_, entry)| entry).collect();
-    assert_eq!(entries, [1, 3].map(|number| asked("ada", outbound(store, number).id)));
+    let expected = [1, 3].map(|number| asked("ada", outbound(store, number).id));
+    assert_eq!(told(store).await, expected.each_ref().map(read));
+}
+
+/// All entries, without their places.
+async fn told(store: &dyn Store) -> Vec<RecordedEntry> {
+    all(store, &organization(), 10).await.into_iter().map(|(_, entry)| entry).collect()
+}
+
+pub async fn a_change_and_its_entry_are_stored_together_or_not_at_all(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let store = store.as_ref();
+    let version = store.consent(&organization(), &whose(PERSON)).await.unwrap().version;
+    let [first, second, third, fourth] = ["ada", "ben", "cyd", "dan"].map(by);
+    let update =
+        |entry: &Entry| ConsentUpdate { audit_entry: Some(entry.clone()), ..opt_out(version.clone()) };
+    assert!(store.change_consent(&organization(), update(&first)).await.unwrap());
+    assert!(!store.change_consent(&organization(), update(&second)).await.unwrap());
+    assert_eq!(told(store).await, [read(&first)]);
+
+    let change = |kind, name| DocumentChange { kind, name, before: None, after: Some("x") };
+    let kept_together = [change(Kind::Preferences, "ada"), change(Kind::NumberOwner, "+14155550100")];
+    let make = async |changes: &[DocumentChange<'_>], entry: &Entry| {
+        store.change_with_entry(&organization(), changes, None, Some(entry)).await.unwrap()
+    };
+    assert!(make(&kept_together, &second).await);
+    assert!(!make(&kept_together, &third).await);
+    assert!(!make(&[kept_together[0], change(Kind::Preferences, "ben")], &third).await);
+    // A document of another kind is elsewhere, and so is its entry.
+    assert!(make(&[change(Kind::Review, "SM1")], &third).await);
+    assert!(make(&[change(Kind::Review, "SM2")], &fourth).await);
+    // In several partitions, what is done within a millisecond has no order.
+    let mut told = told(store).await;
+    told.sort_unstable_by(|a, b| a.agent.cmp(&b.agent));
+    assert_eq!(told, [first, second, third, fourth].each_ref().map(read));
+}
+
+pub async fn what_a_later_version_has_written_hides_no_entry(harness: &dyn Harness) {
+    let mine = by("ada");
+    let store = harness.open().await;
+    store.add_entry(&organization(), &mine).await.unwrap();
+    drop(store);
+    let later = r#"{"agent":"robot:r2","action":"template.approve","subject":{"template":"t1"},"facts":{"ballots":[7]}}"#;
+    for stored in [later, "no JSON"] {
+        harness.write_entry(stored);
+    }
+    let store = harness.open().await;
+    store.add_entry(&organization(), &mine).await.unwrap();
+    let expected =
+        [read(&mine), RecordedEntry::read(later.as_bytes()), RecordedEntry::default(), read(&mine)];
+    assert_eq!(told(store.as_ref()).await, expected);
+    assert_eq!(expected[1].subject.as_deref(), Some("template:t1"));
 }
 
 pub async fn nothing_that_is_done_at_once_is_lost_or_told_twice(harness: &dyn Harness) {
@@ -141,6 +199,6 @@ pub async fn written_at_once(instances: Vec<Arc<dyn Store>>) {
         };
     }
     assert_eq!(met, all(&*reader, &organization(), ENTRIES_MAX).await);
-    let names: BTreeSet<String> = met.iter().map(|(_, entry)| entry.agent.to_string()).collect();
+    let names: BTreeSet<String> = met.iter().map(|(_, entry)| entry.agent.clone()).collect();
     assert_eq!((names.len(), met.len()), (expected, expected));
 }

@@ -17,7 +17,7 @@ use super::{
     outbox::that_waits,
     suite::{AT, Harness, ms, outbound, status},
 };
-use crate::support::{flows::due_flows, former::Former};
+use crate::support::{flows::due_flows, former::Former, later};
 
 struct Embedded(tempfile::TempDir);
 
@@ -29,6 +29,10 @@ impl Harness for Embedded {
 
     fn write(&self, former: &Former) {
         former.write_to_file(self.0.path());
+    }
+
+    fn write_entry(&self, stored: &str) {
+        later::add_entry_to_file(self.0.path(), stored);
     }
 }
 

@@ -53,6 +53,8 @@ macro_rules! conformance {
             everything_is_there_after_opening_again
             who_did_what_is_told_in_its_order_and_page_by_page
             a_message_and_who_asked_for_it_are_stored_together_or_not_at_all
+            a_change_and_its_entry_are_stored_together_or_not_at_all
+            what_a_later_version_has_written_hides_no_entry
             nothing_that_is_done_at_once_is_lost_or_told_twice
             random_histories_of_statuses_agree_with_the_model
             random_histories_of_consent_agree_with_the_model

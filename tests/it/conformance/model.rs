@@ -300,7 +300,14 @@ fn update(person: usize, basis: &KnownConsent, to: ConsentState, number: usize) 
         sid: None,
         at: UnixMs::new(1),
     };
-    ConsentUpdate { expected: basis.version.clone(), consent, entry, evidence: None, actor: None }
+    ConsentUpdate {
+        expected: basis.version.clone(),
+        consent,
+        entry,
+        evidence: None,
+        actor: None,
+        audit_entry: None,
+    }
 }
 
 fn outbound(store: &Arc<dyn Store>, person: usize, number: u8) -> Outbound {

@@ -360,9 +360,9 @@ async fn agree(store: &Arc<dyn Store>, organization: &Organization, model: &mut 
     let expected = model.history.iter().map(|message| model.messages[message].outbound.id.to_string());
     assert_eq!(entered, expected.collect(), "{place}");
     let audit = store.entries(organization, place_before(UnixMs::EPOCH), ENTRIES_MAX).await.unwrap();
-    let told = |entry: &Entry| entry.subject.as_ref().map(ToString::to_string);
-    let mut in_audit: Vec<_> = audit.iter().map(|(_, entry)| told(entry)).collect();
-    let mut expected: Vec<_> = model.entries.iter().map(told).collect();
+    let mut in_audit: Vec<_> = audit.into_iter().map(|(_, entry)| entry.subject).collect();
+    let mut expected: Vec<_> =
+        model.entries.iter().map(|entry| entry.subject.as_ref().map(ToString::to_string)).collect();
     in_audit.sort_unstable();
     expected.sort_unstable();
     assert_eq!(in_audit, expected, "{place}");

@@ -39,6 +39,7 @@ async fn record(store: &dyn Store, expected: ConsentVersion, change: ConsentChan
         entry: change.entry,
         evidence: None,
         actor: None,
+        audit_entry: None,
     };
     store.change_consent(&organization(), update).await.unwrap()
 }

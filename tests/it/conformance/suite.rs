@@ -19,8 +19,10 @@ use tokio::task::JoinSet;
 use crate::support::{flows::due_flows, former::Former};
 
 pub use super::audit::{
+    a_change_and_its_entry_are_stored_together_or_not_at_all,
     a_message_and_who_asked_for_it_are_stored_together_or_not_at_all,
-    nothing_that_is_done_at_once_is_lost_or_told_twice, who_did_what_is_told_in_its_order_and_page_by_page,
+    nothing_that_is_done_at_once_is_lost_or_told_twice, what_a_later_version_has_written_hides_no_entry,
+    who_did_what_is_told_in_its_order_and_page_by_page,
 };
 pub use super::model::{
     random_histories_of_consent_agree_with_the_model, random_histories_of_statuses_agree_with_the_model,
@@ -49,6 +51,9 @@ pub trait Harness: Sync {
 
     /// Writes what version 0.1.0 kept of a person; nobody has the store open.
     fn write(&self, former: &Former);
+
+    /// Writes an entry of the audit as it stands; nobody has the store open.
+    fn write_entry(&self, stored: &str);
 
     /// How many random histories are run beside the model.
     fn histories(&self) -> u32 {
@@ -131,7 +136,7 @@ pub fn opt_out(expected: ConsentVersion) -> ConsentUpdate {
         sid: Some(sid("5")),
         at: AT,
     };
-    ConsentUpdate { expected, consent, entry, evidence: None, actor: None }
+    ConsentUpdate { expected, consent, entry, evidence: None, actor: None, audit_entry: None }
 }
 
 pub fn outbound(store: &dyn Store, number: u128) -> Outbound {

@@ -1,5 +1,6 @@
 //! What goes wrong around the service, and what must hold all the same.
 
+mod between;
 mod bulk;
 mod crowding;
 mod lost_callbacks;

@@ -8,6 +8,16 @@ use textledger::{
     store::{embedded::FILE_NAME, encode},
 };
 
+/// A connection to the Redis of `url`, server or cluster.
+pub fn connection(url: &str) -> Box<dyn redis::ConnectionLike> {
+    let Some(nodes) = url.strip_prefix("redis-cluster://") else {
+        return Box::new(redis::Client::open(url).unwrap().get_connection().unwrap());
+    };
+    let nodes: Vec<String> = nodes.split(',').map(|node| format!("redis://{node}")).collect();
+    let cluster = redis::cluster::ClusterClient::new(nodes).unwrap();
+    Box::new(cluster.get_connection().unwrap())
+}
+
 /// A person of the default organization.
 pub struct Former {
     pub spelling: &'static str,
@@ -22,18 +32,7 @@ pub struct Former {
 impl Former {
     /// Writes it into Redis, server or cluster.
     pub fn write_to_redis(&self, url: &str, prefix: &str, partitions: u16) {
-        match url.strip_prefix("redis-cluster://") {
-            None => self.write(
-                &mut redis::Client::open(url).unwrap().get_connection().unwrap(),
-                prefix,
-                partitions,
-            ),
-            Some(nodes) => {
-                let nodes: Vec<String> = nodes.split(',').map(|node| format!("redis://{node}")).collect();
-                let cluster = redis::cluster::ClusterClient::new(nodes).unwrap();
-                self.write(&mut cluster.get_connection().unwrap(), prefix, partitions);
-            }
-        }
+        self.write(connection(url).as_mut(), prefix, partitions);
     }
 
     fn write(&self, connection: &mut dyn redis::ConnectionLike, prefix: &str, partitions: u16) {

@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod browser;
 pub mod flows;
 pub mod former;
+pub mod later;
 pub mod leftovers;
 pub mod platform;
 pub mod redis_server;

@@ -7,6 +7,7 @@
 --   persons        sorted set  <prefix>:{<organization>:<partition>}:persons             everybody whose consent ever changed
 --   minute_counts  hash        <prefix>:{<organization>:<partition>}:count:<minute>      counter -> count
 --   hour_counts    hash        <prefix>:{<organization>:<partition>}:count:<hour>        counter -> count
+--   audit          stream      <prefix>:{<organization>:<partition>}:audit               who did what
 --
 -- ARGV
 --   decided_on   the consent that the change was decided on, empty if none was stored
@@ -16,15 +17,20 @@
 --   counter      the counter of such changes, empty if they are not counted
 --   minute_ends  when the minute's counts end, milliseconds since 1970
 --   hour_ends    when the hour's counts end, milliseconds since 1970
+--   audit_entry  the audit's entry of the change, empty for none
 --   entry…       the entry's fields and values
 --
 -- Returns 1: changed. 0: another consent than `decided_on` is stored, nothing written.
-local consent, consents, changes, persons, minute_counts, hour_counts = unpack(KEYS)
-local decided_on, after, person, change, counter, minute_ends, hour_ends = unpack(ARGV)
-local entry = { unpack(ARGV, 8) }
+local consent, consents, changes, persons, minute_counts, hour_counts, audit = unpack(KEYS)
+local decided_on, after, person, change, counter, minute_ends, hour_ends, audit_entry = unpack(ARGV)
+local entry = { unpack(ARGV, 9) }
 
 if (redis.call('GET', consent) or '') ~= decided_on then
   return 0
+end
+-- First, so that nothing is changed if it cannot be added.
+if audit_entry ~= '' then
+  redis.call('XADD', audit, '*', 'entry', audit_entry)
 end
 redis.call('SET', consent, after)
 redis.call('ZADD', persons, 0, person)
