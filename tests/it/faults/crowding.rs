@@ -45,6 +45,10 @@ const JSON: &str = "application/json";
 /// Within which the contract promises an answer to every callback, whatever others do.
 const PROMISED: Duration = Duration::from_secs(1);
 
+/// The variable that says that nothing else runs on this machine, as in `scripts/test`. Where other tests share the processor
+/// with the service, a callback that is late shows nothing: it is counted, and only one that is lost fails the test.
+const IS_ALONE: &str = "TESTS_ARE_ALONE";
+
 /// How long Twilio waits for the answer to a webhook, by the connection overrides we ask for, and a second. What has no answer
 /// by then is lost.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -525,8 +529,12 @@ impl Stage {
         for attacker in attackers.iter().filter(|attacker| attacker.attack.expected().is_some()) {
             println!("    {:?}: {:?}", attacker.attack, attacker.answers.lock().unwrap());
         }
-        let late: usize = self.flows.iter().map(|flow| flow.late).sum();
-        assert_eq!(late, 0, "{name}: callbacks that were answered after more than {PROMISED:?}");
+        let late: usize = self.flows.iter_mut().map(|flow| std::mem::take(&mut flow.late)).sum();
+        if late > 0 {
+            println!("    {late} callbacks were answered after more than {PROMISED:?}");
+        }
+        let is_alone = std::env::var_os(IS_ALONE).is_some();
+        assert!(late == 0 || !is_alone, "{name}: {late} callbacks took more than {PROMISED:?}");
     }
 
     /// Withstands each of `attacks` alone, at each address where it is one, and then all at once.
