@@ -485,6 +485,7 @@ mod tests {
             // Nothing of it could leave.
             admitted.0.written();
         }
+        moved_before(&unread[0], 10);
         assert!(connections.try_admit(peer(3)).is_some());
         assert!(is_closed(&unread[0]) && !is_closed(&unread[1]));
     }
