@@ -279,8 +279,11 @@ impl Attacker {
                 let admin = token_in("claimer", Role::Admin);
                 self.repeat(|number| {
                     // Every other claim is of the account whose callbacks flow.
-                    let sid =
-                        if number % 2 == 0 { ACCOUNT_SID.to_owned() } else { format!("AC{number:032x}") };
+                    let sid = if number.is_multiple_of(2) {
+                        ACCOUNT_SID.to_owned()
+                    } else {
+                        format!("AC{number:032x}")
+                    };
                     let claim = json!({ "account_sid": sid, "auth_token": INVENTED_TOKEN });
                     self.request(Method::POST, "/api/sms/settings").bearer_auth(&admin).json(&claim)
                 })
@@ -334,7 +337,7 @@ impl Attacker {
     /// One that is refused for another reason each time.
     fn unsigned_status(&self, number: usize) -> RequestBuilder {
         let of_stranger = format!("AC{number:032x}");
-        let account_sid = if number % 2 == 0 { ACCOUNT_SID } else { &of_stranger };
+        let account_sid = if number.is_multiple_of(2) { ACCOUNT_SID } else { &of_stranger };
         let key = SigningKey::new(Algorithm::HmacSha1, &"another's token".into());
         let form: Form =
             callback(account_sid, "sent").into_iter().chain([("AccountSid", account_sid)]).collect();

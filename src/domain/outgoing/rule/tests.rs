@@ -306,7 +306,7 @@ fn one_of_a_burst_is_held_judged_again_and_refused_after_a_day() {
         while now < NOW + times::SUSPICIOUS_HELD_MAX {
             state = judged(&state, now);
             assert_eq!(state, held(NOW, now + hour));
-            now = now + hour;
+            now += hour;
         }
         let end = judged(&state, now);
         assert!(matches!(end, OutboundState::Refused { code: Refusal::SuspiciousTraffic, .. }), "{end:?}");
