@@ -85,6 +85,8 @@ pub struct Begun {
     pub seed: Seed,
     /// As it is stored.
     text: String,
+    /// Whether an earlier try may have done something: then its ids stay those of the request, come what may.
+    is_repetition: bool,
 }
 
 /// How a request that was done has ended.
@@ -193,18 +195,19 @@ impl Idempotency {
     pub async fn begin(&self, request: &Request) -> Result<Turn, store::Error> {
         let (organization, name) = (&request.organization, request.name());
         let give_up = tokio::time::Instant::now() + WAIT_MAX;
-        let mut begun_here: Option<(Seed, String)> = None;
+        let mut begun_here: Option<Begun> = None;
         loop {
             let now = self.core.now_ms();
             let before = self.core.store.document(organization, Kind::Request, &name).await?;
             // Stored after all: the store's client has repeated the command, or its answer was lost.
-            if let Some((seed, text)) = begun_here.take().filter(|(_, text)| before.as_ref() == Some(text)) {
-                return Ok(Turn::First(Begun { seed, text }));
+            if let Some(begun) = begun_here.take().filter(|begun| before.as_ref() == Some(&begun.text)) {
+                return Ok(Turn::First(begun));
             }
             let found = match &before {
                 Some(text) => Some(read(text)?),
                 None => self.former(request).await?,
             };
+            let is_repetition = found.is_some();
             let seed = match found {
                 None => Seed(rand::rng().random()),
                 Some(stored) if !self.has_body_of(request, &stored)? => return Ok(Turn::OtherBody),
@@ -219,17 +222,17 @@ impl Idempotency {
                 }
             };
             let fingerprint = self.core.keys.fingerprint(&request.context(), request.digest.as_bytes());
-            let begun = StoredRequest { fingerprint, seed, since: now, answer: None };
-            let (before, text, kind) = (before.as_deref(), store::encode(&begun), Kind::Request);
+            let stored = StoredRequest { fingerprint, seed, since: now, answer: None };
+            let (before, text, kind) = (before.as_deref(), store::encode(&stored), Kind::Request);
             if self
                 .core
                 .store
                 .change_document(organization, kind, &name, before, Some(&text), Some(KEPT))
                 .await?
             {
-                return Ok(Turn::First(Begun { seed, text }));
+                return Ok(Turn::First(Begun { seed, text, is_repetition }));
             }
-            begun_here = Some((seed, text));
+            begun_here = Some(Begun { seed, text, is_repetition });
         }
     }
 
@@ -242,10 +245,10 @@ impl Idempotency {
                 let answer = Some(self.seal(request, &answer));
                 Some(StoredRequest { answer, ..read(&begun.text)? })
             }
-            End::Answered(_) | End::Broken => {
+            End::NothingDone if !begun.is_repetition => None,
+            End::Answered(_) | End::Broken | End::NothingDone => {
                 Some(StoredRequest { since: UnixMs::EPOCH, ..read(&begun.text)? })
             }
-            End::NothingDone => None,
         };
         let after = after.as_ref().map(store::encode);
         self.core

@@ -404,12 +404,9 @@ pub async fn import(
     let read = state.heavy.run(move || async move { csv::read(&body, region, now) }).await;
     let read = read.map_err(|error| Problem::invalid_field("body", error.to_string()))?;
     to_its_end(async move {
-        let importing = state.heavy.run({
-            let (app, organization) = (state.app.clone(), caller.organization.clone());
-            let (records, name) = (read.records, caller.name().to_owned());
-            move || async move { app.consents.of(&organization).import_consent(records, &name).await }
-        });
-        let done = importing.await?;
+        // Not among what is heavy: it mostly waits for the store, for as long as a file is, and others would wait for it.
+        let consents = state.app.consents.of(&caller.organization);
+        let done = consents.import_consent(read.records, caller.name()).await?;
         let facts = Facts { rejected: Some(read.faulty), ..done.facts() };
         let entry = caller.origin().entry(Action::ConsentImport).with(facts);
         state.app.audit.of(&caller.organization).record(entry).await?;

@@ -70,7 +70,7 @@ const USES: &[(&str, &str, Use)] = &[
     ("docs/benchmarks.md", "--bench reading", Use::LeftOut("a benchmark takes long")),
     ("docs/benchmarks.md", "--bench signature", Use::LeftOut("a benchmark takes long")),
     ("docs/benchmarks.md", "--bench tasks", Use::LeftOut("a benchmark takes long")),
-    ("docs/benchmarks.md", "--test it crowding", Use::LeftOut("the test runs by itself")),
+    ("docs/benchmarks.md", "--test it faults::crowding", Use::LeftOut("the test runs by itself")),
     ("docs/benchmarks.md", "scripts/fuzz", Use::LeftOut("scripts/test runs scripts/fuzz")),
     (
         "docs/configuration.md",

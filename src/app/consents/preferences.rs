@@ -200,7 +200,17 @@ impl Scope<'_, Consents> {
                     .store
                     .count(self.organization, &name, OWN_CHANGES_MAX, OWN_CHANGES_PERIOD)
                     .await?;
-                counted.ok_or(ChangeError::TooOften)?;
+                if counted.is_none() {
+                    let only_off = PreferencesChange {
+                        phone_number: None,
+                        sms_enabled: change.sms_enabled.filter(|enabled| !enabled),
+                        whatsapp_enabled: change.whatsapp_enabled.filter(|enabled| !enabled),
+                    };
+                    if only_off != PreferencesChange::default() {
+                        Box::pin(self.change_preferences(user, &only_off, author, None, entry)).await?;
+                    }
+                    return Err(ChangeError::TooOften);
+                }
             }
             let facts = Facts { number_changed: Some(is_renumbered), ..entry.facts.clone() };
             let entry = is_changed.then(|| entry.clone().with(facts));

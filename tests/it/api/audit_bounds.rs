@@ -128,8 +128,12 @@ async fn a_user_changes_their_own_preferences_so_often_a_day_and_may_always_turn
     assert_eq!(prefer(&service, &ben, &sms(true)).await.0, 200);
     let helped = service.anonymous(Method::PUT, "/api/sms/preferences/ada").bearer_auth(token(Role::Admin));
     assert_eq!(answer(helped.json(&sms(true))).await.0, 200);
-    // Once more off, which the administrator's help has made possible.
-    assert_eq!(prefer(&service, &ada, &sms(false)).await.1["sms_enabled"], false);
+    // Once more off, which the administrator's help has made possible: also beside what is refused.
+    let both = json!({ "sms_enabled": false, "whatsapp_enabled": true });
+    assert_eq!(prefer(&service, &ada, &both).await.0, 429);
+    let seen = service.anonymous(Method::GET, "/api/sms/preferences").bearer_auth(&ada);
+    let (_, seen) = answer(seen).await;
+    assert_eq!((&seen["sms_enabled"], &seen["whatsapp_enabled"]), (&json!(false), &json!(false)), "{seen}");
 }
 
 async fn a_person_opts_in_by_a_link_so_often_a_day_and_may_always_opt_out(on: On) {

@@ -98,24 +98,43 @@ async fn a_batch_is_answered_alike_again_though_its_answer_was_too_long_to_keep(
 }
 
 async fn a_notice_is_repeated_without_a_double_though_its_answer_was_too_long_to_keep(on: On) {
-    let settings = [("TEXTLEDGER_QUEUE_BYTES_MAX", "10000"), ("TEXTLEDGER_MPS", "2000")];
+    let settings = [
+        ("TEXTLEDGER_QUEUE_BYTES_MAX", "10000"),
+        ("TEXTLEDGER_MPS", "2000"),
+        ("TEXTLEDGER_DAILY_LIMIT", "2"),
+    ];
     let world = World::start_with(on, &settings).await;
     let service = &world.service;
-    let number = json!({ "phone_number": "+14155550178" });
-    let ada = service.anonymous(Method::PUT, "/api/sms/preferences/ada").bearer_auth(token(Role::Admin));
-    assert_eq!(answer(ada.json(&number)).await.0, 200);
+    let prefer = async |user: &str, wish: Value| {
+        let path = format!("/api/sms/preferences/{user}");
+        let request = service.anonymous(Method::PUT, &path).bearer_auth(token(Role::Admin)).json(&wish);
+        assert_eq!(answer(request).await.0, 200);
+    };
+    prefer("ada", json!({ "phone_number": "+14155550178" })).await;
     let strangers = (0..100).map(|number| format!("{number:0>200}"));
-    let users: Vec<String> = ["ada".to_owned()].into_iter().chain(strangers).collect();
+    let users: Vec<String> = ["ada", "ben", "cy"].map(str::to_owned).into_iter().chain(strangers).collect();
     let notice = json!({ "user_ids": users, "message": "hello", "category": "general" });
+    let repeat = async || {
+        answer(service.post(Role::Sender, "/api/sms/notify", &notice).header("Idempotency-Key", "one")).await
+    };
     let notify = async || {
-        let request = service.post(Role::Sender, "/api/sms/notify", &notice).header("Idempotency-Key", "one");
-        let (status, answer) = answer(request).await;
+        let (status, answer) = repeat().await;
         assert_eq!(status, 202, "{answer}");
         answer
     };
     let first = notify().await;
     assert_eq!(notify().await, first);
     world.settle().await;
+    assert_eq!(notify().await, first);
+    // A repetition that is refused, since more people could be told by now, takes nothing from what was done before.
+    for (user, number) in [("ben", "+14155550179"), ("cy", "+14155550180")] {
+        prefer(user, json!({ "phone_number": number })).await;
+    }
+    let (status, refused) = repeat().await;
+    assert_eq!((status, &refused["code"]), (429, &json!("daily_limit_reached")));
+    for user in ["ben", "cy"] {
+        prefer(user, json!({ "phone_number": null })).await;
+    }
     assert_eq!(notify().await, first);
     world.settle().await;
     assert_eq!(world.accepted_for("+14155550178"), 1);
