@@ -1,9 +1,9 @@
 //! Who did what, written down before it is answered: a line in the log, and an entry in the store.
 //!
 //! Everything that a caller has had done comes through here, so that neither can be forgotten; what is written down, and
-//! what is not, is told in [`crate::domain::audit`]. A message, a wish, preferences, a decision and the end of a batch have
-//! their entry stored in the step that stores them, and their line is written right after it ([`log`]). For all others, the
-//! line is written first: so it is there even where the store then fails to take the entry.
+//! what is not, is told in [`crate::domain::audit`]. A message, a wish, preferences, a decision on a reply or on traffic and
+//! the end of a batch have their entry stored in the step that stores them, and their line is written right after it
+//! ([`log`]). For all others, the line is written first: so it is there even where the store then fails to take the entry.
 
 use std::sync::Arc;
 

@@ -15,14 +15,14 @@ use futures_util::{StreamExt, TryStreamExt};
 
 use super::{Outgoing, Steps, advance::Occasion};
 use crate::{
-    app::{DECISIONS_MAX, Scope, contended},
+    app::{DECISIONS_MAX, Scope, audit, contended},
     domain::{
         MessageId, Outbound, OutboundState, Principal, UnixMs,
-        audit::{Action, Facts, Origin, Subject},
+        audit::{Action, Entry, Facts, Origin, Subject},
         outgoing::{Fact, Suspicion},
         pumping::{Decision, Decisions, NEAR_DIGITS, Prefix, TooManyDecisions, Verdict},
     },
-    store::{self, Kind, StoredOutbound, documents::DOCUMENTS_MAX},
+    store::{self, DocumentChange, Kind, StoredOutbound, documents::DOCUMENTS_MAX},
 };
 
 /// How long it is known that a message may be held, after it was judged: longer than any is held between two judgements.
@@ -129,14 +129,13 @@ impl Scope<'_, Outgoing> {
             let by = by.principal().clone();
             Decision { prefix: prefix.clone(), verdict, until: now + lasts, by, at: now }
         });
-        steps.store_decision(prefix, decision).await?;
         let (action, for_s) = match verdict {
             Some(Verdict::Release) => (Action::TrafficRelease, Some(lasts.as_secs())),
             Some(Verdict::Refuse) => (Action::TrafficRefuse, Some(lasts.as_secs())),
             None => (Action::TrafficJudge, None),
         };
         let entry = by.entry(action).about(Subject::Numbers(prefix.clone()));
-        self.audit.of(self.organization).record(entry.with(Facts { for_s, ..Facts::default() })).await?;
+        steps.store_decision(prefix, decision, &entry.with(Facts { for_s, ..Facts::default() })).await?;
         let Some(verdict) = verdict else { return Ok(0) };
         let moved = steps.move_held(prefix, verdict).await?;
         self.wanted.notify_one();
@@ -157,8 +156,13 @@ impl Scope<'_, Steps> {
         Ok((text.clone(), decisions.transpose()?.unwrap_or_default()))
     }
 
-    /// Stores `decision` in the place of what was decided on `prefix` before.
-    async fn store_decision(&self, prefix: &Prefix, decision: Option<Decision>) -> Result<(), TrafficError> {
+    /// Stores `decision` in the place of what was decided on `prefix` before, and if that changes anything, `entry` with it.
+    async fn store_decision(
+        &self,
+        prefix: &Prefix,
+        decision: Option<Decision>,
+        entry: &Entry,
+    ) -> Result<(), TrafficError> {
         for _ in 0..DECISIONS_MAX {
             let now = self.core.now_ms();
             let (before, decisions) = self.stored_decisions().await?;
@@ -168,9 +172,14 @@ impl Scope<'_, Steps> {
             };
             let keep = decisions.last_end().map(|end| end.since(now));
             let after = keep.map(|_| store::encode(&decisions));
-            let (kind, before, after) = (Kind::TrafficDecisions, before.as_deref(), after.as_deref());
+            if before == after {
+                return Ok(());
+            }
+            let (before, after) = (before.as_deref(), after.as_deref());
+            let change = DocumentChange { kind: Kind::TrafficDecisions, name: DECISIONS, before, after };
             let store = &self.core.store;
-            if store.change_document(self.organization, kind, DECISIONS, before, after, keep).await? {
+            if store.change_with_entry(self.organization, &[change], keep, Some(entry)).await? {
+                audit::log(self.organization, entry);
                 return Ok(());
             }
         }
