@@ -58,6 +58,10 @@ use crate::twilio::{
 /// Threads that answer requests.
 const WORKERS: usize = 2;
 
+/// How long an idle connection is kept: longer than clients use one again, or a request could meet its end and be a lost answer
+/// that nobody has asked for.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
 /// The present. A stand-in for Twilio lives in real time, and imports nothing that could tell another.
 #[expect(clippy::disallowed_methods, reason = "Twilio does not take our clock either")]
 fn now() -> jiff::Timestamp {
@@ -149,8 +153,8 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
             .default_service(web::to(api::not_found))
     };
     let listen_failed = |source| StartError::Listen { address: listen, source };
-    let server =
-        HttpServer::new(app).workers(WORKERS).disable_signals().bind(listen).map_err(listen_failed)?;
+    let server = HttpServer::new(app).workers(WORKERS).keep_alive(KEEP_ALIVE).disable_signals();
+    let server = server.bind(listen).map_err(listen_failed)?;
     let address = server.addrs().first().copied().unwrap_or(listen);
     let running = server.run();
     let server = running.handle();
