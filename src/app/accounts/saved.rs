@@ -130,8 +130,16 @@ impl Accounts {
 }
 
 impl Scope<'_, Accounts> {
-    /// The settings that the organization saved last, or else those that are configured for it.
+    /// The settings that the organization saved last, or else those that are configured for it. What is told to be in force is
+    /// so on this instance.
     pub async fn settings(&self) -> Result<Option<KnownSettings>, ReadError> {
+        let known = self.stored_or_configured().await?;
+        // Another instance may have saved them a moment ago, or have put them in force.
+        self.follow_settings().await?;
+        Ok(known)
+    }
+
+    async fn stored_or_configured(&self) -> Result<Option<KnownSettings>, ReadError> {
         // Pending ones that no key opens hide nothing: what is in force still is.
         if let Ok(Some(pending)) = self.stored_pending(self.organization).await?.pending {
             return Ok(Some(KnownSettings {
