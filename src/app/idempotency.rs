@@ -7,7 +7,7 @@
 //! a plain digest would let whoever reads the store try out which short text it is of.
 //!
 //! A long answer is stored as long as those of a day leave room for it. One that is not is made again from what was stored
-//! by the first request, which sends nothing twice.
+//! by the first request: no message is sent twice, but who has turned a further channel on since is notified there too.
 //!
 //! Versions up to 0.1.0 stored both in clear, and under the caller's bare name. Such requests are still found, so that an
 //! upgrade in the middle of a day repeats nothing.
