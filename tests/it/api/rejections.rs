@@ -15,6 +15,7 @@ on_both_stores! {
     recipients_who_are_rejected_leave_next_to_nothing_in_the_store
     a_batch_is_answered_alike_again_though_its_answer_was_too_long_to_keep
     a_notice_is_repeated_without_a_double_though_its_answer_was_too_long_to_keep
+    a_long_answer_is_given_again_as_it_was_while_there_is_room_for_it
 }
 
 /// Requests of the test, each under a key of its own.
@@ -97,6 +98,26 @@ async fn a_batch_is_answered_alike_again_though_its_answer_was_too_long_to_keep(
     assert_eq!(answer(service.get(Role::Viewer, &path)).await.1["total"], 1);
 }
 
+async fn prefer(service: &TestService, user: &str, wish: Value) {
+    let path = format!("/api/sms/preferences/{user}");
+    let request = service.anonymous(Method::PUT, &path).bearer_auth(token(Role::Admin)).json(&wish);
+    assert_eq!(answer(request).await.0, 200);
+}
+
+/// Notifies three users, and more of whom nothing is known, so that the answer is a long one: always under the same key.
+async fn notify(service: &TestService) -> (u16, Value) {
+    let strangers = (0..100).map(|number| format!("{number:0>200}"));
+    let users: Vec<String> = ["ada", "ben", "cy"].map(str::to_owned).into_iter().chain(strangers).collect();
+    let notice = json!({ "user_ids": users, "message": "hello", "category": "general" });
+    answer(service.post(Role::Sender, "/api/sms/notify", &notice).header("Idempotency-Key", "one")).await
+}
+
+async fn notified(service: &TestService) -> Value {
+    let (status, answer) = notify(service).await;
+    assert_eq!(status, 202, "{answer}");
+    answer
+}
+
 async fn a_notice_is_repeated_without_a_double_though_its_answer_was_too_long_to_keep(on: On) {
     let settings = [
         ("TEXTLEDGER_QUEUE_BYTES_MAX", "10000"),
@@ -105,41 +126,36 @@ async fn a_notice_is_repeated_without_a_double_though_its_answer_was_too_long_to
     ];
     let world = World::start_with(on, &settings).await;
     let service = &world.service;
-    let prefer = async |user: &str, wish: Value| {
-        let path = format!("/api/sms/preferences/{user}");
-        let request = service.anonymous(Method::PUT, &path).bearer_auth(token(Role::Admin)).json(&wish);
-        assert_eq!(answer(request).await.0, 200);
-    };
-    prefer("ada", json!({ "phone_number": "+14155550178" })).await;
-    let strangers = (0..100).map(|number| format!("{number:0>200}"));
-    let users: Vec<String> = ["ada", "ben", "cy"].map(str::to_owned).into_iter().chain(strangers).collect();
-    let notice = json!({ "user_ids": users, "message": "hello", "category": "general" });
-    let repeat = async || {
-        answer(service.post(Role::Sender, "/api/sms/notify", &notice).header("Idempotency-Key", "one")).await
-    };
-    let notify = async || {
-        let (status, answer) = repeat().await;
-        assert_eq!(status, 202, "{answer}");
-        answer
-    };
-    let first = notify().await;
-    assert_eq!(notify().await, first);
+    prefer(service, "ada", json!({ "phone_number": "+14155550178" })).await;
+    let first = notified(service).await;
+    assert_eq!(notified(service).await, first);
     world.settle().await;
-    assert_eq!(notify().await, first);
+    assert_eq!(notified(service).await, first);
     // A repetition that is refused, since more people could be told by now, takes nothing from what was done before.
     for (user, number) in [("ben", "+14155550179"), ("cy", "+14155550180")] {
-        prefer(user, json!({ "phone_number": number })).await;
+        prefer(service, user, json!({ "phone_number": number })).await;
     }
-    let (status, refused) = repeat().await;
+    let (status, refused) = notify(service).await;
     assert_eq!((status, &refused["code"]), (429, &json!("daily_limit_reached")));
     for user in ["ben", "cy"] {
-        prefer(user, json!({ "phone_number": null })).await;
+        prefer(service, user, json!({ "phone_number": null })).await;
     }
-    assert_eq!(notify().await, first);
+    assert_eq!(notified(service).await, first);
     world.settle().await;
     assert_eq!(world.accepted_for("+14155550178"), 1);
     let (_, page) = answer(service.get(Role::Admin, "/api/sms/audit?action=notify")).await;
     assert_eq!(page["entries"].as_array().unwrap().len(), 1, "{page}");
+}
+
+async fn a_long_answer_is_given_again_as_it_was_while_there_is_room_for_it(on: On) {
+    let world = World::start_with(on, &[]).await;
+    prefer(&world.service, "ada", json!({ "phone_number": "+14155550178" })).await;
+    let first = notified(&world.service).await;
+    // Made anew, it would be another one.
+    prefer(&world.service, "ben", json!({ "phone_number": "+14155550179" })).await;
+    assert_eq!(notified(&world.service).await, first);
+    world.settle().await;
+    assert_eq!(world.accepted_for("+14155550179"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
