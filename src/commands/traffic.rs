@@ -11,12 +11,14 @@ use super::{
     remote::Method,
     say,
     through::{Place, Through},
-    token,
 };
-use crate::domain::{
-    Principal, UnixMs,
-    audit::Origin,
-    pumping::{Prefix, Verdict},
+use crate::{
+    config,
+    domain::{
+        Principal, UnixMs,
+        audit::Origin,
+        pumping::{DECISION_LASTS_MAX, Prefix, Verdict},
+    },
 };
 
 /// Where what is held is at a service.
@@ -55,7 +57,7 @@ struct Timed {
     /// What the numbers begin with, as they are listed.
     prefix: Prefix,
     /// For how long: a number and s, m, h or d, at most 30d.
-    #[arg(long = "for", default_value = "24h", value_name = "TIME", value_parser = token::duration)]
+    #[arg(long = "for", default_value = "24h", value_name = "TIME", value_parser = lasts)]
     lasts: Duration,
     #[command(flatten)]
     through: Through,
@@ -151,6 +153,12 @@ impl Traffic {
     }
 }
 
+/// How long a decision is to be in force.
+fn lasts(text: &str) -> Result<Duration, String> {
+    let lasts = config::duration(text).filter(|lasts| !lasts.is_zero() && *lasts <= DECISION_LASTS_MAX);
+    lasts.ok_or_else(|| "expected a number and s, m, h or d, such as 7d, of at most 30d".to_owned())
+}
+
 fn word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Release => "release",
@@ -192,7 +200,7 @@ impl Listed {
     fn say(&self) -> anyhow::Result<()> {
         self.blocks.iter().try_for_each(say)?;
         if !self.is_complete {
-            say("and more, which were not looked at")?;
+            say("and maybe more, which were not looked at or cannot be read")?;
         }
         self.decisions.iter().try_for_each(say)
     }

@@ -6,7 +6,8 @@
 //!
 //! Written down is what sends something, changes something or hands something out. **What changes nothing is not written
 //! down**, or whoever repeats it could fill the record without an end: preferences that are so already, a wish that says less
-//! than the person's own word, a decision that was made, a batch that was called off. Two things are written down even if
+//! than the person's own word, a decision that was made, a batch that was called off, a batch or a notice of which nothing
+//! leaves. Two things are written down even if
 //! nothing comes of them, since only administrators do them and each does more than it shows: settings that are saved as they
 //! were, which seals them with the newest key, and a file of wishes, which is many steps and has one entry.
 

@@ -28,6 +28,9 @@ const NUMBER_DIGITS_MAX: usize = 15;
 /// message that is judged.
 pub const DECISIONS_MAX: usize = 100;
 
+/// The longest that a decision is in force: who is trusted for longer is told so by the settings.
+pub const DECISION_LASTS_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
 /// How many first messages to neighbouring numbers are still ordinary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Burst {

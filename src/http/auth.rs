@@ -4,6 +4,8 @@ mod jwks;
 mod jwks_url;
 mod token;
 
+use std::sync::Arc;
+
 use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload, http::header::AUTHORIZATION, web};
 use arc_swap::ArcSwap;
 use futures_util::future::LocalBoxFuture;
@@ -36,8 +38,8 @@ const BEARER_BYTES_MAX: usize = 16 * 1024;
 /// Checks tokens and the keys of the configuration.
 pub struct Authenticator {
     tokens: Tokens,
-    public_keys: ArcSwap<PublicKeys>,
-    jwks_url: Option<JwksUrl>,
+    public_keys: Arc<ArcSwap<PublicKeys>>,
+    jwks_url: Option<Arc<JwksUrl>>,
     api_keys: Vec<ApiKey>,
 }
 
@@ -50,12 +52,12 @@ impl Authenticator {
         api_keys: Vec<ApiKey>,
     ) -> Self {
         let (tokens, public_keys) = (Tokens::new(secret, rules), ArcSwap::from_pointee(public_keys));
-        Self { tokens, public_keys, jwks_url: None, api_keys }
+        Self { tokens, public_keys: Arc::new(public_keys), jwks_url: None, api_keys }
     }
 
     /// The same with public keys from `jwks_url`, once [`Authenticator::renew_public_keys`] has fetched them.
     pub fn with_jwks_url(self, jwks_url: Option<JwksUrl>) -> Self {
-        Self { jwks_url, ..self }
+        Self { jwks_url: jwks_url.map(Arc::new), ..self }
     }
 
     /// Who `bearer` is at `now`, unless it is a key of the store.

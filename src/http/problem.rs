@@ -27,9 +27,9 @@ use crate::{
             reviews::ReviewError,
         },
         outgoing::{
-            held_traffic::TrafficError,
             number_code::{CodeError, ConfirmError, SENT_PERIOD},
             send::SendError,
+            traffic_decisions::TrafficError,
         },
     },
     domain::{Refusal, Role, Sender, consent::NoConsent},

@@ -4,27 +4,30 @@
 //! not depend on who sends how much, and the time of an answer tells nothing. The last ones of each organization are
 //! kept for its administrators, without bodies, those of each kind apart: anybody can send a thousand requests without a
 //! signature, and none of them may push out the one that says why Twilio's are refused. For the same reason each kind has
-//! its own lines in the log, and what names an account of ours is looked into first.
+//! its own lines in the log, the accounts that are named take [`turns`], and of one kind whoever has sent most makes room.
+
+mod turns;
 
 use std::{
     cmp::Reverse,
     collections::{HashMap, VecDeque},
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use actix_web::{HttpResponse, web};
 use bytes::Bytes;
+use rand::RngExt;
 use serde::Serialize;
-use tokio::{
-    sync::{Mutex as AsyncMutex, mpsc},
-    time::{Instant, MissedTickBehavior},
-};
+use tokio::time::{Instant, MissedTickBehavior};
 use utoipa::ToSchema;
 
+use self::turns::{Turns, most_frequent};
 use super::{
     State,
     auth::{Caller, Right},
+    connections::network_of,
     contract::operations::{self, ReadProblems},
     payload_kind::PayloadKind,
     problem::Problem,
@@ -53,8 +56,8 @@ use crate::{
 /// Refusals of each kind that are kept for each organization.
 const KEPT_MAX: usize = 25;
 
-/// Refusals that wait to be looked into, those of known accounts and others; a further one is only logged.
-const WAITING_MAX: usize = 64;
+/// Refusals that wait to be looked into; of further ones as many are only logged.
+const WAITING_MAX: usize = 128;
 
 /// Lines in the log for each kind of refusal, in a minute.
 const LINES_PER_MINUTE: u32 = 20;
@@ -65,10 +68,10 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// Characters of a `Host` header that are kept: a name has at most 253, and a port.
 const HOST_CHARACTERS_MAX: usize = 260;
 
-/// Other accounts whose keys are tried.
+/// Other accounts whose keys are tried for one request.
 const ACCOUNTS_MAX: usize = 256;
 
-/// Organizations whose settings are not in force that name the same account, and whose keys are tried.
+/// Organizations whose settings are not in force that name the same account, and whose keys are tried for one request.
 const CLAIMS_MAX: usize = 8;
 
 /// Why a webhook was refused, as it is told to an organization whose settings are not in force: the same whether anybody
@@ -209,11 +212,17 @@ struct Kept {
 }
 
 impl Kept {
+    /// Keeps `refusal`. If there are enough of its kind, the oldest of whoever has sent most of them makes room.
     fn add(&mut self, kind: Kind, refusal: RefusalView) {
         self.count += 1;
         let of_kind = self.of_kind.entry(kind).or_default();
-        of_kind.truncate(KEPT_MAX - 1);
         of_kind.push_front((self.count, refusal));
+        if of_kind.len() > KEPT_MAX
+            && let Some(most) = most_frequent(of_kind.iter().map(|(_, kept)| sender(kept.peer.as_deref())))
+            && let Some(oldest) = of_kind.iter().rposition(|(_, kept)| sender(kept.peer.as_deref()) == most)
+        {
+            of_kind.remove(oldest);
+        }
     }
 
     /// All of them, the newest first.
@@ -224,23 +233,20 @@ impl Kept {
     }
 }
 
-/// Refusals on their way to be looked into.
-struct Queue {
-    reports: mpsc::Sender<RefusedRequest>,
-    waiting: AsyncMutex<mpsc::Receiver<RefusedRequest>>,
-}
-
-impl Default for Queue {
-    fn default() -> Self {
-        let (reports, waiting) = mpsc::channel(WAITING_MAX);
-        Self { reports, waiting: AsyncMutex::new(waiting) }
-    }
+/// What a refusal may be about, as far as nobody can make it up.
+#[derive(PartialEq, Eq)]
+enum About {
+    /// The account of an organization.
+    Account(Organization),
+    /// An account that only settings name which are not in force.
+    Claimed(AccountSid),
+    /// None that is known.
+    Strangers,
 }
 
 /// Where refusals go.
 pub struct Refusals {
-    of_accounts: Queue,
-    of_strangers: Queue,
+    waiting: Turns<About, Option<IpAddr>, RefusedRequest>,
     kept: Mutex<HashMap<Organization, Kept>>,
     lines: Sampled<Kind>,
     /// Which requests that cannot be read are logged, by the status of the answer.
@@ -250,8 +256,7 @@ pub struct Refusals {
 impl Default for Refusals {
     fn default() -> Self {
         Self {
-            of_accounts: Queue::default(),
-            of_strangers: Queue::default(),
+            waiting: Turns::new(WAITING_MAX),
             kept: Mutex::default(),
             lines: Sampled::new(LINES_PER_MINUTE),
             untaken: Sampled::new(LINES_PER_MINUTE),
@@ -260,35 +265,31 @@ impl Default for Refusals {
 }
 
 impl Refusals {
-    /// Hands a refusal over. It never waits.
-    pub fn report(&self, refused: RefusedRequest) {
+    /// Hands a refusal over; `pending` are the settings that are not in force. It never waits.
+    pub fn report(&self, refused: RefusedRequest, pending: &[KnownPending]) {
         if refused.signature.is_empty() {
             return self.keep(&refused, None);
         }
-        let queue = if refused.account.is_some() { &self.of_accounts } else { &self.of_strangers };
-        let overflow = match queue.reports.try_send(refused) {
-            Ok(()) => return,
-            Err(mpsc::error::TrySendError::Full(refused) | mpsc::error::TrySendError::Closed(refused)) => {
-                refused
-            }
+        // Looked for in any case, so that the time of an answer tells nothing.
+        let claimed = pending.iter().find(|pending| names(&refused, pending));
+        let about = match (&refused.account, claimed) {
+            (Some(account), _) => About::Account(account.organization.clone()),
+            (None, Some(pending)) => About::Claimed(pending.account_sid.clone()),
+            (None, None) => About::Strangers,
         };
-        self.keep(&overflow, None);
+        let sender = sender(refused.peer.as_deref());
+        if let Some(left_out) = self.waiting.add(about, sender, refused, rand::rng().random()) {
+            self.keep(&left_out, None);
+        }
     }
 
     /// Looks into one refusal after the other. Runs until it is dropped.
     pub async fn look_into(&self, app: &App, public_url: &PublicUrl) {
-        let mut of_accounts = self.of_accounts.waiting.lock().await;
-        let mut of_strangers = self.of_strangers.waiting.lock().await;
         let mut look = tokio::time::interval_at(Instant::now(), LOOK_INTERVAL);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             look.tick().await;
-            let refused = tokio::select! {
-                biased;
-                Some(refused) = of_accounts.recv() => refused,
-                Some(refused) = of_strangers.recv() => refused,
-                else => return,
-            };
+            let refused = self.waiting.next().await;
             let Explanation { finding, claims } = explain(app, &refused, public_url);
             if refused.account.is_some() || claims.is_empty() {
                 self.keep(&refused, finding.as_ref());
@@ -413,15 +414,12 @@ fn explain(app: &App, refused: &RefusedRequest, public_url: &PublicUrl) -> Expla
         signature: &refused.signature,
     };
     let (accounts, pending) = (app.accounts.all(), app.accounts.pending());
-    let names_account = |pending: &&KnownPending| {
-        refused.claimed.as_ref().is_some_and(|claimed| is_same_account(claimed, &pending.account_sid))
-    };
     let is_owner = |pending: &&KnownPending| {
         refused.account.as_ref().is_some_and(|account| account.organization == pending.organization)
     };
-    let pending = pending.iter().filter(names_account);
+    let pending = pending.iter().filter(|pending| names(refused, pending));
     let (own, others): (Vec<_>, Vec<_>) = pending.partition(is_owner);
-    let claims = others.into_iter().take(CLAIMS_MAX).filter_map(|pending| {
+    let claims = some_of(&others, CLAIMS_MAX).filter_map(|pending| {
         Some(Claim {
             organization: pending.organization.clone(),
             account_sid: pending.account_sid.clone(),
@@ -436,13 +434,29 @@ fn explain(app: &App, refused: &RefusedRequest, public_url: &PublicUrl) -> Expla
         own.iter().for_each(|pending| add(unconfirmed(pending), &pending.keyring));
         account.retired.iter().for_each(|keyring| add(Owner::AccountBefore, keyring));
     }
-    for other in accounts.iter().take(ACCOUNTS_MAX) {
+    for other in some_of(&accounts, ACCOUNTS_MAX) {
         let sid = &other.credentials.account_sid;
         if refused.account.as_ref().is_none_or(|account| account.credentials.account_sid != *sid) {
             add(Owner::Other(sid.to_string()), &other.keyring);
         }
     }
     Explanation { finding: doctor::diagnose(&request, &keys), claims }
+}
+
+/// Whom what `peer` sends is counted for.
+fn sender(peer: Option<&str>) -> Option<IpAddr> {
+    peer?.parse().ok().map(network_of)
+}
+
+/// Whether `refused` names the account of these settings.
+fn names(refused: &RefusedRequest, pending: &KnownPending) -> bool {
+    refused.claimed.as_ref().is_some_and(|claimed| is_same_account(claimed, &pending.account_sid))
+}
+
+/// At most `max` of `all`, from a place on that chance chooses: so each has its turn, however many they are.
+fn some_of<T>(all: &[T], max: usize) -> impl Iterator<Item = &T> {
+    let first = rand::rng().random_range(0..all.len().max(1));
+    all.iter().cycle().skip(first).take(all.len().min(max))
 }
 
 fn named_keys(owner: &Owner, keyring: &Keyring) -> Vec<NamedKey> {
@@ -457,7 +471,7 @@ fn unconfirmed(pending: &KnownPending) -> Owner {
 /// The last webhooks whose signature was refused, or that came to a wrong URL.
 ///
 /// Newest first, each with its cause and with what to change; up to 25 of each cause, of those without a signature, and of
-/// those whose cause is not known. A mistake about the URL (cause `wrong_url`) is told at most
+/// those whose cause is not known, and fewest of whoever sends most. A mistake about the URL (cause `wrong_url`) is told at most
 /// once in ten minutes. Saved settings that are not in force explain why the webhooks of their account are refused: they are
 /// told beside, and as the cause of what is signed with their keys (`unverified_settings`, `refused_settings`).
 #[utoipa::path(
@@ -474,4 +488,51 @@ pub async fn list(state: web::Data<State>, caller: Caller) -> Result<HttpRespons
     let own = pending.iter().find(|pending| pending.organization == caller.organization);
     let settings_not_in_force = own.map(SettingsNotInForceView::new);
     Ok(HttpResponse::Ok().json(RefusalsView { refusals, settings_not_in_force }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_sends_most_of_a_kind_makes_room_for_the_others() {
+        let mut kept = Kept::default();
+        let sent_by = |peer: &str| RefusalView {
+            at: String::new(),
+            method: String::new(),
+            path: String::new(),
+            account_sid: None,
+            peer: Some(peer.to_owned()),
+            host: None,
+            reason: String::new(),
+            cause: None,
+            detail: None,
+            mend: None,
+        };
+        let (twilio, other) = ("192.0.2.1", "192.0.2.2");
+        for peer in [twilio, twilio, other] {
+            kept.add(Kind::Unexplained, sent_by(peer));
+        }
+        // One network, whose owner has as many addresses as they like.
+        for number in 0..100 {
+            kept.add(Kind::Unexplained, sent_by(&format!("2001:db8::{number}")));
+        }
+        let all = kept.newest_first();
+        let of = |peer: &str| all.iter().filter(|kept| kept.peer.as_deref() == Some(peer)).count();
+        assert_eq!((of(twilio), of(other), all.len()), (2, 1, KEPT_MAX));
+    }
+
+    #[test]
+    fn each_has_its_turn_however_many_they_are() {
+        let all: Vec<usize> = (0..20).collect();
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..1_000 {
+            let some: Vec<usize> = some_of(&all, CLAIMS_MAX).copied().collect();
+            assert_eq!(some.len(), CLAIMS_MAX);
+            seen.extend(some);
+        }
+        assert_eq!(seen.len(), all.len());
+        assert!(some_of(&all[..0], CLAIMS_MAX).next().is_none());
+        assert_eq!(some_of(&all[..3], CLAIMS_MAX).count(), 3);
+    }
 }

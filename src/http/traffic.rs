@@ -20,14 +20,14 @@ use super::{
 };
 use crate::{
     app::outgoing::held_traffic::{HeldBlock, HeldTraffic},
-    domain::pumping::{Decision, Prefix, Verdict},
+    domain::pumping::{DECISION_LASTS_MAX, Decision, Prefix, Verdict},
 };
 
 /// How long a decision is in force unless the caller says it, in seconds: as long as anything is held.
 const LASTS_DEFAULT_S: u32 = 24 * 60 * 60;
 
-/// The longest, in seconds: who is trusted for longer is told so by the settings.
-const LASTS_MAX_S: u32 = 30 * 24 * 60 * 60;
+/// The longest, in seconds.
+const LASTS_MAX_S: u32 = DECISION_LASTS_MAX.as_secs() as u32;
 
 /// What is held and decided.
 #[derive(Debug, Serialize, ToSchema)]
@@ -35,7 +35,7 @@ const LASTS_MAX_S: u32 = 30 * 24 * 60 * 60;
 struct TrafficView {
     /// What is held, by blocks of numbers; those first of which most is held.
     blocks: Vec<BlockView>,
-    /// Whether that is all; otherwise more is held than is told.
+    /// Whether that is all; otherwise more is held than is told, or there are messages that cannot be read.
     is_complete: bool,
     /// The decisions in force.
     decisions: Vec<DecisionView>,
@@ -93,7 +93,7 @@ struct DecisionView {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = TrafficDecided)]
 struct DecidedView {
-    /// How many messages that were held are not any more.
+    /// How many messages that were held are not any more, by this decision.
     moved: usize,
 }
 
@@ -185,8 +185,9 @@ pub async fn list(state: web::Data<State>, caller: Caller) -> Result<HttpRespons
 /// Releases or refuses first messages to a block of numbers.
 ///
 /// Those that are held leave or are refused at once, new ones for `for_s`. Of two decisions that a number begins with, the
-/// one on the longer prefix holds. People to whom Twilio has had an SMS, or of whose consent something is known, are not
-/// concerned.
+/// one on the longer prefix holds, also for what is held. People to whom Twilio has had an SMS, or of whose consent something is
+/// known, are not concerned, nor is the category `emergency`. What is refused is so whether or not the guard against pumping
+/// looks at these numbers.
 #[utoipa::path(
     post, path = "/api/sms/suspicious-traffic/{prefix}", tags = [operations::TAG, operations::SETUP],
     operation_id = "decideSuspiciousTraffic",

@@ -311,7 +311,8 @@ impl Unverified {
         claimed: Option<&str>,
         rejection: Rejection,
     ) -> Rejection {
-        self.state.refusals.report(self.refused(account, claimed, &rejection));
+        let pending = self.state.app.accounts.pending();
+        self.state.refusals.report(self.refused(account, claimed, &rejection), &pending);
         rejection
     }
 

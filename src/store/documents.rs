@@ -87,7 +87,6 @@ impl Kind {
             Kind::Settings
                 | Kind::PendingSettings
                 | Kind::Preferences
-                | Kind::Batch
                 | Kind::OpenReview
                 | Kind::ApiKey
                 | Kind::HeldTraffic
@@ -181,7 +180,7 @@ pub trait Documents {
     }
 
     /// The documents of a kind that is listed, by name, behind `after` or from the first, at most `limit` and
-    /// [`DOCUMENTS_MAX`] of them.
+    /// [`DOCUMENTS_MAX`] of them. There are fewer only if there are no more: those that have ended hide none behind them.
     async fn documents(
         &self,
         organization: &Organization,

@@ -11,7 +11,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use rand::RngExt;
 
-use super::{batch::ContentCache, limits::DayCount, room::Promises};
+use super::{batch::ContentCache, limits::DayCount, room::Promises, traffic_decisions::LastRead};
 
 use crate::{
     app::{
@@ -39,6 +39,7 @@ pub struct Steps {
     relays: Arc<Relays>,
     pub(super) contents: ContentCache,
     pub(super) promises: Promises,
+    pub(super) decisions: LastRead,
 }
 
 impl Steps {
@@ -49,8 +50,9 @@ impl Steps {
         api_keys: Arc<ApiKeys>,
         relays: Arc<Relays>,
     ) -> Self {
-        let (contents, promises) = (ContentCache::default(), Promises::default());
-        Self { core, accounts, api_keys, relays, contents, promises }
+        let (contents, promises, decisions) =
+            (ContentCache::default(), Promises::default(), LastRead::default());
+        Self { core, accounts, api_keys, relays, contents, promises, decisions }
     }
 }
 

@@ -245,15 +245,18 @@ impl Scope<'_, Outgoing> {
             .buffer_unordered(GOES)
             .try_collect::<()>()
             .await?;
-        // Before the batch is stored, and so before the first of it may leave.
-        let facts = Facts {
-            channel: Some(bulk.channel.to_string()),
-            accepted: Some(new.len()),
-            rejected: Some(rejected.len()),
-            ..Facts::default()
-        };
-        let entry = bulk.by.entry(Action::BatchCreate).about(Subject::Batch(id.clone())).with(facts);
-        self.audit.of(self.organization).record(entry).await?;
+        // Before the batch is stored, and so before the first of it may leave. Of one of which nothing leaves there is nothing
+        // to write down.
+        if !new.is_empty() {
+            let facts = Facts {
+                channel: Some(bulk.channel.to_string()),
+                accepted: Some(new.len()),
+                rejected: Some(rejected.len()),
+                ..Facts::default()
+            };
+            let entry = bulk.by.entry(Action::BatchCreate).about(Subject::Batch(id.clone())).with(facts);
+            self.audit.of(self.organization).record(entry).await?;
+        }
         let batch = Batch {
             actor: Some(bulk.by.principal().clone()),
             total: new.len(),

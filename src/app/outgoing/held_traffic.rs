@@ -4,25 +4,31 @@
 //! block of numbers are found together. Whether it is held is told by its own state alone.
 //!
 //! A decision is stored before what is held is moved by it. So what is judged meanwhile finds it, and who repeats a decision
-//! that a crash has cut short moves the rest.
+//! that a crash has cut short moves the rest. It moves nothing on which a decision on fewer numbers says otherwise, and one
+//! message that cannot be read or moved keeps none of the others where they are.
 
 use std::{
     collections::{BTreeMap, btree_map},
+    iter,
     time::Duration,
 };
 
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::StreamExt;
 
-use super::{Outgoing, Steps, advance::Occasion};
+use super::{
+    Outgoing, Steps,
+    advance::{Advanced, Occasion},
+    traffic_decisions::TrafficError,
+};
 use crate::{
-    app::{DECISIONS_MAX, Scope, audit, contended},
+    app::Scope,
     domain::{
         MessageId, Outbound, OutboundState, Principal, UnixMs,
-        audit::{Action, Entry, Facts, Origin, Subject},
+        audit::{Action, Facts, Origin, Subject},
         outgoing::{Fact, Suspicion},
-        pumping::{Decision, Decisions, NEAR_DIGITS, Prefix, TooManyDecisions, Verdict},
+        pumping::{Decision, NEAR_DIGITS, Prefix, Verdict},
     },
-    store::{self, DocumentChange, Kind, StoredOutbound, documents::DOCUMENTS_MAX},
+    store::{self, Kind, StoredOutbound, documents::DOCUMENTS_MAX},
 };
 
 /// How long it is known that a message may be held, after it was judged: longer than any is held between two judgements.
@@ -34,15 +40,12 @@ const TOLD_MAX: usize = 10_000;
 /// Messages that are moved by a decision at the same time.
 const MOVED_AT_ONCE: usize = 64;
 
-/// The name of the document with an organization's decisions.
-const DECISIONS: &str = "all";
-
 /// What is held, and what is decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldTraffic {
     /// By blocks of numbers, those first of which most is held.
     pub blocks: Vec<HeldBlock>,
-    /// Whether that is all.
+    /// Whether that is all: neither was there too much, nor a message that cannot be read.
     pub is_complete: bool,
     /// The decisions in force.
     pub decisions: Vec<Decision>,
@@ -63,29 +66,20 @@ pub struct HeldBlock {
     pub actors: BTreeMap<Option<Principal>, usize>,
 }
 
-/// Why nothing was decided.
-#[derive(Debug, thiserror::Error)]
-pub enum TrafficError {
-    /// There are as many decisions as there may be.
-    #[error(transparent)]
-    TooMany(#[from] TooManyDecisions),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] store::Error),
-}
-
 impl Scope<'_, Outgoing> {
     /// What is held, and what is decided on first messages.
     pub async fn held_traffic(&self) -> Result<HeldTraffic, store::Error> {
         let steps = self.steps.of(self.organization);
         let mut blocks = BTreeMap::<String, HeldBlock>::new();
-        let (mut after, mut looked_at) = (None, 0);
-        let is_complete = loop {
+        let (mut after, mut looked_at, mut unreadable) = (None, 0, 0);
+        let is_at_end = loop {
             let notes = steps.notes(after.as_deref()).await?;
             let Some((last, _)) = notes.last() else { break true };
             after = Some(last.clone());
             looked_at += notes.len();
-            for (block, StoredOutbound { outbound, state, .. }) in steps.held(notes).await? {
+            let held = steps.held(notes).await?;
+            unreadable += held.unreadable;
+            for (block, StoredOutbound { outbound, state, .. }) in held.messages {
                 let since = match state {
                     OutboundState::Waiting { suspicion: Some(Suspicion::Since(since)), .. } => since,
                     _ => outbound.created_at,
@@ -109,9 +103,9 @@ impl Scope<'_, Outgoing> {
         };
         let mut blocks: Vec<HeldBlock> = blocks.into_values().collect();
         blocks.sort_by_key(|block| std::cmp::Reverse(block.held));
-        let (_, decisions) = steps.stored_decisions().await?;
+        let decisions = steps.traffic_decisions().await?;
         let decisions = decisions.in_force(self.core.now_ms()).cloned().collect();
-        Ok(HeldTraffic { blocks, is_complete, decisions })
+        Ok(HeldTraffic { blocks, is_complete: is_at_end && unreadable == 0, decisions })
     }
 
     /// Decides on first messages to the numbers that begin with `prefix`, for as long as `lasts`; with no verdict, what was
@@ -144,48 +138,6 @@ impl Scope<'_, Outgoing> {
 }
 
 impl Scope<'_, Steps> {
-    /// What is decided on first messages.
-    pub(super) async fn traffic_decisions(&self) -> Result<Decisions, store::Error> {
-        Ok(self.stored_decisions().await?.1)
-    }
-
-    /// The text that is stored, and what it says.
-    async fn stored_decisions(&self) -> Result<(Option<String>, Decisions), store::Error> {
-        let text = self.core.store.document(self.organization, Kind::TrafficDecisions, DECISIONS).await?;
-        let decisions = text.as_ref().map(|text| store::decode("the decisions on traffic", text));
-        Ok((text.clone(), decisions.transpose()?.unwrap_or_default()))
-    }
-
-    /// Stores `decision` in the place of what was decided on `prefix` before, and if that changes anything, `entry` with it.
-    async fn store_decision(
-        &self,
-        prefix: &Prefix,
-        decision: Option<Decision>,
-        entry: &Entry,
-    ) -> Result<(), TrafficError> {
-        for _ in 0..DECISIONS_MAX {
-            let now = self.core.now_ms();
-            let (before, decisions) = self.stored_decisions().await?;
-            let decisions = match &decision {
-                Some(decision) => decisions.with(decision.clone())?,
-                None => decisions.without(prefix, now),
-            };
-            let keep = decisions.last_end().map(|end| end.since(now));
-            let after = keep.map(|_| store::encode(&decisions));
-            if before == after {
-                return Ok(());
-            }
-            let (before, after) = (before.as_deref(), after.as_deref());
-            let change = DocumentChange { kind: Kind::TrafficDecisions, name: DECISIONS, before, after };
-            let store = &self.core.store;
-            if store.change_with_entry(self.organization, &[change], keep, Some(entry)).await? {
-                audit::log(self.organization, entry);
-                return Ok(());
-            }
-        }
-        Err(contended().into())
-    }
-
     /// Writes down that `outbound` is about to be held as one of a burst to `block`.
     pub(super) async fn note_held(&self, outbound: &Outbound, block: &str) -> Result<(), store::Error> {
         let (kind, name) = (Kind::HeldTraffic, note_name(outbound));
@@ -212,42 +164,89 @@ impl Scope<'_, Steps> {
         self.core.store.documents(self.organization, Kind::HeldTraffic, after, DOCUMENTS_MAX).await
     }
 
-    /// Those messages of `notes` that are held, each with the block that it is held for.
-    async fn held(
-        &self,
-        notes: Vec<(String, String)>,
-    ) -> Result<Vec<(String, StoredOutbound)>, store::Error> {
+    /// Those messages of `notes` that are held.
+    async fn held(&self, notes: Vec<(String, String)>) -> Result<Held, store::Error> {
         let noted = notes.into_iter().filter_map(|(name, block)| Some((id_in_note(&name)?, block)));
         let (ids, blocks): (Vec<MessageId>, Vec<String>) = noted.unzip();
-        let known = self.core.store.outbounds(self.organization, &ids).await?;
+        let (known, unreadable) = match self.core.store.outbounds(self.organization, &ids).await {
+            Err(store::Error::Unreadable(_)) => self.one_by_one(&ids).await?,
+            known => (known?, 0),
+        };
         let known = blocks.into_iter().zip(known);
-        Ok(known
-            .filter_map(|(block, stored)| {
-                stored.filter(|stored| stored.state.is_held_as_suspicious()).map(|stored| (block, stored))
-            })
-            .collect())
+        let messages = known.filter_map(|(block, stored)| {
+            stored.filter(|stored| stored.state.is_held_as_suspicious()).map(|stored| (block, stored))
+        });
+        Ok(Held { messages: messages.collect(), unreadable })
     }
 
-    /// Hands `verdict` to every message that is held to numbers that begin with `prefix`; how many are not held any more.
-    async fn move_held(&self, prefix: &Prefix, verdict: Verdict) -> Result<usize, store::Error> {
-        let (mut after, mut moved) = (prefix.as_str().to_owned(), 0);
-        loop {
-            let mut notes = self.notes(Some(&after)).await?;
-            notes.retain(|(name, _)| name.starts_with(prefix.as_str()));
-            let Some((last, _)) = notes.last() else { return Ok(moved) };
-            after = last.clone();
-            let held = self.held(notes).await?;
-            moved += held.len();
-            futures_util::stream::iter(held)
-                .map(|(_, StoredOutbound { outbound, state, .. })| async move {
-                    let occasion = Occasion::Known(Fact::TrafficDecided(verdict));
-                    self.advance(&outbound, &state, occasion, false).await
-                })
-                .buffer_unordered(MOVED_AT_ONCE)
-                .try_for_each(|_| std::future::ready(Ok(())))
-                .await?;
+    /// The messages `ids`, and how many of them cannot be read.
+    async fn one_by_one(
+        &self,
+        ids: &[MessageId],
+    ) -> Result<(Vec<Option<StoredOutbound>>, usize), store::Error> {
+        let (mut known, mut unreadable) = (Vec::with_capacity(ids.len()), 0);
+        for id in ids {
+            known.push(match self.core.store.outbound(self.organization, id).await {
+                Err(store::Error::Unreadable(_)) => {
+                    unreadable += 1;
+                    None
+                }
+                stored => stored?,
+            });
         }
+        if unreadable > 0 {
+            tracing::warn!(
+                organization = %self.organization,
+                count = unreadable,
+                "messages that may be held as a burst cannot be read: they are neither listed nor moved by a decision"
+            );
+        }
+        Ok((known, unreadable))
     }
+
+    /// Moves what is held to numbers that begin with `prefix` and are decided on by `verdict`; how many are not held any
+    /// more. If some could not be moved, the others are, and then that is an error.
+    async fn move_held(&self, prefix: &Prefix, verdict: Verdict) -> Result<usize, store::Error> {
+        let (mut moved, mut failed) = (0, None);
+        for names in names_of_notes(prefix) {
+            let mut after = names.clone();
+            loop {
+                let mut notes = self.notes(Some(&after)).await?;
+                notes.retain(|(name, _)| name.starts_with(&names));
+                let Some((last, _)) = notes.last() else { break };
+                after = last.clone();
+                let held = self.held(notes).await?;
+                let (decisions, now) = (self.traffic_decisions().await?, self.core.now_ms());
+                let concerned = held.messages.into_iter().filter(|(_, StoredOutbound { outbound, .. })| {
+                    let number = outbound.to.bare().as_str();
+                    number.starts_with(prefix.as_str()) && decisions.on(number, now) == Some(verdict)
+                });
+                let mut tried = futures_util::stream::iter(concerned)
+                    .map(|(_, StoredOutbound { outbound, state, .. })| async move {
+                        let occasion = Occasion::Known(Fact::TrafficDecided(verdict));
+                        self.advance(&outbound, &state, occasion, false).await
+                    })
+                    .buffer_unordered(MOVED_AT_ONCE);
+                while let Some(tried) = tried.next().await {
+                    match tried {
+                        // Somebody else has moved it.
+                        Ok(Advanced::Unmoved) => {}
+                        Ok(_) => moved += 1,
+                        Err(error) => failed = Some(error),
+                    }
+                }
+            }
+        }
+        failed.map_or(Ok(moved), Err)
+    }
+}
+
+/// What is held of some notes.
+struct Held {
+    /// Each with the block that it is held for.
+    messages: Vec<(String, StoredOutbound)>,
+    /// Messages that cannot be read: whether they are held is not known.
+    unreadable: usize,
 }
 
 /// What stands between what a number begins with and a message's id: before all digits, so that names are in the order of
@@ -261,6 +260,30 @@ fn note_name(outbound: &Outbound) -> String {
     format!("{prefix}{SEPARATOR}{}", outbound.id)
 }
 
+/// What the names of all notes begin with that may be about numbers which begin with `prefix`: that itself, and as `prefix`
+/// may be longer than what the note of such a number says of it, each whole beginning that such a note may have.
+fn names_of_notes(prefix: &Prefix) -> Vec<String> {
+    let prefix = prefix.as_str();
+    let shorter = (1..=NEAR_DIGITS).filter_map(|left_out| prefix.get(..prefix.len().checked_sub(left_out)?));
+    iter::once(prefix.to_owned()).chain(shorter.map(|shorter| format!("{shorter}{SEPARATOR}"))).collect()
+}
+
 fn id_in_note(name: &str) -> Option<MessageId> {
     name.rsplit_once(SEPARATOR)?.1.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_note_of_every_number_that_begins_so_is_looked_for() {
+        let number = "+14155550123";
+        let note = format!("{}{SEPARATOR}id", &number[..number.len() - NEAR_DIGITS]);
+        for length in 2..=number.len() {
+            let names = names_of_notes(&number[..length].parse().unwrap());
+            let found = names.iter().filter(|names| note.starts_with(names.as_str())).count();
+            assert_eq!(found, 1, "{names:?}");
+        }
+    }
 }

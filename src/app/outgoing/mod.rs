@@ -21,6 +21,7 @@ pub mod number_code;
 mod pumping;
 mod room;
 pub mod send;
+pub mod traffic_decisions;
 mod waiting;
 
 use std::sync::Arc;

@@ -89,12 +89,10 @@ impl Scope<'_, Outgoing> {
             queued.extend(new);
         }
         let steps = self.steps.of(self.organization);
-        let mut is_repeated = false;
         if notify.seed.is_some() {
             // They have room and are counted for the day.
             let before = steps.stored_before(&queued).await?;
             queued.retain(|new| !before.contains(&new.outbound.id));
-            is_repeated = queued.is_empty() && !before.is_empty();
         }
         let size = Queued { messages: queued.len() as u64, bytes: queued.iter().map(|new| new.bytes).sum() };
         let Some(_room) = steps.room_for(size).await? else {
@@ -104,8 +102,9 @@ impl Scope<'_, Outgoing> {
         if let DayCount::Beyond { left } = steps.count_for_the_day(due, size.messages, by).await? {
             return Err(SendError::DailyLimit { wanted: size.messages, left });
         }
-        // Before the first of them may leave. A repetition writes it down once more if it adds something.
-        if !is_repeated {
+        // Before the first of them may leave. A call by which nobody is told anything is not written down, and a repetition once
+        // more only if it adds something.
+        if !queued.is_empty() {
             let facts = Facts { users: Some(notified.len()), queued: Some(queued.len()), ..Facts::default() };
             self.audit.of(self.organization).record(notify.by.entry(Action::Notify).with(facts)).await?;
         }

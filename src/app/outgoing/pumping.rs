@@ -11,6 +11,8 @@
 //! a person was sent a WhatsApp message makes nobody known, since that costs no fraudster anything.
 //!
 //! Emergencies are never held: better an expensive one than one that comes too late. Who sent them is in the audit.
+//!
+//! What an administrator refuses is refused wherever it goes: at home too, and with the guard off.
 
 use super::Steps;
 use crate::{
@@ -38,15 +40,26 @@ impl Scope<'_, Steps> {
         outbound: &Outbound,
         known: &KnownConsent,
     ) -> Result<Traffic, store::Error> {
-        let Some(burst) = self.guarded(outbound) else { return Ok(Traffic::Ordinary) };
+        if !is_judged(outbound) {
+            return Ok(Traffic::Ordinary);
+        }
+        let (number, now, burst) = (outbound.to.bare().as_str(), self.core.now_ms(), self.burst(outbound));
+        // What the guard leaves alone costs nothing unless it is refused.
+        let is_refused = async || {
+            let decisions = self.recent_traffic_decisions().await?;
+            Ok::<_, store::Error>(decisions.on(number, now) == Some(Verdict::Refuse))
+        };
+        if burst.is_none() && !is_refused().await? {
+            return Ok(Traffic::Ordinary);
+        }
         if known.consent != Consent::default() || self.is_acquainted(known.version.person()).await? {
             return Ok(Traffic::Ordinary);
         }
         let decisions = self.traffic_decisions().await?;
-        match decisions.on(outbound.to.bare().as_str(), self.core.now_ms()) {
-            Some(Verdict::Release) => Ok(Traffic::Ordinary),
-            Some(Verdict::Refuse) => Ok(Traffic::Refused),
-            None => match self.count_burst(outbound, burst).await? {
+        match (decisions.on(number, now), burst) {
+            (Some(Verdict::Refuse), _) => Ok(Traffic::Refused),
+            (Some(Verdict::Release), _) | (None, None) => Ok(Traffic::Ordinary),
+            (None, Some(burst)) => match self.count_burst(outbound, burst).await? {
                 Some(block) => {
                     self.note_held(outbound, block).await?;
                     Ok(Traffic::Suspicious)
@@ -56,12 +69,8 @@ impl Scope<'_, Steps> {
         }
     }
 
-    /// What would be a burst, if messages such as `outbound` are guarded.
-    fn guarded(&self, outbound: &Outbound) -> Option<Burst> {
-        let is_number = outbound.to.bare().as_str().starts_with('+');
-        if outbound.to.channel() == Channel::Whatsapp || outbound.is_emergency() || !is_number {
-            return None;
-        }
+    /// What is a burst to the number of `outbound`, if the guard looks at such numbers.
+    fn burst(&self, outbound: &Outbound) -> Option<Burst> {
         match self.core.settings.limits.pumping {
             PumpingGuard::Off => None,
             PumpingGuard::Everywhere(burst) => Some(burst),
@@ -91,26 +100,24 @@ impl Scope<'_, Steps> {
         }))
     }
 
-    /// Counts `outbound`; the widest block of its number in which there are too many, if there is one.
+    /// Counts `outbound`; the nearest block of its number in which there are too many, if there is one. What is held for that
+    /// is not counted in the wider ones: else a burst to a thousand numbers would hold what others of the country get.
     async fn count_burst<'a>(
         &self,
         outbound: &'a Outbound,
         burst: Burst,
     ) -> Result<Option<&'a str>, store::Error> {
-        let mut widest = None;
         let window = self.core.now_ms().get() / (burst.window.as_millis() as u64);
         for block in burst.blocks(outbound.to.bare().as_str()) {
             let name = format!("first messages to {} in {window}", block.prefix);
             let (max, keep) = (block.messages_max, burst.window);
             if self.core.store.count(self.organization, &name, max, keep).await?.is_none() {
-                widest = Some(block.prefix);
                 self.tell_of_burst(block, burst, window).await?;
+                self.core.metrics.suspicious_message();
+                return Ok(Some(block.prefix));
             }
         }
-        if widest.is_some() {
-            self.core.metrics.suspicious_message();
-        }
-        Ok(widest)
+        Ok(None)
     }
 
     /// Tells of a burst in the log: once in its time.
@@ -130,4 +137,10 @@ impl Scope<'_, Steps> {
         }
         Ok(())
     }
+}
+
+/// Whether messages such as `outbound` are judged at all.
+fn is_judged(outbound: &Outbound) -> bool {
+    let is_number = outbound.to.bare().as_str().starts_with('+');
+    outbound.to.channel() != Channel::Whatsapp && !outbound.is_emergency() && is_number
 }

@@ -2,11 +2,14 @@
 //! token names one that is not known.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use reqwest::{Client, StatusCode, Url, redirect::Policy};
+
+use tracing::Instrument;
 
 use super::{Authenticator, InvalidJwks, KeySummary, PublicKeys};
 
@@ -28,7 +31,7 @@ pub struct JwksUrl {
     url: Url,
     fetches: Mutex<Fetches>,
     /// Held while the keys are fetched for an unknown one: who asks meanwhile waits for them.
-    asking: tokio::sync::Mutex<()>,
+    asking: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// What is known of the fetches.
@@ -107,6 +110,11 @@ impl JwksUrl {
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
+    /// How long ago the keys were fetched; `None` if they never were.
+    fn age(&self) -> Option<Duration> {
+        self.fetches(|fetches| fetches.succeeded.map(|at| at.elapsed()))
+    }
+
     fn fetches<T>(&self, change: impl FnOnce(&mut Fetches) -> T) -> T {
         change(&mut self.fetches.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -124,21 +132,24 @@ impl JwksUrl {
     }
 }
 
-impl Authenticator {
-    /// Fetches the platform's keys, if they are published at a URL.
-    async fn fetch_public_keys(&self) -> Result<(), FetchError> {
-        if let Some(source) = &self.jwks_url {
-            let keys = source.fetch().await?;
-            source.fetches(|fetches| fetches.succeeded = Some(Instant::now()));
-            self.public_keys.store(keys.into());
-        }
-        Ok(())
-    }
+/// Where keys are published, and where they are used.
+#[derive(Clone)]
+struct Renewal {
+    source: Arc<JwksUrl>,
+    keys: Arc<ArcSwap<PublicKeys>>,
+}
 
-    /// Fetches the platform's keys, if they are published at a URL. If that fails, those fetched last stay in use.
-    pub async fn renew_public_keys(&self) {
-        let Err(error) = self.fetch_public_keys().await else { return };
-        match self.public_keys_age() {
+impl Renewal {
+    /// Fetches the keys. If that fails, those fetched last stay in use.
+    async fn run(&self) {
+        let error = match self.source.fetch().await {
+            Ok(keys) => {
+                self.source.fetches(|fetches| fetches.succeeded = Some(Instant::now()));
+                return self.keys.store(keys.into());
+            }
+            Err(error) => error,
+        };
+        match self.source.age() {
             Some(age) => tracing::warn!(
                 %error, age_s = age.as_secs(),
                 mend = "check TEXTLEDGER_JWKS_URL; tokens that are signed with a new key are refused until then",
@@ -149,6 +160,19 @@ impl Authenticator {
                 mend = "check TEXTLEDGER_JWKS_URL; it is asked again every few seconds",
                 "the platform's public keys could not be fetched: none of its tokens is taken until they are"
             ),
+        }
+    }
+}
+
+impl Authenticator {
+    fn renewal(&self) -> Option<Renewal> {
+        self.jwks_url.clone().map(|source| Renewal { source, keys: self.public_keys.clone() })
+    }
+
+    /// Fetches the platform's keys, if they are published at a URL. If that fails, those fetched last stay in use.
+    pub async fn renew_public_keys(&self) {
+        if let Some(renewal) = self.renewal() {
+            renewal.run().await;
         }
     }
 
@@ -164,25 +188,30 @@ impl Authenticator {
 
     /// Fetches the platform's keys because `token` names one that is not known. Returns whether that was done, by this
     /// request or by one that came first: it is not for every such token.
+    ///
+    /// The fetch runs to its end, also if its caller hangs up: else a stranger could take it away from everybody by that.
     pub(super) async fn renew_for(&self, token: &str) -> bool {
-        let Some(source) = &self.jwks_url else { return false };
+        let Some(renewal) = self.renewal() else { return false };
         let Some(id) = super::token::key_id(token).filter(|id| !self.public_keys.load().has(id)) else {
             return false;
         };
-        let _asking = source.asking.lock().await;
+        let asking = renewal.source.asking.clone().lock_owned().await;
         if self.public_keys.load().has(&id) {
             return true;
         }
-        let may = source.may_ask_for_unknown_key(Instant::now());
-        if may {
-            self.renew_public_keys().await;
+        if !renewal.source.may_ask_for_unknown_key(Instant::now()) {
+            return false;
         }
-        may
+        let run = async move {
+            renewal.run().await;
+            drop(asking);
+        };
+        tokio::spawn(run.in_current_span()).await.is_ok()
     }
 
     /// How long ago the platform's keys were fetched; `None` if they never were.
     pub fn public_keys_age(&self) -> Option<Duration> {
-        self.jwks_url.as_ref()?.fetches(|fetches| fetches.succeeded.map(|at| at.elapsed()))
+        self.jwks_url.as_ref()?.age()
     }
 }
 
@@ -273,6 +302,31 @@ mod tests {
             let error = fetched.err().map(|error| error.to_string()).unwrap_or_default();
             assert!(error.starts_with("TEXTLEDGER_JWKS_URL") && !error.contains(&url), "{status}: {error}");
         }
+    }
+
+    #[tokio::test]
+    async fn who_hangs_up_takes_the_fetch_away_from_nobody() {
+        let pair = Pair::p256("new");
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/keys", listener.local_addr().unwrap());
+        let secret = "0123456789abcdef0123456789abcdef".into();
+        let authenticator =
+            Authenticator::new(&secret, TokenRules::default(), PublicKeys::default(), Vec::new())
+                .with_jwks_url(Some(JwksUrl::new(&url).unwrap()));
+        let (made_up, new) = (Pair::p256("made up").token(Some("made up")), pair.token(Some("new")));
+        let mut connection = tokio::select! {
+            _ = authenticator.renew_for(&made_up) => panic!("nothing was answered"),
+            connection = listener.accept() => connection.unwrap().0,
+        };
+        // That request is gone. The next one waits for what it has asked for.
+        let answered = async {
+            assert_ne!(connection.read(&mut [0; 1024]).await.unwrap(), 0);
+            let body = json!({ "keys": [pair.public] }).to_string();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+            connection.write_all((head + &body).as_bytes()).await.ok();
+        };
+        let (is_renewed, ()) = tokio::join!(authenticator.renew_for(&new), answered);
+        assert!(is_renewed && authenticator.authenticate(&new, NOW).is_ok());
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Documents and counters, in Redis.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
+use futures_util::future::try_join_all;
 use redis::Value;
 
-use super::{RedisStore, read, scripts};
+use super::{RedisStore, keys::Partition, read, scripts};
 use crate::{
     domain::{Organization, audit::Entry},
     store::{
@@ -28,6 +29,24 @@ impl RedisStore {
         match self.get::<Option<String>>(redis::cmd("GET").arg(former)).await? {
             Some(text) => self.get::<Value>(redis::cmd("SET").arg(place).arg(text).arg("NX")).await.map(drop),
             None => Ok(()),
+        }
+    }
+
+    /// Takes the names of documents that have ended out of the lists, so that they are not passed by again. If that fails they
+    /// are. What is kept together does not end by itself, and is listed in two places.
+    async fn forget_names(&self, organization: &Organization, kind: Kind, ended: Vec<String>) {
+        if kind.is_kept_together() {
+            return;
+        }
+        let mut in_partition = BTreeMap::<Partition, Vec<String>>::new();
+        for name in ended {
+            in_partition.entry(self.keys.partition_of_document(kind, &name)).or_default().push(name);
+        }
+        for (partition, ended) in in_partition {
+            let mut keys = vec![("names", self.keys.documents(organization, partition, kind))];
+            keys.extend(ended.iter().map(|name| ("document", self.keys.document(organization, kind, name))));
+            let names: Vec<_> = ended.iter().map(|name| ("name", name)).collect();
+            self.write(&scripts::FORGET_NAMES, &keys, &names).await.ok();
         }
     }
 }
@@ -97,11 +116,29 @@ impl Documents for RedisStore {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, String)>, Error> {
+        let limit = limit.min(DOCUMENTS_MAX);
         let keys = |partition| self.keys.documents(organization, partition, kind);
-        let names = self.names(keys, after, limit.min(DOCUMENTS_MAX)).await?;
-        let documents = names.into_iter().map(|name| async move {
-            Ok::<_, Error>(self.document(organization, kind, &name).await?.map(|text| (name, text)))
-        });
-        Ok(futures_util::future::try_join_all(documents).await?.into_iter().flatten().collect())
+        let (mut found, mut after, mut step) = (Vec::new(), after.map(str::to_owned), limit);
+        while found.len() < limit {
+            let names = self.names(keys, after.as_deref(), step).await?;
+            let Some(last) = names.last() else { break };
+            after = Some(last.clone());
+            let documents = names.into_iter().map(|name| async move {
+                let text = self.document(organization, kind, &name).await?;
+                Ok::<_, Error>((name, text))
+            });
+            let mut ended = Vec::new();
+            for (name, text) in try_join_all(documents).await? {
+                match text {
+                    Some(text) => found.push((name, text)),
+                    None => ended.push(name),
+                }
+            }
+            self.forget_names(organization, kind, ended).await;
+            // Where many have ended, they are passed by in large steps.
+            step = DOCUMENTS_MAX;
+        }
+        found.truncate(limit);
+        Ok(found)
     }
 }

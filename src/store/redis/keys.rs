@@ -28,7 +28,7 @@
 //! | `tl:{default:0}:reviews` | sorted set | replies under review -> when they become opt-outs | `schedule`, `reschedule`, `claim` | `claim` |
 //! | `tl:{default:0}:count:<time>` | hash | counter -> count in the minute `m…` or hour `h…`; ends by itself | `record_status`, `change_consent`, `record_inbound` | `counts` |
 //! | `tl:{default:0}:doc:<kind>:<name>` | string | a document | `change_documents` | `document` |
-//! | `tl:{default:0}:docs:<kind>` | sorted set | the names of a kind that is listed | `change_documents` | `documents` |
+//! | `tl:{default:0}:docs:<kind>` | sorted set | the names of a kind that is listed | `change_documents`, `forget_names` | `documents` |
 //! | `tl:{default:0}:audit` | stream | who did what, JSON | `step_outbound`, `change_consent`, `change_documents`, `add_entry` | `entries` |
 //! | `tl:{default:0}:counter:<name>` | string | a counter; ends by itself | `count` | the same |
 //! | `tl:ping` | string | written to see whether Redis takes writes | `ping` | nobody |

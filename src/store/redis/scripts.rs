@@ -39,6 +39,7 @@ script!(RESOLVE_OUTBOUND, "lua/resolve_outbound.lua");
 script!(DEQUEUE, "lua/queue.lua", "lua/dequeue.lua");
 script!(RESERVE_PACE, "lua/reserve_pace.lua");
 script!(CHANGE_DOCUMENTS, "lua/change_documents.lua");
+script!(FORGET_NAMES, "lua/forget_names.lua");
 script!(COUNT, "lua/count.lua");
 
 impl Script {

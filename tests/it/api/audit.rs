@@ -25,6 +25,7 @@ on_both_stores! {
     the_record_is_read_page_by_page_and_by_who_did_what_and_when
     a_message_and_a_batch_tell_who_asked_for_them
     a_request_that_is_repeated_under_its_key_is_written_down_once
+    a_batch_and_a_notice_that_reach_nobody_are_not_written_down
 }
 
 const AUDIT: &str = "/api/sms/audit";
@@ -413,9 +414,44 @@ async fn a_message_and_a_batch_tell_who_asked_for_them(on: On) {
     assert!(status == 404 || found["actor"].is_null(), "{found}");
 }
 
+/// Ada is to be told things by SMS.
+async fn wish_of_ada(service: &TestService) {
+    let wish = json!({ "phone_number": NUMBER_OF_ADA, "sms_enabled": true });
+    let request = service.anonymous(Method::PUT, "/api/sms/preferences/ada").bearer_auth(token(Role::Admin));
+    assert_eq!(answer(request.json(&wish)).await.0, 200);
+}
+
+async fn a_batch_and_a_notice_that_reach_nobody_are_not_written_down(on: On) {
+    let world = World::start_with(on, &[("TEXTLEDGER_MPS", "2000")]).await;
+    let service = &world.service;
+    wish_of_ada(service).await;
+    for number in [NUMBER, NUMBER_OF_ADA] {
+        world.write(number, "STOP").await;
+    }
+    let before = entries(service, "").await;
+    let many = json!({ "phone_numbers": [NUMBER, NUMBER_OF_ADA], "message": TEXT });
+    let notice = json!({ "user_ids": ["ada", "nobody"], "message": TEXT, "category": "general" });
+    for (path, body) in [("/api/sms/send-bulk", &many), ("/api/sms/notify", &notice)] {
+        for _ in 0..2 {
+            let (status, told) = answer(service.post(Role::Sender, path, body)).await;
+            assert_eq!(status, 202, "{told}");
+            assert_eq!(entries(service, "").await, before, "{path}: {told}");
+        }
+    }
+    // One of them is enough.
+    world.write(NUMBER_OF_ADA, "START").await;
+    let before = entries(service, "").await.len();
+    assert_eq!(answer(service.post(Role::Sender, "/api/sms/send-bulk", &many)).await.0, 202);
+    assert_eq!(answer(service.post(Role::Sender, "/api/sms/notify", &notice)).await.0, 202);
+    let all = entries(service, "").await;
+    let [batch, told] = &all[before..] else { panic!("{all:?}") };
+    assert_eq!((&batch["action"], &told["action"]), (&json!("batch.create"), &json!("notify")));
+}
+
 async fn a_request_that_is_repeated_under_its_key_is_written_down_once(on: On) {
     let world = World::start_with(on, &[("TEXTLEDGER_MPS", "2000")]).await;
     let service = &world.service;
+    wish_of_ada(service).await;
     for (path, body) in [
         ("/api/sms/send", json!({ "to_number": NUMBER, "message": TEXT })),
         ("/api/sms/send-bulk", json!({ "phone_numbers": [NUMBER], "message": TEXT })),
@@ -434,6 +470,7 @@ async fn a_request_that_is_repeated_under_its_key_is_written_down_once(on: On) {
 async fn what_cannot_be_written_down_is_not_acknowledged_and_nothing_of_it_leaves() {
     let world = World::start_with(On::Redis, &[("TEXTLEDGER_MPS", "2000")]).await;
     let service = &world.service;
+    wish_of_ada(service).await;
     let mut redis = RedisServer::shared().connect().await;
     let key = format!("{}:{{default:0}}:audit", service.setting("TEXTLEDGER_KEY_PREFIX"));
     // Something to which Redis adds no entry.

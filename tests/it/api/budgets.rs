@@ -30,6 +30,7 @@ on_both_stores! {
     a_url_that_is_too_long_to_be_read_ends_its_connection_and_is_counted
     what_names_no_account_is_looked_into_within_a_budget
     strangers_do_not_push_out_what_is_explained
+    noise_that_names_one_account_keeps_nothing_of_another_from_being_explained
     whose_key_signed_for_another_organization_is_told_to_the_operator_alone
     a_stranger_learns_by_no_time_which_accounts_there_are
     every_answer_has_security_headers
@@ -209,6 +210,35 @@ async fn strangers_do_not_push_out_what_is_explained(on: On) {
     assert!(service.refusals().await.len() <= 4 * 25 + 1);
     let refused = service.log().matches("webhook refused").count();
     assert!((4..=100).contains(&refused), "{refused} lines");
+}
+
+async fn noise_that_names_one_account_keeps_nothing_of_another_from_being_explained(on: On) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("textledger.toml");
+    let token = "the other's own token";
+    let accounts = format!(
+        "[[accounts]]\norganization = \"acme\"\naccount_sid = \"{STRANGER}\"\nauth_token = \"{token}\"\n"
+    );
+    std::fs::write(&file, accounts).unwrap();
+    let settings = [("TEXTLEDGER_PUBLIC_URL", PUBLIC_URL), ("TEXTLEDGER_CONFIG", file.to_str().unwrap())];
+    let service = TestService::start_with(on, &settings).await;
+    let noise: Form = callback(SID, "sent").into_iter().collect();
+    for _ in 0..300 {
+        let posted = service.raw_webhook(STATUS, Some(NOBODYS), noise.encode().into_bytes()).await;
+        assert_eq!(posted.status(), 403);
+    }
+    let form: Form =
+        [("AccountSid", STRANGER), ("MessageSid", SID), ("MessageStatus", "sent")].into_iter().collect();
+    let http = PUBLIC_URL.replace("https", "http");
+    let key = SigningKey::new(Algorithm::HmacSha1, &token.into());
+    let signature = signature::sign(&key, &format!("{http}{STATUS}"), &form);
+    let posted = service.raw_webhook(STATUS, Some(&signature), form.encode().into_bytes()).await;
+    assert_eq!(posted.status(), 403);
+    eventually("it is explained", async || {
+        let (_, told) = service.get_in("acme", "/api/sms/webhook-refusals").await;
+        (told["refusals"][0]["cause"] == "scheme").then_some(())
+    })
+    .await;
 }
 
 async fn whose_key_signed_for_another_organization_is_told_to_the_operator_alone(on: On) {

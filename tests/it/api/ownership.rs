@@ -30,6 +30,7 @@ on_both_stores! {
     nobodys_account_is_given_away_because_a_key_is_missing
     what_is_saved_while_twilio_is_away_rotates_the_master_key_of_what_is_in_force
     settings_that_are_not_in_force_explain_what_their_keys_sign_to_their_organization_alone
+    however_many_name_an_account_each_is_told_what_its_own_key_has_signed
     of_two_that_are_verified_later_one_has_the_account
     at_most_one_organization_verifies_an_account_and_never_an_unverified_one
 }
@@ -264,6 +265,32 @@ async fn refusals(service: &TestService, organization: &str) -> Value {
     let (status, answer) = service.get_in(organization, "/api/sms/webhook-refusals").await;
     assert_eq!(status, 200, "{answer}");
     answer
+}
+
+async fn however_many_name_an_account_each_is_told_what_its_own_key_has_signed(on: On) {
+    let world = world(on).await;
+    let service = &world.service;
+    twilio_is_away(&world, true).await;
+    let tokens: Vec<String> = (0..12).map(|number| format!("{number:032x}")).collect();
+    for (number, token) in tokens.iter().enumerate() {
+        save_unverified(service, &format!("org-{number}"), ACCOUNT_SID, token).await;
+    }
+    let state = r#"textledger_settings_not_in_force{state="unverified"}"#;
+    eventually("all are known", async || (service.metric(state).await == 12).then_some(())).await;
+    // Twilio goes on to post with the key of each.
+    let mut left: Vec<(usize, &String)> = tokens.iter().enumerate().collect();
+    eventually("each is told", async || {
+        for (number, token) in std::mem::take(&mut left) {
+            assert_eq!(webhook(service, ACCOUNT_SID, token, SID).await, 403);
+            let refusals = refusals(service, &format!("org-{number}")).await;
+            let mut refusals = refusals["refusals"].as_array().unwrap().iter();
+            if !refusals.any(|refusal| refusal["cause"] == "unverified_settings") {
+                left.push((number, token));
+            }
+        }
+        left.is_empty().then_some(())
+    })
+    .await;
 }
 
 async fn settings_that_are_not_in_force_explain_what_their_keys_sign_to_their_organization_alone(on: On) {

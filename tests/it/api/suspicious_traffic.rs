@@ -1,12 +1,25 @@
 //! Bursts of first messages to neighbouring numbers: who is held, and what an administrator decides.
 
+use std::{sync::Arc, time::Duration};
+
 use reqwest::Method;
 use serde_json::{Value, json};
-use textledger::domain::Role;
+use textledger::{
+    clock::SystemClock,
+    domain::{
+        Organization, Principal, Role, UnixMs,
+        pumping::{Decision, Decisions, Verdict},
+    },
+    startup,
+    store::Kind,
+};
 
 use super::on_both_stores;
 use crate::support::{
-    eventually,
+    eventually, later,
+    leftovers::config,
+    now,
+    redis_server::RedisServer,
     service::{On, TestService, answer, token},
     twilio::World,
 };
@@ -18,6 +31,11 @@ on_both_stores! {
     a_whatsapp_message_makes_nobody_known_to_the_guard
     what_is_scheduled_is_judged_when_it_would_leave
     a_burst_that_is_spread_over_a_range_is_held_too
+    what_is_held_of_a_near_block_holds_nobody_else_of_the_range
+    a_decision_moves_what_is_held_to_its_numbers_and_nothing_that_another_decides_on
+    of_decisions_at_once_each_message_is_moved_by_one
+    a_message_that_cannot_be_read_hides_no_other_and_keeps_none_from_being_moved
+    what_is_refused_is_so_at_home_and_with_the_guard_off
     only_so_many_decisions_are_in_force_and_each_fault_is_named
 }
 
@@ -214,6 +232,137 @@ async fn a_burst_that_is_spread_over_a_range_is_held_too(on: On) {
     }
     held(&world, 5_000).await;
     assert_eq!(traffic(&world.service).await["blocks"][0]["prefix"], "+141555");
+}
+
+async fn what_is_held_of_a_near_block_holds_nobody_else_of_the_range(on: On) {
+    let world = World::start_with(on, &[FAST, GUARD]).await;
+    fill(&world).await;
+    // With these, more are asked for than may leave to the whole range.
+    for number in 0..10 {
+        held(&world, number).await;
+    }
+    let (status, sent) = world.service.send(&person(5_000), "code").await;
+    assert_eq!(status, 201, "{sent}");
+    assert_eq!(traffic(&world.service).await["blocks"][0]["prefix"], "+14155550");
+}
+
+async fn a_decision_moves_what_is_held_to_its_numbers_and_nothing_that_another_decides_on(on: On) {
+    let mut world = World::start_with(on, &[FAST, GUARD]).await;
+    fill(&world).await;
+    let [near, far, alone] = [held(&world, 1).await, held(&world, 21).await, held(&world, 211).await];
+    let service = &world.service;
+    // More digits than the block has for which they are held.
+    let (status, decided) = decide(service, "+14155550211", json!({ "decision": "release" })).await;
+    assert_eq!((status, decided), (200, json!({ "moved": 1 })));
+    becomes(&world, &alone, "delivered").await;
+    for id in [&near, &far] {
+        assert_eq!(world.service.message_status(id).await.1["status"], "held");
+    }
+    // A crash has cut short what was decided on a few of them.
+    world.service.stop().await;
+    let now = UnixMs::new(now().as_millisecond() as u64);
+    let refused = Decision {
+        prefix: "+1415555000".parse().unwrap(),
+        verdict: Verdict::Refuse,
+        until: now + Duration::from_secs(3_600),
+        by: Principal::user("ada"),
+        at: now,
+    };
+    let refused = textledger::store::encode(&Decisions::default().with(refused).unwrap());
+    {
+        let store =
+            startup::open_store(&config(world.service.settings()), Arc::new(SystemClock)).await.unwrap();
+        let (organization, kind) = (Organization::default(), Kind::TrafficDecisions);
+        let before = store.document(&organization, kind, "all").await.unwrap();
+        let (before, after) = (before.as_deref(), Some(refused.as_str()));
+        assert!(store.change_document(&organization, kind, "all", before, after, None).await.unwrap());
+    }
+    world.service.start_again();
+    let release = json!({ "decision": "release" });
+    let decided = eventually("the service is back", async || {
+        let (status, decided) = decide(&world.service, "+14155550", release.clone()).await;
+        (status == 200).then_some(decided)
+    })
+    .await;
+    assert_eq!(decided, json!({ "moved": 1 }));
+    becomes(&world, &far, "delivered").await;
+    assert_eq!(world.service.message_status(&near).await.1["status"], "held");
+    let (status, decided) = decide(&world.service, "+1415555000", json!({ "decision": "refuse" })).await;
+    assert_eq!((status, decided), (200, json!({ "moved": 1 })));
+    assert_eq!(world.service.message_status(&near).await.1["status"], "refused");
+}
+
+async fn of_decisions_at_once_each_message_is_moved_by_one(on: On) {
+    let world = World::start_with(on, &[FAST, GUARD]).await;
+    fill(&world).await;
+    for number in 0..40 {
+        held(&world, number).await;
+    }
+    let decided = (0..4).map(async |_| {
+        let (status, decided) = decide(&world.service, "+14155550", json!({ "decision": "release" })).await;
+        assert_eq!(status, 200, "{decided}");
+        decided["moved"].as_u64().unwrap()
+    });
+    assert_eq!(futures_util::future::join_all(decided).await.iter().sum::<u64>(), 40);
+}
+
+async fn a_message_that_cannot_be_read_hides_no_other_and_keeps_none_from_being_moved(on: On) {
+    let mut world = World::start_with(on, &[FAST, GUARD]).await;
+    fill(&world).await;
+    let ids = [held(&world, 1).await, held(&world, 2).await, held(&world, 3).await];
+    world.service.stop().await;
+    match on {
+        On::Embedded => later::hold_in_file(&world.service.folder().join("data"), &ids[1]),
+        On::Redis => {
+            let prefix = world.service.setting("TEXTLEDGER_KEY_PREFIX");
+            later::hold_in_redis(&RedisServer::shared().url(), prefix, &ids[1]);
+        }
+    }
+    world.service.start_again();
+    let shown = eventually("the service is back", async || {
+        let (status, traffic) = answer(world.service.get(Role::Admin, TRAFFIC)).await;
+        (status == 200).then_some(traffic)
+    })
+    .await;
+    assert_eq!((&shown["blocks"][0]["held"], &shown["is_complete"]), (&json!(2), &json!(false)), "{shown}");
+    let (status, decided) = decide(&world.service, "+14155550", json!({ "decision": "release" })).await;
+    assert_eq!((status, decided), (200, json!({ "moved": 2 })));
+    for id in [&ids[0], &ids[2]] {
+        becomes(&world, id, "delivered").await;
+    }
+    assert!(world.service.log().contains("messages that may be held as a burst cannot be read"));
+}
+
+async fn what_is_refused_is_so_at_home_and_with_the_guard_off(on: On) {
+    for guard in [&[][..], &[("TEXTLEDGER_PUMPING_GUARD", "off")]] {
+        let world = World::start_with(on, guard).await;
+        let service = &world.service;
+        assert_eq!(service.send(&person(1), "code").await.0, 201);
+        assert_eq!(decide(service, "+1415", json!({ "decision": "refuse" })).await.0, 200);
+        let (status, problem) = service.send(&person(2), "code").await;
+        assert_eq!((status, &problem["code"]), (429, &json!("suspicious_traffic")), "{problem}");
+        // Who is known is not concerned, nor is an emergency, nor what another decision lets go.
+        assert_eq!(service.send(&person(1), "again").await.0, 201);
+        world.write(&person(3), "START").await;
+        assert_eq!(service.send(&person(3), "hello").await.0, 201);
+        let emergency = json!({ "to_number": person(4), "message": "fire", "category": "emergency" });
+        assert_eq!(answer(service.post(Role::Sender, "/api/sms/send", &emergency)).await.0, 201);
+        assert_eq!(decide(service, "+14155555", json!({ "decision": "release" })).await.0, 200);
+        assert_eq!(service.send(&person(5_000), "code").await.0, 201);
+        assert_eq!(decide(service, "+1415", json!({ "decision": "judge" })).await.0, 200);
+        assert_eq!(service.send(&person(2), "code").await.0, 201);
+        if matches!(on, On::Redis) {
+            // What another process has decided is known here a moment later.
+            let output = service.run(&["traffic", "refuse", "+1415"], &[]).await;
+            assert!(output.status.success(), "{output:?}");
+            let mut number = 6;
+            eventually("it is refused", async || {
+                number += 1;
+                (service.send(&person(number), "code").await.0 == 429).then_some(())
+            })
+            .await;
+        }
+    }
 }
 
 async fn only_so_many_decisions_are_in_force_and_each_fault_is_named(on: On) {

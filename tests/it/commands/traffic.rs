@@ -63,6 +63,11 @@ async fn what_is_held_is_listed_and_released_through_the_service_and_refused_in_
     assert_eq!(listed.len(), 1, "{listed:?}");
     let (code, _, errors) = traffic(service, &["release", "14155550"]).await;
     assert!(code == Some(2) && errors.contains("+ and 1 to 14 digits"), "{errors}");
+    // The same bound with a service and without one.
+    for lasts in ["31d", "2592001s", "0s"] {
+        let (code, _, errors) = traffic(service, &["release", "+14155550", "--for", lasts]).await;
+        assert!(code == Some(2) && errors.contains("at most 30d"), "{errors}");
+    }
     if matches!(on, On::Embedded) {
         service.start_again();
     }

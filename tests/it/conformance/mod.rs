@@ -41,6 +41,7 @@ macro_rules! conformance {
             everything_is_counted
             a_document_is_changed_by_who_knows_it
             several_documents_change_together_or_not_at_all
+            documents_that_have_ended_hide_none_behind_them
             counters_count_up_to_their_end
             an_amount_is_counted_whole_or_not_at_all
             how_much_is_queued_is_known

@@ -13,6 +13,7 @@ use textledger::{
     },
     store::{
         ConsentVersion, Counted, DocumentChange, Gate, Kind, NewOutbound, Passed, Queued, Step, Store,
+        documents::DOCUMENTS_MAX,
         outbox::{DUE_FLOWS_MAX, DueFlows, OUTBOUNDS_MAX},
     },
     twilio::Address,
@@ -499,6 +500,43 @@ pub async fn a_document_is_changed_by_who_knows_it(harness: &dyn Harness) {
         store.document(&organization(), Kind::Request, "long").await.unwrap().as_deref(),
         Some("kept")
     );
+}
+
+pub async fn documents_that_have_ended_hide_none_behind_them(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let (organization, kind) = (organization(), Kind::HeldTraffic);
+    let put = async |name: &str, keep: Duration| {
+        store.change_document(&organization, kind, name, None, Some("kept"), Some(keep)).await.unwrap()
+    };
+    // More than two pages, and what is there stands before, among and behind them.
+    let ended: Vec<String> = (0..2 * DOCUMENTS_MAX + 200).map(|number| format!("+1{number:04}/m")).collect();
+    let there = ["+10/m", "+10700/n", "+19/m"];
+    for name in there {
+        assert!(put(name, Duration::from_secs(3_600)).await);
+    }
+    for names in ended.chunks(100) {
+        let made = futures_util::future::join_all(names.iter().map(|name| put(name, ms(1)))).await;
+        assert!(made.iter().all(|made| *made));
+    }
+    crate::support::eventually("they end", async || {
+        store.document(&organization, kind, ended.last().unwrap()).await.unwrap().is_none().then_some(())
+    })
+    .await;
+    let (mut after, mut found) = (None::<String>, Vec::new());
+    while let Some((name, text)) =
+        store.documents(&organization, kind, after.as_deref(), 1).await.unwrap().pop()
+    {
+        assert_eq!(text, "kept");
+        found.push(name.clone());
+        after = Some(name);
+    }
+    assert_eq!(found, there);
+    let all = store.documents(&organization, kind, None, DOCUMENTS_MAX).await.unwrap();
+    assert!(all.iter().map(|(name, _)| name).eq(there), "{all:?}");
+    // A name that has ended may come again.
+    assert!(put(&ended[0], Duration::from_secs(3_600)).await);
+    let first = store.documents(&organization, kind, Some(there[0]), 1).await.unwrap();
+    assert_eq!(first, [(ended[0].clone(), "kept".to_owned())]);
 }
 
 pub async fn several_documents_change_together_or_not_at_all(harness: &dyn Harness) {

@@ -168,6 +168,35 @@ async fn what_version_0_1_0_saved_for_the_installation_is_found_and_changed() {
     assert_eq!(store.document(&installation, Kind::Settings, "org-3").await.unwrap(), None);
 }
 
+/// Redis forgets what has ended, and nobody tells the list that names it.
+#[tokio::test]
+async fn the_names_of_documents_that_have_ended_are_taken_out_of_their_list() {
+    let redis = fresh(1).await;
+    let (store, organization) = (redis.open().await, Organization::default());
+    for (name, keep) in [("+1415/a", 1), ("+1416/b", 3_600_000)] {
+        let keep = Some(ms(keep));
+        let put = store.change_document(&organization, Kind::HeldTraffic, name, None, Some("x"), keep).await;
+        assert!(put.unwrap());
+    }
+    let batch = store.change_document(&organization, Kind::Batch, "b1", None, Some("x"), Some(ms(60_000)));
+    assert!(batch.await.unwrap());
+    let mut connection = RedisServer::shared().connect().await;
+    let mut listed = async |kind: &str| -> Vec<String> {
+        let key = format!("{}:{{default:0}}:docs:{kind}", redis.prefix);
+        redis::cmd("ZRANGE").arg(key).arg(0).arg(-1).query_async(&mut connection).await.unwrap()
+    };
+    assert_eq!(listed("held_traffic").await, ["+1415/a", "+1416/b"]);
+    // Nobody lists batches.
+    assert!(listed("batch").await.is_empty());
+    crate::support::eventually("it ends", async || {
+        store.document(&organization, Kind::HeldTraffic, "+1415/a").await.unwrap().is_none().then_some(())
+    })
+    .await;
+    let found = store.documents(&organization, Kind::HeldTraffic, None, 9).await.unwrap();
+    assert_eq!(found, [("+1416/b".to_owned(), "x".to_owned())]);
+    assert_eq!(listed("held_traffic").await, ["+1416/b"]);
+}
+
 /// Version 0.1.0 lists flows by name, and notes nowhere when they are due. It may run beside this one during an upgrade.
 #[tokio::test]
 async fn messages_that_version_0_1_0_queues_are_found_when_they_are_due() {

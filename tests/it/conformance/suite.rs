@@ -33,10 +33,10 @@ pub use super::outbox::{
     a_resolved_message_loses_its_content, a_sender_s_time_is_given_away_once,
     all_spellings_of_a_person_are_one, an_amount_is_counted_whole_or_not_at_all,
     consent_is_replaced_without_a_word_by_who_knows_it, counters_count_up_to_their_end,
-    every_change_of_consent_is_listed, everything_is_counted,
-    flows_that_are_due_are_told_page_by_page_and_no_others, how_much_is_queued_is_known,
-    of_equal_steps_at_once_one_is_taken, several_documents_change_together_or_not_at_all,
-    what_became_of_a_send_only_gets_surer,
+    documents_that_have_ended_hide_none_behind_them, every_change_of_consent_is_listed,
+    everything_is_counted, flows_that_are_due_are_told_page_by_page_and_no_others,
+    how_much_is_queued_is_known, of_equal_steps_at_once_one_is_taken,
+    several_documents_change_together_or_not_at_all, what_became_of_a_send_only_gets_surer,
 };
 pub use super::outbox_model::random_histories_of_the_outbox_agree_with_the_model;
 pub use super::persons::{
