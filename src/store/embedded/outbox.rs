@@ -125,7 +125,7 @@ impl Tables<'_> {
         let before = before.map(|before| before.value());
         let (messages, all_bytes) = match (before, due) {
             (None, Some(_)) => (messages + 1, all_bytes + bytes),
-            // An earlier version that has opened the file since has not counted.
+            // Not below zero: of what an earlier version had queued the bytes were not counted.
             (Some(_), None) => (messages.saturating_sub(1), all_bytes.saturating_sub(bytes)),
             (Some(_), Some(_)) | (None, None) => (messages, all_bytes),
         };

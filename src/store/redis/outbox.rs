@@ -115,7 +115,7 @@ impl RedisStore {
             .map(|(name, urgent)| (name, self.keys.due(organization, partition, urgent)))
     }
 
-    /// Notes when flows are due in which version 0.1.0 has queued messages, or does while both run.
+    /// Notes when flows are due in which version 0.1.0 had queued messages before the upgrade.
     async fn adopt_flows(&self, organization: &Organization, partition: u16) -> Result<(), Error> {
         let flows = self.keys.former_flows(organization, partition);
         let mut command = redis::cmd("SRANDMEMBER");
@@ -124,7 +124,8 @@ impl RedisStore {
         let adopted = names.into_iter().map(|name| {
             let [due, urgent] = self.due_keys(organization, partition);
             let queue = self.keys.queue_of(organization, partition, &name);
-            let keys = [("queue", queue), due, urgent, ("flows", flows.clone())];
+            let queued = ("queued", self.keys.queued(organization, partition));
+            let keys = [("queue", queue), due, urgent, queued, ("flows", flows.clone())];
             async move { self.write(&scripts::ADOPT_FLOW, &keys, &[("flow", name)]).await }
         });
         try_join_all(adopted).await.map(drop)
@@ -286,7 +287,8 @@ impl Outbox for RedisStore {
                 break;
             }
             let [due, urgent] = self.due_keys(organization, partition);
-            let keys = [("queue", self.keys.queue(organization, partition, flow)), due, urgent];
+            let queue = ("queue", self.keys.queue(organization, partition, flow));
+            let keys = [queue, due, urgent, ("queued", self.keys.queued(organization, partition))];
             let arguments = [
                 ("now", now.to_string()),
                 ("taken_until", until.to_string()),

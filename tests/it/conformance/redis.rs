@@ -203,6 +203,34 @@ async fn messages_that_version_0_1_0_queues_are_found_when_they_are_due() {
     assert_eq!(due_flows(store.as_ref(), &organization, until).await, [flow]);
 }
 
+/// As a copy that was restored in parts may leave it: a flow is noted or listed, its messages are gone and counted still. As
+/// nothing leaves then, nothing but a look at the flow can set the count right; and a full queue takes nothing.
+#[tokio::test]
+async fn what_is_counted_of_a_queue_that_is_empty_is_forgotten_when_the_queue_is_looked_at() {
+    let redis = fresh(1).await;
+    let store = redis.open().await;
+    let organization = Organization::default();
+    let mut connection = RedisServer::shared().connect().await;
+    let key = |rest: &str| format!("{}:{{default:0}}:{rest}", redis.prefix);
+    let flow = outbound(store.as_ref(), 1).flow();
+    let mut count = redis::cmd("HSET");
+    count.arg(key("queued")).arg("messages").arg(3).arg("bytes").arg(300);
+    for is_listed in [false, true] {
+        count.query_async::<()>(&mut connection).await.unwrap();
+        let mut noted = if is_listed { redis::cmd("SADD") } else { redis::cmd("ZADD") };
+        match is_listed {
+            true => noted.arg(key("flows")).arg(flow.to_string()),
+            false => noted.arg(key("due")).arg(AT.get()).arg(flow.to_string()),
+        };
+        noted.query_async::<()>(&mut connection).await.unwrap();
+        assert_eq!(store.queued(&organization).await.unwrap(), Queued { messages: 3, bytes: 300 });
+        for due in due_flows(store.as_ref(), &organization, AT).await {
+            assert_eq!(store.claim_outbounds(&organization, &due, AT, AT + ms(9), 10).await.unwrap(), []);
+        }
+        assert_eq!(store.queued(&organization).await.unwrap(), Queued::default(), "listed: {is_listed}");
+    }
+}
+
 #[tokio::test]
 async fn messages_share_packed_hashes() {
     let redis = fresh(1).await;
