@@ -133,7 +133,7 @@ pub(super) fn log(organization: &Organization, entry: &Entry) {
         number_changed = facts.number_changed, fields = facts.fields, verification = facts.verification,
         account_sid = facts.account_sid, name = facts.name, role = facts.role,
         accepted = facts.accepted, rejected = facts.rejected, canceled = facts.canceled,
-        users = facts.users, queued = facts.queued, imported = facts.imported, unchanged = facts.unchanged,
+        users = facts.users, queued = facts.queued, lines = facts.lines, imported = facts.imported, unchanged = facts.unchanged,
         kept = facts.kept, for_s = facts.for_s, "{}", entry.action.sentence()
     );
 }

@@ -406,10 +406,8 @@ pub async fn import(
     to_its_end(async move {
         // Not among what is heavy: it mostly waits for the store, for as long as a file is, and others would wait for it.
         let consents = state.app.consents.of(&caller.organization);
-        let done = consents.import_consent(read.records, caller.name()).await?;
-        let facts = Facts { rejected: Some(read.faulty), ..done.facts() };
-        let entry = caller.origin().entry(Action::ConsentImport).with(facts);
-        state.app.audit.of(&caller.organization).record(entry).await?;
+        let done =
+            consents.import_consent(&caller.origin(), caller.name(), read.records, read.faulty).await?;
         Ok(HttpResponse::Ok().json(Imported {
             imported: done.applied,
             unchanged: done.unchanged,

@@ -104,6 +104,8 @@ pub struct Step {
     pub due: Option<UnixMs>,
     /// What has to be passed.
     pub gate: Option<Gate>,
+    /// What the audit says of it, if somebody asked for it; added in the same step.
+    pub entry: Option<Entry>,
 }
 
 /// A message as it is stored.

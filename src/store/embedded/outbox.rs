@@ -249,6 +249,9 @@ impl Outbox for EmbeddedStore {
                     return Ok(passed);
                 }
             }
+            if let Some(entry) = &step.entry {
+                tables.add_entry(organization, entry)?;
+            }
             tables.queue(organization, &row.outbound.flow(), &id, row.bytes, step.due)?;
             tables.put_row(organization, Row { state: step.to, ..row })?;
             Ok(Passed::Yes)

@@ -17,7 +17,7 @@ use crate::{
 /// The lowest rank of a state in which nothing is left to be done.
 const RESOLVED_RANK: u8 = 3;
 
-/// A new message's part of `step_outbound.lua`'s arguments.
+/// What `step_outbound.lua` stores of a new message beside its state; of all that, a step has only an entry.
 #[derive(Default)]
 struct New {
     outbound: String,
@@ -210,8 +210,9 @@ impl Outbox for RedisStore {
         outbound: &Outbound,
         step: &Step,
     ) -> Result<Passed, Error> {
-        let Step { from, to, due, gate } = step;
-        self.step(organization, outbound, Some(from), to, *due, gate.as_ref(), New::default()).await
+        let Step { from, to, due, gate, entry } = step;
+        let stored = New { entry: entry.as_ref().map(encode).unwrap_or_default(), ..New::default() };
+        self.step(organization, outbound, Some(from), to, *due, gate.as_ref(), stored).await
     }
 
     async fn resolve_outbound(

@@ -68,6 +68,7 @@ pub async fn a_gate_asks_for_consent(harness: &dyn Harness) {
         to: OutboundState::Sending { since: AT, tries: 1 },
         due: Some(AT),
         gate: Some(pass),
+        entry: None,
     };
     let stale = store.step_outbound(&organization(), &waits.outbound, &step).await.unwrap();
     assert_eq!(stale, Passed::ConsentChanged);
@@ -168,7 +169,7 @@ pub async fn a_resolved_message_loses_its_content(harness: &dyn Harness) {
     let told = outbound(store.as_ref(), 1);
     store.resolve_outbound(&organization(), &told.id, &accepted).await.unwrap();
     let stepped = being_sent(&outbound(store.as_ref(), 2));
-    let step = Step { from: stepped.state, to: accepted, due: None, gate: None };
+    let step = Step { from: stepped.state, to: accepted, due: None, gate: None, entry: None };
     assert_eq!(store.step_outbound(&organization(), &stepped.outbound, &step).await.unwrap(), Passed::Yes);
     assert_eq!((content(1).await, content(2).await), (None, None));
     assert_eq!(content(3).await.as_deref(), Some("sealed"));
@@ -183,7 +184,7 @@ pub async fn of_equal_steps_at_once_one_is_taken(harness: &dyn Harness) {
         let (store, waits) = (store.clone(), waits.clone());
         steps.spawn(async move {
             let to = OutboundState::Sending { since: AT, tries };
-            let step = Step { from: waits.state, to, due: Some(AT), gate: None };
+            let step = Step { from: waits.state, to, due: Some(AT), gate: None, entry: None };
             store.step_outbound(&organization(), &waits.outbound, &step).await.unwrap()
         });
     }
@@ -245,7 +246,8 @@ pub async fn a_message_that_waits_is_claimed_by_one_at_a_time(harness: &dyn Harn
     }
     let later =
         OutboundState::Waiting { until: AT + ms(5_000), reason: Hold::QuietHours, tries: 0, suspicion: None };
-    let step = Step { from: put_off.state.clone(), to: later, due: Some(AT + ms(5_000)), gate: None };
+    let step =
+        Step { from: put_off.state.clone(), to: later, due: Some(AT + ms(5_000)), gate: None, entry: None };
     store.step_outbound(&organization(), &put_off.outbound, &step).await.unwrap();
     let mut again = Vec::new();
     loop {
@@ -623,8 +625,13 @@ pub async fn how_much_is_queued_is_known(harness: &dyn Harness) {
     let flow = first.outbound.flow();
     assert_eq!(store.claim_outbounds(&organization(), &flow, AT, AT + ms(9), 1).await.unwrap().len(), 1);
     let sending = OutboundState::Sending { since: AT, tries: 1 };
-    let step =
-        |from: &OutboundState, to: OutboundState, due| Step { from: from.clone(), to, due, gate: None };
+    let step = |from: &OutboundState, to: OutboundState, due| Step {
+        from: from.clone(),
+        to,
+        due,
+        gate: None,
+        entry: None,
+    };
     let leaves = step(&first.state, sending.clone(), Some(AT + ms(30)));
     store.step_outbound(&organization(), &first.outbound, &leaves).await.unwrap();
     assert_eq!(queued().await, (3, 60));

@@ -289,6 +289,7 @@ async fn perform(
                 due: due_of(&to),
                 to: to.clone(),
                 gate: gate_of(message.0, gate).await,
+                entry: None,
             };
             let outbound = outbound(store.as_ref(), message);
             let passed = store.step_outbound(organization, &outbound, &step).await.unwrap();

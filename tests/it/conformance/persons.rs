@@ -186,6 +186,7 @@ pub async fn a_user_id_and_a_number_become_one_person(harness: &dyn Harness) {
         to: OutboundState::Sending { since: now, tries: 2 },
         due: Some(now),
         gate: Some(Gate { consent: known, cooldown: Duration::ZERO, now }),
+        entry: None,
     };
     let passed = store.step_outbound(&organization(), &waits.outbound, &step).await.unwrap();
     assert_eq!(passed, Passed::ConsentChanged);

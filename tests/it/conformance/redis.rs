@@ -263,7 +263,7 @@ async fn a_count_of_what_is_queued_that_was_put_wrong_is_never_below_nothing() {
     wrong.query_async::<()>(&mut connection).await.unwrap();
     let ends = async |new: &NewOutbound| {
         let to = OutboundState::Canceled { at: AT };
-        let ends = Step { from: new.state.clone(), to, due: None, gate: None };
+        let ends = Step { from: new.state.clone(), to, due: None, gate: None, entry: None };
         store.step_outbound(&organization, &new.outbound, &ends).await.unwrap();
     };
     ends(&new[0]).await;
