@@ -2,8 +2,8 @@
 //!
 //! Everything that a caller has had done comes through here, so that neither can be forgotten; what is written down, and
 //! what is not, is told in [`crate::domain::audit`]. A message, a wish, preferences, a decision on a reply or on traffic and
-//! the end of a batch have their entry stored in the step that stores them, and their line is written right after it
-//! ([`log`]). For all others, the line is written first: so it is there even where the store then fails to take the entry.
+//! the calling off of a batch or a message have their entry stored in the step that stores them, and their line is written right
+//! after it ([`log`]). For all others, the line is written first: so it is there even where the store then fails to take the entry.
 
 use std::sync::Arc;
 

@@ -210,7 +210,7 @@ impl Accounts {
     }
 
     /// Asks Twilio about the pending settings that are due, those of [`ASKED_MAX`] organizations at most. After `stop` nothing
-    /// is asked any more, and what was answered is finished: settings that come into force are written down as well.
+    /// is asked any more, and what was answered is finished: settings that are written down come into force as well.
     pub async fn verify_pending(&self, stop: &CancellationToken) -> Result<(), store::Error> {
         let due = self.due_pending().await?;
         futures_util::stream::iter(due)
@@ -218,7 +218,7 @@ impl Accounts {
                 if stop.is_cancelled() {
                     return;
                 }
-                // The others go on: one that was cut off could be in force without being written down.
+                // The others go on: one that was cut off could be written down without being in force.
                 if let Err(error) = self.of(&organization).verify(sealed, pending, stop).await {
                     // That the store is away is said by those who need it more.
                     tracing::debug!(%organization, %error, "saved settings could not be verified");

@@ -15,7 +15,7 @@ use crate::{
         consent::{ChannelConsent, ConsentChange, ConsentChannel, ConsentEntry, ConsentSource, ConsentState},
         rights::{self, Verdict},
     },
-    store::{self, ConsentUpdate, PAGE_MAX},
+    store::{self, ConsentUpdate, PAGE_MAX, Row},
     twilio::{BareAddress, MessageSid},
 };
 
@@ -130,8 +130,13 @@ impl Scope<'_, Consents> {
         phone: &BareAddress,
         skip: usize,
         limit: usize,
-    ) -> Result<Vec<ConsentChange>, store::Error> {
-        self.core.store.consent_changes(self.organization, &Person::of(phone), skip, limit).await
+    ) -> Result<Vec<Row<ConsentChange>>, store::Error> {
+        let changes =
+            self.core.store.consent_changes(self.organization, &Person::of(phone), skip, limit).await?;
+        for unreadable in changes.iter().filter_map(|change| change.as_ref().err()) {
+            self.core.tell_unreadable(self.organization, unreadable);
+        }
+        Ok(changes)
     }
 
     /// Records a wish, unless the author may not: then nothing changes. What waits for a person who opts out is refused. If it
@@ -278,6 +283,9 @@ impl Scope<'_, Consents> {
                 continue;
             }
             let changes = self.core.store.consent_changes(self.organization, person, 0, PAGE_MAX).await?;
+            // An export that is not whole would lose evidence where it is imported.
+            let changes = changes.into_iter().collect::<Result<Vec<ConsentChange>, _>>();
+            let changes = changes.map_err(store::Error::from)?;
             let phone = changes.last().map_or(person.address(), |change| &change.entry.phone);
             for (channel, known) in channels {
                 if known.state == ConsentState::Unknown {

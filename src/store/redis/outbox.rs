@@ -9,8 +9,9 @@ use super::{RedisStore, read, scripts, stream, unlisted};
 use crate::{
     domain::{Flow, HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, Person, UnixMs},
     store::{
-        Error, Gate, NewOutbound, Outbox, Passed, Queued, Step, StoredOutbound, decode, encode,
-        outbox::{DUE_FLOWS_MAX, DueFlows, OUTBOUNDS_MAX},
+        Error, Gate, NewOutbound, Outbox, Passed, Queued, Row, Step, StoredOutbound, Unreadable, decode,
+        encode,
+        outbox::{DUE_FLOWS_MAX, DueFlows, OUTBOUNDS_MAX, read_id},
     },
 };
 
@@ -230,23 +231,26 @@ impl Outbox for RedisStore {
         self.write(&scripts::RESOLVE_OUTBOUND, &[("message", key)], &arguments).await.map(drop)
     }
 
-    async fn outbounds(
+    async fn outbound_rows(
         &self,
         organization: &Organization,
         ids: &[MessageId],
-    ) -> Result<Vec<Option<StoredOutbound>>, Error> {
+    ) -> Result<Vec<Row<Option<StoredOutbound>>>, Error> {
         let stored = ids.iter().take(OUTBOUNDS_MAX).map(|id| async move {
-            let Some(key) = self.keys.outbound(organization, id) else { return Ok(None) };
+            let Some(key) = self.keys.outbound(organization, id) else { return Ok(Ok(None)) };
             let mut command = redis::cmd("HMGET");
             command.arg(key).arg("outbound").arg("state").arg("content");
             let (outbound, state, content): (Option<String>, Option<String>, Option<String>) =
                 self.get(&command).await?;
-            let (Some(outbound), Some(state)) = (outbound, state) else { return Ok(None) };
-            Ok::<_, Error>(Some(StoredOutbound {
-                outbound: decode("an outbound message", outbound.as_bytes())?,
-                state: decode("an outbound message's state", state.as_bytes())?,
-                content,
-            }))
+            let (Some(outbound), Some(state)) = (outbound, state) else { return Ok(Ok(None)) };
+            let read = || {
+                Ok(Some(StoredOutbound {
+                    outbound: decode("an outbound message", outbound.as_bytes())?,
+                    state: decode("an outbound message's state", state.as_bytes())?,
+                    content,
+                }))
+            };
+            Unreadable::part(|| format!("message {id}"), read())
         });
         try_join_all(stored).await
     }
@@ -265,7 +269,7 @@ impl Outbox for RedisStore {
             command.arg("LIMIT").arg(skip).arg(DUE_FLOWS_MAX);
             self.get::<Vec<String>>(&command).await
         });
-        DueFlows::of(try_join_all(partitions).await?, skip)
+        Ok(DueFlows::of(try_join_all(partitions).await?, skip))
     }
 
     async fn claim_outbounds(
@@ -275,7 +279,7 @@ impl Outbox for RedisStore {
         now: UnixMs,
         until: UnixMs,
         limit: usize,
-    ) -> Result<Vec<MessageId>, Error> {
+    ) -> Result<Vec<Row<MessageId>>, Error> {
         let limit = limit.min(OUTBOUNDS_MAX);
         let partitions = self.keys.partition_numbers().end;
         // Each partition has its turn to be the first.
@@ -297,12 +301,23 @@ impl Outbox for RedisStore {
                 ("flow", flow.to_string()),
             ];
             let ids: Vec<String> = read(self.write(&scripts::CLAIM_OUTBOUNDS, &keys, &arguments).await?)?;
-            for id in ids {
-                let unreadable = || Error::Unreadable(format!("the id of a message that waits: {id:?}"));
-                claimed.push(id.parse().map_err(|_| unreadable())?);
-            }
+            claimed.extend(ids.iter().map(|id| read_id(id, flow)));
         }
         Ok(claimed)
+    }
+
+    async fn put_off(
+        &self,
+        organization: &Organization,
+        flow: &Flow,
+        id: &MessageId,
+        until: UnixMs,
+    ) -> Result<(), Error> {
+        // What is noted of the flow stays too early, until somebody looks at the flow: a claim notes it anew.
+        let mut command = redis::cmd("ZADD");
+        command.arg(self.keys.queue(organization, id.partition(), flow)).arg("XX").arg(until.get());
+        command.arg(id.as_str());
+        self.get::<Value>(&command).await.map(drop)
     }
 
     async fn queued(&self, organization: &Organization) -> Result<Queued, Error> {

@@ -233,7 +233,7 @@ async fn a_message_of_a_later_version_does_not_hide_those_beside_it(on: On) {
         shown.sort_unstable();
         assert_eq!(shown, [to[0], to[2]], "{path}");
     }
-    assert!(service.log().contains("a message cannot be read"));
+    assert!(service.log().contains("a record cannot be read"));
     assert_eq!(service.message_status(id).await.0, 503, "it is there");
 }
 

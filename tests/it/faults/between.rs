@@ -59,9 +59,8 @@ async fn an_import_that_breaks_off_is_in_the_audit(on: On) {
     let file = format!("phone_number,channel,state\n{lines}nobody,sms,opted_out\n");
     let (status, problem) = answer(request.header("Content-Type", "text/csv").body(file)).await;
     assert_eq!((status, &problem["code"]), (503, &json!("store_unavailable")), "{problem}");
-    let history = format!("/api/sms/consent/{}/history", persons[0]);
-    let (_, history) = answer(service.get(Role::Viewer, &history)).await;
-    assert_eq!(history["changes"][0]["actor"], "tester", "some is imported: {history}");
+    let changed = service.events().await.len();
+    assert!((1..70).contains(&changed), "some are imported: {changed}");
     let (_, audit) = answer(service.get(Role::Admin, "/api/sms/audit")).await;
     let entries = audit["entries"].as_array().unwrap();
     let told: Vec<_> = entries.iter().map(|entry| [&entry["action"], &entry["actor"]]).collect();
