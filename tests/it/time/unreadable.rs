@@ -8,6 +8,7 @@ use super::{HOUR, Story};
 use crate::{
     api::on_both_stores,
     support::{
+        DEADLINE,
         damage::{self, Record},
         eventually,
         service::On,
@@ -43,6 +44,7 @@ async fn those_beside_a_message_that_cannot_be_read_leave_at_their_time(on: On) 
     .await;
     sent.sort_unstable();
     assert_eq!(sent, ["+14155550103", "+14155550104"]);
+    story.twilio.wait_idle(DEADLINE).await.expect("Twilio's callbacks come to an end");
     // Once they can be read, they leave as well.
     let healed = [&ids[0], &ids[1]].map(|id| Record::Healed(id));
     let heal = async |prefix: &str, folder: &Path| damage::write(on, prefix, folder, &healed).await;
