@@ -141,7 +141,7 @@ actions! {
     ConsentChange = "consent.change", "consent recorded";
     /// A file of wishes was taken over.
     ConsentImport = "consent.import", "consent imported";
-    /// The same is about to be recorded.
+    /// A file of wishes is about to be taken over.
     ConsentImportBegin = "consent.import_begin", "an import of consent began";
     /// Everybody's wishes were read.
     ConsentExport = "consent.export", "consent exported";
