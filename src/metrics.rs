@@ -298,6 +298,7 @@ pub struct Metrics {
     event_streams: Gauge,
     daily_limit_warnings: Counter,
     suspicious_messages: Counter,
+    unreadable_records: Counter,
     queued_messages: Gauge,
     queued_bytes: Gauge,
     opt_out_seconds: Histogram,
@@ -360,6 +361,7 @@ impl Metrics {
             event_streams: "Live streams of events that are open",
             daily_limit_warnings: "Days on which an organization has sent 80 % of what it may",
             suspicious_messages: "Messages that were held as part of a burst of first messages to neighbouring numbers",
+            unreadable_records: "Times at which a stored record could not be read beside others, and was left out or left alone",
             queued_messages: "Messages in the queues of all organizations",
             queued_bytes: "What the messages in the queues take, in bytes of sealed content",
         }
@@ -491,6 +493,11 @@ impl Metrics {
     /// Counts a message that is held as one of a burst.
     pub fn suspicious_message(&self) {
         self.suspicious_messages.inc();
+    }
+
+    /// Counts a look at a record that cannot be read.
+    pub fn unreadable_record(&self) {
+        self.unreadable_records.inc();
     }
 
     /// Tells how much is in the queues.

@@ -2,8 +2,8 @@
 //!
 //! Everything that a caller has had done comes through here, so that neither can be forgotten; what is written down, and
 //! what is not, is told in [`crate::domain::audit`]. A message, a wish, preferences, a decision on a reply or on traffic and
-//! the end of a batch have their entry stored in the step that stores them, and their line is written right after it
-//! ([`log`]). For all others, the line is written first: so it is there even where the store then fails to take the entry.
+//! the calling off of a batch or a message have their entry stored in the step that stores them, and their line is written right
+//! after it ([`log`]). For all others, the line is written first: so it is there even where the store then fails to take the entry.
 
 use std::sync::Arc;
 
@@ -133,7 +133,7 @@ pub(super) fn log(organization: &Organization, entry: &Entry) {
         number_changed = facts.number_changed, fields = facts.fields, verification = facts.verification,
         account_sid = facts.account_sid, name = facts.name, role = facts.role,
         accepted = facts.accepted, rejected = facts.rejected, canceled = facts.canceled,
-        users = facts.users, queued = facts.queued, imported = facts.imported, unchanged = facts.unchanged,
+        users = facts.users, queued = facts.queued, lines = facts.lines, imported = facts.imported, unchanged = facts.unchanged,
         kept = facts.kept, for_s = facts.for_s, "{}", entry.action.sentence()
     );
 }

@@ -13,6 +13,7 @@ pub mod passthrough;
 pub mod reads;
 pub mod relays;
 mod scope;
+mod unreadable;
 
 use std::{sync::Arc, time::Duration};
 
@@ -96,6 +97,8 @@ pub struct Core {
     pub keys: MasterKeys,
     /// What the operator has set.
     pub settings: Settings,
+    /// What the operator was told of that cannot be read.
+    told_unreadable: unreadable::Told,
 }
 
 impl Core {
@@ -172,7 +175,14 @@ impl App {
     pub fn new(dependencies: Dependencies) -> Self {
         let Dependencies { store, spool, twilio, configured, settings, clock, metrics, keys, poster } =
             dependencies;
-        let core = Arc::new(Core { store, clock, metrics, keys, settings });
+        let core = Arc::new(Core {
+            store,
+            clock,
+            metrics,
+            keys,
+            settings,
+            told_unreadable: unreadable::Told::default(),
+        });
         let accounts = Arc::new(Accounts::new(core.clone(), twilio.clone(), configured));
         let api_keys = Arc::new(ApiKeys::new(core.clone()));
         let intake = Arc::new(Intake::new(core.metrics.clone(), spool));

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    actor, block_on, configure,
+    actor, block_on, complain, configure,
     remote::Method,
     say,
     through::{Place, Through},
@@ -120,6 +120,9 @@ struct Made {
 #[derive(Deserialize)]
 struct Page {
     api_keys: Vec<Row>,
+    /// A service of an earlier version does not say it.
+    #[serde(default)]
+    unreadable: usize,
     next_cursor: Option<String>,
 }
 
@@ -201,8 +204,9 @@ impl Key {
 async fn list(place: Place) -> anyhow::Result<Vec<Row>> {
     match place {
         Place::Here(app, organization) => {
-            let (keys, _) = app.api_keys.of(&organization).list(None, usize::MAX).await?;
-            let rows = keys.into_iter().map(|listed| Row {
+            let listed = app.api_keys.of(&organization).list(None, usize::MAX).await?;
+            complain_of(listed.unreadable);
+            let rows = listed.keys.into_iter().map(|listed| Row {
                 sid: listed.key.sid.to_string(),
                 role: listed.key.role.as_str().to_owned(),
                 created_at: time(listed.key.created_at),
@@ -221,10 +225,22 @@ async fn list(place: Place) -> anyhow::Result<Vec<Row>> {
                 rows.extend(page.api_keys);
                 match page.next_cursor {
                     Some(cursor) => path = format!("{PATH}?cursor={cursor}"),
-                    None => return Ok(rows),
+                    None => {
+                        complain_of(page.unreadable);
+                        return Ok(rows);
+                    }
                 }
             }
         }
+    }
+}
+
+/// Says that the list is not whole.
+fn complain_of(unreadable: usize) {
+    match unreadable {
+        0 => {}
+        1 => complain("1 more API key cannot be read by this version"),
+        more => complain(format_args!("{more} more API keys cannot be read by this version")),
     }
 }
 

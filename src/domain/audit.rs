@@ -9,7 +9,8 @@
 //! than the person's own word, a decision that was made, a batch that was called off, a batch or a notice of which nothing
 //! leaves. Two things are written down even if
 //! nothing comes of them, since only administrators do them and each does more than it shows: settings that are saved as they
-//! were, which seals them with the newest key, and a file of wishes, which is many steps and has one entry.
+//! were, which seals them with the newest key, and a file of wishes, which is many steps: it has an entry before
+//! the first of them, and another after the last.
 
 use std::{fmt, time::Duration};
 
@@ -125,12 +126,12 @@ macro_rules! actions {
 actions! {
     /// A message was asked for.
     MessageSend = "message.send", "a message was asked for";
-    /// A message that had not left was called off.
-    MessageCancel = "message.cancel", "a message was called off";
+    /// A message that had not left was called off, or Twilio was asked to call it off.
+    MessageCancel = "message.cancel", "calling off a message was asked for";
     /// Twilio was asked to change a message that it has.
-    MessageUpdate = "message.update", "a message was changed at Twilio";
+    MessageUpdate = "message.update", "a change of a message at Twilio was asked for";
     /// Twilio was asked to forget a message.
-    MessageDelete = "message.delete", "a message was deleted at Twilio";
+    MessageDelete = "message.delete", "the deletion of a message at Twilio was asked for";
     /// One text to many was asked for.
     BatchCreate = "batch.create", "a batch was asked for";
     /// What had not left of a batch was called off.
@@ -141,6 +142,8 @@ actions! {
     ConsentChange = "consent.change", "consent recorded";
     /// A file of wishes was taken over.
     ConsentImport = "consent.import", "consent imported";
+    /// A file of wishes is about to be taken over.
+    ConsentImportBegin = "consent.import_begin", "an import of consent began";
     /// Everybody's wishes were read.
     ConsentExport = "consent.export", "consent exported";
     /// A link to a person's page was made.
@@ -286,6 +289,8 @@ facts! {
     users: usize;
     /// How many messages it makes.
     queued: usize;
+    /// How many lines are about to be imported.
+    lines: usize;
     /// How many lines changed something.
     imported: usize;
     /// How many lines changed nothing.

@@ -20,7 +20,7 @@ use super::{
     time, to_its_end,
 };
 use crate::{
-    app::api_keys::{KeyError, ListedKey},
+    app::api_keys::{KeyError, ListedKey, ListedKeys},
     domain::{
         KeySid, NewKey, StoredKey,
         stored_key::{NAME_CHARACTERS_MAX, OVERLAP_MAX},
@@ -119,6 +119,8 @@ impl From<ListedKey> for KeyView {
 #[schema(as = ApiKeys)]
 struct KeysPage {
     api_keys: Vec<KeyView>,
+    /// How many of the organization's keys cannot be read by this version, and are on no page. They are good where they can be.
+    unreadable: usize,
     next_cursor: Option<String>,
 }
 
@@ -224,10 +226,10 @@ pub async fn list(
     caller.require(Right::Administer)?;
     let KeysQuery { cursor, limit } = contract::query(&request, &state.context())?;
     let keys = state.app.api_keys.of(&caller.organization);
-    let (keys, is_more) = keys.list(cursor.as_ref(), limit as usize).await?;
+    let ListedKeys { keys, unreadable, is_more } = keys.list(cursor.as_ref(), limit as usize).await?;
     let next_cursor = keys.last().filter(|_| is_more).map(|last| last.key.sid.to_string());
     let api_keys = keys.into_iter().map(KeyView::from).collect();
-    Ok(HttpResponse::Ok().json(KeysPage { api_keys, next_cursor }))
+    Ok(HttpResponse::Ok().json(KeysPage { api_keys, unreadable, next_cursor }))
 }
 
 /// Makes an API key.

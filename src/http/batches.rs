@@ -46,7 +46,7 @@ struct BatchView {
     /// Messages that were accepted.
     total: usize,
     /// Messages by where they are: `waiting`, `scheduled`, `held`, `sending`, `unknown`, `refused`, `canceled`, and
-    /// Twilio's statuses.
+    /// Twilio's statuses; `unreadable` those of which this version cannot read it.
     counts: BTreeMap<String, usize>,
     /// When the first left.
     #[schema(format = DateTime)]

@@ -133,6 +133,8 @@ impl From<ConsentChange> for ConsentChangeView {
 #[schema(as = ConsentHistory)]
 struct ConsentChanges {
     changes: Vec<ConsentChangeView>,
+    /// How many changes belong to this page as well and cannot be read by this version.
+    unreadable: usize,
     next_cursor: Option<String>,
 }
 
@@ -194,8 +196,9 @@ pub async fn history(
         state.app.consents.of(&caller.organization).consent_changes(&phone, skip, limit + 1).await?;
     let next_cursor = (changes.len() > limit).then(|| (skip + limit).to_string());
     changes.truncate(limit);
-    let changes = changes.into_iter().map(ConsentChangeView::from).collect();
-    Ok(HttpResponse::Ok().json(ConsentChanges { changes, next_cursor }))
+    let unreadable = changes.iter().filter(|change| change.is_err()).count();
+    let changes = changes.into_iter().flatten().map(ConsentChangeView::from).collect();
+    Ok(HttpResponse::Ok().json(ConsentChanges { changes, unreadable, next_cursor }))
 }
 
 /// A request to record a person's wish.
@@ -406,10 +409,8 @@ pub async fn import(
     to_its_end(async move {
         // Not among what is heavy: it mostly waits for the store, for as long as a file is, and others would wait for it.
         let consents = state.app.consents.of(&caller.organization);
-        let done = consents.import_consent(read.records, caller.name()).await?;
-        let facts = Facts { rejected: Some(read.faulty), ..done.facts() };
-        let entry = caller.origin().entry(Action::ConsentImport).with(facts);
-        state.app.audit.of(&caller.organization).record(entry).await?;
+        let done =
+            consents.import_consent(&caller.origin(), caller.name(), read.records, read.faulty).await?;
         Ok(HttpResponse::Ok().json(Imported {
             imported: done.applied,
             unchanged: done.unchanged,

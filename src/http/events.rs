@@ -34,7 +34,7 @@ use crate::{
         BatchId, Event, EventId, MessageId, Organization, Person, Source,
         consent::{ConsentChannel, ConsentSource, ConsentState},
     },
-    store,
+    store::{self, Row},
     twilio::{Channel, MessageSid},
 };
 
@@ -55,6 +55,9 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// How often it is asked whether a listener may still read.
 const STILL_ALLOWED_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The type of an event that cannot be read.
+const UNREADABLE: &str = "unreadable";
 
 /// How a listener names the last event that it has seen.
 const LAST_EVENT_ID: &str = "Last-Event-ID";
@@ -158,7 +161,7 @@ async fn page(
             }
             after = id;
             if filter.passes(&event) {
-                events.push(EventView::of(id, &event));
+                events.push(EventView::of(state, organization, id, &event));
             }
         }
     }
@@ -195,7 +198,7 @@ async fn listen(
                             let (id, event) = shared.as_ref();
                             if *id > position {
                                 position = *id;
-                                tell(&socket, &filter, *id, event).await?;
+                                tell(&state, &organization, &socket, &filter, *id, event).await?;
                             }
                         }
                         Ok(Err(RecvError::Lagged(_))) => break,
@@ -249,7 +252,7 @@ async fn catch_up(
         let caught_up = page.len() < store::EVENTS_PAGE_MAX;
         for (id, event) in page {
             *position = id;
-            tell(socket, filter, id, &event).await?;
+            tell(state, organization, socket, filter, id, &event).await?;
         }
         if caught_up {
             return Some(());
@@ -257,17 +260,28 @@ async fn catch_up(
     }
 }
 
-async fn tell(socket: &mpsc::Sender<Bytes>, filter: &EventFilter, id: EventId, event: &Event) -> Option<()> {
+async fn tell(
+    state: &State,
+    organization: &Organization,
+    socket: &mpsc::Sender<Bytes>,
+    filter: &EventFilter,
+    id: EventId,
+    event: &Row<Event>,
+) -> Option<()> {
     if !filter.passes(event) {
         return Some(());
     }
-    let data = serde_json::to_string(&EventView::of(id, event)).expect("an event has string keys");
-    let text = format!("event: {}\nid: {id}\ndata: {data}\n\n", event.kind());
+    let view = EventView::of(state, organization, id, event);
+    let data = serde_json::to_string(&view).expect("an event has string keys");
+    let kind = event.as_ref().map_or(UNREADABLE, Event::kind);
+    let text = format!("event: {kind}\nid: {id}\ndata: {data}\n\n");
     socket.send(Bytes::from(text)).await.ok()
 }
 
 impl EventFilter {
-    fn passes(&self, event: &Event) -> bool {
+    /// Whether `event` is wanted. One that cannot be read may be.
+    fn passes(&self, event: &Row<Event>) -> bool {
+        let Ok(event) = event else { return true };
         let (sid, batch, to) = match event {
             Event::Delivery(entry) => {
                 (Some(entry.sid.as_str()), entry.batch.as_ref().map(BatchId::as_str), entry.to.as_ref())
@@ -346,6 +360,8 @@ enum EventView {
         #[schema(format = DateTime)]
         at: String,
     },
+    /// Something happened that cannot be read by this version; most often an instance of a later one has written it.
+    Unreadable { event_id: String },
 }
 
 /// A page of events, oldest first.
@@ -358,8 +374,16 @@ struct EventsPage {
 }
 
 impl EventView {
-    fn of(id: EventId, event: &Event) -> Self {
+    /// Of one that cannot be read, the operator is told.
+    fn of(state: &State, organization: &Organization, id: EventId, event: &Row<Event>) -> Self {
         let event_id = id.to_string();
+        let event = match event {
+            Ok(event) => event,
+            Err(unreadable) => {
+                state.app.tell_unreadable(organization, unreadable);
+                return EventView::Unreadable { event_id };
+            }
+        };
         match event {
             Event::Delivery(entry) => EventView::Delivery {
                 event_id,

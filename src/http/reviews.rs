@@ -18,7 +18,7 @@ use super::{
     time, to_its_end,
 };
 use crate::{
-    app::consents::reviews::{Review, ReviewError, ReviewPlace, Verdict},
+    app::consents::reviews::{Review, ReviewError, ReviewPlace, Reviews, Verdict},
     domain::{
         audit::{Action, Facts, Subject},
         consent::ConsentChannel,
@@ -76,6 +76,8 @@ impl From<Review> for ReviewView {
 #[schema(as = Reviews)]
 struct ReviewsPage {
     reviews: Vec<ReviewView>,
+    /// How many replies may wait among these as well and cannot be read by this version.
+    unreadable: usize,
     next_cursor: Option<String>,
 }
 
@@ -114,9 +116,10 @@ pub async fn list(
     caller.require(Right::Read)?;
     let ReviewsQuery { cursor, limit } = contract::query(&request, &state.context())?;
     let consents = state.app.consents.of(&caller.organization);
-    let (reviews, next) = consents.reviews(cursor.as_ref(), limit as usize).await?;
+    let Reviews { reviews, unreadable, next } = consents.reviews(cursor.as_ref(), limit as usize).await?;
     let reviews = reviews.into_iter().map(ReviewView::from).collect();
-    Ok(HttpResponse::Ok().json(ReviewsPage { reviews, next_cursor: next.map(|next| next.to_string()) }))
+    let next_cursor = next.map(|next| next.to_string());
+    Ok(HttpResponse::Ok().json(ReviewsPage { reviews, unreadable, next_cursor }))
 }
 
 /// A path that names a reply.

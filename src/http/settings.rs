@@ -25,7 +25,6 @@ use crate::{
     },
     domain::{
         NamedSecret, ReplyTexts,
-        audit::{Action, Facts},
         identity::{HELP_CONTACT_CHARACTERS_MAX, NAME_CHARACTERS_MAX},
         replies::Text,
     },
@@ -153,18 +152,10 @@ pub async fn save(
         return show(state, caller).await;
     }
     let change = read_change(body, &state.context());
-    // The change is one step in the store, but what follows it (other instances, the audit) must not be left out because the
-    // caller has hung up.
+    // What is written down before the change is to be made, and other instances learn of it, though the caller hangs up.
     to_its_end(async move {
-        let (settings, fields) =
-            state.app.accounts.of(&caller.organization).save(&caller.principal, &change).await?;
-        let facts = Facts {
-            fields: Some(fields.join(",")),
-            verification: Some(settings.verification.as_str().to_owned()),
-            ..Facts::default()
-        };
-        let entry = caller.origin().entry(Action::SettingsChange).with(facts);
-        state.app.audit.of(&caller.organization).record(entry).await?;
+        let accounts = state.app.accounts.of(&caller.organization);
+        let settings = accounts.save(&caller.origin(), &change).await?;
         Ok(web::Json(answer(&state, Some(&settings))))
     })
     .await

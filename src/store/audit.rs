@@ -1,7 +1,7 @@
 //! Who did what: a record to which entries are added, and in which nothing is changed or taken away.
 //!
 //! What changes a message, a person's consent or a document adds its entry in the step that makes the change
-//! ([`NewOutbound::entry`](super::NewOutbound), [`ConsentUpdate::audit_entry`](super::ConsentUpdate),
+//! ([`NewOutbound::entry`](super::NewOutbound), [`Step::entry`](super::Step), [`ConsentUpdate::audit_entry`](super::ConsentUpdate),
 //! [`Documents::change_with_entry`](super::Documents)), so that there is never the one without the other. All others are
 //! added by [`Audit::add_entry`]. Entries are kept without end, and read whatever version has written them.
 

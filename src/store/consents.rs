@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, decode};
+use super::{Error, Row, Unreadable, decode};
 use crate::{
     domain::{
         Consent, Organization, Person,
@@ -11,7 +11,7 @@ use crate::{
         consent::{Answer, ConsentChange, ConsentEntry, ConsentState},
         event::InboundEntry,
     },
-    twilio::BareAddress,
+    twilio::{BareAddress, address::mask},
 };
 
 /// A person's consent, and the version that a change or a send names.
@@ -140,7 +140,7 @@ pub trait Consents {
         person: &Person,
         skip: usize,
         limit: usize,
-    ) -> Result<Vec<ConsentChange>, Error>;
+    ) -> Result<Vec<Row<ConsentChange>>, Error>;
 
     /// Those whose consent has ever changed, in the order of their numbers' text, behind `after` or from the first, at
     /// most `limit` and [`PAGE_MAX`] of them.
@@ -164,6 +164,16 @@ pub trait Consents {
         expected: &ConsentVersion,
         consent: &Consent,
     ) -> Result<bool, Error>;
+}
+
+/// Reads change `number` of the consent of `person`.
+pub(super) fn read_change(
+    person: &Person,
+    number: usize,
+    stored: &[u8],
+) -> Result<Row<ConsentChange>, Error> {
+    let record = || format!("change {number} of the consent of {}", mask(person.as_str()));
+    Unreadable::part(record, decode("a change of consent", stored))
 }
 
 /// Reads the name that a store has for a person.
@@ -193,6 +203,37 @@ impl FoundConsent {
             FoundConsent::Elsewhere(person) => {
                 Err(Error::Unreadable(format!("{person:?} has a name too many")))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Else an opt-out that was damaged, or that a later version wrote, would be none.
+    #[test]
+    fn consent_that_cannot_be_read_is_never_taken_for_nothing() {
+        let known = r#"{"state":"opted_out","twilio_block":[],"source":"keyword","at":1,"message_sid":null}"#;
+        let read = |text: String| {
+            let person = Person::from("+14155550177".parse::<BareAddress>().unwrap());
+            FoundConsent::read(person, Some(text))
+        };
+        for damaged in [
+            String::new(),
+            "no record".to_owned(),
+            "{}".to_owned(),
+            "[]".to_owned(),
+            "null".to_owned(),
+            format!(r#"{{"sms":{known}}}"#),
+            format!(r#"{{"sms":{known},"whatsapp":{{}}}}"#),
+            format!(r#"{{"sms":null,"whatsapp":{known}}}"#),
+            format!(r#"{{"sms":{},"whatsapp":{known}}}"#, known.replace("opted_out", "paused")),
+            format!(r#"{{"sms":{},"whatsapp":{known}}}"#, known.replace("keyword", "oracle")),
+            r#"{"same_as":7}"#.to_owned(),
+        ] {
+            let is_unreadable = matches!(read(damaged.clone()), Err(Error::Unreadable(_)));
+            assert!(is_unreadable, "{damaged}");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::Error;
+use super::{Error, Row};
 use crate::domain::{Event, EventId, Organization};
 
 /// The most entries that one call of [`Events::events`] returns.
@@ -19,7 +19,7 @@ pub trait Events {
         organization: &Organization,
         after: EventId,
         limit: usize,
-    ) -> Result<Vec<(EventId, Event)>, Error>;
+    ) -> Result<Vec<(EventId, Row<Event>)>, Error>;
 
     /// The newest entry's id, [`EventId::START`] if there is none.
     async fn last_event(&self, organization: &Organization) -> Result<EventId, Error>;

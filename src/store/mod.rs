@@ -13,6 +13,9 @@
 //!   time that it named.
 //! - **Compare and set.** What depends on consent names the version that it was decided on. If consent has changed
 //!   since, nothing is written and the caller decides again. So do the steps of a message, and documents.
+//! - **Apart.** Where several records are read in one call, each is a [`Row`]: one that cannot be read hides none beside it, and
+//!   whoever asked is told of it. What a decision rests on is no such row: consent that cannot be read is an [`Error`], never
+//!   taken for consent of which nothing is known.
 //! - **Append-only.** What is in the audit stays there as it is: no operation changes an entry or takes one away.
 //!
 //! Each noun has a trait in a file of its name, with what it promises beside these; a store has files of the same names.
@@ -61,6 +64,35 @@ pub enum Error {
     /// It holds something that this version cannot read.
     #[error("the store holds what cannot be read: {0}")]
     Unreadable(String),
+}
+
+/// A record of several that cannot be read by this version: damaged, or written by a later one during an upgrade.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{record}: {error}")]
+pub struct Unreadable {
+    /// Which one, in words and without anything personal.
+    pub record: String,
+    /// What is wrong with it.
+    pub error: String,
+}
+
+/// One of several records: one that cannot be read takes none of those with it that are read beside it.
+pub type Row<T> = Result<T, Unreadable>;
+
+impl Unreadable {
+    /// Parts a `record` that cannot be read from a store that failed.
+    pub(crate) fn part<T>(record: impl FnOnce() -> String, read: Result<T, Error>) -> Result<Row<T>, Error> {
+        match read {
+            Err(Error::Unreadable(error)) => Ok(Err(Self { record: record(), error })),
+            read => read.map(Ok),
+        }
+    }
+}
+
+impl From<Unreadable> for Error {
+    fn from(unreadable: Unreadable) -> Self {
+        Error::Unreadable(unreadable.to_string())
+    }
 }
 
 /// See the [module](self) for the promises.

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use async_trait::async_trait;
 
-use super::{ConsentVersion, Error};
+use super::{ConsentVersion, Error, Row, Unreadable};
 use crate::domain::{
     Flow, HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, Person, UnixMs,
     audit::Entry,
@@ -25,19 +25,36 @@ pub const DUE_FLOWS_MAX: usize = 1_000;
 pub struct DueFlows {
     /// The flows, in the order of their names.
     pub flows: Vec<Flow>,
+    /// Names among them that cannot be read.
+    pub unreadable: Vec<Unreadable>,
     /// Where the next page begins, if there may be one.
     pub next: Option<usize>,
 }
 
 impl DueFlows {
     /// A page that began at `skip`: what each partition has of it, by the names of the flows.
-    pub(super) fn of(partitions: Vec<Vec<String>>, skip: usize) -> Result<Self, Error> {
+    pub(super) fn of(partitions: Vec<Vec<String>>, skip: usize) -> Self {
         let next =
             partitions.iter().any(|names| names.len() == DUE_FLOWS_MAX).then_some(skip + DUE_FLOWS_MAX);
         let names: BTreeSet<String> = partitions.into_iter().flatten().collect();
-        let flow = |name: String| name.parse().map_err(|error| Error::Unreadable(format!("a flow: {error}")));
-        Ok(Self { flows: names.into_iter().map(flow).collect::<Result<_, _>>()?, next })
+        let (mut flows, mut unreadable) = (Vec::with_capacity(names.len()), Vec::new());
+        for name in names {
+            match name.parse() {
+                Ok(flow) => flows.push(flow),
+                Err(error) => unreadable
+                    .push(Unreadable { record: format!("the flow {name:?}"), error: format!("{error}") }),
+            }
+        }
+        Self { flows, unreadable, next }
     }
+}
+
+/// Reads the id of a message that waits in `flow`.
+pub(super) fn read_id(id: &str, flow: &Flow) -> Row<MessageId> {
+    id.parse().map_err(|error| Unreadable {
+        record: format!("the message {id:?} in the queue {:?}", flow.to_string()),
+        error: format!("{error}"),
+    })
 }
 
 /// A message to be stored.
@@ -104,6 +121,8 @@ pub struct Step {
     pub due: Option<UnixMs>,
     /// What has to be passed.
     pub gate: Option<Gate>,
+    /// What the audit says of it, if somebody asked for it; added in the same step.
+    pub entry: Option<Entry>,
 }
 
 /// A message as it is stored.
@@ -151,11 +170,20 @@ pub trait Outbox {
     ) -> Result<(), Error>;
 
     /// The messages asked for under `ids`, in their order, at most [`OUTBOUNDS_MAX`] of them.
+    async fn outbound_rows(
+        &self,
+        organization: &Organization,
+        ids: &[MessageId],
+    ) -> Result<Vec<Row<Option<StoredOutbound>>>, Error>;
+
+    /// The same, where none may be left out: one that cannot be read is an error.
     async fn outbounds(
         &self,
         organization: &Organization,
         ids: &[MessageId],
-    ) -> Result<Vec<Option<StoredOutbound>>, Error>;
+    ) -> Result<Vec<Option<StoredOutbound>>, Error> {
+        Ok(self.outbound_rows(organization, ids).await?.into_iter().collect::<Result<_, _>>()?)
+    }
 
     /// The message asked for under `id`.
     async fn outbound(
@@ -178,7 +206,8 @@ pub trait Outbox {
     ) -> Result<DueFlows, Error>;
 
     /// Takes messages of `flow` that are due at `now`, at most `limit` of them, the longest due first. Until `until`
-    /// nobody else gets them; then they are due again, unless a step has said otherwise.
+    /// nobody else gets them; then they are due again, unless a step has said otherwise. That goes for those too of which the
+    /// id cannot be read.
     async fn claim_outbounds(
         &self,
         organization: &Organization,
@@ -186,7 +215,17 @@ pub trait Outbox {
         now: UnixMs,
         until: UnixMs,
         limit: usize,
-    ) -> Result<Vec<MessageId>, Error>;
+    ) -> Result<Vec<Row<MessageId>>, Error>;
+
+    /// Leaves the message `id`, which has been claimed and cannot be read, in the queue of `flow`, and lets it be due at
+    /// `until`.
+    async fn put_off(
+        &self,
+        organization: &Organization,
+        flow: &Flow,
+        id: &MessageId,
+        until: UnixMs,
+    ) -> Result<(), Error>;
 
     /// How much is in the organization's queues. What it costs does not depend on how much that is.
     async fn queued(&self, organization: &Organization) -> Result<Queued, Error>;

@@ -7,7 +7,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     domain::{Event, EventId, Organization},
-    store::{self, EVENTS_PAGE_MAX, Store},
+    store::{self, EVENTS_PAGE_MAX, Row, Store},
 };
 
 /// Events that a listener may fall behind before it has to read them from the store again.
@@ -20,7 +20,7 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// An event, shared by all who listen.
-pub type Shared = Arc<(EventId, Event)>;
+pub type Shared = Arc<(EventId, Row<Event>)>;
 
 /// The readers, one for each organization that somebody listens to. Cheap to clone.
 #[derive(Clone)]

@@ -86,7 +86,7 @@ async fn every_reference_leads_somewhere_and_every_operation_has_a_name_and_a_te
     }
     let variants =
         document["components"]["schemas"]["Event"]["discriminator"]["mapping"].as_object().unwrap();
-    assert_eq!(variants.keys().collect::<Vec<_>>(), ["consent", "delivery", "inbound"]);
+    assert_eq!(variants.keys().collect::<Vec<_>>(), ["consent", "delivery", "inbound", "unreadable"]);
 }
 
 on_both_stores! {

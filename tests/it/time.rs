@@ -1,8 +1,9 @@
 //! Stories in which hours and days pass: the service is given a clock that a test sets, and waits for nothing.
 
 mod keys;
+mod unreadable;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
 use reqwest::Client;
@@ -166,8 +167,14 @@ impl Story {
 
     /// Stops the service, lets time pass, and starts it again on the same data.
     async fn away_for(self, time: Duration) -> Self {
+        let clock = self.clock.clone();
+        self.away_while(async |_, _| clock.set(clock.now_ms() + time)).await
+    }
+
+    /// Stops the service, does something with its store (under this prefix, or in this folder), and starts it again.
+    async fn away_while(self, something: impl AsyncFnOnce(&str, &Path)) -> Self {
         self.service.stop().await.unwrap();
-        self.clock.set(self.clock.now_ms() + time);
+        something(&self.ending.config().key_prefix, &self._folder.path().join("data")).await;
         let open = async || Service::start(self.ending.config().clone(), self.clock.clone()).await.ok();
         let service = eventually("the store is free", open).await;
         let url = format!("http://{}", service.address);

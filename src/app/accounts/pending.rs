@@ -16,13 +16,13 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Accounts,
     proof::{ASK_TIME_MAX, Proof},
-    stored::{Claim, Unopened},
+    stored::{Claim, Told, Unopened},
 };
 use crate::{
-    app::{DECISIONS_MAX, Scope, audit},
+    app::{DECISIONS_MAX, Scope},
     domain::{
         AccountSettings, Organization, Principal, UnixMs,
-        audit::{Action, Facts, Origin},
+        audit::{Action, Entry, Facts, Origin},
     },
     store::{self, DocumentChange, Kind},
     twilio::{AccountSid, signature::Keyring},
@@ -210,7 +210,7 @@ impl Accounts {
     }
 
     /// Asks Twilio about the pending settings that are due, those of [`ASKED_MAX`] organizations at most. After `stop` nothing
-    /// is asked any more, and what was answered is finished: settings that come into force are written down as well.
+    /// is asked any more, and what was answered is finished: settings that are written down come into force as well.
     pub async fn verify_pending(&self, stop: &CancellationToken) -> Result<(), store::Error> {
         let due = self.due_pending().await?;
         futures_util::stream::iter(due)
@@ -218,7 +218,7 @@ impl Accounts {
                 if stop.is_cancelled() {
                     return;
                 }
-                // The others go on: one that was cut off could be in force without being written down.
+                // The others go on: one that was cut off could be written down without being in force.
                 if let Err(error) = self.of(&organization).verify(sealed, pending, stop).await {
                     // That the store is away is said by those who need it more.
                     tracing::debug!(%organization, %error, "saved settings could not be verified");
@@ -284,10 +284,12 @@ impl Scope<'_, Accounts> {
 
     /// Puts `pending` in force, unless its account has become another organization's.
     async fn accept(&self, sealed: &str, pending: &PendingSettings) -> Result<(), store::Error> {
+        let mut told = Told::default();
         for _ in 0..DECISIONS_MAX {
             let stored = self.stored_settings(self.organization).await?;
-            match self.put_in_force(&pending.settings, &stored, Some(sealed)).await? {
-                Claim::Made => return self.record(Action::SettingsVerify, pending).await,
+            let entry = entry(Action::SettingsVerify, pending);
+            match self.put_in_force(&pending.settings, &stored, Some(sealed), &mut told, entry).await? {
+                Claim::Made => return Ok(()),
                 Claim::InUse => return self.refuse(sealed, pending, ACCOUNT_IN_USE.to_owned()).await,
                 // Others save settings; or these have been saved anew, and are no longer what is asked about.
                 Claim::Contended => {
@@ -308,23 +310,15 @@ impl Scope<'_, Accounts> {
         reason: String,
     ) -> Result<(), store::Error> {
         let refused = pending.refused(reason.clone());
+        self.tell(&mut Told::default(), entry(Action::SettingsRefuse, pending)).await?;
         if self.replace_pending(sealed, &refused).await?.is_some() {
             tracing::warn!(
                 organization = %self.organization, account_sid = %pending.settings.account_sid, reason,
                 mend = refused.verification().mend(),
                 "saved settings are not the organization's own, and are not used"
             );
-            self.record(Action::SettingsRefuse, pending).await?;
         }
         Ok(())
-    }
-
-    /// Writes down what has become of `pending`, in the name of who saved it.
-    async fn record(&self, action: Action, pending: &PendingSettings) -> Result<(), store::Error> {
-        let account_sid = Some(pending.settings.account_sid.to_string());
-        let facts = Facts { account_sid, ..Facts::default() };
-        let entry = Origin::new(&pending.actor, None).entry(action).with(facts);
-        audit::record(&self.core, self.organization, &entry).await
     }
 
     /// Puts `after` in the place of the pending settings that are stored as `before`, and returns as what it is stored;
@@ -344,6 +338,13 @@ impl Scope<'_, Accounts> {
         let is_changed = self.core.store.change_documents(&Organization::installation(), &[change]).await?;
         Ok(is_changed.then_some(sealed))
     }
+}
+
+/// What becomes of `pending`, in the name of who saved it.
+fn entry(action: Action, pending: &PendingSettings) -> Entry {
+    let account_sid = Some(pending.settings.account_sid.to_string());
+    let facts = Facts { account_sid, ..Facts::default() };
+    Origin::new(&pending.actor, None).entry(action).with(facts)
 }
 
 /// What sealed settings that are pending are bound to, so that none open as settings in force.

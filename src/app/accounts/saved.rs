@@ -9,11 +9,14 @@ use super::{
     change::{Fault, SettingsChange},
     pending::{PendingSettings, StoredPending, Verification},
     proof::Proof,
-    stored::{Claim, StoredSettings, Unopened},
+    stored::{Claim, StoredSettings, Told, Unopened},
 };
 use crate::{
     app::Scope,
-    domain::{AccountSettings, Organization, Principal},
+    domain::{
+        AccountSettings, Organization,
+        audit::{Action, Facts, Origin},
+    },
     store::{self, DocumentChange, Kind},
     twilio::AccountSid,
 };
@@ -157,16 +160,14 @@ impl Scope<'_, Accounts> {
         }))
     }
 
-    /// Changes the settings of the organization for `actor`, and tells which fields changed. They are in force from now on, unless they name other
-    /// credentials than are in force and Twilio cannot be asked about these: then they are pending.
+    /// Changes the settings of the organization, as `by` asks. They are in force from now on, unless they name other
+    /// credentials than are in force and Twilio cannot be asked about these: then they are pending. The audit tells of it
+    /// before ([`Scope::tell`]).
     ///
     /// Twilio is asked before it is looked at whose the account is, so that nobody learns from the answer, or from the time
     /// that it takes, which accounts exist here.
-    pub async fn save(
-        &self,
-        actor: &Principal,
-        change: &SettingsChange,
-    ) -> Result<(KnownSettings, Vec<&'static str>), SaveError> {
+    pub async fn save(&self, by: &Origin, change: &SettingsChange) -> Result<KnownSettings, SaveError> {
+        let mut told = Told::default();
         let mut asked: Option<(AccountSettings, Proof)> = None;
         for _ in 0..DECISIONS_MAX {
             let Known { stored, pending, in_force, before } = self.known(change).await?;
@@ -176,16 +177,28 @@ impl Scope<'_, Accounts> {
                 Some((settings, proof)) if after.has_credentials_of(settings) => proof.clone(),
                 _ => asked.insert((after.clone(), self.prove(&after).await)).1.clone(),
             };
+            let entry = |verification: &Verification| {
+                let facts = Facts {
+                    fields: Some(after.changed_from(before.as_ref()).join(",")),
+                    verification: Some(verification.as_str().to_owned()),
+                    ..Facts::default()
+                };
+                by.entry(Action::SettingsChange).with(facts)
+            };
             let verification = match proof {
-                Proof::Accepted => match self.put_in_force(&after, &stored, pending.sealed.as_deref()).await?
-                {
-                    Claim::Made => Verification::Verified,
-                    Claim::InUse => return Err(SaveError::AccountInUse),
-                    Claim::Contended => continue,
-                },
+                Proof::Accepted => {
+                    let (verified, pending) = (Verification::Verified, pending.sealed.as_deref());
+                    let entry = entry(&verified);
+                    match self.put_in_force(&after, &stored, pending, &mut told, entry).await? {
+                        Claim::Made => verified,
+                        Claim::InUse => return Err(SaveError::AccountInUse),
+                        Claim::Contended => continue,
+                    }
+                }
                 Proof::Refused(reason) => return Err(SaveError::Invalid(vec![not_accepted(&reason)])),
                 Proof::NotAnswered(error) => {
-                    let unverified = PendingSettings::new(after.clone(), actor, self.core.now_ms());
+                    let unverified = PendingSettings::new(after.clone(), by.principal(), self.core.now_ms());
+                    self.tell(&mut told, entry(&unverified.verification())).await?;
                     if !self.put_pending(&unverified, &stored, &pending).await? {
                         continue;
                     }
@@ -193,8 +206,7 @@ impl Scope<'_, Accounts> {
                     unverified.verification()
                 }
             };
-            let fields = after.changed_from(before.as_ref());
-            return Ok((KnownSettings { source: Source::Saved, settings: after, verification }, fields));
+            return Ok(KnownSettings { source: Source::Saved, settings: after, verification });
         }
         let error = anyhow::anyhow!("the settings changed {DECISIONS_MAX} times during one change");
         Err(store::Error::Unavailable(error).into())

@@ -7,8 +7,8 @@ use secrecy::{ExposeSecret, zeroize::Zeroizing};
 
 use super::{Accounts, effective::REVISION};
 use crate::{
-    app::Scope,
-    domain::{AccountSettings, Organization},
+    app::{Scope, audit},
+    domain::{AccountSettings, Organization, audit::Entry},
     store::{self, DocumentChange, Kind},
 };
 
@@ -35,18 +35,36 @@ pub(super) enum Claim {
     Contended,
 }
 
+/// The last entry that was written down of a change that is tried until nobody else changes anything meanwhile.
+#[derive(Default)]
+pub(super) struct Told(Option<Entry>);
+
 impl Scope<'_, Accounts> {
+    /// Writes down what is about to be changed, once for all tries. Settings are the installation's, kept in another place
+    /// than the organization's audit, so that the two cannot be one step: a crash in between leaves an entry of a change that
+    /// was not made, and never a change without an entry.
+    pub(super) async fn tell(&self, told: &mut Told, entry: Entry) -> Result<(), store::Error> {
+        if told.0.as_ref() != Some(&entry) {
+            audit::record(&self.core, self.organization, &entry).await?;
+            told.0 = Some(entry);
+        }
+        Ok(())
+    }
+
     /// Puts `settings`, which Twilio or the operator has confirmed, in the place of what is `stored`, with their account; and
-    /// nothing is `pending` any more.
+    /// nothing is `pending` any more. Tells `entry` before, if the account can be theirs.
     pub(super) async fn put_in_force(
         &self,
         settings: &AccountSettings,
         stored: &StoredSettings,
         pending: Option<&str>,
+        told: &mut Told,
+        entry: Entry,
     ) -> Result<Claim, store::Error> {
         let Some(takeover) = self.takeover(self.organization, settings).await? else {
             return Ok(Claim::InUse);
         };
+        self.tell(told, entry).await?;
         let sealed = self.seal_settings(self.organization, settings);
         let (revision, next) = self.revision().await?;
         let name = self.organization.as_str();

@@ -15,7 +15,7 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 
-use super::{ApiKeys, REVISION};
+use super::{ApiKeys, REVISION, read_key};
 use crate::{
     domain::{KeySid, Organization, StoredKey, UnixMs},
     store::{self, Kind, documents::DOCUMENTS_MAX},
@@ -113,11 +113,8 @@ impl ApiKeys {
             let Some((last, _)) = page.last() else { return Ok(keys) };
             after = Some(last.clone());
             for (name, stored) in page {
-                match serde_json::from_str::<StoredKey>(&stored) {
-                    Ok(key) => {
-                        keys.insert(key.sid.clone(), Arc::new(key));
-                    }
-                    Err(error) => tracing::error!(name, %error, "an API key in the store cannot be read"),
+                if let Some(key) = self.core.readable(&installation, read_key(&name, &stored)) {
+                    keys.insert(key.sid.clone(), Arc::new(key));
                 }
             }
         }

@@ -19,7 +19,7 @@ use crate::{
         audit::{Action, Facts, Origin, Subject},
         stored_key::SECRET_BYTES,
     },
-    store::{self, DocumentChange, Kind, documents::DOCUMENTS_MAX},
+    store::{self, DocumentChange, Kind, Row, Unreadable, documents::DOCUMENTS_MAX},
 };
 
 /// The most keys that an organization may have at a time: enough for every service of a large one, few enough for all
@@ -59,6 +59,25 @@ pub struct ListedKey {
     pub key: Arc<StoredKey>,
     /// When it was last used, to the minute; `None` if it never was.
     pub last_used_at: Option<UnixMs>,
+}
+
+/// A page of an organization's keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedKeys {
+    /// Those that can be read, by SID.
+    pub keys: Vec<ListedKey>,
+    /// How many of the organization's cannot be read here, on whichever page they belong. They are good where they can be.
+    pub unreadable: usize,
+    /// Whether there are more.
+    pub is_more: bool,
+}
+
+/// The keys of an organization as they are stored.
+struct StoredKeys {
+    /// Those that can be read, each with its document.
+    keys: Vec<(StoredKey, String)>,
+    /// How many cannot be.
+    unreadable: usize,
 }
 
 /// Keeps the keys, and knows all of them.
@@ -113,9 +132,10 @@ impl Scope<'_, ApiKeys> {
         let mut is_told = false;
         for _ in 0..DECISIONS_MAX {
             let (revision, next) = self.revision().await?;
+            let StoredKeys { keys, unreadable } = self.all().await?;
             let (mut ended, usable): (Vec<_>, Vec<_>) =
-                self.all().await?.into_iter().partition(|(key, _)| key.ends_at() <= now);
-            if usable.len() >= KEYS_MAX {
+                keys.into_iter().partition(|(key, _)| key.ends_at() <= now);
+            if usable.len() + unreadable >= KEYS_MAX {
                 return Err(KeyError::TooMany);
             }
             ended.sort_by_key(|(key, _)| [key.expires_at, key.revoked_at].into_iter().flatten().min());
@@ -168,13 +188,9 @@ impl Scope<'_, ApiKeys> {
         self.change(by, Action::ApiKeyRevoke, sid, |key| key.revoked_at = Some(now)).await.map(drop)
     }
 
-    /// At most `limit` keys by SID behind `after`, and whether there are more.
-    pub async fn list(
-        &self,
-        after: Option<&KeySid>,
-        limit: usize,
-    ) -> Result<(Vec<ListedKey>, bool), store::Error> {
-        let mut keys = self.all().await?;
+    /// At most `limit` keys by SID behind `after`.
+    pub async fn list(&self, after: Option<&KeySid>, limit: usize) -> Result<ListedKeys, store::Error> {
+        let StoredKeys { mut keys, unreadable } = self.all().await?;
         keys.retain(|(key, _)| after.is_none_or(|after| key.sid > *after));
         let is_more = keys.len() > limit;
         keys.truncate(limit);
@@ -182,17 +198,24 @@ impl Scope<'_, ApiKeys> {
             let last_used_at = last_use::read(self.core.store.as_ref(), &key.sid).await?;
             Ok::<_, store::Error>(ListedKey { key: Arc::new(key), last_used_at })
         });
-        Ok((futures_util::future::try_join_all(listed).await?, is_more))
+        Ok(ListedKeys { keys: futures_util::future::try_join_all(listed).await?, unreadable, is_more })
     }
 
     /// All keys of the organization by SID, ended ones too, each with its document: never more than fit into one call.
-    async fn all(&self) -> Result<Vec<(StoredKey, String)>, store::Error> {
+    async fn all(&self) -> Result<StoredKeys, store::Error> {
         let prefix = format!("{}/", self.organization);
         let installation = Organization::installation();
         let page =
             self.core.store.documents(&installation, Kind::ApiKey, Some(&prefix), DOCUMENTS_MAX).await?;
         let own = page.into_iter().take_while(|(name, _)| name.starts_with(&prefix));
-        Ok(own.filter_map(|(_, stored)| Some((serde_json::from_str(&stored).ok()?, stored))).collect())
+        let (mut keys, mut unreadable) = (Vec::new(), 0);
+        for (name, stored) in own {
+            match self.core.readable(&installation, read_key(&name, &stored)) {
+                Some(key) => keys.push((key, stored)),
+                None => unreadable += 1,
+            }
+        }
+        Ok(StoredKeys { keys, unreadable })
     }
 
     /// Changes the key `sid` while it is good. The audit's entry of `action` is stored before, as that of a new key is.
@@ -209,7 +232,8 @@ impl Scope<'_, ApiKeys> {
             let (revision, next) = self.revision().await?;
             let stored = self.core.store.document(&installation, Kind::ApiKey, &name).await?;
             let stored = stored.ok_or(KeyError::Unknown)?;
-            let mut key: StoredKey = serde_json::from_str(&stored).map_err(|_| KeyError::Unknown)?;
+            // One that is not known would be taken for ended, and it is good where it can be read.
+            let mut key = read_key(&name, &stored).map_err(store::Error::from)?;
             if key.ends_at() <= self.core.now_ms() {
                 return Err(KeyError::Unknown);
             }
@@ -253,6 +277,12 @@ impl Scope<'_, ApiKeys> {
         let entry = by.entry(action).about(Subject::ApiKey(key.sid.clone())).with(facts);
         audit::record(&self.core, self.organization, &entry).await
     }
+}
+
+/// Reads the key of the document `name`.
+fn read_key(name: &str, stored: &str) -> Row<StoredKey> {
+    let unreadable = |error| Unreadable { record: format!("API key {name}"), error: format!("{error}") };
+    serde_json::from_str(stored).map_err(unreadable)
 }
 
 /// The name of a key's document: an organization's name holds no slash.

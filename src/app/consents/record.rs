@@ -11,11 +11,11 @@ use crate::{
     app::{DECISIONS_MAX, Scope, audit, contended},
     domain::{
         Actor, Consent, Person, UnixMs,
-        audit::{Entry, Facts},
+        audit::{Action, Entry, Facts, Origin},
         consent::{ChannelConsent, ConsentChange, ConsentChannel, ConsentEntry, ConsentSource, ConsentState},
         rights::{self, Verdict},
     },
-    store::{self, ConsentUpdate, PAGE_MAX},
+    store::{self, ConsentUpdate, PAGE_MAX, Row},
     twilio::{BareAddress, MessageSid},
 };
 
@@ -106,18 +106,6 @@ pub struct Exported {
     pub evidence: Option<String>,
 }
 
-impl Imported {
-    /// What the audit says of it.
-    pub fn facts(&self) -> Facts {
-        Facts {
-            imported: Some(self.applied),
-            unchanged: Some(self.unchanged),
-            kept: Some(self.kept.len()),
-            ..Facts::default()
-        }
-    }
-}
-
 impl std::ops::Add for Imported {
     type Output = Self;
 
@@ -142,8 +130,13 @@ impl Scope<'_, Consents> {
         phone: &BareAddress,
         skip: usize,
         limit: usize,
-    ) -> Result<Vec<ConsentChange>, store::Error> {
-        self.core.store.consent_changes(self.organization, &Person::of(phone), skip, limit).await
+    ) -> Result<Vec<Row<ConsentChange>>, store::Error> {
+        let changes =
+            self.core.store.consent_changes(self.organization, &Person::of(phone), skip, limit).await?;
+        for unreadable in changes.iter().filter_map(|change| change.as_ref().err()) {
+            self.core.tell_unreadable(self.organization, unreadable);
+        }
+        Ok(changes)
     }
 
     /// Records a wish, unless the author may not: then nothing changes. What waits for a person who opts out is refused. If it
@@ -160,13 +153,37 @@ impl Scope<'_, Consents> {
         }
     }
 
-    /// Applies the records of a file, those of one person in their order. A record that is older than what is known, or
-    /// says nothing new, changes nothing; so a file can be imported twice. No record undoes what a person said.
+    /// Applies the records of a file that has `rejected` further lines, as `by` asks, whom the history knows as `name`. No
+    /// record is applied before the audit tells of it; that it came to its end is told by an entry more.
     pub async fn import_consent(
         &self,
-        records: Vec<FileRecord>,
+        by: &Origin,
         name: &str,
+        records: Vec<FileRecord>,
+        rejected: usize,
     ) -> Result<Imported, store::Error> {
+        let rejected = Some(rejected);
+        let begun = Facts { lines: Some(records.len()), rejected, ..Facts::default() };
+        self.write_down(by, Action::ConsentImportBegin, begun).await?;
+        let imported = self.import_records(records, name).await?;
+        let done = Facts {
+            imported: Some(imported.applied),
+            unchanged: Some(imported.unchanged),
+            kept: Some(imported.kept.len()),
+            rejected,
+            ..Facts::default()
+        };
+        self.write_down(by, Action::ConsentImport, done).await?;
+        Ok(imported)
+    }
+
+    async fn write_down(&self, by: &Origin, action: Action, facts: Facts) -> Result<(), store::Error> {
+        audit::record(&self.core, self.organization, &by.entry(action).with(facts)).await
+    }
+
+    /// Applies the records of a file, those of one person in their order. A record that is older than what is known, or
+    /// says nothing new, changes nothing; so a file can be imported twice. No record undoes what a person said.
+    async fn import_records(&self, records: Vec<FileRecord>, name: &str) -> Result<Imported, store::Error> {
         let author = Author { actor: Actor::File, name: Some(name) };
         let mut persons: BTreeMap<Person, Vec<FileRecord>> = BTreeMap::new();
         for record in records {
@@ -266,6 +283,9 @@ impl Scope<'_, Consents> {
                 continue;
             }
             let changes = self.core.store.consent_changes(self.organization, person, 0, PAGE_MAX).await?;
+            // An export that is not whole would lose evidence where it is imported.
+            let changes = changes.into_iter().collect::<Result<Vec<ConsentChange>, _>>();
+            let changes = changes.map_err(store::Error::from)?;
             let phone = changes.last().map_or(person.address(), |change| &change.entry.phone);
             for (channel, known) in channels {
                 if known.state == ConsentState::Unknown {

@@ -24,7 +24,7 @@ use crate::{
         event::InboundEntry,
     },
     metrics::ReviewResult,
-    store::{self, ConsentUpdate, DocumentChange, Kind, documents::DOCUMENTS_MAX},
+    store::{self, ConsentUpdate, DocumentChange, Kind, Row, Unreadable, documents::DOCUMENTS_MAX},
     twilio::{
         BareAddress, Channel, MessageSid,
         address::mask,
@@ -155,6 +155,17 @@ pub struct Review {
     pub decide_by: UnixMs,
 }
 
+/// A page of the replies that wait for a decision. `Debug` is left out: it holds persons' words.
+#[derive(Default)]
+pub struct Reviews {
+    /// Those that can be read, oldest first.
+    pub reviews: Vec<Review>,
+    /// How many more may wait among these, and cannot be read here.
+    pub unreadable: usize,
+    /// Behind which one the next page begins, if there is one.
+    pub next: Option<ReviewPlace>,
+}
+
 /// Why nothing was decided.
 #[derive(Debug, thiserror::Error)]
 pub enum ReviewError {
@@ -167,6 +178,11 @@ pub enum ReviewError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
+}
+
+/// What a review is called where it cannot be read.
+fn review_record(message_sid: &str) -> String {
+    format!("review {message_sid}")
 }
 
 /// What the words of a reply are sealed for.
@@ -219,14 +235,11 @@ impl Scope<'_, Consents> {
         self.core.store.change_document(self.organization, kind, &place, None, listed, None).await.map(drop)
     }
 
-    /// The replies that wait for a decision, oldest first, behind `after` or from the first, at most `limit` of them; and
-    /// behind which the next page begins.
-    pub async fn reviews(
-        &self,
-        after: Option<&ReviewPlace>,
-        limit: usize,
-    ) -> Result<(Vec<Review>, Option<ReviewPlace>), store::Error> {
-        let mut found: Vec<(ReviewPlace, Review)> = Vec::new();
+    /// The replies that wait for a decision, behind `after` or from the first, at most `limit` of them.
+    pub async fn reviews(&self, after: Option<&ReviewPlace>, limit: usize) -> Result<Reviews, store::Error> {
+        let mut page = Reviews::default();
+        // How many of those behind the last that was found cannot be read: where a page ends there, they belong to the next.
+        let (mut last, mut behind) = (None, 0);
         let mut after = after.map(ToString::to_string);
         loop {
             let listed = self
@@ -235,22 +248,38 @@ impl Scope<'_, Consents> {
                 .documents(self.organization, Kind::OpenReview, after.as_deref(), DOCUMENTS_MAX)
                 .await?;
             if listed.is_empty() {
-                return Ok((found.into_iter().map(|(_, review)| review).collect(), None));
+                page.unreadable += behind;
+                return Ok(page);
             }
             after = listed.last().map(|(name, _)| name.clone());
             let mut open = futures_util::stream::iter(listed)
-                .map(|(_, sid)| self.open_review(sid))
-                .buffered(READ_AT_ONCE)
-                .try_filter_map(|review| std::future::ready(Ok(review)));
-            while let Some(review) = open.try_next().await? {
-                // One more than wanted tells that there is a next page.
-                if found.len() == limit {
-                    let next = found.last().map(|(place, _)| place.clone());
-                    return Ok((found.into_iter().map(|(_, review)| review).collect(), next));
+                .map(|(_, sid)| self.review_row(sid))
+                .buffered(READ_AT_ONCE);
+            while let Some(row) = open.try_next().await? {
+                match row {
+                    Ok(None) => {}
+                    Err(unreadable) => {
+                        self.core.tell_unreadable(self.organization, &unreadable);
+                        behind += 1;
+                    }
+                    // One more than wanted tells that there is a next page.
+                    Ok(Some(_)) if page.reviews.len() == limit => {
+                        return Ok(Reviews { next: last, ..page });
+                    }
+                    Ok(Some((place, review))) => {
+                        last = Some(place);
+                        page.unreadable += std::mem::take(&mut behind);
+                        page.reviews.push(review);
+                    }
                 }
-                found.push(review);
             }
         }
+    }
+
+    /// The same of a list: of which none is left out because another cannot be read.
+    async fn review_row(&self, sid: String) -> Result<Row<Option<(ReviewPlace, Review)>>, store::Error> {
+        let record = review_record(&sid);
+        Unreadable::part(|| record, self.open_review(sid).await)
     }
 
     /// The reply `sid` of the list, if its review is open.
@@ -317,13 +346,9 @@ impl Scope<'_, Consents> {
         let claimed = self.core.store.claim(self.organization, line, now, until, CLAIMED_MAX).await?;
         for (task, _) in &claimed {
             let Task::ExpireReview { sid } = task else { continue };
-            match self.expire_review(task, sid).await {
-                // It must not stand in the way of those behind it.
-                Err(error @ store::Error::Unreadable(_)) => {
-                    tracing::error!(organization = %self.organization, message_sid = %sid, %error, "a review cannot be read");
-                }
-                result => result?,
-            }
+            // One that cannot be read must not stand in the way of those behind it.
+            let expired = self.expire_review(task, sid).await;
+            self.core.readable(self.organization, Unreadable::part(|| review_record(sid.as_str()), expired)?);
         }
         Ok(claimed.len() == CLAIMED_MAX)
     }

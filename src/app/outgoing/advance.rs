@@ -65,6 +65,8 @@ pub(super) enum Occasion {
     CalledAgain,
     /// Something has become known that needs nothing else to decide on.
     Known(Fact),
+    /// Somebody calls it off, of which the audit has this entry.
+    CalledOff(Entry),
 }
 
 /// A message that may be handed to Twilio now: it is stored as `sending`. Only [`Steps`] make one.
@@ -138,7 +140,7 @@ impl Scope<'_, Steps> {
             let traffic = judged.unwrap_or_default();
             let mut circumstances = Circumstances { cooling_until, traffic, ..Circumstances::default() };
             let mut known = None;
-            if !matches!(occasion, Occasion::Known(_)) {
+            if matches!(occasion, Occasion::Due | Occasion::CalledAgain) {
                 if matches!(occasion, Occasion::Due) {
                     circumstances.first = self.first_of_pair(outbound).await?;
                     circumstances.batch_is_canceled = self.is_batch_canceled(outbound).await?;
@@ -151,6 +153,11 @@ impl Scope<'_, Steps> {
                 Occasion::Due => Fact::Due(circumstances.clone()),
                 Occasion::CalledAgain => Fact::CalledAgain(circumstances.clone()),
                 Occasion::Known(fact) => fact.clone(),
+                Occasion::CalledOff(_) => Fact::CalledOff,
+            };
+            let entry = match &occasion {
+                Occasion::CalledOff(entry) => Some(entry),
+                Occasion::Due | Occasion::CalledAgain | Occasion::Known(_) => None,
             };
             let Some(step) = rule::decide(outbound, Some(from), fact, &moment) else {
                 return Ok(Advanced::Unmoved);
@@ -163,8 +170,9 @@ impl Scope<'_, Steps> {
                 }
             }
             let version = known.map(|known| known.version);
-            match self.step(outbound, from, &step, version, moment.now).await? {
+            match self.step(outbound, from, &step, version, moment.now, entry).await? {
                 Passed::Yes => {
+                    entry.into_iter().for_each(|entry| audit::log(self.organization, entry));
                     return Ok(match step.to {
                         OutboundState::Sending { .. } => Advanced::Cleared(Cleared { state: step.to }),
                         OutboundState::Refused { code, .. } => Advanced::Refused { code, circumstances },
@@ -337,12 +345,12 @@ impl Scope<'_, Steps> {
         };
         let moment = self.moment(true);
         if let Some(step) = rule::decide(outbound, Some(state), Fact::BeyondDailyLimit, &moment) {
-            self.step(outbound, state, &step, None, moment.now).await?;
+            self.step(outbound, state, &step, None, moment.now, None).await?;
         }
         Ok(true)
     }
 
-    /// Makes the step, after what it has to tell is planned.
+    /// Makes the step, after what it has to tell is planned, and adds `entry` to the audit with it.
     async fn step(
         &self,
         outbound: &Outbound,
@@ -350,6 +358,7 @@ impl Scope<'_, Steps> {
         step: &Move,
         version: Option<ConsentVersion>,
         now: UnixMs,
+        entry: Option<&Entry>,
     ) -> Result<Passed, store::Error> {
         if step.tell {
             self.relays.of(self.organization).plan_relay_of_own_end(outbound).await?;
@@ -360,7 +369,8 @@ impl Scope<'_, Steps> {
             // Nothing leaves on a consent that nobody has asked for.
             (Some(_), None) => return Ok(Passed::ConsentChanged),
         };
-        let step = Step { from: from.clone(), to: step.to.clone(), due: step.due, gate };
+        let step =
+            Step { from: from.clone(), to: step.to.clone(), due: step.due, gate, entry: entry.cloned() };
         let passed = self.core.store.step_outbound(self.organization, outbound, &step).await?;
         if passed == Passed::Yes && from.is_held_as_suspicious() && !step.to.is_held_as_suspicious() {
             self.forget_held(outbound).await;

@@ -452,22 +452,27 @@ impl Scope<'_, Outgoing> {
         self.progress(id).await
     }
 
-    /// How many messages of the batch have not come to their end on our side.
+    /// How many messages of the batch have not come to their end on our side. One that cannot be read counts: it is not to leave
+    /// once somebody can read it.
     async fn left(&self, id: &BatchId, parts: usize) -> Result<usize, store::Error> {
         let mut left = 0;
         for part in 0..parts {
             let ids = self.members(id, part).await?;
-            let stored = self.core.store.outbounds(self.organization, &ids).await?;
-            left += stored.iter().flatten().filter(|stored| !stored.state.is_resolved()).count();
+            for row in self.core.store.outbound_rows(self.organization, &ids).await? {
+                let is_left =
+                    |stored: Option<StoredOutbound>| stored.is_some_and(|stored| !stored.state.is_resolved());
+                left += usize::from(self.core.readable(self.organization, row).is_none_or(is_left));
+            }
         }
         Ok(left)
     }
 
-    /// Calls off what waits of one part.
+    /// Calls off what waits of one part. What cannot be read here finds that its batch is canceled when it is to leave.
     async fn cancel_part(&self, id: &BatchId, part: usize) -> Result<(), store::Error> {
         let ids = self.members(id, part).await?;
-        let stored = self.core.store.outbounds(self.organization, &ids).await?;
-        let canceled = futures_util::stream::iter(stored.into_iter().flatten())
+        let rows = self.core.store.outbound_rows(self.organization, &ids).await?;
+        let stored = rows.into_iter().filter_map(|row| self.core.readable(self.organization, row));
+        let canceled = futures_util::stream::iter(stored.flatten())
             .map(|StoredOutbound { outbound, state, .. }| async move {
                 let occasion = Occasion::Known(Fact::CalledOff);
                 self.steps.of(self.organization).advance(&outbound, &state, occasion, false).await
@@ -487,7 +492,17 @@ impl Scope<'_, Outgoing> {
     /// Where each message of a part is.
     async fn part(&self, id: &BatchId, part: usize) -> Result<Vec<Place>, store::Error> {
         let ids = self.members(id, part).await?;
-        let stored = self.core.store.outbounds(self.organization, &ids).await?;
+        let rows = self.core.store.outbound_rows(self.organization, &ids).await?;
+        let mut stored = Vec::with_capacity(rows.len());
+        let mut unreadable = Vec::new();
+        for row in rows {
+            match self.core.readable(self.organization, row) {
+                Some(known) => stored.push(known),
+                None => {
+                    unreadable.push(Place { status: UNREADABLE.to_owned(), resolved_at: None, left_at: None })
+                }
+            }
+        }
         let sids: Vec<_> = stored
             .iter()
             .flatten()
@@ -512,12 +527,15 @@ impl Scope<'_, Outgoing> {
             let status = stored.state.standing(now).shown(at_twilio.as_ref());
             Place { status, resolved_at, left_at }
         };
-        Ok(stored.into_iter().flatten().map(place).collect())
+        Ok(stored.into_iter().flatten().map(place).chain(unreadable).collect())
     }
 }
 
 /// Messages that are called off at the same time.
 const CANCELED_AT_ONCE: usize = 64;
+
+/// Where a message is of which that cannot be read.
+const UNREADABLE: &str = "unreadable";
 
 /// Where a message of a batch is.
 struct Place {

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     app::Scope,
     domain::{
-        Flow, Hold, OutboundState, Sender, UnixMs,
+        Flow, Hold, MessageId, OutboundState, Sender, UnixMs,
         outgoing::{Fact, times},
     },
     store::{self, StoredOutbound, outbox::DueFlows},
@@ -25,6 +25,12 @@ use crate::{
 
 /// The longest time for which a sender rests after Twilio did not process one of its messages.
 pub(super) const BUSY_MAX: Duration = Duration::from_secs(2);
+
+/// How long a message that cannot be read is left alone: during an upgrade, until an instance that can read it comes by.
+const UNREADABLE_PAUSE: Duration = Duration::from_secs(60);
+
+/// Claims in one turn of which nothing can be done: then those behind them wait for the next turn.
+const CLAIMS_MAX: usize = 5;
 
 /// What became of a claimed message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,19 +47,44 @@ impl Scope<'_, Outgoing> {
     /// A page of the organization's flows in which messages are due, the urgent ones or the others: see
     /// [`store::Outbox::due_flows`].
     pub async fn due_flows(&self, urgent: bool, skip: usize) -> Result<DueFlows, store::Error> {
-        self.core.store.due_flows(self.organization, self.core.now_ms(), urgent, skip).await
+        let due = self.core.store.due_flows(self.organization, self.core.now_ms(), urgent, skip).await?;
+        due.unreadable.iter().for_each(|name| self.core.tell_unreadable(self.organization, name));
+        Ok(due)
     }
 
-    /// Takes up to `limit` messages of `flow` that are due. Nobody else gets them for [`times::CLAIM_TIME`].
+    /// Takes up to `limit` messages of `flow` that are due. Nobody else gets them for [`times::CLAIM_TIME`]. Those that cannot be
+    /// read are put off, and keep none that is behind them from leaving.
     pub async fn claim_due(&self, flow: &Flow, limit: usize) -> Result<Vec<StoredOutbound>, store::Error> {
-        let now = self.core.now_ms();
-        let until = now + times::CLAIM_TIME;
-        let ids = self.core.store.claim_outbounds(self.organization, flow, now, until, limit).await?;
+        for _ in 0..CLAIMS_MAX {
+            let now = self.core.now_ms();
+            let until = now + times::CLAIM_TIME;
+            let ids = self.core.store.claim_outbounds(self.organization, flow, now, until, limit).await?;
+            let is_empty = ids.is_empty();
+            let ids = ids.into_iter().filter_map(|id| self.core.readable(self.organization, id)).collect();
+            let claimed = self.look_at_claimed(flow, ids).await?;
+            if is_empty || !claimed.is_empty() {
+                return Ok(claimed);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// Those of the claimed messages for which something is to be done.
+    async fn look_at_claimed(
+        &self,
+        flow: &Flow,
+        ids: Vec<MessageId>,
+    ) -> Result<Vec<StoredOutbound>, store::Error> {
         let mut claimed = Vec::with_capacity(ids.len());
-        for (id, stored) in ids.iter().zip(self.core.store.outbounds(self.organization, &ids).await?) {
-            match stored {
-                Some(stored) if !stored.state.is_resolved() => claimed.push(stored),
-                _ => self.core.store.dequeue(self.organization, flow, id).await?,
+        for (id, row) in ids.iter().zip(self.core.store.outbound_rows(self.organization, &ids).await?) {
+            match row {
+                Ok(Some(stored)) if !stored.state.is_resolved() => claimed.push(stored),
+                Ok(_) => self.core.store.dequeue(self.organization, flow, id).await?,
+                Err(unreadable) => {
+                    self.core.tell_unreadable(self.organization, &unreadable);
+                    let until = self.core.now_ms() + UNREADABLE_PAUSE;
+                    self.core.store.put_off(self.organization, flow, id, until).await?;
+                }
             }
         }
         Ok(claimed)

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     app::{DECISIONS_MAX, Scope},
-    domain::{MessageId, Outbound, OutboundState, outgoing::Fact, placeholder_sid::placeholder_sid},
+    domain::{MessageId, Outbound, OutboundState, audit::Entry, placeholder_sid::placeholder_sid},
     store::{self, Kind},
     twilio::MessageSid,
 };
@@ -41,8 +41,9 @@ impl Scope<'_, Outgoing> {
         Ok(Some(LocalMessage { outbound: stored.outbound, state: stored.state, content }))
     }
 
-    /// Calls off the message asked for under `id`, if it waits; whether it did.
-    pub async fn call_off(&self, id: &MessageId) -> Result<bool, store::Error> {
+    /// Calls off the message asked for under `id`, if it waits, and adds `entry` to the audit in the same step; whether it
+    /// did.
+    pub async fn call_off(&self, id: &MessageId, entry: &Entry) -> Result<bool, store::Error> {
         for _ in 0..DECISIONS_MAX {
             let Some(stored) = self.core.store.outbound(self.organization, id).await? else {
                 return Ok(false);
@@ -50,7 +51,7 @@ impl Scope<'_, Outgoing> {
             if !matches!(stored.state, OutboundState::Waiting { .. }) {
                 return Ok(false);
             }
-            let occasion = Occasion::Known(Fact::CalledOff);
+            let occasion = Occasion::CalledOff(entry.clone());
             // It may have been taken from one wait to another.
             let advanced = self
                 .steps

@@ -93,8 +93,9 @@ impl Scope<'_, Steps> {
                 MessageRef::Id(id) => ids.push(id),
             }
         }
-        let known = store.outbounds(self.organization, &ids).await?;
-        Ok(known.iter().flatten().any(|stored| {
+        let known = store.outbound_rows(self.organization, &ids).await?;
+        let known = known.into_iter().filter_map(|row| self.core.readable(self.organization, row));
+        Ok(known.flatten().any(|stored| {
             stored.outbound.to.channel() != Channel::Whatsapp
                 && matches!(stored.state, OutboundState::Accepted { .. })
         }))

@@ -9,7 +9,7 @@ use crate::{
         HistoryId, Hold, MessageId, MessageRef, Outbound, OutboundState, Person, Refusal, UnixMs,
         delivery::{self, DeliveryEntry},
     },
-    store::{self, StoredOutbound, outbox::OUTBOUNDS_MAX},
+    store::{self, StoredOutbound, Unreadable, outbox::OUTBOUNDS_MAX},
     twilio::{BareAddress, Channel, MessageSid, MessageStatus},
 };
 
@@ -204,13 +204,8 @@ impl Scope<'_, Reads> {
             MessageRef::Id(id) => self.message_by_id(id).await,
             MessageRef::Sid(sid) => self.message(sid).await,
         };
-        match read {
-            Err(store::Error::Unreadable(error)) => {
-                tracing::error!(organization = %self.organization, message = %name, error, "a message cannot be read");
-                Ok(None)
-            }
-            read => read,
-        }
+        let row = Unreadable::part(|| format!("message {name}"), read)?;
+        Ok(self.core.readable(self.organization, row).flatten())
     }
 }
 

@@ -29,7 +29,7 @@ use crate::{
     },
     domain::{
         MessageId, Organization, OutboundState,
-        audit::{Action, Subject},
+        audit::{Action, Entry, Subject},
         placeholder_sid::id_of_placeholder,
     },
     twilio::{
@@ -182,11 +182,10 @@ async fn update(
             if !is_canceled {
                 return Err(ApiError::not_finished());
             }
-            let id = message.outbound.id;
-            if !state.app.outgoing.of(&caller.caller.organization).call_off(&id).await? {
+            let (id, entry) = (message.outbound.id, entry(&caller, action, &found));
+            if !state.app.outgoing.of(&caller.caller.organization).call_off(&id, &entry).await? {
                 return Err(ApiError::not_cancelable());
             }
-            record(&state, &caller, action, &found).await?;
             let now = state.app.now_ms();
             let (outbound, content) = (message.outbound.clone(), message.content.clone());
             let canceled = LocalMessage { outbound, state: OutboundState::Canceled { at: now }, content };
@@ -197,10 +196,9 @@ async fn update(
                 now,
             )));
         }
-        let method = Method::Post { form: form.encode() };
-        let answer = on(&state, &caller, &found, method, request.query_string()).await?;
         record(&state, &caller, action, &found).await?;
-        Ok(answer)
+        let method = Method::Post { form: form.encode() };
+        on(&state, &caller, &found, method, request.query_string()).await
     })
     .await
 }
@@ -219,21 +217,26 @@ async fn delete(
         {
             return Err(ApiError::not_finished());
         }
-        let answer = on(&state, &caller, &found, Method::Delete, request.query_string()).await?;
         record(&state, &caller, Action::MessageDelete, &found).await?;
-        Ok(answer)
+        on(&state, &caller, &found, Method::Delete, request.query_string()).await
     })
     .await
 }
 
-/// Writes down that the caller did `action` to a message.
+/// Writes down that the caller asks Twilio for `action`, before Twilio is called: what it has done cannot be taken back if
+/// the store then fails. Whether Twilio did it is for Twilio to say.
 async fn record(state: &State, caller: &SdkCaller, action: Action, found: &Found) -> Result<(), ApiError> {
+    let entry = entry(caller, action, found);
+    Ok(state.app.audit.of(&caller.caller.organization).record(entry).await?)
+}
+
+/// That the caller asks for `action` on a message.
+fn entry(caller: &SdkCaller, action: Action, found: &Found) -> Entry {
     let subject = match found {
         Found::Twilios(sid) => Subject::MessageSid(sid.clone()),
         Found::Ours { message, .. } => Subject::Message(message.outbound.id),
     };
-    let entry = caller.caller.origin().entry(action).about(subject);
-    Ok(state.app.audit.of(&caller.caller.organization).record(entry).await?)
+    caller.caller.origin().entry(action).about(subject)
 }
 
 /// Whose a message of a path is.

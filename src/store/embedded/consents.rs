@@ -18,8 +18,8 @@ use crate::{
         stats::Counter,
     },
     store::{
-        ConsentUpdate, ConsentVersion, Consents, Error, InboundRecorded, KnownConsent, PAGE_MAX,
-        consents::{FoundConsent, read_person},
+        ConsentUpdate, ConsentVersion, Consents, Error, InboundRecorded, KnownConsent, PAGE_MAX, Row,
+        consents::{FoundConsent, read_change, read_person},
         decode, encode,
     },
 };
@@ -147,17 +147,21 @@ impl Consents for EmbeddedStore {
         person: &Person,
         skip: usize,
         limit: usize,
-    ) -> Result<Vec<ConsentChange>, Error> {
+    ) -> Result<Vec<Row<ConsentChange>>, Error> {
         let (organization, person) = (organization.clone(), person.clone());
         self.read(move |transaction| {
             let consents = transaction.open_table(CONSENTS).map_err(unavailable)?;
             let changes = transaction.open_table(CHANGES).map_err(unavailable)?;
             let organization = organization.as_str();
             let known = known_consent(&consents, organization, &person)?;
-            let person = known.version.person().as_str();
+            let whose = known.version.person();
+            let person = whose.as_str();
             let range = (organization, person, skip as u64)..=(organization, person, u64::MAX);
             let rows = changes.range(range).map_err(unavailable)?.take(limit.min(PAGE_MAX));
-            rows.map(|row| decode("a change of consent", row.map_err(unavailable)?.1.value())).collect()
+            let rows = (skip..)
+                .zip(rows)
+                .map(|(number, row)| read_change(whose, number, row.map_err(unavailable)?.1.value()));
+            rows.collect()
         })
         .await
     }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     domain::{Event, EventId, Organization, Stream, UnixMs},
-    store::{EVENTS_PAGE_MAX, Error, Events, decode, encode},
+    store::{EVENTS_PAGE_MAX, Error, Events, Row, Unreadable, decode, encode},
 };
 
 impl Tables<'_> {
@@ -32,6 +32,14 @@ impl Tables<'_> {
     }
 }
 
+/// Reads the entry of this place. Of one that cannot be read it is not known in which stream it is, which orders nothing here.
+fn read_event(ms: UnixMs, seq: u64, stored: &[u8]) -> Result<(EventId, Row<Event>), Error> {
+    let read: Result<Event, Error> = decode("an event", stored);
+    let stream = read.as_ref().map_or(Stream::Deliveries, Event::stream);
+    let id = EventId { ms, seq, stream, partition: 0 };
+    Ok((id, Unreadable::part(|| format!("event {id}"), read)?))
+}
+
 #[async_trait]
 impl Events for EmbeddedStore {
     async fn events(
@@ -39,7 +47,7 @@ impl Events for EmbeddedStore {
         organization: &Organization,
         after: EventId,
         limit: usize,
-    ) -> Result<Vec<(EventId, Event)>, Error> {
+    ) -> Result<Vec<(EventId, Row<Event>)>, Error> {
         let organization = organization.clone();
         self.read(move |transaction| {
             let organization = organization.as_str();
@@ -53,8 +61,7 @@ impl Events for EmbeddedStore {
                 .map(|row| {
                     let (key, stored) = row.map_err(unavailable)?;
                     let (_, ms, seq) = key.value();
-                    let event: Event = decode("an event", stored.value())?;
-                    Ok((EventId { ms: UnixMs::new(ms), seq, stream: event.stream(), partition: 0 }, event))
+                    read_event(UnixMs::new(ms), seq, stored.value())
                 })
                 .collect()
         })
@@ -73,8 +80,7 @@ impl Events for EmbeddedStore {
                 Some(row) => {
                     let (key, stored) = row.map_err(unavailable)?;
                     let (_, ms, seq) = key.value();
-                    let event: Event = decode("an event", stored.value())?;
-                    EventId { ms: UnixMs::new(ms), seq, stream: event.stream(), partition: 0 }
+                    read_event(UnixMs::new(ms), seq, stored.value())?.0
                 }
                 None => EventId::START,
             })

@@ -13,8 +13,9 @@ use super::{
 use crate::{
     domain::{Flow, HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, Person, UnixMs},
     store::{
-        Error, Gate, NewOutbound, Outbox, Passed, Queued, Step, StoredOutbound, decode, encode,
-        outbox::{DUE_FLOWS_MAX, DueFlows, OUTBOUNDS_MAX},
+        Error, Gate, NewOutbound, Outbox, Passed, Queued, Row as Read, Step, StoredOutbound, Unreadable,
+        decode, encode,
+        outbox::{DUE_FLOWS_MAX, DueFlows, OUTBOUNDS_MAX, read_id},
     },
 };
 
@@ -106,7 +107,7 @@ impl Tables<'_> {
         &mut self,
         organization: &str,
         flow: &Flow,
-        id: &MessageId,
+        id: &str,
         bytes: u64,
         due: Option<UnixMs>,
     ) -> Result<(), Error> {
@@ -117,7 +118,7 @@ impl Tables<'_> {
         };
         let (flow, urgent) = (flow.to_string(), flow.urgent);
         let first_before = first_of(&self.queue, organization, &flow)?;
-        let key = (organization, id.as_str());
+        let key = (organization, id);
         let before = match due {
             Some(due) => self.queued.insert(key, due.get()).map_err(unavailable)?,
             None => self.queued.remove(key).map_err(unavailable)?,
@@ -125,7 +126,7 @@ impl Tables<'_> {
         let before = before.map(|before| before.value());
         let (messages, all_bytes) = match (before, due) {
             (None, Some(_)) => (messages + 1, all_bytes + bytes),
-            // An earlier version that has opened the file since has not counted.
+            // Not below zero: of what an earlier version had queued the bytes were not counted.
             (Some(_), None) => (messages.saturating_sub(1), all_bytes.saturating_sub(bytes)),
             (Some(_), Some(_)) | (None, None) => (messages, all_bytes),
         };
@@ -133,12 +134,10 @@ impl Tables<'_> {
             self.queue_sizes.insert(organization, (messages, all_bytes)).map_err(unavailable)?;
         }
         if let Some(before) = before {
-            self.queue.remove((organization, flow.as_str(), before, id.as_str())).map_err(unavailable)?;
+            self.queue.remove((organization, flow.as_str(), before, id)).map_err(unavailable)?;
         }
         if let Some(due) = due {
-            self.queue
-                .insert((organization, flow.as_str(), due.get(), id.as_str()), ())
-                .map_err(unavailable)?;
+            self.queue.insert((organization, flow.as_str(), due.get(), id), ()).map_err(unavailable)?;
         }
         let first = first_of(&self.queue, organization, &flow)?;
         if first != first_before {
@@ -185,7 +184,7 @@ impl Tables<'_> {
         }
         self.enter(organization, Some(&outbound.recipient()), &MessageRef::Id(outbound.id))?;
         if !state.is_resolved() {
-            self.queue(organization, &outbound.flow(), &outbound.id, bytes, Some(due))?;
+            self.queue(organization, &outbound.flow(), outbound.id.as_str(), bytes, Some(due))?;
         }
         self.put_row(organization, Row { outbound, state, content, bytes })
     }
@@ -249,7 +248,10 @@ impl Outbox for EmbeddedStore {
                     return Ok(passed);
                 }
             }
-            tables.queue(organization, &row.outbound.flow(), &id, row.bytes, step.due)?;
+            if let Some(entry) = &step.entry {
+                tables.add_entry(organization, entry)?;
+            }
+            tables.queue(organization, &row.outbound.flow(), id.as_str(), row.bytes, step.due)?;
             tables.put_row(organization, Row { state: step.to, ..row })?;
             Ok(Passed::Yes)
         })
@@ -274,22 +276,21 @@ impl Outbox for EmbeddedStore {
         .await
     }
 
-    async fn outbounds(
+    async fn outbound_rows(
         &self,
         organization: &Organization,
         ids: &[MessageId],
-    ) -> Result<Vec<Option<StoredOutbound>>, Error> {
+    ) -> Result<Vec<Read<Option<StoredOutbound>>>, Error> {
         let organization = organization.clone();
         let ids: Vec<MessageId> = ids.iter().take(OUTBOUNDS_MAX).copied().collect();
         self.read(move |transaction| {
             let table = transaction.open_table(OUTBOUND).map_err(unavailable)?;
             let stored = |id: &MessageId| {
                 let stored = table.get((organization.as_str(), id.as_str())).map_err(unavailable)?;
-                let row: Option<Row> =
-                    stored.map(|stored| decode("an outbound message", stored.value())).transpose()?;
+                let row = stored.map(|stored| decode("an outbound message", stored.value())).transpose();
                 let stored =
                     |Row { outbound, state, content, .. }| StoredOutbound { outbound, state, content };
-                Ok(row.map(stored))
+                Unreadable::part(|| format!("message {id}"), row.map(|row| row.map(stored)))
             };
             ids.iter().map(stored).collect()
         })
@@ -310,7 +311,7 @@ impl Outbox for EmbeddedStore {
             let due = (of, urgent, 0, "")..(of, urgent, now.get().saturating_add(1), "");
             let page = table.range(due).map_err(unavailable)?.skip(skip).take(DUE_FLOWS_MAX);
             let names = page.map(|row| Ok(row.map_err(unavailable)?.0.value().3.to_owned()));
-            DueFlows::of(vec![names.collect::<Result<_, Error>>()?], skip)
+            Ok(DueFlows::of(vec![names.collect::<Result<_, Error>>()?], skip))
         })
         .await
     }
@@ -322,24 +323,38 @@ impl Outbox for EmbeddedStore {
         now: UnixMs,
         until: UnixMs,
         limit: usize,
-    ) -> Result<Vec<MessageId>, Error> {
+    ) -> Result<Vec<Read<MessageId>>, Error> {
         let (organization, flow) = (organization.clone(), flow.clone());
         self.write(move |tables| {
             let (organization, name) = (organization.as_str(), flow.to_string());
             let range = (organization, name.as_str(), 0, "")
                 ..(organization, name.as_str(), now.get().saturating_add(1), "");
             let due = tables.queue.range(range).map_err(unavailable)?.take(limit.min(OUTBOUNDS_MAX));
-            let claimed = due.map(|row| {
-                let (key, _) = row.map_err(unavailable)?;
-                let id = key.value().3;
-                id.parse().map_err(|_| Error::Unreadable(format!("the id of a message that waits: {id:?}")))
-            });
-            let claimed: Vec<MessageId> = claimed.collect::<Result<_, Error>>()?;
-            for id in &claimed {
+            let ids = due.map(|row| Ok(row.map_err(unavailable)?.0.value().3.to_owned()));
+            let ids: Vec<String> = ids.collect::<Result<_, Error>>()?;
+            for id in &ids {
                 // It stays queued, and so does the room that it takes.
                 tables.queue(organization, &flow, id, 0, Some(until))?;
             }
-            Ok(claimed)
+            Ok(ids.iter().map(|id| read_id(id, &flow)).collect())
+        })
+        .await
+    }
+
+    async fn put_off(
+        &self,
+        organization: &Organization,
+        flow: &Flow,
+        id: &MessageId,
+        until: UnixMs,
+    ) -> Result<(), Error> {
+        let (organization, flow, id) = (organization.clone(), flow.clone(), *id);
+        self.write(move |tables| {
+            let organization = organization.as_str();
+            if tables.queued.get((organization, id.as_str())).map_err(unavailable)?.is_none() {
+                return Ok(());
+            }
+            tables.queue(organization, &flow, id.as_str(), 0, Some(until))
         })
         .await
     }
@@ -365,7 +380,7 @@ impl Outbox for EmbeddedStore {
             Some(row) if !row.state.is_resolved() => Ok(()),
             row => {
                 let bytes = row.map_or(0, |row| row.bytes);
-                tables.queue(organization.as_str(), &flow, &id, bytes, None)
+                tables.queue(organization.as_str(), &flow, id.as_str(), bytes, None)
             }
         })
         .await

@@ -12,8 +12,8 @@ use crate::{
         stats::{Counter, Unit},
     },
     store::{
-        ConsentUpdate, ConsentVersion, Consents, Error, InboundRecorded, KnownConsent, PAGE_MAX,
-        consents::{FoundConsent, read_person},
+        ConsentUpdate, ConsentVersion, Consents, Error, InboundRecorded, KnownConsent, PAGE_MAX, Row,
+        consents::{FoundConsent, read_change, read_person},
         decode, encode,
     },
 };
@@ -166,7 +166,7 @@ impl Consents for RedisStore {
         person: &Person,
         skip: usize,
         limit: usize,
-    ) -> Result<Vec<ConsentChange>, Error> {
+    ) -> Result<Vec<Row<ConsentChange>>, Error> {
         let limit = limit.min(PAGE_MAX);
         if limit == 0 {
             return Ok(Vec::new());
@@ -175,7 +175,8 @@ impl Consents for RedisStore {
         let mut command = redis::cmd("LRANGE");
         command.arg(self.keys.of_person(organization, "changes", &person)).arg(skip).arg(skip + limit - 1);
         let stored: Vec<String> = self.get(&command).await?;
-        stored.iter().map(|change| decode("a change of consent", change.as_bytes())).collect()
+        let changes = (skip..).zip(&stored);
+        changes.map(|(number, change)| read_change(&person, number, change.as_bytes())).collect()
     }
 
     async fn persons(

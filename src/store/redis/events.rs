@@ -9,7 +9,7 @@ use redis::Value;
 use super::{RedisStore, connection::Server, stream, unavailable};
 use crate::{
     domain::{Event, EventId, Organization, Stream, UnixMs},
-    store::{EVENTS_PAGE_MAX, Error, Events},
+    store::{EVENTS_PAGE_MAX, Error, Events, Row, Unreadable},
 };
 
 /// How far the clocks of a cluster's nodes may be apart without an event being handed out before an earlier one.
@@ -26,7 +26,7 @@ const HELD_BACK_DELAY: Duration = Duration::from_millis(1);
 
 /// One read of the streams: entries in order, and whether some were held back.
 struct Page {
-    events: Vec<(EventId, Event)>,
+    events: Vec<(EventId, Row<Event>)>,
     held_back: bool,
 }
 
@@ -83,10 +83,38 @@ impl RedisStore {
         found.truncate(limit);
         let mut events = Vec::with_capacity(found.len());
         for (id, entry, fields) in found {
-            events.push((id, stream::event(id.stream, &entry, &fields)?));
+            let read = stream::event(id.stream, &entry, &fields);
+            events.push((id, Unreadable::part(|| format!("event {id}"), read)?));
         }
-        self.add_raw(organization, &mut events).await?;
+        self.add_raw_to_rows(organization, &mut events).await?;
         Ok(Page { events, held_back })
+    }
+
+    /// Adds the unknown parameters to those of `events` that can be read. One whose parameters cannot be is none of these then.
+    async fn add_raw_to_rows(
+        &self,
+        organization: &Organization,
+        events: &mut [(EventId, Row<Event>)],
+    ) -> Result<(), Error> {
+        for partition in self.keys.partition_numbers() {
+            if !events.iter().any(|(id, _)| id.partition == partition)
+                || !self.has_raw(organization, partition).await?
+            {
+                continue;
+            }
+            for (id, event) in events.iter_mut() {
+                if let Ok(Event::Delivery(entry)) = event
+                    && id.partition == partition
+                {
+                    let raw = self.raw(organization, partition, &format!("{}-{}", id.ms, id.seq)).await;
+                    match Unreadable::part(|| format!("event {id}"), raw)? {
+                        Ok(raw) => entry.raw = raw,
+                        Err(unreadable) => *event = Err(unreadable),
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Adds the unknown parameters, where a partition has any.
@@ -141,7 +169,7 @@ impl Events for RedisStore {
         organization: &Organization,
         after: EventId,
         limit: usize,
-    ) -> Result<Vec<(EventId, Event)>, Error> {
+    ) -> Result<Vec<(EventId, Row<Event>)>, Error> {
         let limit = limit.min(EVENTS_PAGE_MAX);
         let page = self.page(organization, after, limit).await?;
         if !page.held_back || page.events.len() == limit {

@@ -18,7 +18,7 @@
 //! | `tl:{default:0}:due` | sorted set | flow -> when to look at its first message | `step_outbound`, `claim_outbounds`, `dequeue`, `adopt_flow` | `due_flows` |
 //! | `tl:{default:0}:due:urgent` | sorted set | the same of urgent flows | the same | the same |
 //! | `tl:{default:0}:flows` | set | flows in which version 0.1.0 queued messages | 0.1.0 | `adopt_flow` |
-//! | `tl:{default:0}:queued` | hash | how many `messages` are queued in all flows, and the sum of their `bytes` | `step_outbound`, `dequeue` | `queued` |
+//! | `tl:{default:0}:queued` | hash | how many `messages` are queued in all flows, and the sum of their `bytes` | `step_outbound`, `dequeue`; `claim_outbounds`, `adopt_flow` forget it | `queued` |
 //! | `tl:{default:0}:last:<person>` | string | when the person was last sent to, for as long as that matters | `step_outbound`, `pass_gate` | the same |
 //! | `tl:{default:0}:pace:<sender>` | string | until when its time to send is given away | `reserve_pace` | the same |
 //! | `tl:{default:0}:history` | stream | an entry per message, by id or SID | `step_outbound`, `record_status` | `history` |

@@ -9,15 +9,16 @@ use super::{RedisStore, read, scripts, stream, unlisted};
 use crate::{
     domain::{Flow, HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, Person, UnixMs},
     store::{
-        Error, Gate, NewOutbound, Outbox, Passed, Queued, Step, StoredOutbound, decode, encode,
-        outbox::{DUE_FLOWS_MAX, DueFlows, OUTBOUNDS_MAX},
+        Error, Gate, NewOutbound, Outbox, Passed, Queued, Row, Step, StoredOutbound, Unreadable, decode,
+        encode,
+        outbox::{DUE_FLOWS_MAX, DueFlows, OUTBOUNDS_MAX, read_id},
     },
 };
 
 /// The lowest rank of a state in which nothing is left to be done.
 const RESOLVED_RANK: u8 = 3;
 
-/// A new message's part of `step_outbound.lua`'s arguments.
+/// What `step_outbound.lua` stores of a new message beside its state; of all that, a step has only an entry.
 #[derive(Default)]
 struct New {
     outbound: String,
@@ -115,7 +116,7 @@ impl RedisStore {
             .map(|(name, urgent)| (name, self.keys.due(organization, partition, urgent)))
     }
 
-    /// Notes when flows are due in which version 0.1.0 has queued messages, or does while both run.
+    /// Notes when flows are due in which version 0.1.0 had queued messages before the upgrade.
     async fn adopt_flows(&self, organization: &Organization, partition: u16) -> Result<(), Error> {
         let flows = self.keys.former_flows(organization, partition);
         let mut command = redis::cmd("SRANDMEMBER");
@@ -124,7 +125,8 @@ impl RedisStore {
         let adopted = names.into_iter().map(|name| {
             let [due, urgent] = self.due_keys(organization, partition);
             let queue = self.keys.queue_of(organization, partition, &name);
-            let keys = [("queue", queue), due, urgent, ("flows", flows.clone())];
+            let queued = ("queued", self.keys.queued(organization, partition));
+            let keys = [("queue", queue), due, urgent, queued, ("flows", flows.clone())];
             async move { self.write(&scripts::ADOPT_FLOW, &keys, &[("flow", name)]).await }
         });
         try_join_all(adopted).await.map(drop)
@@ -209,8 +211,9 @@ impl Outbox for RedisStore {
         outbound: &Outbound,
         step: &Step,
     ) -> Result<Passed, Error> {
-        let Step { from, to, due, gate } = step;
-        self.step(organization, outbound, Some(from), to, *due, gate.as_ref(), New::default()).await
+        let Step { from, to, due, gate, entry } = step;
+        let stored = New { entry: entry.as_ref().map(encode).unwrap_or_default(), ..New::default() };
+        self.step(organization, outbound, Some(from), to, *due, gate.as_ref(), stored).await
     }
 
     async fn resolve_outbound(
@@ -228,23 +231,26 @@ impl Outbox for RedisStore {
         self.write(&scripts::RESOLVE_OUTBOUND, &[("message", key)], &arguments).await.map(drop)
     }
 
-    async fn outbounds(
+    async fn outbound_rows(
         &self,
         organization: &Organization,
         ids: &[MessageId],
-    ) -> Result<Vec<Option<StoredOutbound>>, Error> {
+    ) -> Result<Vec<Row<Option<StoredOutbound>>>, Error> {
         let stored = ids.iter().take(OUTBOUNDS_MAX).map(|id| async move {
-            let Some(key) = self.keys.outbound(organization, id) else { return Ok(None) };
+            let Some(key) = self.keys.outbound(organization, id) else { return Ok(Ok(None)) };
             let mut command = redis::cmd("HMGET");
             command.arg(key).arg("outbound").arg("state").arg("content");
             let (outbound, state, content): (Option<String>, Option<String>, Option<String>) =
                 self.get(&command).await?;
-            let (Some(outbound), Some(state)) = (outbound, state) else { return Ok(None) };
-            Ok::<_, Error>(Some(StoredOutbound {
-                outbound: decode("an outbound message", outbound.as_bytes())?,
-                state: decode("an outbound message's state", state.as_bytes())?,
-                content,
-            }))
+            let (Some(outbound), Some(state)) = (outbound, state) else { return Ok(Ok(None)) };
+            let read = || {
+                Ok(Some(StoredOutbound {
+                    outbound: decode("an outbound message", outbound.as_bytes())?,
+                    state: decode("an outbound message's state", state.as_bytes())?,
+                    content,
+                }))
+            };
+            Unreadable::part(|| format!("message {id}"), read())
         });
         try_join_all(stored).await
     }
@@ -263,7 +269,7 @@ impl Outbox for RedisStore {
             command.arg("LIMIT").arg(skip).arg(DUE_FLOWS_MAX);
             self.get::<Vec<String>>(&command).await
         });
-        DueFlows::of(try_join_all(partitions).await?, skip)
+        Ok(DueFlows::of(try_join_all(partitions).await?, skip))
     }
 
     async fn claim_outbounds(
@@ -273,7 +279,7 @@ impl Outbox for RedisStore {
         now: UnixMs,
         until: UnixMs,
         limit: usize,
-    ) -> Result<Vec<MessageId>, Error> {
+    ) -> Result<Vec<Row<MessageId>>, Error> {
         let limit = limit.min(OUTBOUNDS_MAX);
         let partitions = self.keys.partition_numbers().end;
         // Each partition has its turn to be the first.
@@ -286,7 +292,8 @@ impl Outbox for RedisStore {
                 break;
             }
             let [due, urgent] = self.due_keys(organization, partition);
-            let keys = [("queue", self.keys.queue(organization, partition, flow)), due, urgent];
+            let queue = ("queue", self.keys.queue(organization, partition, flow));
+            let keys = [queue, due, urgent, ("queued", self.keys.queued(organization, partition))];
             let arguments = [
                 ("now", now.to_string()),
                 ("taken_until", until.to_string()),
@@ -294,12 +301,23 @@ impl Outbox for RedisStore {
                 ("flow", flow.to_string()),
             ];
             let ids: Vec<String> = read(self.write(&scripts::CLAIM_OUTBOUNDS, &keys, &arguments).await?)?;
-            for id in ids {
-                let unreadable = || Error::Unreadable(format!("the id of a message that waits: {id:?}"));
-                claimed.push(id.parse().map_err(|_| unreadable())?);
-            }
+            claimed.extend(ids.iter().map(|id| read_id(id, flow)));
         }
         Ok(claimed)
+    }
+
+    async fn put_off(
+        &self,
+        organization: &Organization,
+        flow: &Flow,
+        id: &MessageId,
+        until: UnixMs,
+    ) -> Result<(), Error> {
+        // What is noted of the flow stays too early, until somebody looks at the flow: a claim notes it anew.
+        let mut command = redis::cmd("ZADD");
+        command.arg(self.keys.queue(organization, id.partition(), flow)).arg("XX").arg(until.get());
+        command.arg(id.as_str());
+        self.get::<Value>(&command).await.map(drop)
     }
 
     async fn queued(&self, organization: &Organization) -> Result<Queued, Error> {

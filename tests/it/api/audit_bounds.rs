@@ -9,7 +9,9 @@ use super::on_both_stores;
 use crate::support::{
     eventually, later, now,
     redis_server::RedisServer,
-    service::{On, PUBLIC_URL, TestService, answer, reply, token, token_of},
+    service::{
+        ACCOUNT_SID, On, PUBLIC_URL, SENDER_KEY, TestService, answer, api_keys, reply, token, token_of,
+    },
     twilio::World,
 };
 
@@ -231,8 +233,63 @@ async fn a_message_of_a_later_version_does_not_hide_those_beside_it(on: On) {
         shown.sort_unstable();
         assert_eq!(shown, [to[0], to[2]], "{path}");
     }
-    assert!(service.log().contains("a message cannot be read"));
+    assert!(service.log().contains("a record cannot be read"));
     assert_eq!(service.message_status(id).await.0, 503, "it is there");
+}
+
+/// As below. Settings are another step of the store than their entry, and Twilio is no step of it at all: both come after.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_saved_or_asked_of_twilio_that_cannot_be_written_down() {
+    let keys = api_keys();
+    let world = World::start_with(On::Redis, &[("TEXTLEDGER_API_KEYS", keys.as_str())]).await;
+    let service = &world.service;
+    let call = |method: Method, rest: &str| {
+        let path = format!("/2010-04-01/Accounts/{ACCOUNT_SID}/Messages{rest}.json");
+        service.anonymous(method, &path).basic_auth(ACCOUNT_SID, Some(SENDER_KEY))
+    };
+    let send = async |further: &[(&str, &str)]| {
+        let form = [&[("To", NUMBER), ("Body", "hello")], further].concat();
+        let (status, sent) = answer(call(Method::POST, "").form(&form)).await;
+        assert_eq!(status, 201, "{sent}");
+        format!("/{}", sent["sid"].as_str().unwrap())
+    };
+    let sent = send(&[("From", "+15005550006")]).await;
+    let at = (now() + jiff::SignedDuration::from_hours(1)).to_string();
+    let service_sid = "MGcccccccccccccccccccccccccccccccc";
+    let waits =
+        send(&[("MessagingServiceSid", service_sid), ("ScheduleType", "fixed"), ("SendAt", &at)]).await;
+    world.settle().await;
+    let before = actions(service).await;
+    let settings =
+        |name: &str| service.post(Role::Admin, "/api/sms/settings", &json!({ "display_name": name }));
+    let mut redis = RedisServer::shared().connect().await;
+    let key = format!("{}:{{default:0}}:audit", service.setting("TEXTLEDGER_KEY_PREFIX"));
+    let aside = format!("{key}:aside");
+    ::redis::cmd("RENAME").arg(&key).arg(&aside).query_async::<()>(&mut redis).await.unwrap();
+    ::redis::cmd("SET").arg(&key).arg("in the way").query_async::<()>(&mut redis).await.unwrap();
+    assert_eq!(answer(settings("ACME")).await.0, 503);
+    let cancel = || call(Method::POST, &waits).form(&[("Status", "canceled")]);
+    let redact = || call(Method::POST, &sent).form(&[("Body", "")]);
+    for request in [cancel(), redact(), call(Method::DELETE, &sent)] {
+        assert_eq!(answer(request).await.0, 503);
+    }
+    let (_, shown) = answer(service.get(Role::Admin, "/api/sms/settings")).await;
+    assert_eq!(shown["display_name"], Value::Null);
+    assert_eq!(answer(call(Method::GET, &waits)).await.1["status"], "scheduled");
+    assert_eq!(answer(call(Method::GET, &sent)).await.1["body"], "hello");
+
+    ::redis::cmd("RENAME").arg(&aside).arg(&key).query_async::<()>(&mut redis).await.unwrap();
+    for (request, status) in
+        [(settings("ACME"), 200), (cancel(), 200), (redact(), 200), (call(Method::DELETE, &sent), 204)]
+    {
+        assert_eq!(answer(request).await.0, status);
+    }
+    let done = ["settings.change", "message.cancel", "message.update", "message.delete"];
+    eventually("all are told", async || {
+        let all = actions(service).await;
+        (all.len() == before.len() + done.len()).then(|| assert_eq!(all[before.len()..], done))
+    })
+    .await;
 }
 
 /// Something to which Redis adds no entry lies in the place of the audit: each change fails as if the store had failed

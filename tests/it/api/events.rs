@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 use textledger::domain::Role;
 
 use super::on_both_stores;
 use crate::support::{
-    DEADLINE, eventually_within,
+    DEADLINE,
+    damage::{Record, damage},
+    eventually_within,
     service::{On, TestService, answer, callback, reply, token_in},
 };
 
@@ -16,6 +18,7 @@ on_both_stores! {
     pages_follow_each_other_without_gaps
     filters_choose_events
     a_live_stream_resumes_where_it_broke_off
+    an_event_that_cannot_be_read_is_told_in_its_place_and_hides_none
     a_live_stream_without_a_place_starts_now
     live_streams_are_as_many_as_there_may_be
 }
@@ -103,6 +106,35 @@ async fn a_live_stream_resumes_where_it_broke_off(on: On) {
     post(30, 40).await;
     heard.extend(second.take(10).await);
     assert_eq!(heard, service.events().await);
+}
+
+async fn an_event_that_cannot_be_read_is_told_in_its_place_and_hides_none(on: On) {
+    let mut service = TestService::start(on).await;
+    let [first, second, third] = ["1", "2", "3"].map(|tail| format!("SM{tail:0>32}"));
+    service.webhook("/webhooks/twilio/status", &callback(&first, "sent")).await;
+    damage(&mut service, on, &[Record::Event]).await;
+    // Beside the newest entry too, which a listener starts from.
+    let mut live = Listener::open(&service, "", None).await;
+    service.webhook("/webhooks/twilio/status", &callback(&second, "sent")).await;
+    let heard = live.take(1).await;
+    assert_eq!(heard[0]["sid"], second);
+    let kinds = |events: &[Value]| -> Vec<String> {
+        events.iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect()
+    };
+    let all = service.events().await;
+    assert_eq!(kinds(&all), ["delivery", "unreadable", "delivery"]);
+    assert_eq!(all[1].as_object().unwrap().len(), 2, "its place and its type: {}", all[1]);
+    assert_eq!(Listener::open(&service, "?from=start", None).await.take(3).await, all);
+    let place = all[1]["event_id"].as_str().unwrap();
+    assert_eq!(Listener::open(&service, "", Some(place)).await.take(1).await, all[2..]);
+    // It may be one that is asked for.
+    let (_, page) = answer(service.get(Role::Viewer, "/api/sms/events?type=consent")).await;
+    assert_eq!(page["events"], json!([all[1]]));
+    let lines = service.log();
+    let told = lines.lines().filter(|line| line.contains("a record cannot be read"));
+    assert_eq!(told.count(), 1);
+    service.webhook("/webhooks/twilio/status", &callback(&third, "sent")).await;
+    assert_eq!(live.take(1).await[0]["sid"], third);
 }
 
 async fn a_live_stream_without_a_place_starts_now(on: On) {

@@ -31,6 +31,7 @@ mod settings;
 mod suspicious_traffic;
 mod tenancy;
 mod tokens;
+mod unreadable;
 mod upgrade;
 mod webhooks;
 

@@ -34,9 +34,10 @@ async fn the_command_prints_what_the_api_shows_through_the_store_and_through_the
     let (_, page) = answer(service.get(Role::Admin, "/api/sms/audit")).await;
     let shown = page["entries"].as_array().unwrap().clone();
     let actions: Vec<_> = shown.iter().map(|entry| [&entry["action"], &entry["actor"]]).collect();
-    assert_eq!(actions, [["consent.import", "user:ada"], ["consent.link", "user:tester"]]);
+    let imported = [["consent.import_begin", "user:ada"], ["consent.import", "user:ada"]];
+    assert_eq!(actions, [&imported[..], &[["consent.link", "user:tester"]]].concat());
     assert_eq!(printed(&service, &["--url", &url]).await, shown);
-    assert_eq!(printed(&service, &["--url", &url, "--actor", "user:ada"]).await, shown[..1]);
+    assert_eq!(printed(&service, &["--url", &url, "--actor", "user:ada"]).await, shown[..2]);
     assert_eq!(printed(&service, &["--url", &url, "--org", "other"]).await, Vec::<Value>::new());
 
     // What is done beside the service is written down by the command.
@@ -44,11 +45,14 @@ async fn the_command_prints_what_the_api_shows_through_the_store_and_through_the
     assert_eq!(printed(&service, &[]).await, shown);
     assert!(service.run(&["consent", "import", "in.csv", "--actor", "ben"], &[]).await.status.success());
     let all = printed(&service, &[]).await;
-    assert_eq!(all[..2], shown);
-    assert_eq!([&all[2]["action"], &all[2]["actor"]], ["consent.import", "command:ben"]);
-    assert_eq!(all[2]["detail"], serde_json::json!({ "imported": 0, "unchanged": 1, "kept": 0 }));
-    let since = all[2]["at"].as_str().unwrap();
-    assert_eq!(printed(&service, &["--since", since, "--actor", "command:ben"]).await, all[2..]);
+    assert_eq!(all[..3], shown);
+    assert_eq!([&all[3]["action"], &all[3]["actor"]], ["consent.import_begin", "command:ben"]);
+    assert_eq!(all[3]["detail"], serde_json::json!({ "lines": 1, "rejected": 0 }));
+    assert_eq!([&all[4]["action"], &all[4]["actor"]], ["consent.import", "command:ben"]);
+    let done = serde_json::json!({ "imported": 0, "unchanged": 1, "kept": 0, "rejected": 0 });
+    assert_eq!(all[4]["detail"], done);
+    let since = all[3]["at"].as_str().unwrap();
+    assert_eq!(printed(&service, &["--since", since, "--actor", "command:ben"]).await, all[3..]);
     let wrong = service.run(&["audit", "--since", "yesterday"], &[]).await;
     assert_eq!(wrong.status.code(), Some(2), "{}", text(&wrong.stderr));
 }

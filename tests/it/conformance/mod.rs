@@ -33,6 +33,7 @@ macro_rules! conformance {
             a_resolved_message_loses_its_content
             of_equal_steps_at_once_one_is_taken
             a_message_that_waits_is_claimed_by_one_at_a_time
+            a_message_that_is_put_off_is_due_then_and_not_before
             flows_that_are_due_are_told_page_by_page_and_no_others
             a_sender_s_time_is_given_away_once
             a_message_is_entered_in_the_history_once

@@ -108,7 +108,7 @@ async fn entries(store: &Arc<dyn Store>, organization: &Organization) -> Vec<(St
     let events = store.events(organization, EventId::START, 1_000).await.unwrap();
     let mut entries: Vec<_> = events
         .into_iter()
-        .filter_map(|(_, event)| match event {
+        .filter_map(|(_, event)| match event.unwrap() {
             Event::Delivery(entry) => {
                 Some((entry.sid.to_string(), entry.status.to_string(), entry.error_code))
             }

@@ -21,9 +21,10 @@ use textledger::{
 use tokio::task::JoinSet;
 
 use super::suite::{
-    AT, Harness, PERSON, bare, being_sent, ms, opt_out, organization, outbound, sid, status, whose,
+    AT, Harness, PERSON, bare, being_sent, changes_of, ms, opt_out, organization, outbound, sid, status,
+    whose,
 };
-use crate::support::flows::due_flows;
+use crate::support::flows::{self, due_flows};
 
 /// `outbound`, which waits until `until`.
 pub fn that_waits(outbound: Outbound, until: UnixMs) -> NewOutbound {
@@ -69,6 +70,7 @@ pub async fn a_gate_asks_for_consent(harness: &dyn Harness) {
         to: OutboundState::Sending { since: AT, tries: 1 },
         due: Some(AT),
         gate: Some(pass),
+        entry: None,
     };
     let stale = store.step_outbound(&organization(), &waits.outbound, &step).await.unwrap();
     assert_eq!(stale, Passed::ConsentChanged);
@@ -117,7 +119,7 @@ pub async fn all_spellings_of_a_person_are_one(harness: &dyn Harness) {
     let stale = store.create_outbound(&organization(), &stale, Some(&gate(old, 0, now))).await.unwrap();
     assert_eq!(stale, Passed::ConsentChanged);
     // What is told of the change names the address as it was given.
-    let changes = store.consent_changes(&organization(), &whose(dialled), 0, 9).await.unwrap();
+    let changes = changes_of(store.as_ref(), &whose(dialled), 0, 9).await;
     assert_eq!(changes[0].entry.phone, bare(by_whatsapp));
     assert_eq!(store.persons(&organization(), None, 9).await.unwrap(), [whose(dialled)]);
 }
@@ -169,7 +171,7 @@ pub async fn a_resolved_message_loses_its_content(harness: &dyn Harness) {
     let told = outbound(store.as_ref(), 1);
     store.resolve_outbound(&organization(), &told.id, &accepted).await.unwrap();
     let stepped = being_sent(&outbound(store.as_ref(), 2));
-    let step = Step { from: stepped.state, to: accepted, due: None, gate: None };
+    let step = Step { from: stepped.state, to: accepted, due: None, gate: None, entry: None };
     assert_eq!(store.step_outbound(&organization(), &stepped.outbound, &step).await.unwrap(), Passed::Yes);
     assert_eq!((content(1).await, content(2).await), (None, None));
     assert_eq!(content(3).await.as_deref(), Some("sealed"));
@@ -184,7 +186,7 @@ pub async fn of_equal_steps_at_once_one_is_taken(harness: &dyn Harness) {
         let (store, waits) = (store.clone(), waits.clone());
         steps.spawn(async move {
             let to = OutboundState::Sending { since: AT, tries };
-            let step = Step { from: waits.state, to, due: Some(AT), gate: None };
+            let step = Step { from: waits.state, to, due: Some(AT), gate: None, entry: None };
             store.step_outbound(&organization(), &waits.outbound, &step).await.unwrap()
         });
     }
@@ -207,12 +209,12 @@ pub async fn a_message_that_waits_is_claimed_by_one_at_a_time(harness: &dyn Harn
     store.create_outbound(&organization(), &that_waits(urgent.clone(), AT), None).await.unwrap();
 
     let due = async |now, urgent| store.due_flows(&organization(), now, urgent, 0).await.unwrap();
-    let only = |flow: &Flow| DueFlows { flows: vec![flow.clone()], next: None };
-    let none = DueFlows { flows: vec![], next: None };
+    let only = |flow: &Flow| DueFlows { flows: vec![flow.clone()], unreadable: Vec::new(), next: None };
+    let none = DueFlows { flows: vec![], unreadable: Vec::new(), next: None };
     assert_eq!([due(AT - ms(1), true).await, due(AT - ms(1), false).await], [none.clone(), none]);
     assert_eq!([due(AT, true).await, due(AT, false).await], [only(&urgent.flow()), only(&flow)]);
     let claim = async |flow: Flow, now: UnixMs, until: UnixMs, limit: usize| {
-        store.claim_outbounds(&organization(), &flow, now, until, limit).await.unwrap()
+        flows::claim(store.as_ref(), &organization(), &flow, now, until, limit).await
     };
     assert_eq!(claim(urgent.flow(), AT, AT + ms(1_000), 10).await, [urgent.id]);
     assert_eq!(claim(flow.clone(), AT - ms(1), AT + ms(1_000), 10).await, []);
@@ -222,10 +224,9 @@ pub async fn a_message_that_waits_is_claimed_by_one_at_a_time(harness: &dyn Harn
         claims.spawn(async move {
             let mut ids: Vec<MessageId> = Vec::new();
             loop {
-                let claimed = store
-                    .claim_outbounds(&organization(), &flow, AT + ms(19), AT + ms(1_000), 3)
-                    .await
-                    .unwrap();
+                let claimed =
+                    flows::claim(store.as_ref(), &organization(), &flow, AT + ms(19), AT + ms(1_000), 3)
+                        .await;
                 if claimed.is_empty() {
                     return ids;
                 }
@@ -246,7 +247,8 @@ pub async fn a_message_that_waits_is_claimed_by_one_at_a_time(harness: &dyn Harn
     }
     let later =
         OutboundState::Waiting { until: AT + ms(5_000), reason: Hold::QuietHours, tries: 0, suspicion: None };
-    let step = Step { from: put_off.state.clone(), to: later, due: Some(AT + ms(5_000)), gate: None };
+    let step =
+        Step { from: put_off.state.clone(), to: later, due: Some(AT + ms(5_000)), gate: None, entry: None };
     store.step_outbound(&organization(), &put_off.outbound, &step).await.unwrap();
     let mut again = Vec::new();
     loop {
@@ -259,6 +261,34 @@ pub async fn a_message_that_waits_is_claimed_by_one_at_a_time(harness: &dyn Harn
     assert_eq!(again.len(), 38);
     assert!(!again.contains(&resolved.outbound.id) && !again.contains(&put_off.outbound.id));
     assert_eq!(claim(flow, AT + ms(5_000), AT + ms(9_000), 7).await, [put_off.outbound.id]);
+}
+
+pub async fn a_message_that_is_put_off_is_due_then_and_not_before(harness: &dyn Harness) {
+    let store = harness.open().await;
+    let [first, second] = [1, 2].map(|number| that_waits(outbound(store.as_ref(), number), AT));
+    store.enqueue(&organization(), &[first.clone(), second.clone()]).await.unwrap();
+    let (flow, later) = (first.outbound.flow(), AT + ms(60_000));
+    let claim = async |now: UnixMs| {
+        flows::claim(store.as_ref(), &organization(), &flow, now, now + ms(1_000), 10).await.len()
+    };
+    assert_eq!(claim(AT).await, 2);
+    store.put_off(&organization(), &flow, &first.outbound.id, later).await.unwrap();
+    assert_eq!(claim(AT + ms(1_000)).await, 1, "the other");
+    // One that is in no queue any more does not come back.
+    let ends = Step {
+        from: second.state.clone(),
+        to: OutboundState::Canceled { at: AT },
+        due: None,
+        gate: None,
+        entry: None,
+    };
+    store.step_outbound(&organization(), &second.outbound, &ends).await.unwrap();
+    store.put_off(&organization(), &flow, &second.outbound.id, AT).await.unwrap();
+    assert_eq!(claim(later - ms(1)).await, 0);
+    assert_eq!(due_flows(store.as_ref(), &organization(), later - ms(1)).await, []);
+    assert_eq!(due_flows(store.as_ref(), &organization(), later).await, [flow.clone()]);
+    assert_eq!(claim(later).await, 1);
+    assert_eq!(store.queued(&organization()).await.unwrap().messages, 1);
 }
 
 pub async fn flows_that_are_due_are_told_page_by_page_and_no_others(harness: &dyn Harness) {
@@ -387,7 +417,7 @@ pub async fn consent_is_replaced_without_a_word_by_who_knows_it(harness: &dyn Ha
     assert_eq!(known().await.consent, after);
     assert_ne!(known().await.version, before.version, "a gate notices");
     assert_eq!(store.last_event(&organization()).await.unwrap(), last);
-    let changes = store.consent_changes(&organization(), &whose(PERSON), 0, 10).await.unwrap();
+    let changes = changes_of(store.as_ref(), &whose(PERSON), 0, 10).await;
     assert_eq!(changes.len(), 1);
     assert!(!store.replace_consent(&organization(), &before.version, &after).await.unwrap());
 }
@@ -405,13 +435,13 @@ pub async fn every_change_of_consent_is_listed(harness: &dyn Harness) {
     review.entry.state = ConsentState::Review;
     assert!(store.change_consent(&organization(), review).await.unwrap());
     let listed = async |skip, limit| {
-        let changes = store.consent_changes(&organization(), &whose(PERSON), skip, limit).await.unwrap();
+        let changes = changes_of(store.as_ref(), &whose(PERSON), skip, limit).await;
         changes.into_iter().map(|change| change.evidence.unwrap()).collect::<Vec<_>>()
     };
     assert_eq!(listed(0, 10).await, ["paper form", "phone call", "letter"]);
     assert_eq!(listed(1, 1).await, ["phone call"]);
     assert_eq!(listed(3, 1).await, Vec::<String>::new());
-    let change = store.consent_changes(&organization(), &whose(PERSON), 0, 1).await.unwrap().remove(0);
+    let change = changes_of(store.as_ref(), &whose(PERSON), 0, 1).await.remove(0);
     assert_eq!((change.entry.channel, change.actor.as_deref()), (ConsentChannel::Sms, Some("ada")));
 
     for person in ["+14155550300", "+14155550200"] {
@@ -659,10 +689,15 @@ pub async fn how_much_is_queued_is_known(harness: &dyn Harness) {
     // What is claimed or leaves is queued still, until it is known what became of it.
     let [first, second, third] = &new[..] else { unreachable!("three messages") };
     let flow = first.outbound.flow();
-    assert_eq!(store.claim_outbounds(&organization(), &flow, AT, AT + ms(9), 1).await.unwrap().len(), 1);
+    assert_eq!(flows::claim(store.as_ref(), &organization(), &flow, AT, AT + ms(9), 1).await.len(), 1);
     let sending = OutboundState::Sending { since: AT, tries: 1 };
-    let step =
-        |from: &OutboundState, to: OutboundState, due| Step { from: from.clone(), to, due, gate: None };
+    let step = |from: &OutboundState, to: OutboundState, due| Step {
+        from: from.clone(),
+        to,
+        due,
+        gate: None,
+        entry: None,
+    };
     let leaves = step(&first.state, sending.clone(), Some(AT + ms(30)));
     store.step_outbound(&organization(), &first.outbound, &leaves).await.unwrap();
     assert_eq!(queued().await, (3, 60));

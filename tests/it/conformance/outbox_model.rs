@@ -24,7 +24,7 @@ use super::{
     audit::asked,
     suite::{Harness, ms, sid, whose},
 };
-use crate::support::flows::due_flows;
+use crate::support::flows::{self, due_flows};
 
 const PEOPLE: [&str; 3] = ["+14155550100", "+14155550101", "+14155550102"];
 
@@ -289,6 +289,7 @@ async fn perform(
                 due: due_of(&to),
                 to: to.clone(),
                 gate: gate_of(message.0, gate).await,
+                entry: None,
             };
             let outbound = outbound(store.as_ref(), message);
             let passed = store.step_outbound(organization, &outbound, &step).await.unwrap();
@@ -319,8 +320,7 @@ async fn perform(
             let sender = Some(SENDERS[flow % 2].parse().unwrap());
             let flow = Flow { sender, urgent: flow >= 2 };
             assert_eq!(due_flows(store.as_ref(), organization, now).await, model.due_flows(now), "{place}");
-            let claimed =
-                store.claim_outbounds(organization, &flow, now, until, OUTBOUNDS_MAX).await.unwrap();
+            let claimed = flows::claim(store.as_ref(), organization, &flow, now, until, OUTBOUNDS_MAX).await;
             let due = model.due.iter().filter(|(message, due)| **due <= now && model.flow(message) == flow);
             let due: Vec<Name> = due.map(|(message, _)| *message).collect();
             let claimed: BTreeSet<MessageId> = claimed.into_iter().collect();
@@ -368,8 +368,7 @@ async fn agree(store: &Arc<dyn Store>, organization: &Organization, model: &mut 
     assert_eq!(in_audit, expected, "{place}");
     let mut claimed = BTreeSet::new();
     for flow in due_flows(store.as_ref(), organization, LATER).await {
-        claimed
-            .extend(store.claim_outbounds(organization, &flow, LATER, LATER, OUTBOUNDS_MAX).await.unwrap());
+        claimed.extend(flows::claim(store.as_ref(), organization, &flow, LATER, LATER, OUTBOUNDS_MAX).await);
     }
     let queued = model.due.keys().map(|message| model.messages[message].outbound.id);
     assert_eq!(claimed, queued.collect(), "{place}");

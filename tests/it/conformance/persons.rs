@@ -12,7 +12,7 @@ use textledger::{
     twilio::{Address, BareAddress, Channel},
 };
 
-use super::suite::{AT, Harness, bare, being_sent, ms, organization, outbound, sid, whose};
+use super::suite::{AT, Harness, bare, being_sent, changes_of, ms, organization, outbound, sid, whose};
 use crate::support::{former::Former, now};
 
 const DIALLED: &str = "+5511987654321";
@@ -85,7 +85,7 @@ pub async fn what_was_kept_under_a_spelling_moves_to_the_person(harness: &dyn Ha
         store.unite(&organization(), spelling).await.unwrap();
     }
     assert_eq!(state(store, DIALLED).await, ConsentState::OptedOut);
-    let changes = store.consent_changes(&organization(), &whose(DIALLED), 0, 9).await.unwrap();
+    let changes = changes_of(store, &whose(DIALLED), 0, 9).await;
     assert_eq!(changes, [stop, import.clone()]);
     assert_eq!(store.persons(&organization(), None, 9).await.unwrap(), [whose(DIALLED)]);
     assert_eq!(history(store, DIALLED).await, [MessageRef::Id(ids[1]), MessageRef::Id(ids[0])]);
@@ -155,7 +155,7 @@ pub async fn a_user_id_and_a_number_become_one_person(harness: &dyn Harness) {
     for address in [USER, NUMBER] {
         assert_eq!(state(store, address).await, ConsentState::OptedOut, "{address}");
         assert_eq!(version(store, address).await.person(), &number);
-        let changes = store.consent_changes(&organization(), &whose(address), 0, 9).await.unwrap();
+        let changes = changes_of(store, &whose(address), 0, 9).await;
         assert_eq!(changes, [stop.clone(), opt_in.clone()]);
         assert_eq!(history(store, address).await, [MessageRef::Id(waits.outbound.id)]);
     }
@@ -186,6 +186,7 @@ pub async fn a_user_id_and_a_number_become_one_person(harness: &dyn Harness) {
         to: OutboundState::Sending { since: now, tries: 2 },
         due: Some(now),
         gate: Some(Gate { consent: known, cooldown: Duration::ZERO, now }),
+        entry: None,
     };
     let passed = store.step_outbound(&organization(), &waits.outbound, &step).await.unwrap();
     assert_eq!(passed, Passed::ConsentChanged);

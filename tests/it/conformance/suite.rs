@@ -7,11 +7,11 @@ use textledger::{
     domain::{
         BatchId, Consent, Event, EventId, HistoryId, MessageId, Organization, Outbound, OutboundState,
         Person, Source, StatusChange, Stream, Task, TaskLine, UnixMs,
-        consent::{Answer, ConsentChannel, ConsentEntry, ConsentSource, ConsentState},
+        consent::{Answer, ConsentChange, ConsentChannel, ConsentEntry, ConsentSource, ConsentState},
         delivery::Recorded,
         event::InboundEntry,
     },
-    store::{ConsentUpdate, ConsentVersion, InboundRecorded, Kind, NewOutbound, Store},
+    store::{ConsentUpdate, ConsentVersion, InboundRecorded, Kind, NewOutbound, Row, Store},
     twilio::{Address, BareAddress, Channel, MessageSid, MessageStatus},
 };
 use tokio::task::JoinSet;
@@ -29,14 +29,15 @@ pub use super::model::{
 };
 pub use super::outbox::{
     a_cooldown_is_kept_per_person, a_document_is_changed_by_who_knows_it, a_gate_asks_for_consent,
-    a_message_is_entered_in_the_history_once, a_message_that_waits_is_claimed_by_one_at_a_time,
-    a_resolved_message_loses_its_content, a_sender_s_time_is_given_away_once,
-    all_spellings_of_a_person_are_one, an_amount_is_counted_whole_or_not_at_all,
-    consent_is_replaced_without_a_word_by_who_knows_it, counters_count_up_to_their_end,
-    documents_that_have_ended_hide_none_behind_them, every_change_of_consent_is_listed,
-    everything_is_counted, flows_that_are_due_are_told_page_by_page_and_no_others,
-    how_much_is_queued_is_known, of_equal_steps_at_once_one_is_taken,
-    several_documents_change_together_or_not_at_all, what_became_of_a_send_only_gets_surer,
+    a_message_is_entered_in_the_history_once, a_message_that_is_put_off_is_due_then_and_not_before,
+    a_message_that_waits_is_claimed_by_one_at_a_time, a_resolved_message_loses_its_content,
+    a_sender_s_time_is_given_away_once, all_spellings_of_a_person_are_one,
+    an_amount_is_counted_whole_or_not_at_all, consent_is_replaced_without_a_word_by_who_knows_it,
+    counters_count_up_to_their_end, documents_that_have_ended_hide_none_behind_them,
+    every_change_of_consent_is_listed, everything_is_counted,
+    flows_that_are_due_are_told_page_by_page_and_no_others, how_much_is_queued_is_known,
+    of_equal_steps_at_once_one_is_taken, several_documents_change_together_or_not_at_all,
+    what_became_of_a_send_only_gets_surer,
 };
 pub use super::outbox_model::random_histories_of_the_outbox_agree_with_the_model;
 pub use super::persons::{
@@ -171,7 +172,18 @@ pub fn being_sent(outbound: &Outbound) -> NewOutbound {
 }
 
 async fn all_events(store: &dyn Store, organization: &Organization) -> Vec<(EventId, Event)> {
-    store.events(organization, EventId::START, 1_000).await.unwrap()
+    whole(store.events(organization, EventId::START, 1_000).await.unwrap())
+}
+
+/// Events, each of which can be read.
+fn whole(page: Vec<(EventId, Row<Event>)>) -> Vec<(EventId, Event)> {
+    page.into_iter().map(|(id, event)| (id, event.unwrap())).collect()
+}
+
+/// Changes of a person's consent, each of which can be read.
+pub async fn changes_of(store: &dyn Store, person: &Person, skip: usize, limit: usize) -> Vec<ConsentChange> {
+    let changes = store.consent_changes(&organization(), person, skip, limit).await.unwrap();
+    changes.into_iter().collect::<Result<_, _>>().unwrap()
 }
 
 pub async fn a_status_moves_a_message_upwards_only(harness: &dyn Harness) {
@@ -375,7 +387,7 @@ pub async fn events_come_in_order_and_page_without_gaps(harness: &dyn Harness) {
         let mut paged = Vec::new();
         let mut after = EventId::START;
         loop {
-            let page = store.events(&organization(), after, limit).await.unwrap();
+            let page = whole(store.events(&organization(), after, limit).await.unwrap());
             assert!(page.len() <= limit);
             let Some((last, _)) = page.last() else { break };
             after = *last;

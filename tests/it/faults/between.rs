@@ -1,11 +1,13 @@
 //! A store that fails in the middle of a request: between two of its steps, or for one of its keys alone.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 use textledger::domain::Role;
 
 use crate::{
     api::on_both_stores,
     support::{
+        damage::{Record, damage},
         eventually, now,
         redis_server::RedisServer,
         service::{MASTER_KEY, On, TestService, answer, token},
@@ -15,6 +17,7 @@ use crate::{
 
 on_both_stores! {
     an_answer_whose_master_key_is_gone_is_not_sent_anew
+    an_import_that_breaks_off_is_in_the_audit
 }
 
 const NUMBER: &str = "+14155550177";
@@ -46,12 +49,31 @@ async fn an_answer_whose_master_key_is_gone_is_not_sent_anew(on: On) {
     assert_eq!(world.accepted_for(NUMBER), 1);
 }
 
+/// More persons than are imported at the same time, so that the last comes after some are done: the import fails with it.
+async fn an_import_that_breaks_off_is_in_the_audit(on: On) {
+    let mut service = TestService::start(on).await;
+    let persons: Vec<String> = (100..170).map(|number| format!("+14155550{number}")).collect();
+    damage(&mut service, on, &[Record::Consent(persons.last().unwrap())]).await;
+    let lines: String = persons.iter().map(|person| format!("{person},sms,opted_out\n")).collect();
+    let request = service.anonymous(Method::POST, "/api/sms/consent/import").bearer_auth(token(Role::Admin));
+    let file = format!("phone_number,channel,state\n{lines}nobody,sms,opted_out\n");
+    let (status, problem) = answer(request.header("Content-Type", "text/csv").body(file)).await;
+    assert_eq!((status, &problem["code"]), (503, &json!("store_unavailable")), "{problem}");
+    let changed = service.events().await.len();
+    assert!((1..70).contains(&changed), "some are imported: {changed}");
+    let (_, audit) = answer(service.get(Role::Admin, "/api/sms/audit")).await;
+    let entries = audit["entries"].as_array().unwrap();
+    let told: Vec<_> = entries.iter().map(|entry| [&entry["action"], &entry["actor"]]).collect();
+    assert_eq!(told, [["consent.import_begin", "user:tester"]], "{audit}");
+    assert_eq!(entries[0]["detail"], json!({ "lines": 70, "rejected": 1 }));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_or_a_notice_that_cannot_be_counted_for_the_day_is_not_accepted() {
     let settings = [("TEXTLEDGER_DAILY_LIMIT", "10"), ("TEXTLEDGER_MPS", "2000")];
     let world = World::start_with(On::Redis, &settings).await;
     let service = &world.service;
-    let prefers = service.anonymous(reqwest::Method::PUT, "/api/sms/preferences/ada");
+    let prefers = service.anonymous(Method::PUT, "/api/sms/preferences/ada");
     let prefers = prefers.bearer_auth(token(Role::Admin)).json(&json!({ "phone_number": NUMBER }));
     assert_eq!(answer(prefers).await.0, 200);
     let mut redis = RedisServer::shared().connect().await;

@@ -1,9 +1,22 @@
-//! The flows in which messages are due.
+//! The flows in which messages are due, and what is taken from them.
 
 use textledger::{
-    domain::{Flow, Organization, UnixMs},
+    domain::{Flow, MessageId, Organization, UnixMs},
     store::Store,
 };
+
+/// Claims messages of `flow`, of which every id can be read.
+pub async fn claim(
+    store: &dyn Store,
+    organization: &Organization,
+    flow: &Flow,
+    now: UnixMs,
+    until: UnixMs,
+    limit: usize,
+) -> Vec<MessageId> {
+    let claimed = store.claim_outbounds(organization, flow, now, until, limit).await.unwrap();
+    claimed.into_iter().collect::<Result<_, _>>().unwrap()
+}
 
 /// All of them, page by page: the urgent ones first, and of several partitions each once.
 pub async fn due_flows(store: &dyn Store, organization: &Organization, now: UnixMs) -> Vec<Flow> {

@@ -23,7 +23,7 @@ use textledger::{
 
 use super::{
     DEADLINE, eventually, eventually_ok,
-    flows::due_flows,
+    flows::{self, due_flows},
     service::{OUR_NUMBER, PERSON, answer, token},
 };
 
@@ -159,8 +159,7 @@ pub async fn in_store(store: &dyn Store, now: UnixMs) -> BTreeSet<String> {
     }
     for flow in due_flows(store, &organization, FAR).await {
         loop {
-            let claimed =
-                store.claim_outbounds(&organization, &flow, FAR, FAR + LITTLE, OUTBOUNDS_MAX).await.unwrap();
+            let claimed = flows::claim(store, &organization, &flow, FAR, FAR + LITTLE, OUTBOUNDS_MAX).await;
             if claimed.is_empty() {
                 break;
             }

@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod browser;
+pub mod damage;
 pub mod flows;
 pub mod former;
 pub mod later;

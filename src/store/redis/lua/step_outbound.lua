@@ -28,7 +28,7 @@
 --   bytes        of a new message: how much room it takes while it is queued
 --   flow         its flow
 --   recipient    the recipient, as the history of recipients names it
---   entry        of a new message: what the audit says of it; empty if it says nothing
+--   entry        what the audit says of it; empty if it says nothing
 --
 -- Returns a word. Only with the first is anything written.
 --   stored
@@ -56,6 +56,10 @@ if now ~= '' then
   end
 end
 
+-- First, so that nothing is changed if it cannot be added.
+if entry ~= '' then
+  redis.call('XADD', audit, '*', 'entry', entry)
+end
 redis.call('HSET', message, 'state', after, 'rank', rank)
 if before == '' then
   redis.call('HSET', message, 'outbound', outbound, 'bytes', bytes)
@@ -66,9 +70,6 @@ if before == '' then
   if recipients then
     local place = string.format('%011x%05x', tonumber(ms), tonumber(seq))
     redis.call('ZADD', recipients, 0, recipient .. ':' .. place .. ':' .. id)
-  end
-  if entry ~= '' then
-    redis.call('XADD', audit, '*', 'entry', entry)
   end
 elseif is_resolved == '1' then
   redis.call('HDEL', message, 'content')

@@ -1,0 +1,132 @@
+//! Records that no version can read, in the place of what a service has stored.
+
+use std::path::Path;
+
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
+use redis::{ConnectionLike, cmd};
+use textledger::store::embedded::FILE_NAME;
+
+use super::{
+    eventually,
+    former::connection,
+    redis_server::RedisServer,
+    service::{On, TestService},
+};
+
+/// What stands there then.
+const NO_RECORD: &str = "no record";
+
+/// A record of the default organization.
+#[derive(Debug, Clone, Copy)]
+pub enum Record<'a> {
+    /// The message that was asked for under this id.
+    Message(&'a str),
+    /// The same as it was before.
+    Healed(&'a str),
+    /// What is known of this person's consent.
+    Consent(&'a str),
+    /// A change of it, by its number.
+    Change(&'a str, u64),
+    /// One more event, of a consent.
+    Event,
+    /// The review of the reply of this SID.
+    Review(&'a str),
+    /// The API key of this SID.
+    ApiKey(&'a str),
+}
+
+/// Puts what cannot be read in the place of `records`. The service is stopped meanwhile.
+pub async fn damage(service: &mut TestService, on: On, records: &[Record<'_>]) {
+    service.stop().await;
+    let prefix = service.setting("TEXTLEDGER_KEY_PREFIX");
+    write(on, prefix, &service.folder().join("data"), records).await;
+    service.start_again();
+}
+
+/// The same in a store that nobody has open: in Redis under `prefix`, or in the file of `folder`.
+pub async fn write(on: On, prefix: &str, folder: &Path, records: &[Record<'_>]) {
+    match on {
+        On::Redis => {
+            let mut connection = connection(&RedisServer::shared().url());
+            records.iter().for_each(|record| in_redis(connection.as_mut(), prefix, *record));
+        }
+        On::Embedded => {
+            let open = async || redb::Database::create(folder.join(FILE_NAME)).ok();
+            let database = eventually("the store is free", open).await;
+            let transaction = database.begin_write().unwrap();
+            records.iter().for_each(|record| in_file(&transaction, *record));
+            transaction.commit().unwrap();
+        }
+    }
+}
+
+fn in_redis(connection: &mut dyn ConnectionLike, prefix: &str, record: Record<'_>) {
+    let of = |organization: &str, rest: String| format!("{prefix}:{{{organization}:0}}:{rest}");
+    let set = |key: String| cmd("SET").arg(key).arg(NO_RECORD).to_owned();
+    let command = match record {
+        Record::Message(id) | Record::Healed(id) => {
+            let key = of("default", format!("out:{id}"));
+            let state: String = cmd("HGET").arg(&key).arg("state").query(connection).unwrap();
+            let state = match record {
+                Record::Healed(_) => state.strip_prefix(NO_RECORD).unwrap().to_owned(),
+                _ => format!("{NO_RECORD}{state}"),
+            };
+            cmd("HSET").arg(key).arg("state").arg(state).to_owned()
+        }
+        Record::Consent(person) => set(of("default", format!("consent:{person}"))),
+        Record::Change(person, number) => {
+            cmd("LSET").arg(of("default", format!("changes:{person}"))).arg(number).arg(NO_RECORD).to_owned()
+        }
+        Record::Event => cmd("XADD")
+            .arg(of("default", "consents".to_owned()))
+            .arg("*")
+            .arg("phone")
+            .arg(NO_RECORD)
+            .to_owned(),
+        Record::Review(sid) => set(of("default", format!("doc:review:{sid}"))),
+        Record::ApiKey(sid) => set(of("*", format!("doc:api_key:default/{sid}"))),
+    };
+    command.query::<redis::Value>(connection).unwrap();
+}
+
+fn in_file(transaction: &WriteTransaction, record: Record<'_>) {
+    const OUTBOUND: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("outbound");
+    const CONSENTS: TableDefinition<'_, (&str, &str), &str> = TableDefinition::new("consents");
+    const CHANGES: TableDefinition<'_, (&str, &str, u64), &[u8]> = TableDefinition::new("changes");
+    const EVENTS: TableDefinition<'_, (&str, u64, u64), &[u8]> = TableDefinition::new("events");
+    let bytes = NO_RECORD.as_bytes();
+    match record {
+        Record::Message(id) | Record::Healed(id) => {
+            let mut outbound = transaction.open_table(OUTBOUND).unwrap();
+            let row = outbound.get(("default", id)).unwrap().unwrap().value().to_vec();
+            let row = match record {
+                Record::Healed(_) => row.strip_prefix(bytes).unwrap().to_vec(),
+                _ => [bytes, &row].concat(),
+            };
+            outbound.insert(("default", id), row.as_slice()).unwrap();
+        }
+        Record::Consent(person) => {
+            transaction.open_table(CONSENTS).unwrap().insert(("default", person), NO_RECORD).unwrap();
+        }
+        Record::Change(person, number) => {
+            transaction.open_table(CHANGES).unwrap().insert(("default", person, number), bytes).unwrap();
+        }
+        Record::Event => {
+            let mut events = transaction.open_table(EVENTS).unwrap();
+            let (ms, seq) = {
+                let last = events.last().unwrap();
+                last.map_or((0, 0), |(key, _)| (key.value().1, key.value().2))
+            };
+            events.insert(("default", ms, seq + 1), bytes).unwrap();
+        }
+        Record::Review(sid) => document(transaction, ("default", "review", sid)),
+        Record::ApiKey(sid) => document(transaction, ("*", "api_key", &format!("default/{sid}"))),
+    }
+}
+
+fn document(transaction: &WriteTransaction, key: (&str, &str, &str)) {
+    const DOCUMENTS: TableDefinition<'_, (&str, &str, &str), (u64, &str)> = TableDefinition::new("documents");
+    let mut documents = transaction.open_table(DOCUMENTS).unwrap();
+    let until = documents.get(key).unwrap().unwrap().value().0;
+    documents.insert(key, (until, NO_RECORD)).unwrap();
+}
