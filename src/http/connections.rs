@@ -14,7 +14,7 @@
 //! time once, however slowly its bytes come, and whoever opens another connection has as much.
 //!
 //! While no connection is left but Twilio's and those that may still show that they are, newcomers wait for the first that can
-//! be spared. Only after [`ADMISSION_WAIT`] is one closed, before anything of it is read.
+//! be spared. After [`ADMISSION_WAIT`] it is the newcomer that is closed, before anything of it is read.
 //!
 //! It is the request that is kept, and not its connection: a signature or a token is worth nothing any more once the answer has
 //! left, or as much of it as its client reads. Whoever may ask could otherwise hold all places with one request on each, and who
