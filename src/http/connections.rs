@@ -3,9 +3,18 @@
 //! A connection costs a file and memory before anything is known of who opened it, so each address has a bound for all of its
 //! connections, and one for those of a peer. Turning newcomers away at the bound would hand the address to whoever came first
 //! and stays: with idle connections a stranger could keep Twilio out. So an open one is closed instead, the one that can be
-//! spared best ([`Standing`]). A request that Twilio signed is never cut off: while all connections wait for the answers to
-//! such requests, newcomers wait for the first of those, and only after [`ADMISSION_WAIT`] is one closed, before anything of it
-//! is read.
+//! spared best ([`Standing`]). A request whose signature was checked and found to be Twilio's is never cut off.
+//!
+//! Until then nobody knows that it is Twilio's, so every request gets time to show it ([`PROOF_TIME`]), from the moment its
+//! connection was opened or the first of its bytes came behind the answer before. Callers' requests that wait for an answer are
+//! closed before such a one: whoever has a token could otherwise keep all places but one, and have each newcomer closed by the
+//! next. But only half of the places are newcomers' in that way. Beyond that the oldest of them, which had the most time, goes
+//! first, so that strangers who open one connection after the other close no more than half of the callers'. A kept connection
+//! of Twilio's needs no rule of its own, and who has seen a signed request gains nothing by copies of it: each request gets that
+//! time once, however slowly its bytes come, and whoever opens another connection has as much.
+//!
+//! While no connection is left but Twilio's and those that may still show that they are, newcomers wait for the first that can
+//! be spared. After [`ADMISSION_WAIT`] it is the newcomer that is closed, before anything of it is read.
 //!
 //! It is the request that is kept, and not its connection: a signature or a token is worth nothing any more once the answer has
 //! left, or as much of it as its client reads. Whoever may ask could otherwise hold all places with one request on each, and who
@@ -17,6 +26,7 @@
 mod stream;
 
 use std::{
+    cmp::Reverse,
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
     sync::{
@@ -38,8 +48,22 @@ use crate::metrics::{ConnectionClosed, Listener, Metrics};
 /// they are.
 const FRESH_FOR: Duration = Duration::from_secs(1);
 
-/// How long a newcomer waits for a place while Twilio waits for an answer on all connections. It is the time within which
-/// Twilio's callbacks are to be answered.
+/// How long a request has to show whom it is from, before callers who wait for an answer are spared rather than it. Twilio sends
+/// its requests whole, so that most of this is left for a busy machine.
+const PROOF_TIME: Duration = Duration::from_millis(250);
+
+/// The part of the places in which requests that have just begun are spared before callers who wait: one in so many.
+const NEWCOMERS_SHARE: usize = 2;
+
+/// One look at all connections finds so many that can be spared: one for so many places. At 20,000 connections it takes a
+/// millisecond and more, as long as a newcomer's request.
+const SPARES_PART: usize = 64;
+
+/// How long those are closed, one for each newcomer, before all connections are looked at again.
+const SPARES_FOR: Duration = Duration::from_millis(20);
+
+/// How long a newcomer waits for a place while none can be given. It is the time within which Twilio's callbacks are to be
+/// answered.
 const ADMISSION_WAIT: Duration = Duration::from_secs(1);
 
 /// How long it is between two lines of the log about one cause.
@@ -69,6 +93,7 @@ pub struct Connections {
 struct Open {
     count: usize,
     by_peer: HashMap<Option<IpAddr>, OfPeer>,
+    spares: Spares,
     told: HashMap<ConnectionClosed, Told>,
 }
 
@@ -76,6 +101,17 @@ struct Open {
 struct OfPeer {
     connections: Vec<Arc<Connection>>,
     strangers: usize,
+    /// Of its strangers.
+    spares: Spares,
+}
+
+/// Connections that can be spared.
+#[derive(Default)]
+struct Spares {
+    /// When they were found, in milliseconds after the address began to listen.
+    found_ms: u64,
+    /// Each with how well it could be spared then, the best last.
+    found: Vec<(Standing, Arc<Connection>)>,
 }
 
 /// When the log told of a cause, and what it left out since.
@@ -89,7 +125,10 @@ struct Connection {
     peer: Option<IpAddr>,
     /// When bytes moved last, in milliseconds after the address began to listen.
     moved_ms: AtomicU64,
-    /// The best [`Proof`] of a request on it whose answer is not there yet.
+    /// When it was opened, or the first bytes came after the last answer was there, in the same milliseconds; [`NOTHING`] if none
+    /// came since.
+    asked_ms: AtomicU64,
+    /// The best [`Proof`] of a request on it whose answer is not there yet; [`GIVEN_AWAY`] once its place is another's.
     asks: AtomicU8,
     /// The [`Proof`] of a request whose answer is there, but was not yet written as far as its client takes it.
     leaves: AtomicU8,
@@ -100,6 +139,12 @@ struct Connection {
     /// Cancelled when the client has ended its side.
     hung_up: CancellationToken,
 }
+
+/// The time at which nothing was asked.
+const NOTHING: u64 = u64::MAX;
+
+/// More than every [`Proof`], so that a request that shows one too late changes nothing.
+const GIVEN_AWAY: u8 = u8::MAX;
 
 /// Who a request has shown to be from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -125,6 +170,14 @@ enum Standing {
     Recent,
     /// A caller waits for an answer.
     AwaitsAnswer,
+    /// A request has just begun, or can be expected on a new connection: it may be Twilio's.
+    JustBegun,
+}
+
+/// No connection can be closed for another one.
+struct Full {
+    /// When one can be, if it shows nothing until then: in milliseconds after the address began to listen.
+    until_ms: Option<u64>,
 }
 
 impl Connections {
@@ -148,18 +201,21 @@ impl Connections {
     pub async fn admit(self: &Arc<Self>, peer: Option<IpAddr>) -> Option<Admitted> {
         let give_up = Instant::now() + ADMISSION_WAIT;
         loop {
-            if let Some(admitted) = self.try_admit(peer) {
-                return Some(admitted);
-            }
-            // What is told before this waits is kept for it.
-            if tokio::time::timeout_at(give_up, self.freed.notified()).await.is_err() {
+            let until_ms = match self.try_admit(peer) {
+                Ok(admitted) => return Some(admitted),
+                Err(Full { until_ms }) => until_ms,
+            };
+            if Instant::now() >= give_up {
                 self.tell(&mut self.lock(), ConnectionClosed::Newcomer, peer.map(network_of));
                 return None;
             }
+            let until = until_ms.map_or(give_up, |ms| give_up.min(self.begun + Duration::from_millis(ms)));
+            // What is told before this waits is kept for it. Where time has passed instead, there may be room as well.
+            tokio::time::timeout_at(until, self.freed.notified()).await.ok();
         }
     }
 
-    fn try_admit(self: &Arc<Self>, peer: Option<IpAddr>) -> Option<Admitted> {
+    fn try_admit(self: &Arc<Self>, peer: Option<IpAddr>) -> Result<Admitted, Full> {
         let peer = peer.map(network_of);
         let mut open = self.lock();
         if open.by_peer.get(&peer).is_some_and(|of_peer| of_peer.strangers >= self.limits.per_peer) {
@@ -167,9 +223,11 @@ impl Connections {
         } else if open.count >= self.limits.in_all {
             self.make_room(&mut open, ConnectionClosed::ByAll, peer)?;
         }
+        let now_ms = self.now_ms();
         let connection = Arc::new(Connection {
             peer,
-            moved_ms: AtomicU64::new(self.now_ms()),
+            moved_ms: AtomicU64::new(now_ms),
+            asked_ms: AtomicU64::new(now_ms),
             asks: AtomicU8::new(Proof::None as u8),
             leaves: AtomicU8::new(Proof::None as u8),
             proof: AtomicU8::new(Proof::None as u8),
@@ -180,24 +238,36 @@ impl Connections {
         of_peer.connections.push(connection.clone());
         of_peer.strangers += 1;
         open.count += 1;
-        Some(Admitted(Arc::new(Place { connections: self.clone(), connection })))
+        Ok(Admitted(Arc::new(Place { connections: self.clone(), connection })))
     }
 
     /// Closes the connection that can be spared best: a stranger's of `peer`, if those are too many, else of all.
-    fn make_room(&self, open: &mut Open, cause: ConnectionClosed, peer: Option<IpAddr>) -> Option<()> {
+    fn make_room(&self, open: &mut Open, cause: ConnectionClosed, peer: Option<IpAddr>) -> Result<(), Full> {
         let now_ms = self.now_ms();
-        let all =
-            open.by_peer.iter().filter(|(other, _)| cause == ConnectionClosed::ByAll || **other == peer);
-        let spared = all
-            .flat_map(|(_, of_peer)| &of_peer.connections)
-            .filter(|connection| cause == ConnectionClosed::ByAll || connection.proof() == Proof::None)
-            .filter_map(|connection| Some((connection.standing(now_ms)?, connection.moved_ms(), connection)))
-            .min_by_key(|(standing, moved_ms, _)| (*standing, *moved_ms))
-            .map(|(_, _, connection)| connection.clone())?;
-        self.tell(open, cause, peer);
-        open.remove(&spared);
-        spared.closing.cancel();
-        Some(())
+        let is_of_peer = cause == ConnectionClosed::ByPeer;
+        loop {
+            let spares = if is_of_peer {
+                open.by_peer.get_mut(&peer).map(|of_peer| &mut of_peer.spares)
+            } else {
+                Some(&mut open.spares)
+            };
+            if let Some(spared) = spares.and_then(|spares| spares.next(now_ms)) {
+                if !(is_of_peer && spared.proof() > Proof::None) && spared.give_away() {
+                    self.tell(open, cause, peer);
+                    open.remove(&spared);
+                    spared.closing.cancel();
+                    return Ok(());
+                }
+                continue;
+            }
+            if is_of_peer && let Some(of_peer) = open.by_peer.get_mut(&peer) {
+                let strangers = of_peer.connections.iter().filter(|other| other.proof() == Proof::None);
+                of_peer.spares = Spares::among(strangers, self.limits.per_peer, now_ms)?;
+            } else {
+                let all = open.by_peer.values().flat_map(|of_peer| &of_peer.connections);
+                open.spares = Spares::among(all, self.limits.in_all, now_ms)?;
+            }
+        }
     }
 
     /// Counts a connection that was closed when `peer` came, and tells of it now and then.
@@ -221,6 +291,65 @@ impl Connections {
 
     fn lock(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Spares {
+    /// Those of `connections`, which have so many `places`, that can be spared best at `now_ms`.
+    fn among<'a>(
+        connections: impl Iterator<Item = &'a Arc<Connection>>,
+        places: usize,
+        now_ms: u64,
+    ) -> Result<Self, Full> {
+        let candidate = |connection: &'a Arc<Connection>| {
+            let standing = connection.standing(now_ms)?;
+            let since_ms = match standing {
+                Standing::JustBegun => connection.asked_ms(),
+                _ => connection.moved_ms(),
+            };
+            Some((standing, since_ms, connection))
+        };
+        let mut candidates: Vec<_> = connections.filter_map(candidate).collect();
+        let just_begun = candidates.iter().filter(|(standing, ..)| *standing == Standing::JustBegun).count();
+        let newcomers_left = (places / NEWCOMERS_SHARE).max(1).saturating_sub(just_begun);
+        let best = candidates.iter().map(|(standing, ..)| *standing).min();
+        let mut count = (places / SPARES_PART).max(1);
+        match best {
+            Some(Standing::AwaitsAnswer | Standing::JustBegun) if newcomers_left == 0 => {
+                candidates.retain(|(standing, ..)| *standing == Standing::JustBegun);
+            }
+            Some(Standing::AwaitsAnswer) => {
+                candidates.retain(|(standing, ..)| *standing == Standing::AwaitsAnswer);
+                count = count.min(newcomers_left);
+            }
+            Some(Standing::JustBegun) | None => {
+                let first_ms = candidates.iter().map(|(_, since_ms, _)| *since_ms).min();
+                return Err(Full { until_ms: first_ms.map(|ms| ms + PROOF_TIME.as_millis() as u64) });
+            }
+            Some(_) => candidates.retain(|(standing, ..)| *standing < Standing::AwaitsAnswer),
+        }
+        let order = |candidate: &(Standing, u64, &Arc<Connection>)| (candidate.0, candidate.1);
+        if count < candidates.len() {
+            candidates.select_nth_unstable_by_key(count - 1, order);
+            candidates.truncate(count);
+        }
+        candidates.sort_unstable_by_key(|candidate| Reverse(order(candidate)));
+        let found = candidates.into_iter().map(|(standing, _, connection)| (standing, connection.clone()));
+        Ok(Self { found_ms: now_ms, found: found.collect() })
+    }
+
+    /// The next one that can still be spared as well as when it was found.
+    fn next(&mut self, now_ms: u64) -> Option<Arc<Connection>> {
+        if now_ms.saturating_sub(self.found_ms) > SPARES_FOR.as_millis() as u64 {
+            self.found.clear();
+        }
+        while let Some((found, connection)) = self.found.pop() {
+            let is_open = !connection.closing.is_cancelled();
+            if is_open && connection.standing(now_ms).is_some_and(|standing| standing <= found) {
+                return Some(connection);
+            }
+        }
+        None
     }
 }
 
@@ -255,9 +384,13 @@ impl Connection {
     /// How well it can be spared; `None` if Twilio waits for an answer.
     fn standing(&self, now_ms: u64) -> Option<Standing> {
         let is_fresh = now_ms.saturating_sub(self.moved_ms()) < FRESH_FOR.as_millis() as u64;
-        match self.asks().max(Proof::of(self.leaves.load(Ordering::Relaxed))) {
+        let asked_ms = self.asked_ms();
+        let has_just_begun =
+            asked_ms != NOTHING && now_ms.saturating_sub(asked_ms) < PROOF_TIME.as_millis() as u64;
+        match self.asks().max(self.leaves()) {
             Proof::Twilio => None,
             Proof::Caller => Some(Standing::AwaitsAnswer),
+            Proof::None if has_just_begun => Some(Standing::JustBegun),
             Proof::None if is_fresh => Some(Standing::Recent),
             Proof::None if self.proof() == Proof::None => Some(Standing::IdleStranger),
             Proof::None => Some(Standing::Idle),
@@ -268,8 +401,24 @@ impl Connection {
         self.moved_ms.load(Ordering::Relaxed)
     }
 
+    fn asked_ms(&self) -> u64 {
+        self.asked_ms.load(Ordering::Relaxed)
+    }
+
+    /// Asked before [`Connection::leaves`], so that what goes from one to the other is seen in one of them.
     fn asks(&self) -> Proof {
-        Proof::of(self.asks.load(Ordering::Relaxed))
+        Proof::of(self.asks.load(Ordering::Acquire))
+    }
+
+    fn leaves(&self) -> Proof {
+        Proof::of(self.leaves.load(Ordering::Relaxed))
+    }
+
+    /// Takes its place from it, unless Twilio waits for an answer: a request may have shown that since its standing was looked at.
+    fn give_away(&self) -> bool {
+        let unless_twilios = |asks| (asks < Proof::Twilio as u8).then_some(GIVEN_AWAY);
+        self.leaves() < Proof::Twilio
+            && self.asks.fetch_update(Ordering::AcqRel, Ordering::Acquire, unless_twilios).is_ok()
     }
 
     fn proof(&self) -> Proof {
@@ -317,7 +466,7 @@ pub struct Place {
 
 impl Place {
     fn prove(&self, proof: Proof) {
-        self.connection.asks.fetch_max(proof as u8, Ordering::Relaxed);
+        self.connection.asks.fetch_max(proof as u8, Ordering::AcqRel);
         if self.connection.proof() >= proof {
             return;
         }
@@ -334,8 +483,10 @@ impl Place {
 
     /// The answer to what was asked is there, and leaves.
     pub(super) fn answer_made(&self) {
-        let asked = self.connection.asks.swap(Proof::None as u8, Ordering::Relaxed);
-        self.connection.leaves.store(asked, Ordering::Relaxed);
+        // In this order, so that it is never seen as neither asked for nor leaving.
+        self.connection.leaves.store(self.connection.asks() as u8, Ordering::Relaxed);
+        self.connection.asks.store(Proof::None as u8, Ordering::Release);
+        self.connection.asked_ms.store(NOTHING, Ordering::Relaxed);
         self.moved();
     }
 
@@ -344,6 +495,14 @@ impl Place {
     fn written(&self) {
         if self.connection.leaves.swap(Proof::None as u8, Ordering::Relaxed) == Proof::Twilio as u8 {
             self.connections.freed.notify_one();
+        }
+    }
+
+    /// Bytes have come: with the first ones after an answer, another request begins.
+    fn came(&self) {
+        self.moved();
+        if self.connection.asked_ms() == NOTHING {
+            self.connection.asked_ms.store(self.connections.now_ms(), Ordering::Relaxed);
         }
     }
 
@@ -388,9 +547,14 @@ mod tests {
         Some(IpAddr::from([192, 0, 2, last]))
     }
 
+    /// A connection that was opened now.
+    pub(super) fn admit(connections: &Arc<Connections>, peer: Option<IpAddr>) -> Admitted {
+        connections.try_admit(peer).ok().expect("one can be spared")
+    }
+
     /// A connection on which bytes moved last `ago_ms` before now: the answer's, if its request has shown a `proof`.
     fn open(connections: &Arc<Connections>, peer: Option<IpAddr>, proof: Proof, ago_ms: u64) -> Admitted {
-        let admitted = connections.try_admit(peer).unwrap();
+        let admitted = admit(connections, peer);
         if proof > Proof::None {
             admitted.0.prove(proof);
             admitted.0.answer_made();
@@ -402,7 +566,22 @@ mod tests {
 
     fn moved_before(admitted: &Admitted, ago_ms: u64) {
         let Place { connections, connection } = &*admitted.0;
-        connection.moved_ms.store(connections.now_ms() - ago_ms, Ordering::Relaxed);
+        let ago = connections.now_ms() - ago_ms;
+        connection.moved_ms.store(ago, Ordering::Relaxed);
+        if connection.asked_ms() != NOTHING {
+            connection.asked_ms.store(ago, Ordering::Relaxed);
+        }
+    }
+
+    /// A connection on which a caller waits for an answer.
+    fn awaiting(connections: &Arc<Connections>, peer: Option<IpAddr>) -> Admitted {
+        let admitted = open(connections, peer, Proof::Caller, 0);
+        admitted.0.prove(Proof::Caller);
+        admitted
+    }
+
+    fn closed(all: &[Admitted]) -> usize {
+        all.iter().filter(|admitted| is_closed(admitted)).count()
     }
 
     fn is_closed(admitted: &Admitted) -> bool {
@@ -423,12 +602,9 @@ mod tests {
         // Newcomers that ask and have shown who they are, so that none of them goes first.
         let newcomers: Vec<Admitted> = (0..in_order.len())
             .map(|count| {
-                let closed = in_order.iter().filter(|admitted| is_closed(admitted)).count();
-                assert_eq!(closed, count);
+                assert_eq!(closed(&in_order), count);
                 assert!(in_order[..count].iter().all(is_closed));
-                let newcomer = open(&connections, peer(6), Proof::Caller, 0);
-                newcomer.0.prove(Proof::Caller);
-                newcomer
+                awaiting(&connections, peer(6))
             })
             .collect();
         assert!(in_order.iter().all(is_closed) && !newcomers.iter().any(is_closed));
@@ -459,16 +635,16 @@ mod tests {
         let connections = connections(1, 9);
         let twilio = open(&connections, peer(1), Proof::Twilio, 9_000);
         twilio.0.prove(Proof::Twilio);
-        assert!(connections.try_admit(peer(2)).is_none());
+        assert!(connections.try_admit(peer(2)).is_err());
         // What comes behind it takes nothing from it, nor does the answer to what was asked before it.
         twilio.0.moved();
         twilio.0.written();
-        assert!(connections.try_admit(peer(2)).is_none());
+        assert!(connections.try_admit(peer(2)).is_err());
         // Its answer is not cut off either.
         twilio.0.answer_made();
-        assert!(connections.try_admit(peer(2)).is_none());
+        assert!(connections.try_admit(peer(2)).is_err());
         twilio.0.written();
-        assert!(connections.try_admit(peer(2)).is_some());
+        assert!(connections.try_admit(peer(2)).is_ok());
         assert!(is_closed(&twilio));
         drop(twilio);
         assert!(connections.lock().by_peer.is_empty());
@@ -478,7 +654,7 @@ mod tests {
     #[test]
     fn an_answer_that_nobody_reads_keeps_no_place() {
         let connections = connections(2, 9);
-        let unread = [1, 2].map(|last| connections.try_admit(peer(last)).unwrap());
+        let unread = [1, 2].map(|last| admit(&connections, peer(last)));
         for admitted in &unread {
             admitted.0.prove(Proof::Twilio);
             admitted.0.answer_made();
@@ -486,7 +662,7 @@ mod tests {
             admitted.0.written();
         }
         moved_before(&unread[0], 10);
-        assert!(connections.try_admit(peer(3)).is_some());
+        assert!(connections.try_admit(peer(3)).is_ok());
         assert!(is_closed(&unread[0]) && !is_closed(&unread[1]));
     }
 
@@ -507,13 +683,114 @@ mod tests {
         assert!(newcomer.is_some() && is_closed(&twilio));
     }
 
+    /// Whoever had a token kept all places but one by slow requests, and each newcomer was closed by the next.
+    #[test]
+    fn callers_who_wait_make_room_before_a_request_that_has_just_begun() {
+        let connections = connections(8, 99);
+        let callers: Vec<Admitted> = (0..8).map(|_| awaiting(&connections, peer(1))).collect();
+        let newcomers: Vec<Admitted> = (0..4).map(|_| admit(&connections, peer(2))).collect();
+        assert_eq!((closed(&callers), closed(&newcomers)), (4, 0));
+        // One that had its time and showed nothing goes first.
+        moved_before(&newcomers[1], PROOF_TIME.as_millis() as u64);
+        let next = admit(&connections, peer(2));
+        assert_eq!((closed(&callers), closed(&newcomers)), (4, 1));
+        assert!(is_closed(&newcomers[1]) && !is_closed(&next));
+    }
+
+    #[test]
+    fn newcomers_close_no_more_than_half_of_the_callers_who_wait_and_then_the_oldest_of_themselves() {
+        let connections = connections(8, 99);
+        let callers: Vec<Admitted> = (0..8).map(|_| awaiting(&connections, peer(1))).collect();
+        let newcomers: Vec<Admitted> = (0..20)
+            .map(|count| {
+                let newcomer = admit(&connections, peer(2));
+                moved_before(&newcomer, 20 - count);
+                newcomer
+            })
+            .collect();
+        assert_eq!((closed(&callers), closed(&newcomers)), (4, 16));
+        assert!(newcomers[..16].iter().all(is_closed));
+    }
+
+    #[test]
+    fn the_next_request_on_a_kept_connection_has_time_to_show_whose_it_is_and_has_it_once() {
+        let connections = connections(4, 99);
+        let kept = open(&connections, peer(1), Proof::Twilio, 9_000);
+        kept.0.came();
+        let callers: Vec<Admitted> = (0..3).map(|_| awaiting(&connections, peer(2))).collect();
+        let _newcomer = admit(&connections, peer(3));
+        assert!(closed(&callers) == 1 && !is_closed(&kept));
+        // Further bytes of the same request change nothing.
+        moved_before(&kept, PROOF_TIME.as_millis() as u64);
+        kept.0.came();
+        let _newcomer = admit(&connections, peer(3));
+        assert!(closed(&callers) == 1 && is_closed(&kept));
+    }
+
+    #[test]
+    fn a_request_that_is_verified_after_it_was_chosen_to_make_room_is_not_cut_off() {
+        let connections = connections(2, 99);
+        let (chosen, other) =
+            (open(&connections, peer(1), Proof::None, 900), open(&connections, peer(2), Proof::None, 800));
+        let now_ms = connections.now_ms();
+        let all = [&chosen, &other].map(|admitted| admitted.0.connection.clone());
+        let best = Spares::among(all.iter(), 2, now_ms).ok().and_then(|mut spares| spares.next(now_ms));
+        let best = best.expect("one can be spared");
+        assert!(Arc::ptr_eq(&best, &all[0]));
+        chosen.0.prove(Proof::Twilio);
+        assert!(!best.give_away());
+        chosen.0.answer_made();
+        assert!(!best.give_away());
+        chosen.0.written();
+        assert!(best.give_away());
+        // It shows too late what it is.
+        chosen.0.prove(Proof::Twilio);
+        assert_eq!(best.asks(), Proof::None);
+    }
+
+    #[test]
+    fn what_one_look_finds_makes_room_for_several_as_long_as_it_can_be_spared_as_well() {
+        let connections = connections(4 * SPARES_PART, 9_999);
+        let silent = |number: usize| open(&connections, peer(1), Proof::None, 9_000 - number as u64);
+        let mut strangers: Vec<Admitted> = (0..4 * SPARES_PART).map(silent).collect();
+        let mut newcomers = vec![admit(&connections, peer(2))];
+        assert!(is_closed(&strangers[0]));
+        assert_eq!(connections.lock().spares.found.len(), 3);
+        strangers[1].0.came();
+        newcomers.push(admit(&connections, peer(2)));
+        assert!(!is_closed(&strangers[1]) && is_closed(&strangers[2]));
+        // One that ended by itself made its room already.
+        drop(strangers.swap_remove(3));
+        newcomers.extend((0..9).map(|_| admit(&connections, peer(2))));
+        assert_eq!((closed(&newcomers), connections.lock().count), (0, 4 * SPARES_PART));
+        // After a while all are looked at again.
+        connections.lock().spares.found_ms -= 1 + SPARES_FOR.as_millis() as u64;
+        assert!(connections.lock().spares.next(connections.now_ms()).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_newcomer_waits_until_one_has_had_its_time_where_all_others_are_twilios() {
+        let connections = connections(4, 99);
+        let twilios: Vec<Admitted> = (0..3).map(|_| admit(&connections, peer(1))).collect();
+        twilios.iter().for_each(|twilio| twilio.0.prove(Proof::Twilio));
+        let just_begun = admit(&connections, peer(2));
+        moved_before(&just_begun, 200);
+        let begun = Instant::now();
+        assert!(connections.admit(peer(3)).await.is_some());
+        assert!(
+            begun.elapsed() < ADMISSION_WAIT
+                && connections.now_ms() - just_begun.0.connection.asked_ms() >= 250
+        );
+        assert!(is_closed(&just_begun) && closed(&twilios) == 0);
+    }
+
     #[test]
     fn a_connection_that_only_drips_after_its_answer_makes_room_for_newcomers() {
         let connections = connections(2, 9);
         // A signed request on each, answered; then a byte of another one, and no more.
         let dripping = [1, 2].map(|last| open(&connections, peer(last), Proof::Twilio, 9_000));
         for admitted in &dripping {
-            admitted.0.moved();
+            admitted.0.came();
             moved_before(admitted, 500);
         }
         let newcomers = [3, 4].map(|last| open(&connections, peer(last), Proof::None, 0));

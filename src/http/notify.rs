@@ -11,7 +11,7 @@ use super::{
     State,
     auth::{Caller, Right},
     contract::{
-        self, Body, Declared, Fields, MANY_BYTES_MAX, Read, Request, kinds,
+        self, Declared, Fields, LargeBody, Read, Request, kinds,
         operations::{self, SendProblems},
         words::{self, Category, FallbackChannel, Words},
     },
@@ -150,13 +150,16 @@ pub async fn notify(
     state: web::Data<State>,
     caller: Caller,
     key: IdempotencyKey,
-    body: Body<MANY_BYTES_MAX>,
+    body: LargeBody,
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Send)?;
+    let queued = state.heavy.queue(&caller.organization, body.size())?;
     let context = state.context();
-    let read = state.heavy.run(move || async move { (body.digest(), body.read::<NotifyRequest>(&context)) });
-    let (digest, request) = read.await;
-    let request = request?;
+    let read = queued.run(move || async move {
+        let body = body.parse()?;
+        Ok::<_, Problem>((body.digest(), body.read::<NotifyRequest>(&context)?))
+    });
+    let (digest, request) = read.await?;
     let mut seen = HashSet::new();
     let notify = Notify {
         user_ids: request.user_ids.into_iter().filter(|user| seen.insert(user.clone())).collect(),
@@ -172,7 +175,7 @@ pub async fn notify(
     once(state.clone(), &caller, "notify", key, digest, async move |seed| {
         let notify = Notify { seed, ..notify };
         let category = notify.category.clone();
-        let notifying = state.heavy.run({
+        let notifying = queued.run({
             let (app, organization) = (state.app.clone(), organization.clone());
             move || async move { app.outgoing.of(&organization).notify(&notify).await }
         });

@@ -9,7 +9,7 @@ use super::{
     State,
     auth::{Caller, Right},
     contract::{
-        self, Body, Context, Declared, Fields, MANY_BYTES_MAX, Read, Request, TEXTS_BYTES_MAX, kinds,
+        self, Body, Context, Declared, Fields, LargeBody, Read, Request, TEXTS_BYTES_MAX, kinds,
         operations::{self, SendProblems},
         words,
     },
@@ -84,7 +84,7 @@ pub async fn send_bulk(
     state: web::Data<State>,
     caller: Caller,
     key: IdempotencyKey,
-    body: Body<MANY_BYTES_MAX>,
+    body: LargeBody,
 ) -> Result<HttpResponse, Problem> {
     send_bulk_over(Channel::Sms, "send-bulk", state, caller, key, body).await
 }
@@ -101,7 +101,7 @@ pub async fn send_bulk_whatsapp(
     state: web::Data<State>,
     caller: Caller,
     key: IdempotencyKey,
-    body: Body<MANY_BYTES_MAX>,
+    body: LargeBody,
 ) -> Result<HttpResponse, Problem> {
     send_bulk_over(Channel::Whatsapp, "whatsapp/send-bulk", state, caller, key, body).await
 }
@@ -217,7 +217,8 @@ struct ReadBulk {
     options: Options,
 }
 
-fn read_bulk(body: Body<MANY_BYTES_MAX>, context: &Context) -> Result<ReadBulk, Problem> {
+fn read_bulk(body: LargeBody, context: &Context) -> Result<ReadBulk, Problem> {
+    let body = body.parse()?;
     let digest = body.digest();
     let BulkRequest { phone_numbers, options } = body.read(context)?;
     let (mut to, mut rejected) = (Vec::with_capacity(phone_numbers.len()), Vec::new());
@@ -240,11 +241,12 @@ async fn send_bulk_over(
     state: web::Data<State>,
     caller: Caller,
     key: IdempotencyKey,
-    body: Body<MANY_BYTES_MAX>,
+    body: LargeBody,
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Send)?;
+    let queued = state.heavy.queue(&caller.organization, body.size())?;
     let context = Context { channel, ..state.context() };
-    let read = state.heavy.run(move || async move { read_bulk(body, &context) });
+    let read = queued.run(move || async move { read_bulk(body, &context) });
     let ReadBulk { digest, to, mut rejected, options } = read.await?;
     let (organization, by) = (caller.organization.clone(), caller.origin());
     once(state.clone(), &caller, route, key, digest, async move |seed| {
@@ -260,7 +262,7 @@ async fn send_bulk_over(
             id: seed.map(|seed| seed.batch_id()),
             by,
         };
-        let accepting = state.heavy.run({
+        let accepting = queued.run({
             let (app, organization) = (state.app.clone(), organization.clone());
             move || async move { app.outgoing.of(&organization).send_bulk(bulk).await }
         });

@@ -96,7 +96,9 @@ impl Dispatcher {
         if !self.app.incoming.is_clear() {
             return;
         }
-        for account in self.app.accounts.all().iter() {
+        let accounts = self.app.accounts.all();
+        self.shares.divide(accounts.len());
+        for account in accounts.iter() {
             for urgent in [true, false] {
                 self.look_at(account.organization.clone(), urgent);
             }
@@ -108,7 +110,10 @@ impl Dispatcher {
         if self.jobs.running(&job) > 0 {
             return;
         }
-        self.shares.begin_look(&organization, urgent);
+        // Their turns follow each other; but none does a turn that failed.
+        if self.shares.is_line_long(&organization, urgent) {
+            return self.take_turns(&organization, urgent);
+        }
         let skip = self.pages.remove(&job).unwrap_or_default();
         let app = self.app.clone();
         self.jobs.begin(job, async move {
@@ -117,41 +122,51 @@ impl Dispatcher {
         });
     }
 
-    fn take_turn(&mut self, organization: Organization, flow: Flow) {
+    /// Puts `flow` into the line, unless it has its turn or has to wait.
+    fn line_up(&mut self, organization: &Organization, flow: Flow) {
         let job = (organization.clone(), Task::Turn(flow.clone()));
-        if self.jobs.is_resting(&job) || self.jobs.running(&job) > 0 {
-            return;
+        if !self.jobs.is_resting(&job) && self.jobs.running(&job) == 0 {
+            self.shares.line_up(organization, flow);
         }
-        let Some(share) = self.shares.turn(&organization, flow.urgent) else { return };
-        let (app, stop) = (self.app.clone(), self.stop.clone());
-        self.jobs.begin(job, async move {
-            let turn = turn(&app, &stop, &organization, &flow, &share).await?;
-            Ok(Done::Turn(flow, turn))
-        });
+    }
+
+    /// Gives turns to those that wait for one longest.
+    fn take_turns(&mut self, organization: &Organization, urgent: bool) {
+        while let Some((flow, share)) = self.shares.next(organization, urgent) {
+            let job = (organization.clone(), Task::Turn(flow.clone()));
+            let (app, stop, organization) = (self.app.clone(), self.stop.clone(), organization.clone());
+            self.jobs.begin(job, async move {
+                let turn = turn(&app, &stop, &organization, &flow, &share).await?;
+                Ok(Done::Turn(flow, turn))
+            });
+        }
     }
 
     fn finish(&mut self, job: Job, done: Result<Done, store::Error>) {
+        let (organization, task) = job.clone();
         match done {
             Ok(Done::Look(due)) => {
                 for flow in due.flows {
-                    self.take_turn(job.0.clone(), flow);
+                    self.line_up(&organization, flow);
                 }
                 if let Some(next) = due.next {
                     self.pages.insert(job, next);
                 }
             }
             Ok(Done::Turn(_, Turn { pause: Some(pause), .. })) => self.jobs.rest(job, pause),
-            // What is due already is not left for the next look, unless others wait for a turn.
-            Ok(Done::Turn(flow, Turn { taken: 1.., .. })) if !self.shares.is_short(&job.0, flow.urgent) => {
-                self.take_turn(job.0, flow);
-            }
+            // What is due already is not left for the next look, and goes behind those that wait.
+            Ok(Done::Turn(flow, Turn { taken: 1.., .. })) => self.line_up(&organization, flow),
             Ok(Done::Turn(..)) => {}
             Err(error) => {
-                let (organization, task) = job;
                 let is_flow = matches!(task, Task::Turn(_));
                 tracing::warn!(%organization, flow = is_flow, %error, "messages that wait could not be taken");
             }
         }
+        let urgent = match task {
+            Task::Look { urgent } => urgent,
+            Task::Turn(flow) => flow.urgent,
+        };
+        self.take_turns(&organization, urgent);
     }
 }
 

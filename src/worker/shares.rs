@@ -1,21 +1,33 @@
 //! How much of the dispatcher an organization may take: so many flows at a time, and so many calls to Twilio. Urgent
 //! messages have shares of their own, so that they do not wait behind the others.
 //!
+//! Flows of an organization that find no place wait in a line, in which each that has had a turn and has more to send goes to the
+//! end: so all have theirs, however many are busy.
+//!
 //! Without that, whoever may send could name a sender of their own in each message: each is a flow, with calls of its own.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::domain::Organization;
+use crate::{
+    domain::{Flow, Organization},
+    store,
+};
 
 /// Flows of an organization that have their turn at the same time, of the urgent ones and of the others each.
 const TURNS_AT_ONCE: usize = 1_024;
 
+/// Flows that wait in an organization's line, beyond which none is looked for: as many as are found at once.
+const LINE_MAX: usize = store::outbox::DUE_FLOWS_MAX;
+
 /// The part of all calls that urgent messages get.
 const URGENT_SHARE: usize = 4;
 
-/// The part of the calls of its kind that one organization may have under way.
+/// The part of the calls of its kind that one organization may have under way, however many organizations there are.
 const ORGANIZATION_SHARE: usize = 4;
 
 /// What organizations may take, and have taken.
@@ -28,6 +40,8 @@ pub(super) struct Shares {
 struct Kind {
     calls_at_once: usize,
     calls: Arc<Semaphore>,
+    /// The calls that one organization may have under way.
+    share: usize,
     organizations: HashMap<Organization, Share>,
 }
 
@@ -35,8 +49,16 @@ struct Kind {
 struct Share {
     turns: Arc<Semaphore>,
     calls: Arc<Semaphore>,
-    /// Whether a flow was turned away since the organization's flows were last looked at.
-    is_short: bool,
+    /// The permits of `calls`, with those that are taken.
+    permits: usize,
+    line: Line,
+}
+
+/// Flows that wait for a turn, each once.
+#[derive(Default)]
+struct Line {
+    flows: VecDeque<Flow>,
+    waiting: HashSet<Flow>,
 }
 
 /// A flow's turn. Others have theirs once it is dropped.
@@ -55,16 +77,50 @@ pub(super) struct Call {
 impl Kind {
     fn new(calls_at_once: usize) -> Self {
         let calls = Arc::new(Semaphore::new(calls_at_once));
-        Self { calls_at_once, calls, organizations: HashMap::new() }
+        Self { calls_at_once, calls, share: calls_at_once, organizations: HashMap::new() }
     }
 
     fn share(&mut self, organization: &Organization) -> &mut Share {
-        let calls = (self.calls_at_once / ORGANIZATION_SHARE).max(1);
         self.organizations.entry(organization.clone()).or_insert_with(|| Share {
             turns: Arc::new(Semaphore::new(TURNS_AT_ONCE)),
-            calls: Arc::new(Semaphore::new(calls)),
-            is_short: false,
+            calls: Arc::new(Semaphore::new(self.share)),
+            permits: self.share,
+            line: Line::default(),
         })
+    }
+
+    fn divide(&mut self, organizations: usize) {
+        self.share = self.calls_at_once.div_ceil(organizations.clamp(1, ORGANIZATION_SHARE));
+        for share in self.organizations.values_mut() {
+            share.set_calls(self.share);
+        }
+    }
+}
+
+impl Share {
+    /// Allows so many calls. Those that are under way are not taken back: what is too much goes when they have ended, and this
+    /// is called again.
+    fn set_calls(&mut self, calls: usize) {
+        if self.permits < calls {
+            self.calls.add_permits(calls - self.permits);
+            self.permits = calls;
+        } else {
+            self.permits -= self.calls.forget_permits(self.permits - calls);
+        }
+    }
+}
+
+impl Line {
+    fn add(&mut self, flow: Flow) {
+        if self.waiting.insert(flow.clone()) {
+            self.flows.push_back(flow);
+        }
+    }
+
+    fn next(&mut self) -> Option<Flow> {
+        let flow = self.flows.pop_front()?;
+        self.waiting.remove(&flow);
+        Some(flow)
     }
 }
 
@@ -79,25 +135,30 @@ impl Shares {
         if urgent { &mut self.urgent } else { &mut self.other }
     }
 
-    /// A turn for a flow of `organization`, unless too many have theirs.
-    pub(super) fn turn(&mut self, organization: &Organization, urgent: bool) -> Option<Turn> {
+    /// Divides the calls among so many organizations. Each has a quarter at least, since they do not all send at the same time;
+    /// the only one has all. To be called now and then, since calls that are under way are not taken back.
+    pub(super) fn divide(&mut self, organizations: usize) {
+        self.urgent.divide(organizations);
+        self.other.divide(organizations);
+    }
+
+    /// Puts `flow` at the end of its organization's line, unless it is in there.
+    pub(super) fn line_up(&mut self, organization: &Organization, flow: Flow) {
+        self.kind(flow.urgent).share(organization).line.add(flow);
+    }
+
+    /// Whether so many flows wait that no others need to be looked for.
+    pub(super) fn is_line_long(&mut self, organization: &Organization, urgent: bool) -> bool {
+        self.kind(urgent).share(organization).line.flows.len() >= LINE_MAX
+    }
+
+    /// The flow that has waited longest, and its turn, unless too many have theirs.
+    pub(super) fn next(&mut self, organization: &Organization, urgent: bool) -> Option<(Flow, Turn)> {
         let kind = self.kind(urgent);
         let all = kind.calls.clone();
         let share = kind.share(organization);
-        let place = share.turns.clone().try_acquire_owned().ok();
-        share.is_short |= place.is_none();
-        Some(Turn { own: share.calls.clone(), all, _place: place? })
-    }
-
-    /// Whether flows of `organization` were turned away since [`Shares::begin_look`]: then whoever has had a turn goes to the
-    /// end of the line.
-    pub(super) fn is_short(&mut self, organization: &Organization, urgent: bool) -> bool {
-        self.kind(urgent).share(organization).is_short
-    }
-
-    /// Flows of `organization` are looked at anew.
-    pub(super) fn begin_look(&mut self, organization: &Organization, urgent: bool) {
-        self.kind(urgent).share(organization).is_short = false;
+        let place = share.turns.clone().try_acquire_owned().ok()?;
+        Some((share.line.next()?, Turn { own: share.calls.clone(), all, _place: place }))
     }
 }
 
@@ -115,6 +176,8 @@ impl Turn {
 
 #[cfg(test)]
 mod tests {
+    use std::iter::from_fn;
+
     use futures_util::FutureExt;
 
     use super::*;
@@ -123,41 +186,115 @@ mod tests {
         Organization::parse(name).unwrap()
     }
 
+    fn flow(number: usize, urgent: bool) -> Flow {
+        let mark = if urgent { "!" } else { "" };
+        format!("{mark}+1415{number:07}").parse().unwrap()
+    }
+
+    fn turn(shares: &mut Shares, organization: &Organization, urgent: bool) -> Turn {
+        shares.line_up(organization, flow(1, urgent));
+        shares.next(organization, urgent).unwrap().1
+    }
+
+    /// As many calls as may be made now.
+    fn calls(turn: &Turn) -> Vec<Call> {
+        from_fn(|| turn.call().now_or_never()).collect()
+    }
+
     #[test]
-    fn an_organization_has_only_its_share_of_the_calls_and_urgent_messages_have_their_own() {
+    fn one_of_many_organizations_has_only_its_share_of_the_calls_and_urgent_messages_have_their_own() {
         let mut shares = Shares::of(64);
+        shares.divide(9);
         let (one, other) = (organization("one"), organization("other"));
-        let flows = [one.clone(), one.clone(), other].map(|of| shares.turn(&of, false).unwrap());
-        let calls: Vec<Call> = std::iter::from_fn(|| flows[0].call().now_or_never()).collect();
-        assert_eq!(calls.len(), 12);
+        let turns = [&one, &one, &other].map(|of| turn(&mut shares, of, false));
+        let under_way = calls(&turns[0]);
+        assert_eq!(under_way.len(), 12);
         // Another of its flows has none left; another organization has, and so have urgent messages.
-        assert!(flows[1].call().now_or_never().is_none());
-        assert!(flows[2].call().now_or_never().is_some());
-        assert!(shares.turn(&one, true).unwrap().call().now_or_never().is_some());
-        drop(calls);
-        assert!(flows[1].call().now_or_never().is_some());
+        assert!(turns[1].call().now_or_never().is_none());
+        assert!(turns[2].call().now_or_never().is_some());
+        assert!(turn(&mut shares, &one, true).call().now_or_never().is_some());
+        drop(under_way);
+        assert!(turns[1].call().now_or_never().is_some());
     }
 
     #[test]
     fn all_organizations_together_have_no_more_calls_than_there_are() {
         let mut shares = Shares::of(64);
+        shares.divide(9);
         let turns: Vec<Turn> =
-            (0..9).map(|n| shares.turn(&organization(&format!("o{n}")), false).unwrap()).collect();
-        let calls: Vec<Call> =
-            turns.iter().flat_map(|turn| std::iter::from_fn(|| turn.call().now_or_never())).collect();
-        assert_eq!(calls.len(), 48);
+            (0..9).map(|n| turn(&mut shares, &organization(&format!("o{n}")), false)).collect();
+        let under_way: Vec<Vec<Call>> = turns.iter().map(calls).collect();
+        assert_eq!(under_way.iter().flatten().count(), 48);
+    }
+
+    /// It had a quarter, however many slept.
+    #[test]
+    fn the_only_organization_has_all_calls_and_gives_them_up_when_another_one_comes() {
+        let mut shares = Shares::of(64);
+        shares.divide(1);
+        let (one, other) = (organization("one"), organization("other"));
+        let first = turn(&mut shares, &one, false);
+        let mut under_way = calls(&first);
+        assert_eq!(under_way.len(), 48);
+        shares.divide(2);
+        let second = turn(&mut shares, &other, false);
+        // What is under way is not taken back, and is not given out again.
+        assert!(second.call().now_or_never().is_none());
+        under_way.truncate(20);
+        shares.divide(2);
+        assert_eq!(calls(&first).len(), 4);
+        assert_eq!(calls(&second).len(), 24);
+        drop(under_way);
+        shares.divide(2);
+        assert_eq!(calls(&first).len(), 24);
+        for (organizations, share) in [(3, 16), (4, 12), (100, 12), (1, 48), (0, 48)] {
+            shares.divide(organizations);
+            assert_eq!(calls(&first).len(), share, "{organizations}");
+        }
     }
 
     #[test]
-    fn flows_beyond_the_turns_of_an_organization_wait_and_are_not_passed_by() {
+    fn flows_beyond_the_turns_of_an_organization_wait_in_the_order_in_which_they_came() {
         let mut shares = Shares::of(64);
         let one = organization("one");
-        let mut turns: Vec<Turn> = std::iter::from_fn(|| shares.turn(&one, false)).collect();
+        for number in 0..TURNS_AT_ONCE + 3 {
+            shares.line_up(&one, flow(number, false));
+            shares.line_up(&one, flow(number, false));
+        }
+        let mut turns: VecDeque<(Flow, Turn)> = from_fn(|| shares.next(&one, false)).collect();
         assert_eq!(turns.len(), TURNS_AT_ONCE);
-        assert!(shares.is_short(&one, false) && !shares.is_short(&one, true));
-        assert!(shares.turn(&one, true).is_some() && shares.turn(&organization("other"), false).is_some());
-        turns.pop();
-        shares.begin_look(&one, false);
-        assert!(!shares.is_short(&one, false) && shares.turn(&one, false).is_some());
+        // Urgent messages and others' do not wait for them.
+        turn(&mut shares, &one, true);
+        turn(&mut shares, &organization("other"), false);
+        // Who has had a turn goes to the end, however often its flow is found due.
+        for number in 0..3 {
+            let (ended, _) = turns.pop_front().unwrap();
+            assert_eq!(ended, flow(number, false));
+            shares.line_up(&one, ended);
+            assert_eq!(shares.next(&one, false).unwrap().0, flow(TURNS_AT_ONCE + number, false));
+        }
+        assert_eq!(shares.next(&one, false).unwrap().0, flow(0, false));
+    }
+
+    /// They were found in the order of their names, and those that had just had a turn took it again.
+    #[test]
+    fn of_more_busy_flows_than_turns_each_has_as_many_turns_as_the_others() {
+        let mut shares = Shares::of(64);
+        let (one, flows) = (organization("one"), 3 * TURNS_AT_ONCE / 2);
+        let mut had: HashMap<Flow, usize> = HashMap::new();
+        for _ in 0..3 {
+            // All are busy, and found in one order.
+            for number in 0..flows {
+                shares.line_up(&one, flow(number, false));
+            }
+            let turns: Vec<(Flow, Turn)> = from_fn(|| shares.next(&one, false)).collect();
+            for (flow, _) in turns {
+                *had.entry(flow.clone()).or_default() += 1;
+                shares.line_up(&one, flow);
+            }
+        }
+        assert_eq!(had.len(), flows);
+        assert!(had.values().all(|turns| *turns == 2), "{had:?}");
+        assert!(shares.is_line_long(&one, false) && !shares.is_line_long(&one, true));
     }
 }

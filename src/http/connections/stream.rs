@@ -80,7 +80,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Tracked<T> {
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if matches!(read, Poll::Ready(Ok(()))) {
             if buffer.filled().len() > before {
-                self.place().moved();
+                self.place().came();
             } else if room > 0 {
                 self.place().connection.hung_up.cancel();
             }
@@ -130,7 +130,7 @@ mod tests {
     use super::{
         super::{
             Proof,
-            tests::{connections, peer},
+            tests::{admit, connections, peer},
         },
         *,
     };
@@ -140,7 +140,7 @@ mod tests {
 
     fn tracked(silence_max: Duration) -> (DuplexStream, Tracked<DuplexStream>) {
         let (client, stream) = tokio::io::duplex(64);
-        (client, connections(1, 1).try_admit(peer(1)).unwrap().track(stream, silence_max))
+        (client, admit(&connections(1, 1), peer(1)).track(stream, silence_max))
     }
 
     #[tokio::test]
@@ -158,7 +158,7 @@ mod tests {
         stream.write_all(b"b").await.unwrap();
         assert_eq!(place.connection.leaves.load(Ordering::Relaxed), Proof::None as u8);
         let reading = tokio::spawn(async move { stream.read_u8().await.unwrap_err().kind() });
-        let _newcomer = place.connections.try_admit(peer(1)).unwrap();
+        let _newcomer = admit(&place.connections, peer(1));
         assert_eq!(reading.await.unwrap(), io::ErrorKind::ConnectionAborted);
         assert!(!place.connection.hung_up.is_cancelled());
     }

@@ -14,7 +14,6 @@ use sha2::{Digest, Sha256};
 
 use super::{Context, Declared, Read, faults::Faults, given::Given};
 use crate::http::{
-    State,
     problem::{Code, Problem},
     verification::BODY_TIME_MAX,
 };
@@ -97,29 +96,58 @@ impl<const BYTES_MAX: usize> FromRequest for Body<BYTES_MAX> {
     type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let essence = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let essence = essence.unwrap_or_default().split(';').next().unwrap_or_default().trim();
-        let is_json = essence.eq_ignore_ascii_case("application/json") || essence.ends_with("+json");
-        let body = web::Payload::from_request(request, payload);
-        let state = request.app_data::<web::Data<State>>().cloned();
-        Box::pin(async move {
-            if !is_json {
-                return Err(Problem::new(
-                    Code::UnsupportedMediaType,
-                    "the body is not declared as JSON",
-                    "send Content-Type: application/json",
-                ));
-            }
-            let body = body.await.map_err(|_| unreadable())?;
-            let body = tokio::time::timeout(BODY_TIME_MAX, read_within(body, BYTES_MAX));
-            let body = body.await.map_err(|_| too_slow())??;
-            match state {
-                Some(state) if body.len() > TEXTS_BYTES_MAX => {
-                    state.heavy.run(move || async move { Self::parse(&body) }).await
-                }
-                _ => Self::parse(&body),
-            }
-        })
+        let body = read_json(request, payload, BYTES_MAX);
+        Box::pin(async move { Self::parse(&body.await?) })
+    }
+}
+
+/// A body of at most [`MANY_BYTES_MAX`] bytes that is not parsed yet: that is heavy, and done when it is known whose it is.
+#[derive(Debug)]
+pub struct LargeBody(Bytes);
+
+impl LargeBody {
+    /// How long it is, in bytes.
+    pub fn size(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The object that it is.
+    pub fn parse(self) -> Result<Body<MANY_BYTES_MAX>, Problem> {
+        Body::parse(&self.0)
+    }
+}
+
+impl FromRequest for LargeBody {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let body = read_json(request, payload, MANY_BYTES_MAX);
+        Box::pin(async move { Ok(Self(body.await?)) })
+    }
+}
+
+/// Reads what is declared as JSON, of at most `bytes_max` bytes.
+fn read_json(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    bytes_max: usize,
+) -> impl Future<Output = Result<Bytes, Problem>> + use<> {
+    let essence = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = essence.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    let is_json = essence.eq_ignore_ascii_case("application/json") || essence.ends_with("+json");
+    let body = web::Payload::from_request(request, payload);
+    async move {
+        if !is_json {
+            return Err(Problem::new(
+                Code::UnsupportedMediaType,
+                "the body is not declared as JSON",
+                "send Content-Type: application/json",
+            ));
+        }
+        let body = body.await.map_err(|_| unreadable())?;
+        let body = tokio::time::timeout(BODY_TIME_MAX, read_within(body, bytes_max));
+        body.await.map_err(|_| too_slow())?
     }
 }
 

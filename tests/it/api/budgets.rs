@@ -26,6 +26,7 @@ use crate::support::{
 
 on_both_stores! {
     a_body_is_bounded_by_what_its_route_is_for
+    an_organization_whose_requests_are_long_waits_in_a_line_of_its_own
     a_url_that_is_too_long_is_refused_at_every_door
     a_url_that_is_too_long_to_be_read_ends_its_connection_and_is_counted
     what_names_no_account_is_looked_into_within_a_budget
@@ -86,6 +87,42 @@ async fn a_body_is_bounded_by_what_its_route_is_for(on: On) {
         let (status, problem) = answer(service.post(Role::Admin, path, &unknown_fields(large * KIB))).await;
         assert_eq!((status, &problem["code"]), (413, &json!("payload_too_large")), "{path}");
     }
+}
+
+/// A file of consent has its place in the line before it is read, so that the line is full while none arrives.
+async fn an_organization_whose_requests_are_long_waits_in_a_line_of_its_own(on: On) {
+    let service = TestService::start(on).await;
+    let request = format!(
+        "POST /api/sms/consent/import HTTP/1.1\r\nHost: a\r\nContent-Type: text/csv\r\nAuthorization: Bearer {}\r\n\
+         Content-Length: {}\r\n\r\n",
+        token(Role::Admin),
+        16 * KIB * KIB
+    );
+    let mut files = Vec::new();
+    for _ in 0..2 {
+        let mut file = TcpStream::connect(service.address()).await.unwrap();
+        file.write_all(request.as_bytes()).await.unwrap();
+        files.push(file);
+    }
+    let ask = async |path: &str| {
+        let response = service.post(Role::Sender, path, &json!({})).send().await.unwrap();
+        let wait = response.headers().get("Retry-After").map(|wait| wait.to_str().unwrap().to_owned());
+        (response.status().as_u16(), wait, response.json::<Value>().await.unwrap())
+    };
+    for path in ["/api/sms/send-bulk", "/api/sms/whatsapp/send-bulk", "/api/sms/notify"] {
+        let (wait, problem) = eventually("the line is full", async || {
+            let (status, wait, problem) = ask(path).await;
+            (status == 429).then_some((wait, problem))
+        })
+        .await;
+        assert_eq!((wait.as_deref(), &problem["code"]), (Some("2"), &json!("rate_limited")), "{path}");
+        assert!(problem["detail"].as_str().unwrap().contains("this organization"), "{problem}");
+        // What is wrong with this is found when it has its turn.
+        let (status, problem) = service.post_in("other", path, &json!({})).await;
+        assert_eq!((status, &problem["code"]), (422, &json!("validation_failed")), "{path}");
+    }
+    drop(files);
+    eventually("there is room", async || (ask("/api/sms/send-bulk").await.0 == 422).then_some(())).await;
 }
 
 async fn a_url_that_is_too_long_is_refused_at_every_door(on: On) {

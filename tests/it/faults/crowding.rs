@@ -1,7 +1,7 @@
 //! Callers and strangers take all that they can get; Twilio's callbacks arrive all the same.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -99,6 +99,9 @@ const UNREAD_BYTES: u32 = 4_096;
 const DRIP_INTERVAL: Duration = Duration::from_millis(10);
 const DRIPS_AT_A_TIME: usize = 50;
 
+/// Between two connections of one who opens them for others to be closed.
+const NEWCOMER_INTERVAL: Duration = Duration::from_millis(2);
+
 /// How much of a batch is scheduled at a time, and how many messages may wait.
 const RECIPIENTS: usize = 5_000;
 const QUEUE_MAX: &str = "20000";
@@ -125,12 +128,13 @@ enum Attack {
     ProvenConnections,
     UnreadAnswers,
     SlowBodies,
+    SlowRequests,
     Reconnections,
 }
 
 use Attack::*;
 
-const ATTACKS: [Attack; 14] = [
+const ATTACKS: [Attack; 15] = [
     IdleConnections,
     EventStreams,
     UnknownFields,
@@ -144,6 +148,7 @@ const ATTACKS: [Attack; 14] = [
     ProvenConnections,
     UnreadAnswers,
     SlowBodies,
+    SlowRequests,
     Reconnections,
 ];
 
@@ -317,6 +322,16 @@ impl Attacker {
                 self.begun.cancel();
                 self.drip(held, head.as_bytes()).await;
             }
+            SlowRequests => {
+                let sender = token_in("other", Role::Sender);
+                let head = format!(
+                    "POST /api/sms/send HTTP/1.1\r\nHost: a\r\nContent-Type: {JSON}\r\nAuthorization: Bearer {sender}\r\n\
+                     Content-Length: 50000\r\n\r\n"
+                );
+                let held = self.hold(IDLE, head.as_bytes()).await;
+                self.begun.cancel();
+                tokio::join!(self.drip(held, head.as_bytes()), self.come());
+            }
             Reconnections => {
                 self.begun.cancel();
                 let lane = async || -> () {
@@ -412,6 +427,16 @@ impl Attacker {
                     }
                 }
             }
+        }
+    }
+
+    /// Opens a connection every now and then, and keeps as many of the newest as it can.
+    async fn come(&self) {
+        let (mut pace, mut newcomers) = (tokio::time::interval(NEWCOMER_INTERVAL), VecDeque::new());
+        loop {
+            pace.tick().await;
+            newcomers.extend(self.connect().await);
+            newcomers.drain(..newcomers.len().saturating_sub(IDLE));
         }
     }
 
@@ -650,6 +675,8 @@ async fn connections_do_not_take_a_processes_last_files(on: On) {
     let at =
         |door| [IdleConnections, ProvenConnections, SlowBodies, Reconnections].map(|attack| (attack, door));
     stage.withstand(&at(Door::Main)).await;
+    // Alone, it leaves none but callers' requests and the connections that were opened last.
+    stage.withstand(&[(SlowRequests, Door::Main)]).await;
     stage.withstand(&[at(Door::Main), at(Door::Webhooks)].concat()).await;
     stage.has_lost_nothing().await;
 }
