@@ -66,7 +66,7 @@ pub(super) enum Occasion {
     /// Something has become known that needs nothing else to decide on.
     Known(Fact),
     /// Somebody calls it off, of which the audit has this entry.
-    CalledOff(Entry),
+    CalledOff(Box<Entry>),
 }
 
 /// A message that may be handed to Twilio now: it is stored as `sending`. Only [`Steps`] make one.
@@ -156,7 +156,7 @@ impl Scope<'_, Steps> {
                 Occasion::CalledOff(_) => Fact::CalledOff,
             };
             let entry = match &occasion {
-                Occasion::CalledOff(entry) => Some(entry),
+                Occasion::CalledOff(entry) => Some(entry.as_ref()),
                 Occasion::Due | Occasion::CalledAgain | Occasion::Known(_) => None,
             };
             let Some(step) = rule::decide(outbound, Some(from), fact, &moment) else {

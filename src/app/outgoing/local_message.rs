@@ -51,7 +51,7 @@ impl Scope<'_, Outgoing> {
             if !matches!(stored.state, OutboundState::Waiting { .. }) {
                 return Ok(false);
             }
-            let occasion = Occasion::CalledOff(entry.clone());
+            let occasion = Occasion::CalledOff(Box::new(entry.clone()));
             // It may have been taken from one wait to another.
             let advanced = self
                 .steps
