@@ -24,7 +24,7 @@ use crate::{
     app::{App, Dependencies, Settings, outgoing::limits::Limits},
     clock::{Clock, SystemClock},
     config::{Config, Invalid, JWT_SECRET_BYTES_MIN, Store as StoreConfig},
-    domain::{AccountSettings, Organization},
+    domain::{AccountSettings, Organization, outgoing::times::CALL_TIME_MAX},
     http::{
         self, State,
         auth::{Authenticator, JwksUrl, PublicKeys, TokenRules},
@@ -52,8 +52,8 @@ use crate::{
 };
 
 /// How long background tasks may take to end after the last request: a call to Twilio, or to a caller's own URL, that is
-/// under way usually ends sooner.
-const TASKS_TIMEOUT: Duration = Duration::from_secs(5);
+/// under way, and what is stored of its answer. A call that is cut off would be a lost answer.
+const TASKS_TIMEOUT: Duration = CALL_TIME_MAX.saturating_add(Duration::from_secs(5));
 
 /// The setting with the secret that signs tokens.
 pub const JWT_SECRET: &str = "TEXTLEDGER_JWT_SECRET";

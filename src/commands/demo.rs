@@ -17,7 +17,7 @@ use clap::Args;
 use rand::RngExt;
 
 use self::{screen::Screen, story::Story};
-use super::{Misuse, asked_to_stop, block_on, say};
+use super::{Misuse, StopSignals, block_on, say};
 use crate::{
     clock::{Clock, SystemClock},
     config::Config,
@@ -69,6 +69,7 @@ impl Demo {
     }
 
     async fn show(self, folder: &Path, time: Option<Duration>) -> anyhow::Result<()> {
+        let mut stop = StopSignals::new()?;
         let random: u128 = rand::rng().random();
         let (account_sid, auth_token) = (format!("AC{random:032x}"), format!("{:032x}", !random));
         let account = AccountSid::parse(&account_sid)?;
@@ -99,7 +100,7 @@ impl Demo {
         };
         let ended = tokio::select! {
             shown = shown => shown,
-            asked = asked_to_stop() => asked,
+            () = stop.next() => Ok(()),
             () = elapsed(time) => Ok(()),
         };
         let ended = ended.and_then(|()| say("\nStopping; what is under way is finished first."));

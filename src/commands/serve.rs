@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{asked_to_stop, block_on, configure, say};
+use super::{StopSignals, block_on, configure, say};
 use crate::{clock::SystemClock, config::Config, startup::Service};
 
 /// Runs until Ctrl-C or SIGTERM; requests under way are finished first, a second signal ends at once.
@@ -22,7 +22,7 @@ impl Serve {
         let config = configure(file)?;
         block_on(async {
             // Before the line that it listens is read: a signal that nobody waits for ends the process.
-            let mut hangup = signal(SignalKind::hangup())?;
+            let (mut hangup, mut stop) = (signal(SignalKind::hangup())?, StopSignals::new()?);
             let service = Service::start(config, Arc::new(SystemClock)).await?;
             // Scripts read the chosen ports from these lines, whatever the log's level and form.
             for (event, address) in [
@@ -37,13 +37,13 @@ impl Serve {
                 }
             }
             tokio::select! {
-                asked = asked_to_stop() => asked?,
+                () = stop.next() => {}
                 () = reload_when_asked(&service, file, &mut hangup) => {}
             }
             tracing::info!("stopping: requests under way are finished first");
             tokio::select! {
                 stopped = service.stop() => stopped,
-                again = asked_to_stop() => again.and(Err(anyhow!("stopped at once by a second signal"))),
+                () = stop.next() => Err(anyhow!("stopped at once by a second signal")),
             }?;
             tracing::info!("stopped");
             Ok(())

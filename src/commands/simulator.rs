@@ -6,7 +6,7 @@ use clap::Args;
 use secrecy::SecretString;
 use serde_json::json;
 
-use super::{Misuse, asked_to_stop, block_on, say};
+use super::{Misuse, StopSignals, block_on, say};
 use crate::{
     simulator::{self, OtherAccounts, StartError},
     telemetry,
@@ -66,12 +66,13 @@ impl Simulator {
                 seed: self.seed,
                 ..simulator::Config::new(self.account_sid, self.auth_token)
             };
+            let mut stop = StopSignals::new()?;
             let simulator = match simulator::start(config).await {
                 Err(error @ StartError::WebhookUrl) => return Err(Misuse(error.to_string()).into()),
                 started => started?,
             };
             say(json!({ "event": "listening", "address": simulator.address().to_string() }))?;
-            asked_to_stop().await?;
+            stop.next().await;
             simulator.stop().await;
             Ok(())
         })
