@@ -2,7 +2,8 @@
 //! messages have shares of their own, so that they do not wait behind the others.
 //!
 //! Flows of an organization that find no place wait in a line, in which each that has had a turn and has more to send goes to the
-//! end: so all have theirs, however many are busy.
+//! end. Where the line is long, it waits to be found again instead: busy flows alone could keep the line long for ever, and no
+//! others are looked for while it is. So all have their turns, however many are busy.
 //!
 //! Without that, whoever may send could name a sender of their own in each message: each is a flow, with calls of its own.
 
@@ -145,6 +146,14 @@ impl Shares {
     /// Puts `flow` at the end of its organization's line, unless it is in there.
     pub(super) fn line_up(&mut self, organization: &Organization, flow: Flow) {
         self.kind(flow.urgent).share(organization).line.add(flow);
+    }
+
+    /// Puts `flow`, which has had a turn and may have more to send, at the end of the line again. Not if that is long: a look
+    /// finds it in its time.
+    pub(super) fn line_up_again(&mut self, organization: &Organization, flow: Flow) {
+        if !self.is_line_long(organization, flow.urgent) {
+            self.line_up(organization, flow);
+        }
     }
 
     /// Whether so many flows wait that no others need to be looked for.
@@ -296,5 +305,40 @@ mod tests {
         assert_eq!(had.len(), flows);
         assert!(had.values().all(|turns| *turns == 2), "{had:?}");
         assert!(shares.is_line_long(&one, false) && !shares.is_line_long(&one, true));
+    }
+
+    /// Those that were busy lined up again and again, so that the line stayed long and nobody was looked for.
+    #[test]
+    fn a_flow_that_is_due_late_has_its_turn_however_many_are_busy() {
+        let mut shares = Shares::of(64);
+        let one = organization("one");
+        let busy = TURNS_AT_ONCE + LINE_MAX + 76;
+        let late = flow(busy, false);
+        let (mut running, mut skip) = (VecDeque::new(), 0);
+        for look in 0..20 {
+            // It is due once all others are running or wait.
+            let due = if look < 9 { busy } else { busy + 1 };
+            if !shares.is_line_long(&one, false) {
+                let page = (0..due).map(|number| flow(number, false)).skip(skip).take(LINE_MAX);
+                let page: Vec<Flow> = page.collect();
+                skip = if page.len() == LINE_MAX { skip + LINE_MAX } else { 0 };
+                let turns: HashSet<Flow> =
+                    running.iter().map(|(flow, _): &(Flow, Turn)| flow.clone()).collect();
+                page.into_iter()
+                    .filter(|flow| !turns.contains(flow))
+                    .for_each(|flow| shares.line_up(&one, flow));
+            }
+            running.extend(from_fn(|| shares.next(&one, false)));
+            for _ in 0..running.len() {
+                let (ended, turn) = running.pop_front().expect("as many as there are");
+                if ended == late {
+                    return;
+                }
+                drop(turn);
+                shares.line_up_again(&one, ended);
+                running.extend(shares.next(&one, false));
+            }
+        }
+        panic!("it never had a turn");
     }
 }
