@@ -417,8 +417,14 @@ impl Connection {
     /// Takes its place from it, unless Twilio waits for an answer: a request may have shown that since its standing was looked at.
     fn give_away(&self) -> bool {
         let unless_twilios = |asks| (asks < Proof::Twilio as u8).then_some(GIVEN_AWAY);
-        self.leaves() < Proof::Twilio
-            && self.asks.fetch_update(Ordering::AcqRel, Ordering::Acquire, unless_twilios).is_ok()
+        let Ok(asked) = self.asks.fetch_update(Ordering::AcqRel, Ordering::Acquire, unless_twilios) else {
+            return false;
+        };
+        let is_given = self.leaves() < Proof::Twilio;
+        if !is_given {
+            self.asks.compare_exchange(GIVEN_AWAY, asked, Ordering::AcqRel, Ordering::Acquire).ok();
+        }
+        is_given
     }
 
     fn proof(&self) -> Proof {
@@ -534,6 +540,8 @@ impl Drop for Admitted {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+
     use super::*;
 
     pub(super) fn connections(in_all: usize, per_peer: usize) -> Arc<Connections> {
@@ -746,6 +754,31 @@ mod tests {
         // It shows too late what it is.
         chosen.0.prove(Proof::Twilio);
         assert_eq!(best.asks(), Proof::None);
+    }
+
+    /// The answer that leaves was looked for before what is asked: between the two looks one could become the other.
+    #[test]
+    fn a_place_is_never_given_away_while_an_answer_is_made() {
+        let connections = connections(1, 99);
+        let barrier = Barrier::new(2);
+        for _ in 0..5_000 {
+            let admitted = admit(&connections, peer(1));
+            admitted.0.prove(Proof::Twilio);
+            let is_given = std::thread::scope(|scope| {
+                let giving = scope.spawn(|| {
+                    barrier.wait();
+                    (0..50).any(|_| admitted.0.connection.give_away())
+                });
+                barrier.wait();
+                admitted.0.answer_made();
+                giving.join().unwrap()
+            });
+            assert!(!is_given);
+            // What it asks next counts.
+            admitted.0.written();
+            admitted.0.prove(Proof::Twilio);
+            assert_eq!(admitted.0.connection.asks(), Proof::Twilio);
+        }
     }
 
     #[test]
