@@ -29,6 +29,7 @@ use std::{
     cmp::Reverse,
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, AtomicU64, Ordering},
@@ -85,7 +86,7 @@ pub struct Connections {
     begun: Instant,
     metrics: Arc<Metrics>,
     open: Mutex<Open>,
-    /// Told when a connection has ended, or can be spared from now on.
+    /// Told when a connection has ended, and when the answer to a request of Twilio's has left.
     freed: Notify,
 }
 
@@ -201,6 +202,9 @@ impl Connections {
     pub async fn admit(self: &Arc<Self>, peer: Option<IpAddr>) -> Option<Admitted> {
         let give_up = Instant::now() + ADMISSION_WAIT;
         loop {
+            // What is told between the try and the wait would be kept for one alone of several that wait.
+            let mut freed = pin!(self.freed.notified());
+            freed.as_mut().enable();
             let until_ms = match self.try_admit(peer) {
                 Ok(admitted) => return Some(admitted),
                 Err(Full { until_ms }) => until_ms,
@@ -210,8 +214,8 @@ impl Connections {
                 return None;
             }
             let until = until_ms.map_or(give_up, |ms| give_up.min(self.begun + Duration::from_millis(ms)));
-            // What is told before this waits is kept for it. Where time has passed instead, there may be room as well.
-            tokio::time::timeout_at(until, self.freed.notified()).await.ok();
+            // Where time has passed instead, there may be room as well.
+            tokio::time::timeout_at(until, freed).await.ok();
         }
     }
 
