@@ -111,8 +111,15 @@ struct OfPeer {
 struct Spares {
     /// When they were found, in milliseconds after the address began to listen.
     found_ms: u64,
-    /// Each with how well it could be spared then, the best last.
-    found: Vec<(Standing, Arc<Connection>)>,
+    /// The best last.
+    found: Vec<Spare>,
+}
+
+/// A connection that could be spared when it was found.
+struct Spare {
+    standing: Standing,
+    asked_ms: u64,
+    connection: Arc<Connection>,
 }
 
 /// When the log told of a cause, and what it left out since.
@@ -338,7 +345,11 @@ impl Spares {
             candidates.truncate(count);
         }
         candidates.sort_unstable_by_key(|candidate| Reverse(order(candidate)));
-        let found = candidates.into_iter().map(|(standing, _, connection)| (standing, connection.clone()));
+        let found = candidates.into_iter().map(|(standing, _, connection)| Spare {
+            standing,
+            asked_ms: connection.asked_ms(),
+            connection: connection.clone(),
+        });
         Ok(Self { found_ms: now_ms, found: found.collect() })
     }
 
@@ -347,13 +358,21 @@ impl Spares {
         if now_ms.saturating_sub(self.found_ms) > SPARES_FOR.as_millis() as u64 {
             self.found.clear();
         }
-        while let Some((found, connection)) = self.found.pop() {
-            let is_open = !connection.closing.is_cancelled();
-            if is_open && connection.standing(now_ms).is_some_and(|standing| standing <= found) {
-                return Some(connection);
+        while let Some(spare) = self.found.pop() {
+            let is_open = !spare.connection.closing.is_cancelled();
+            if is_open && spare.connection.standing(now_ms).is_some_and(|standing| spare.is_still(standing)) {
+                return Some(spare.connection);
             }
         }
         None
+    }
+}
+
+impl Spare {
+    /// Whether it can be spared as well as when it was found, now that it has this `standing`: a request that has just begun is
+    /// none of those that had begun then, if it was asked since.
+    fn is_still(&self, standing: Standing) -> bool {
+        standing < self.standing || standing == self.standing && self.connection.asked_ms() == self.asked_ms
     }
 }
 
@@ -783,6 +802,24 @@ mod tests {
             admitted.0.prove(Proof::Twilio);
             assert_eq!(admitted.0.connection.asks(), Proof::Twilio);
         }
+    }
+
+    #[test]
+    fn who_was_to_make_room_and_was_answered_has_its_time_for_the_next_request() {
+        let connections = connections(2 * SPARES_PART, 999);
+        let newcomers: Vec<Admitted> = (0..2 * SPARES_PART)
+            .map(|number| {
+                let newcomer = admit(&connections, peer(1));
+                moved_before(&newcomer, 150 - number as u64);
+                newcomer
+            })
+            .collect();
+        let _first = admit(&connections, peer(2));
+        assert!(is_closed(&newcomers[0]) && connections.lock().spares.found.len() == 1);
+        newcomers[1].0.answer_made();
+        newcomers[1].0.came();
+        let _second = admit(&connections, peer(2));
+        assert!(!is_closed(&newcomers[1]) && is_closed(&newcomers[2]));
     }
 
     #[test]
