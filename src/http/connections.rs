@@ -565,7 +565,12 @@ impl Drop for Admitted {
 mod tests {
     use std::sync::Barrier;
 
-    use super::*;
+    use actix_http::HttpService;
+    use actix_service::{IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, map_config};
+    use actix_web::{App, dev::AppConfig, middleware::from_fn};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    use super::{super::outer, *};
 
     pub(super) fn connections(in_all: usize, per_peer: usize) -> Arc<Connections> {
         let limits = Limits { in_all, per_peer };
@@ -777,6 +782,28 @@ mod tests {
         // It shows too late what it is.
         chosen.0.prove(Proof::Twilio);
         assert_eq!(best.asks(), Proof::None);
+    }
+
+    /// A request on a kept connection behind one that no route answers counted as begun with that.
+    #[actix_web::test]
+    async fn an_answer_that_no_route_makes_ends_what_was_asked_as_well() {
+        let app = App::new().wrap(from_fn(outer::keep));
+        let app = map_config(app.into_factory(), |()| AppConfig::default());
+        let http = HttpService::build()
+            .on_connect_ext(|stream: &Tracked<DuplexStream>, data| {
+                data.insert::<Arc<Place>>(stream.place().clone());
+            })
+            .h1(app.map_err(|error: actix_web::Error| error.error_response()));
+        let service = http.new_service(()).await.expect("it needs nothing");
+        let (mut client, stream) = tokio::io::duplex(64 * 1024);
+        let stream = admit(&connections(1, 1), peer(1)).track(stream, Duration::from_secs(3_600));
+        let place = stream.place().clone();
+        actix_web::rt::spawn(service.call((stream, None)));
+        let target = "a".repeat(outer::TARGET_BYTES_MAX);
+        client.write_all(format!("GET /{target} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
+        let mut head = [0; 12];
+        client.read_exact(&mut head).await.unwrap();
+        assert_eq!((&head, place.connection.asked_ms()), (b"HTTP/1.1 414", NOTHING));
     }
 
     /// The answer that leaves was looked for before what is asked: between the two looks one could become the other.
