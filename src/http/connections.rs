@@ -5,13 +5,15 @@
 //! and stays: with idle connections a stranger could keep Twilio out. So an open one is closed instead, the one that can be
 //! spared best ([`Standing`]). A request whose signature was checked and found to be Twilio's is never cut off.
 //!
-//! Until then nobody knows that it is Twilio's, so every request gets time to show it ([`PROOF_TIME`]), from the moment its
-//! connection was opened or the first of its bytes came behind the answer before. Callers' requests that wait for an answer are
-//! closed before such a one: whoever has a token could otherwise keep all places but one, and have each newcomer closed by the
-//! next. But only half of the places are newcomers' in that way. Beyond that the oldest of them, which had the most time, goes
-//! first, so that strangers who open one connection after the other close no more than half of the callers'. A kept connection
-//! of Twilio's needs no rule of its own, and who has seen a signed request gains nothing by copies of it: each request gets that
-//! time once, however slowly its bytes come, and whoever opens another connection has as much.
+//! Until then nobody knows that it is Twilio's, and whoever has a token could fill all places with requests that wait. So a request
+//! that has just begun is spared as well:
+//!
+//! - Who goes first: callers' requests that wait for an answer.
+//! - Until when: for [`PROOF_TIME`] after its connection was opened, or after its first bytes came behind the answer before. Each
+//!   request has that time once, however slowly its bytes come: a kept connection of Twilio's needs no rule of its own, and whoever
+//!   repeats a signed request gains nothing.
+//! - How many: in half of the places at most. Beyond that the oldest goes, which had the most time: strangers who open one
+//!   connection after the other close no more than half of the callers'.
 //!
 //! While no connection is left but Twilio's and those that may still show that they are, newcomers wait for the first that can
 //! be spared. After [`ADMISSION_WAIT`] it is the newcomer that is closed, before anything of it is read.
@@ -56,8 +58,9 @@ const PROOF_TIME: Duration = Duration::from_millis(250);
 /// The part of the places in which requests that have just begun are spared before callers who wait: one in so many.
 const NEWCOMERS_SHARE: usize = 2;
 
-/// One look at all connections finds so many that can be spared: one for so many places. At 20,000 connections it takes a
-/// millisecond and more, as long as a newcomer's request.
+/// One look at all connections finds no more than one for so many places that can be spared. At 20,000 connections a look takes a
+/// millisecond and more, as long as a newcomer's request. Where all others are callers' requests that wait, it finds those alone
+/// whose time has just ended, often no more than one: then there is a look for nearly every newcomer, which costs twice as much.
 const SPARES_PART: usize = 64;
 
 /// How long those are closed, one for each newcomer, before all connections are looked at again.
