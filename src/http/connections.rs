@@ -5,13 +5,15 @@
 //! and stays: with idle connections a stranger could keep Twilio out. So an open one is closed instead, the one that can be
 //! spared best ([`Standing`]). A request whose signature was checked and found to be Twilio's is never cut off.
 //!
-//! Until then nobody knows that it is Twilio's, so every request gets time to show it ([`PROOF_TIME`]), from the moment its
-//! connection was opened or the first of its bytes came behind the answer before. Callers' requests that wait for an answer are
-//! closed before such a one: whoever has a token could otherwise keep all places but one, and have each newcomer closed by the
-//! next. But only half of the places are newcomers' in that way. Beyond that the oldest of them, which had the most time, goes
-//! first, so that strangers who open one connection after the other close no more than half of the callers'. A kept connection
-//! of Twilio's needs no rule of its own, and who has seen a signed request gains nothing by copies of it: each request gets that
-//! time once, however slowly its bytes come, and whoever opens another connection has as much.
+//! Until then nobody knows that it is Twilio's, and whoever has a token could fill all places with requests that wait. So a request
+//! that has just begun is spared as well:
+//!
+//! - Who goes first: callers' requests that wait for an answer.
+//! - Until when: for [`PROOF_TIME`] after its connection was opened, or after its first bytes came behind the answer before. Each
+//!   request has that time once, however slowly its bytes come: a kept connection of Twilio's needs no rule of its own, and whoever
+//!   repeats a signed request gains nothing.
+//! - How many: in half of the places at most. Beyond that the oldest goes, which had the most time: strangers who open one
+//!   connection after the other close no more than half of the callers'.
 //!
 //! While no connection is left but Twilio's and those that may still show that they are, newcomers wait for the first that can
 //! be spared. After [`ADMISSION_WAIT`] it is the newcomer that is closed, before anything of it is read.
@@ -29,6 +31,7 @@ use std::{
     cmp::Reverse,
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, AtomicU64, Ordering},
@@ -55,8 +58,9 @@ const PROOF_TIME: Duration = Duration::from_millis(250);
 /// The part of the places in which requests that have just begun are spared before callers who wait: one in so many.
 const NEWCOMERS_SHARE: usize = 2;
 
-/// One look at all connections finds so many that can be spared: one for so many places. At 20,000 connections it takes a
-/// millisecond and more, as long as a newcomer's request.
+/// One look at all connections finds no more than one for so many places that can be spared. At 20,000 connections a look takes a
+/// millisecond and more, as long as a newcomer's request. Where all others are callers' requests that wait, it finds those alone
+/// whose time has just ended, often no more than one: then there is a look for nearly every newcomer, which costs twice as much.
 const SPARES_PART: usize = 64;
 
 /// How long those are closed, one for each newcomer, before all connections are looked at again.
@@ -85,7 +89,7 @@ pub struct Connections {
     begun: Instant,
     metrics: Arc<Metrics>,
     open: Mutex<Open>,
-    /// Told when a connection has ended, or can be spared from now on.
+    /// Told when a connection has ended, and when the answer to a request of Twilio's has left.
     freed: Notify,
 }
 
@@ -110,8 +114,15 @@ struct OfPeer {
 struct Spares {
     /// When they were found, in milliseconds after the address began to listen.
     found_ms: u64,
-    /// Each with how well it could be spared then, the best last.
-    found: Vec<(Standing, Arc<Connection>)>,
+    /// The best last.
+    found: Vec<Spare>,
+}
+
+/// A connection that could be spared when it was found.
+struct Spare {
+    standing: Standing,
+    asked_ms: u64,
+    connection: Arc<Connection>,
 }
 
 /// When the log told of a cause, and what it left out since.
@@ -201,6 +212,9 @@ impl Connections {
     pub async fn admit(self: &Arc<Self>, peer: Option<IpAddr>) -> Option<Admitted> {
         let give_up = Instant::now() + ADMISSION_WAIT;
         loop {
+            // What is told between the try and the wait would be kept for one alone of several that wait.
+            let mut freed = pin!(self.freed.notified());
+            freed.as_mut().enable();
             let until_ms = match self.try_admit(peer) {
                 Ok(admitted) => return Some(admitted),
                 Err(Full { until_ms }) => until_ms,
@@ -210,8 +224,8 @@ impl Connections {
                 return None;
             }
             let until = until_ms.map_or(give_up, |ms| give_up.min(self.begun + Duration::from_millis(ms)));
-            // What is told before this waits is kept for it. Where time has passed instead, there may be room as well.
-            tokio::time::timeout_at(until, self.freed.notified()).await.ok();
+            // Where time has passed instead, there may be room as well.
+            tokio::time::timeout_at(until, freed).await.ok();
         }
     }
 
@@ -334,7 +348,11 @@ impl Spares {
             candidates.truncate(count);
         }
         candidates.sort_unstable_by_key(|candidate| Reverse(order(candidate)));
-        let found = candidates.into_iter().map(|(standing, _, connection)| (standing, connection.clone()));
+        let found = candidates.into_iter().map(|(standing, _, connection)| Spare {
+            standing,
+            asked_ms: connection.asked_ms(),
+            connection: connection.clone(),
+        });
         Ok(Self { found_ms: now_ms, found: found.collect() })
     }
 
@@ -343,13 +361,21 @@ impl Spares {
         if now_ms.saturating_sub(self.found_ms) > SPARES_FOR.as_millis() as u64 {
             self.found.clear();
         }
-        while let Some((found, connection)) = self.found.pop() {
-            let is_open = !connection.closing.is_cancelled();
-            if is_open && connection.standing(now_ms).is_some_and(|standing| standing <= found) {
-                return Some(connection);
+        while let Some(spare) = self.found.pop() {
+            let is_open = !spare.connection.closing.is_cancelled();
+            if is_open && spare.connection.standing(now_ms).is_some_and(|standing| spare.is_still(standing)) {
+                return Some(spare.connection);
             }
         }
         None
+    }
+}
+
+impl Spare {
+    /// Whether it can be spared as well as when it was found, now that it has this `standing`: a request that has just begun is
+    /// none of those that had begun then, if it was asked since.
+    fn is_still(&self, standing: Standing) -> bool {
+        standing < self.standing || standing == self.standing && self.connection.asked_ms() == self.asked_ms
     }
 }
 
@@ -417,8 +443,14 @@ impl Connection {
     /// Takes its place from it, unless Twilio waits for an answer: a request may have shown that since its standing was looked at.
     fn give_away(&self) -> bool {
         let unless_twilios = |asks| (asks < Proof::Twilio as u8).then_some(GIVEN_AWAY);
-        self.leaves() < Proof::Twilio
-            && self.asks.fetch_update(Ordering::AcqRel, Ordering::Acquire, unless_twilios).is_ok()
+        let Ok(asked) = self.asks.fetch_update(Ordering::AcqRel, Ordering::Acquire, unless_twilios) else {
+            return false;
+        };
+        let is_given = self.leaves() < Proof::Twilio;
+        if !is_given {
+            self.asks.compare_exchange(GIVEN_AWAY, asked, Ordering::AcqRel, Ordering::Acquire).ok();
+        }
+        is_given
     }
 
     fn proof(&self) -> Proof {
@@ -534,7 +566,14 @@ impl Drop for Admitted {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Barrier;
+
+    use actix_http::HttpService;
+    use actix_service::{IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, map_config};
+    use actix_web::{App, dev::AppConfig, middleware::from_fn};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    use super::{super::outer, *};
 
     pub(super) fn connections(in_all: usize, per_peer: usize) -> Arc<Connections> {
         let limits = Limits { in_all, per_peer };
@@ -746,6 +785,71 @@ mod tests {
         // It shows too late what it is.
         chosen.0.prove(Proof::Twilio);
         assert_eq!(best.asks(), Proof::None);
+    }
+
+    /// A request on a kept connection behind one that no route answers counted as begun with that.
+    #[actix_web::test]
+    async fn an_answer_that_no_route_makes_ends_what_was_asked_as_well() {
+        let app = App::new().wrap(from_fn(outer::keep));
+        let app = map_config(app.into_factory(), |()| AppConfig::default());
+        let http = HttpService::build()
+            .on_connect_ext(|stream: &Tracked<DuplexStream>, data| {
+                data.insert::<Arc<Place>>(stream.place().clone());
+            })
+            .h1(app.map_err(|error: actix_web::Error| error.error_response()));
+        let service = http.new_service(()).await.expect("it needs nothing");
+        let (mut client, stream) = tokio::io::duplex(64 * 1024);
+        let stream = admit(&connections(1, 1), peer(1)).track(stream, Duration::from_secs(3_600));
+        let place = stream.place().clone();
+        actix_web::rt::spawn(service.call((stream, None)));
+        let target = "a".repeat(outer::TARGET_BYTES_MAX);
+        client.write_all(format!("GET /{target} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
+        let mut head = [0; 12];
+        client.read_exact(&mut head).await.unwrap();
+        assert_eq!((&head, place.connection.asked_ms()), (b"HTTP/1.1 414", NOTHING));
+    }
+
+    /// The answer that leaves was looked for before what is asked: between the two looks one could become the other.
+    #[test]
+    fn a_place_is_never_given_away_while_an_answer_is_made() {
+        let connections = connections(1, 99);
+        let barrier = Barrier::new(2);
+        for _ in 0..5_000 {
+            let admitted = admit(&connections, peer(1));
+            admitted.0.prove(Proof::Twilio);
+            let is_given = std::thread::scope(|scope| {
+                let giving = scope.spawn(|| {
+                    barrier.wait();
+                    (0..50).any(|_| admitted.0.connection.give_away())
+                });
+                barrier.wait();
+                admitted.0.answer_made();
+                giving.join().unwrap()
+            });
+            assert!(!is_given);
+            // What it asks next counts.
+            admitted.0.written();
+            admitted.0.prove(Proof::Twilio);
+            assert_eq!(admitted.0.connection.asks(), Proof::Twilio);
+        }
+    }
+
+    #[test]
+    fn who_was_to_make_room_and_was_answered_has_its_time_for_the_next_request() {
+        let connections = connections(2 * SPARES_PART, 999);
+        let newcomers: Vec<Admitted> = (0..2 * SPARES_PART)
+            .map(|number| {
+                let newcomer = admit(&connections, peer(1));
+                moved_before(&newcomer, 150 - number as u64);
+                newcomer
+            })
+            .collect();
+        let _first = admit(&connections, peer(2));
+        assert!(is_closed(&newcomers[0]) && connections.lock().spares.found.len() == 1);
+        newcomers[1].0.answer_made();
+        newcomers[1].0.came();
+        let _second = admit(&connections, peer(2));
+        assert!(!is_closed(&newcomers[1]) && is_closed(&newcomers[2]));
     }
 
     #[test]

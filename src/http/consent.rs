@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE},
+    http::header::{CONTENT_DISPOSITION, CONTENT_TYPE},
     web,
 };
 use bytes::Bytes;
@@ -395,11 +395,7 @@ pub async fn import(
         let mend = "send Content-Type: text/csv";
         return Err(Problem::new(Code::UnsupportedMediaType, "the body is not declared as CSV", mend));
     }
-    // Before the body is read: each that waits holds one.
-    let declared =
-        request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let bytes = declared.map_or(IMPORT_BYTES_MAX, |bytes: usize| bytes.min(IMPORT_BYTES_MAX));
-    let queued = state.heavy.queue(&caller.organization, bytes)?;
+    let under_way = state.heavy.begin_import(&caller.organization)?;
     let unreadable = || Problem::new(Code::BadRequest, "the body could not be read", "send it again");
     let body = tokio::time::timeout(IMPORT_TIME_MAX, payload.to_bytes_limited(IMPORT_BYTES_MAX)).await;
     let body = body.map_err(|_| {
@@ -409,6 +405,7 @@ pub async fn import(
     let body = body.map_err(|_| too_large(IMPORT_BYTES_MAX))?.map_err(|_| unreadable())?;
     let region = state.app.settings().default_region;
     let now = state.app.now_ms();
+    let queued = state.heavy.queue(&caller.organization, body.len())?;
     let read = queued.run(move || async move { csv::read(&body, region, now) }).await;
     drop(queued);
     let read = read.map_err(|error| Problem::invalid_field("body", error.to_string()))?;
@@ -417,6 +414,7 @@ pub async fn import(
         let consents = state.app.consents.of(&caller.organization);
         let done =
             consents.import_consent(&caller.origin(), caller.name(), read.records, read.faulty).await?;
+        drop(under_way);
         Ok(HttpResponse::Ok().json(Imported {
             imported: done.applied,
             unchanged: done.unchanged,

@@ -5,8 +5,12 @@
 //! seconds. They have threads of their own, and take turns.
 //!
 //! Each organization has a line of its own and one turn at a time, so that nobody waits for more than one piece of another
-//! organization's work before each of their own. Whoever waits holds a body, so the lines are short: a request is refused before
-//! its body is parsed if its line is full, and one that is in a line is not refused any more.
+//! organization's work before each of their own. Whoever waits holds a body, so what is in the lines is bounded by its bytes: a
+//! request is refused before its body is parsed if its line is full, and one that is in a line is not refused any more.
+//!
+//! Imports of consent have longer bodies, which may take minutes to arrive, and the store is busy with them for longer than
+//! a processor. An organization has few of them under way, and each is in the line only while it is parsed: so one that sends
+//! nothing keeps nobody's batches out.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -26,8 +30,13 @@ use super::{
 };
 use crate::domain::Organization;
 
-/// Pieces of such work that are done at the same time: a second one goes on while the first waits for the store.
+/// Pieces of such work that are done at the same time, for as many organizations: the second goes on while the first waits for
+/// the store. Where there is one organization, there is one at a time.
 const AT_ONCE: usize = 2;
+
+/// Imports of one organization that are under way, from before the body is read until it is applied: each holds a whole file, or
+/// what was read from it.
+const IMPORTS_AT_ONCE: usize = 2;
 
 /// Bytes of the bodies of one organization's requests that are under way, one worked on and the others waiting: 32 of the
 /// longest batches, or two of the longest files.
@@ -39,7 +48,7 @@ const ALL_BYTES_MAX: usize = 8 * LINE_BYTES_MAX;
 /// What a request counts for at least: it is more than its body.
 const REQUEST_BYTES_MIN: usize = 16 * 1024;
 
-/// When a request that was refused may be sent again: a few of those in the line have been answered by then.
+/// When a request that was refused may be sent again: a few of those that were before it have been answered by then.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// Does what is heavy.
@@ -48,6 +57,7 @@ pub struct Heavy {
     runtime: Handle,
     turns: Arc<Semaphore>,
     lines: Arc<Mutex<Lines>>,
+    imports: Arc<Mutex<HashMap<Organization, usize>>>,
 }
 
 /// Where requests wait.
@@ -61,6 +71,12 @@ struct Lines {
 struct Line {
     bytes: usize,
     turn: Arc<Semaphore>,
+}
+
+/// An import that is under way until this is dropped.
+pub(super) struct Import {
+    heavy: Heavy,
+    organization: Organization,
 }
 
 /// A request that is in its organization's line until this is dropped, and what it has begun is done.
@@ -77,7 +93,24 @@ struct Place {
 impl Heavy {
     /// On threads beside those of `runtime`, which has to outlive the requests.
     pub fn new(runtime: Handle) -> Self {
-        Self { runtime, turns: Arc::new(Semaphore::new(AT_ONCE)), lines: Arc::default() }
+        let turns = Arc::new(Semaphore::new(AT_ONCE));
+        Self { runtime, turns, lines: Arc::default(), imports: Arc::default() }
+    }
+
+    /// Begins an import of `organization`, before its body is read; refuses it if there are too many.
+    pub(super) fn begin_import(&self, organization: &Organization) -> Result<Import, Problem> {
+        let mut imports = self.imports();
+        let under_way = imports.entry(organization.clone()).or_default();
+        if *under_way == IMPORTS_AT_ONCE {
+            let problem = Problem::new(
+                Code::RateLimited,
+                format!("{IMPORTS_AT_ONCE} imports of this organization are under way"),
+                "wait until one of them is answered",
+            );
+            return Err(problem.retry_in(RETRY_AFTER));
+        }
+        *under_way += 1;
+        Ok(Import { heavy: self.clone(), organization: organization.clone() })
     }
 
     /// Puts a request of `organization`, with a body of so many `bytes`, into its line; refuses it if there are too many.
@@ -104,6 +137,10 @@ impl Heavy {
         Ok(Queued(Arc::new(Place { heavy: self.clone(), organization, bytes, own_turn })))
     }
 
+    fn imports(&self) -> MutexGuard<'_, HashMap<Organization, usize>> {
+        self.imports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lines(&self) -> MutexGuard<'_, Lines> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -126,6 +163,17 @@ impl Queued {
             done
         });
         done.await.expect("the work does not panic and is not aborted")
+    }
+}
+
+impl Drop for Import {
+    fn drop(&mut self) {
+        if let Entry::Occupied(mut under_way) = self.heavy.imports().entry(self.organization.clone()) {
+            *under_way.get_mut() -= 1;
+            if *under_way.get() == 0 {
+                under_way.remove();
+            }
+        }
     }
 }
 
@@ -224,6 +272,20 @@ mod tests {
         drop((line, others));
         assert!(heavy.lines().of.is_empty());
         assert_eq!(heavy.lines().bytes, 0);
+    }
+
+    /// Two that sent nothing filled the line.
+    #[tokio::test]
+    async fn imports_under_way_are_few_and_are_in_no_line() {
+        let heavy = Heavy::new(Handle::current());
+        let (one, other) = (organization("one"), organization("other"));
+        let under_way: Vec<Import> =
+            (0..IMPORTS_AT_ONCE).map(|_| heavy.begin_import(&one).unwrap()).collect();
+        let problem = heavy.begin_import(&one).err().expect("there are enough");
+        assert_eq!((problem.code(), problem.retry_after()), (Code::RateLimited, Some(RETRY_AFTER)));
+        assert!(heavy.begin_import(&other).is_ok() && heavy.queue(&one, LINE_BYTES_MAX).is_ok());
+        drop(under_way);
+        assert!(heavy.imports().is_empty() && heavy.begin_import(&one).is_ok());
     }
 
     #[tokio::test]

@@ -55,19 +55,18 @@ pub async fn keep(
     } else {
         cross_origin::answer(&request)
     };
-    let mut response = match answered {
-        Some(answer) => request.into_response(answer).map_into_right_body(),
-        None => {
-            let response = next.call(request).await;
-            if let Some(place) = place {
-                place.answer_made();
-            }
-            let mut response = response?;
+    let response = match answered {
+        Some(answer) => Ok(request.into_response(answer).map_into_right_body()),
+        None => next.call(request).await.map(|mut response| {
             let asked = response.request().clone();
             cross_origin::let_read(&asked, response.headers_mut());
             response.map_into_left_body()
-        }
+        }),
     };
+    if let Some(place) = place {
+        place.answer_made();
+    }
+    let mut response = response?;
     for (name, value) in HEADERS {
         if !response.headers().contains_key(&name) {
             response.headers_mut().insert(name, value);

@@ -110,7 +110,7 @@ impl Dispatcher {
         if self.jobs.running(&job) > 0 {
             return;
         }
-        // Their turns follow each other; but none does a turn that failed.
+        // Their turns follow each other. A job that panicked is not told of, so its place is filled here.
         if self.shares.is_line_long(&organization, urgent) {
             return self.take_turns(&organization, urgent);
         }
@@ -154,8 +154,8 @@ impl Dispatcher {
                 }
             }
             Ok(Done::Turn(_, Turn { pause: Some(pause), .. })) => self.jobs.rest(job, pause),
-            // What is due already is not left for the next look, and goes behind those that wait.
-            Ok(Done::Turn(flow, Turn { taken: 1.., .. })) => self.line_up(&organization, flow),
+            // What is due already is not left for the next look while the line is short.
+            Ok(Done::Turn(flow, Turn { taken: 1.., .. })) => self.shares.line_up_again(&organization, flow),
             Ok(Done::Turn(..)) => {}
             Err(error) => {
                 let is_flow = matches!(task, Task::Turn(_));

@@ -2,7 +2,8 @@
 //! messages have shares of their own, so that they do not wait behind the others.
 //!
 //! Flows of an organization that find no place wait in a line, in which each that has had a turn and has more to send goes to the
-//! end: so all have theirs, however many are busy.
+//! end. Where the line is long, it waits to be found again instead: busy flows alone could keep the line long for ever, and no
+//! others are looked for while it is. So all have their turns, however many are busy.
 //!
 //! Without that, whoever may send could name a sender of their own in each message: each is a flow, with calls of its own.
 
@@ -49,7 +50,7 @@ struct Kind {
 struct Share {
     turns: Arc<Semaphore>,
     calls: Arc<Semaphore>,
-    /// The permits of `calls`, with those that are taken.
+    /// The permits of `calls`, with those that are taken, and without those that will go as calls end.
     permits: usize,
     line: Line,
 }
@@ -98,15 +99,17 @@ impl Kind {
 }
 
 impl Share {
-    /// Allows so many calls. Those that are under way are not taken back: what is too much goes when they have ended, and this
-    /// is called again.
+    /// Allows so many calls. Those that are under way are not taken back: what is too much goes as they end. It waits for that in
+    /// the line of those who wait for a call, since nothing is free while there are any.
     fn set_calls(&mut self, calls: usize) {
         if self.permits < calls {
             self.calls.add_permits(calls - self.permits);
-            self.permits = calls;
-        } else {
-            self.permits -= self.calls.forget_permits(self.permits - calls);
+        } else if self.permits > calls {
+            let surplus = u32::try_from(self.permits - calls).expect("there are not so many calls");
+            let taken = self.calls.clone().acquire_many_owned(surplus);
+            tokio::spawn(async move { taken.await.expect("the calls are never closed").forget() });
         }
+        self.permits = calls;
     }
 }
 
@@ -136,7 +139,7 @@ impl Shares {
     }
 
     /// Divides the calls among so many organizations. Each has a quarter at least, since they do not all send at the same time;
-    /// the only one has all. To be called now and then, since calls that are under way are not taken back.
+    /// the only one has all.
     pub(super) fn divide(&mut self, organizations: usize) {
         self.urgent.divide(organizations);
         self.other.divide(organizations);
@@ -145,6 +148,14 @@ impl Shares {
     /// Puts `flow` at the end of its organization's line, unless it is in there.
     pub(super) fn line_up(&mut self, organization: &Organization, flow: Flow) {
         self.kind(flow.urgent).share(organization).line.add(flow);
+    }
+
+    /// Puts `flow`, which has had a turn and may have more to send, at the end of the line again. Not if that is long: a look
+    /// finds it in its time.
+    pub(super) fn line_up_again(&mut self, organization: &Organization, flow: Flow) {
+        if !self.is_line_long(organization, flow.urgent) {
+            self.line_up(organization, flow);
+        }
     }
 
     /// Whether so many flows wait that no others need to be looked for.
@@ -178,7 +189,8 @@ impl Turn {
 mod tests {
     use std::iter::from_fn;
 
-    use futures_util::FutureExt;
+    use futures_util::{FutureExt, poll};
+    use tokio::task::{unconstrained, yield_now};
 
     use super::*;
 
@@ -198,11 +210,11 @@ mod tests {
 
     /// As many calls as may be made now.
     fn calls(turn: &Turn) -> Vec<Call> {
-        from_fn(|| turn.call().now_or_never()).collect()
+        from_fn(|| unconstrained(turn.call()).now_or_never()).collect()
     }
 
-    #[test]
-    fn one_of_many_organizations_has_only_its_share_of_the_calls_and_urgent_messages_have_their_own() {
+    #[tokio::test]
+    async fn one_of_many_organizations_has_only_its_share_of_the_calls_and_urgent_messages_have_their_own() {
         let mut shares = Shares::of(64);
         shares.divide(9);
         let (one, other) = (organization("one"), organization("other"));
@@ -217,8 +229,8 @@ mod tests {
         assert!(turns[1].call().now_or_never().is_some());
     }
 
-    #[test]
-    fn all_organizations_together_have_no_more_calls_than_there_are() {
+    #[tokio::test]
+    async fn all_organizations_together_have_no_more_calls_than_there_are() {
         let mut shares = Shares::of(64);
         shares.divide(9);
         let turns: Vec<Turn> =
@@ -228,8 +240,8 @@ mod tests {
     }
 
     /// It had a quarter, however many slept.
-    #[test]
-    fn the_only_organization_has_all_calls_and_gives_them_up_when_another_one_comes() {
+    #[tokio::test]
+    async fn the_only_organization_has_all_calls_and_gives_them_up_when_another_one_comes() {
         let mut shares = Shares::of(64);
         shares.divide(1);
         let (one, other) = (organization("one"), organization("other"));
@@ -237,20 +249,44 @@ mod tests {
         let mut under_way = calls(&first);
         assert_eq!(under_way.len(), 48);
         shares.divide(2);
+        yield_now().await;
         let second = turn(&mut shares, &other, false);
         // What is under way is not taken back, and is not given out again.
         assert!(second.call().now_or_never().is_none());
         under_way.truncate(20);
-        shares.divide(2);
         assert_eq!(calls(&first).len(), 4);
         assert_eq!(calls(&second).len(), 24);
         drop(under_way);
-        shares.divide(2);
         assert_eq!(calls(&first).len(), 24);
         for (organizations, share) in [(3, 16), (4, 12), (100, 12), (1, 48), (0, 48)] {
             shares.divide(organizations);
+            yield_now().await;
             assert_eq!(calls(&first).len(), share, "{organizations}");
         }
+    }
+
+    /// What a call had taken went to the next one that waited, so that it gave up nothing while it was busy.
+    #[tokio::test]
+    async fn an_organization_whose_calls_wait_gives_up_what_is_anothers_all_the_same() {
+        let mut shares = Shares::of(64);
+        shares.divide(1);
+        let one = organization("one");
+        let turn = turn(&mut shares, &one, false);
+        let mut under_way = VecDeque::from(calls(&turn));
+        assert_eq!(under_way.len(), 48);
+        let mut waiting = Box::pin(turn.call());
+        assert!(poll!(waiting.as_mut()).is_pending());
+        shares.divide(2);
+        yield_now().await;
+        for _ in 0..48 {
+            under_way.pop_front();
+            if let Some(call) = unconstrained(waiting.as_mut()).now_or_never() {
+                under_way.push_back(call);
+                waiting = Box::pin(turn.call());
+                assert!(poll!(waiting.as_mut()).is_pending());
+            }
+        }
+        assert_eq!(under_way.len(), 24);
     }
 
     #[test]
@@ -296,5 +332,40 @@ mod tests {
         assert_eq!(had.len(), flows);
         assert!(had.values().all(|turns| *turns == 2), "{had:?}");
         assert!(shares.is_line_long(&one, false) && !shares.is_line_long(&one, true));
+    }
+
+    /// Those that were busy lined up again and again, so that the line stayed long and nobody was looked for.
+    #[test]
+    fn a_flow_that_is_due_late_has_its_turn_however_many_are_busy() {
+        let mut shares = Shares::of(64);
+        let one = organization("one");
+        let busy = TURNS_AT_ONCE + LINE_MAX + 76;
+        let late = flow(busy, false);
+        let (mut running, mut skip) = (VecDeque::new(), 0);
+        for look in 0..20 {
+            // It is due once all others are running or wait.
+            let due = if look < 9 { busy } else { busy + 1 };
+            if !shares.is_line_long(&one, false) {
+                let page = (0..due).map(|number| flow(number, false)).skip(skip).take(LINE_MAX);
+                let page: Vec<Flow> = page.collect();
+                skip = if page.len() == LINE_MAX { skip + LINE_MAX } else { 0 };
+                let turns: HashSet<Flow> =
+                    running.iter().map(|(flow, _): &(Flow, Turn)| flow.clone()).collect();
+                page.into_iter()
+                    .filter(|flow| !turns.contains(flow))
+                    .for_each(|flow| shares.line_up(&one, flow));
+            }
+            running.extend(from_fn(|| shares.next(&one, false)));
+            for _ in 0..running.len() {
+                let (ended, turn) = running.pop_front().expect("as many as there are");
+                if ended == late {
+                    return;
+                }
+                drop(turn);
+                shares.line_up_again(&one, ended);
+                running.extend(shares.next(&one, false));
+            }
+        }
+        panic!("it never had a turn");
     }
 }

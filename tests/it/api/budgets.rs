@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::select_all;
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Map, Value, json};
 use textledger::{
@@ -21,12 +22,13 @@ use crate::support::{
     DEADLINE, eventually,
     service::{
         ACCOUNT_SID, AUTH_TOKEN, On, PUBLIC_URL, SENDER_KEY, TestService, answer, api_keys, callback, token,
+        token_in,
     },
 };
 
 on_both_stores! {
     a_body_is_bounded_by_what_its_route_is_for
-    an_organization_whose_requests_are_long_waits_in_a_line_of_its_own
+    imports_that_send_nothing_keep_only_further_imports_out
     a_url_that_is_too_long_is_refused_at_every_door
     a_url_that_is_too_long_to_be_read_ends_its_connection_and_is_counted
     what_names_no_account_is_looked_into_within_a_budget
@@ -89,40 +91,47 @@ async fn a_body_is_bounded_by_what_its_route_is_for(on: On) {
     }
 }
 
-/// A file of consent has its place in the line before it is read, so that the line is full while none arrives.
-async fn an_organization_whose_requests_are_long_waits_in_a_line_of_its_own(on: On) {
+/// Two of them took all of the line in which batches wait, too.
+async fn imports_that_send_nothing_keep_only_further_imports_out(on: On) {
     let service = TestService::start(on).await;
-    let request = format!(
+    let head = format!(
         "POST /api/sms/consent/import HTTP/1.1\r\nHost: a\r\nContent-Type: text/csv\r\nAuthorization: Bearer {}\r\n\
          Content-Length: {}\r\n\r\n",
         token(Role::Admin),
         16 * KIB * KIB
     );
-    let mut files = Vec::new();
-    for _ in 0..2 {
-        let mut file = TcpStream::connect(service.address()).await.unwrap();
-        file.write_all(request.as_bytes()).await.unwrap();
-        files.push(file);
+    let mut silent = Vec::new();
+    for _ in 0..3 {
+        let mut import = TcpStream::connect(service.address()).await.unwrap();
+        import.write_all(head.as_bytes()).await.unwrap();
+        silent.push(import);
     }
-    let ask = async |path: &str| {
-        let response = service.post(Role::Sender, path, &json!({})).send().await.unwrap();
+    let answers = silent.iter_mut().map(|import| {
+        Box::pin(async move {
+            let mut head = [0; 12];
+            import.read_exact(&mut head).await.map(|_| head)
+        })
+    });
+    let (answered, ..) = select_all(answers).await;
+    assert_eq!(&answered.unwrap(), b"HTTP/1.1 429");
+    let import = async |organization: &str| {
+        let import = service.anonymous(Method::POST, "/api/sms/consent/import");
+        let import =
+            import.bearer_auth(token_in(organization, Role::Admin)).header("Content-Type", "text/csv");
+        let response = import.body("phone_number,channel,state\n").send().await.unwrap();
         let wait = response.headers().get("Retry-After").map(|wait| wait.to_str().unwrap().to_owned());
         (response.status().as_u16(), wait, response.json::<Value>().await.unwrap())
     };
+    let (status, wait, problem) = import("default").await;
+    assert_eq!((status, wait.as_deref()), (429, Some("2")));
+    assert_eq!(problem["code"], json!("rate_limited"));
+    assert_eq!(import("other").await.0, 200);
     for path in ["/api/sms/send-bulk", "/api/sms/whatsapp/send-bulk", "/api/sms/notify"] {
-        let (wait, problem) = eventually("the line is full", async || {
-            let (status, wait, problem) = ask(path).await;
-            (status == 429).then_some((wait, problem))
-        })
-        .await;
-        assert_eq!((wait.as_deref(), &problem["code"]), (Some("2"), &json!("rate_limited")), "{path}");
-        assert!(problem["detail"].as_str().unwrap().contains("this organization"), "{problem}");
-        // What is wrong with this is found when it has its turn.
-        let (status, problem) = service.post_in("other", path, &json!({})).await;
+        let (status, problem) = answer(service.post(Role::Sender, path, &json!({}))).await;
         assert_eq!((status, &problem["code"]), (422, &json!("validation_failed")), "{path}");
     }
-    drop(files);
-    eventually("there is room", async || (ask("/api/sms/send-bulk").await.0 == 422).then_some(())).await;
+    drop(silent);
+    eventually("they have ended", async || (import("default").await.0 == 200).then_some(())).await;
 }
 
 async fn a_url_that_is_too_long_is_refused_at_every_door(on: On) {

@@ -572,9 +572,9 @@ impl Stage {
             println!("    {:?}: {:?}", attacker.attack, attacker.answers.lock().unwrap());
         }
         let answered = self.sent() - before;
-        let repeated: usize = self.flows.iter_mut().map(|flow| std::mem::take(&mut flow.repeated)).sum();
-        if repeated > 0 {
-            println!("    callbacks were sent again {repeated} times");
+        for flow in self.flows.iter_mut().filter(|flow| flow.repeated > 0) {
+            let repeated = std::mem::take(&mut flow.repeated);
+            println!("    callbacks were sent again {repeated} times {}", flow.name);
         }
         let late: usize = self.flows.iter_mut().map(|flow| std::mem::take(&mut flow.late)).sum();
         if late > 0 {
