@@ -134,7 +134,6 @@ impl Scope<'_, Steps> {
         is_awaited: bool,
     ) -> Result<Advanced, store::Error> {
         let (mut cooling_until, mut judged) = (None, None);
-        let is_to_be_judged = matches!(occasion, Occasion::Due) && from.is_to_be_judged();
         for _ in 0..DECISIONS_MAX {
             let moment = self.moment(is_awaited);
             let traffic = judged.unwrap_or_default();
@@ -162,8 +161,8 @@ impl Scope<'_, Steps> {
             let Some(step) = rule::decide(outbound, Some(from), fact, &moment) else {
                 return Ok(Advanced::Unmoved);
             };
-            if let (true, None, Some(known)) = (is_to_be_judged && leaves(&step), judged, &known) {
-                let traffic = self.judge(outbound, known).await?;
+            if let (true, None, Some(known)) = (leaves(&step), judged, &known) {
+                let traffic = self.judge(outbound, Some(from), known).await?;
                 judged = Some(traffic);
                 if traffic != Traffic::Ordinary {
                     continue;
@@ -213,7 +212,7 @@ impl Scope<'_, Steps> {
                 return Err(contended());
             };
             if judged.is_none() && leaves(&step) {
-                let traffic = self.judge(outbound, &known).await?;
+                let traffic = self.judge(outbound, None, &known).await?;
                 judged = Some(traffic);
                 if traffic != Traffic::Ordinary {
                     continue;

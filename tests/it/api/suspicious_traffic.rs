@@ -36,6 +36,8 @@ on_both_stores! {
     of_decisions_at_once_each_message_is_moved_by_one
     a_message_that_cannot_be_read_hides_no_other_and_keeps_none_from_being_moved
     what_is_refused_is_so_at_home_and_with_the_guard_off
+    what_was_released_by_mistake_is_refused_as_far_as_it_has_not_left
+    what_twilio_was_called_with_before_a_refusal_is_not_tried_again
     only_so_many_decisions_are_in_force_and_each_fault_is_named
 }
 
@@ -363,6 +365,57 @@ async fn what_is_refused_is_so_at_home_and_with_the_guard_off(on: On) {
             .await;
         }
     }
+}
+
+async fn what_was_released_by_mistake_is_refused_as_far_as_it_has_not_left(on: On) {
+    // One of them leaves in a second.
+    let world = World::start_with(on, &[("TEXTLEDGER_MPS", "1"), GUARD]).await;
+    let service = &world.service;
+    fill(&world).await;
+    let mut ids = Vec::new();
+    for number in 0..8 {
+        ids.push(held(&world, number).await);
+    }
+    let release = json!({ "decision": "release" });
+    assert_eq!(decide(service, "+14155550", release).await, (200, json!({ "moved": 8 })));
+    assert_eq!(decide(service, "+14155550", json!({ "decision": "refuse" })).await.0, 200);
+    let mut refused = 0;
+    for id in &ids {
+        let end = eventually("the message comes to an end", async || {
+            let (_, message) = service.message_status(id).await;
+            let status = message["status"].as_str()?.to_owned();
+            ["delivered", "refused"].contains(&status.as_str()).then_some(status)
+        })
+        .await;
+        refused += usize::from(end == "refused");
+    }
+    // What had left before had left.
+    assert!(refused >= 4, "{refused} of {} were refused", ids.len());
+}
+
+async fn what_twilio_was_called_with_before_a_refusal_is_not_tried_again(on: On) {
+    let world = World::start_with(on, &[FAST]).await;
+    let service = &world.service;
+    world.fault(json!({ "rate_limit": 1.0 })).await;
+    let bulk = json!({ "phone_numbers": [person(1)], "message": "to many" });
+    let (_, batch) = answer(service.post(Role::Sender, "/api/sms/send-bulk", &bulk)).await;
+    let path = format!("/api/sms/batches/{}/messages", batch["batch_id"].as_str().unwrap());
+    let queued = async || answer(service.get(Role::Viewer, &path)).await.1["messages"][0].clone();
+    eventually("it was tried", async || (queued().await["reason"] == "retry").then_some(())).await;
+    let body = json!({ "to_number": person(2), "message": "code" });
+    let under_way = tokio::spawn(answer(service.post(Role::Sender, "/api/sms/send", &body)));
+    eventually("the request calls Twilio", async || {
+        let (_, page) = answer(service.get(Role::Viewer, "/api/sms/messages")).await;
+        let messages = page["messages"].as_array()?;
+        messages.iter().any(|message| message["status"] == "sending").then_some(())
+    })
+    .await;
+    assert_eq!(decide(service, "+1415", json!({ "decision": "refuse" })).await.0, 200);
+    let (status, problem) = under_way.await.unwrap();
+    assert_eq!((status, &problem["code"]), (429, &json!("suspicious_traffic")), "{problem}");
+    world.fault(json!({})).await;
+    eventually("it is refused", async || (queued().await["status"] == "refused").then_some(())).await;
+    assert_eq!(world.accepted_for(&person(1)) + world.accepted_for(&person(2)), 0);
 }
 
 async fn only_so_many_decisions_are_in_force_and_each_fault_is_named(on: On) {
