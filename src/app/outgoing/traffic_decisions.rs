@@ -21,7 +21,8 @@ use crate::{
     store::{self, DocumentChange, Kind},
 };
 
-/// How long decisions that were read are gone by, and so how long another instance may not know of a new one.
+/// How long decisions are used after they were read before they are read again, and so how long an instance may not know
+/// of what another one has stored.
 const REMEMBERED: Duration = Duration::from_millis(500);
 
 /// The name of the document with an organization's decisions.
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_is_gone_by_for_a_moment_and_never_hides_what_was_decided_meanwhile() {
+    fn what_was_read_is_used_for_a_moment_and_never_hides_what_was_decided_meanwhile() {
         let (last_read, organization) = (LastRead::default(), Organization::default());
         assert_eq!(last_read.get(&organization, at(1_000)), None);
         let none = Arc::new(Decisions::default());
