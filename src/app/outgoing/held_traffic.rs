@@ -45,7 +45,7 @@ const MOVED_AT_ONCE: usize = 64;
 pub struct HeldTraffic {
     /// By blocks of numbers, those first of which most is held.
     pub blocks: Vec<HeldBlock>,
-    /// Whether that is all: neither was there too much, nor a message that cannot be read.
+    /// Whether that is all: neither was there too much, nor a message or a decision that cannot be read.
     pub is_complete: bool,
     /// The decisions in force.
     pub decisions: Vec<Decision>,
@@ -103,9 +103,9 @@ impl Scope<'_, Outgoing> {
         };
         let mut blocks: Vec<HeldBlock> = blocks.into_values().collect();
         blocks.sort_by_key(|block| std::cmp::Reverse(block.held));
-        let decisions = steps.traffic_decisions().await?;
-        let decisions = decisions.in_force(self.core.now_ms()).cloned().collect();
-        Ok(HeldTraffic { blocks, is_complete: is_at_end && unreadable == 0, decisions })
+        let stored = steps.stored_decisions().await?;
+        let decisions = stored.decisions.in_force(self.core.now_ms()).cloned().collect();
+        Ok(HeldTraffic { blocks, is_complete: is_at_end && unreadable == 0 && stored.is_whole, decisions })
     }
 
     /// Decides on first messages to the numbers that begin with `prefix`, for as long as `lasts`; with no verdict, what was
