@@ -222,10 +222,7 @@ impl Scope<'_, Steps> {
                     number.starts_with(prefix.as_str()) && decisions.on(number, now) == Some(verdict)
                 });
                 let mut tried = futures_util::stream::iter(concerned)
-                    .map(|(_, StoredOutbound { outbound, state, .. })| async move {
-                        let occasion = Occasion::Known(Fact::TrafficDecided(verdict));
-                        self.advance(&outbound, &state, occasion, false).await
-                    })
+                    .map(|(_, held)| async move { self.move_one(&held, verdict).await })
                     .buffer_unordered(MOVED_AT_ONCE);
                 while let Some(tried) = tried.next().await {
                     match tried {
@@ -238,6 +235,23 @@ impl Scope<'_, Steps> {
             }
         }
         failed.map_or(Ok(moved), Err)
+    }
+
+    /// Moves one message that is held to a number which is decided on by `verdict`.
+    async fn move_one(
+        &self,
+        StoredOutbound { outbound, state, .. }: &StoredOutbound,
+        mut verdict: Verdict,
+    ) -> Result<Advanced, store::Error> {
+        if verdict == Verdict::Refuse {
+            let person = self.core.store.consent(self.organization, &outbound.recipient()).await?;
+            // Only strangers are refused. Who has become known since is none any more.
+            if self.is_known(&person).await? {
+                verdict = Verdict::Release;
+            }
+        }
+        let occasion = Occasion::Known(Fact::TrafficDecided(verdict));
+        self.advance(outbound, state, occasion, false).await
     }
 }
 

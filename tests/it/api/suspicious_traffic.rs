@@ -37,6 +37,7 @@ on_both_stores! {
     a_message_that_cannot_be_read_hides_no_other_and_keeps_none_from_being_moved
     what_is_refused_is_so_at_home_and_with_the_guard_off
     a_decision_that_cannot_be_read_stops_no_message_and_the_next_one_takes_it_away
+    who_has_become_known_while_a_message_is_held_is_not_concerned_by_a_refusal
     what_was_released_by_mistake_is_refused_as_far_as_it_has_not_left
     what_twilio_was_called_with_before_a_refusal_is_not_tried_again
     only_so_many_decisions_are_in_force_and_each_fault_is_named
@@ -392,6 +393,17 @@ async fn a_decision_that_cannot_be_read_stops_no_message_and_the_next_one_takes_
     assert_eq!(decide(&world.service, "+1415", json!({ "decision": "refuse" })).await.0, 200);
     assert_eq!(send(&world, 2).await, 429);
     assert_eq!(traffic(&world.service).await["is_complete"], true);
+}
+
+async fn who_has_become_known_while_a_message_is_held_is_not_concerned_by_a_refusal(on: On) {
+    let world = World::start_with(on, &[FAST, GUARD]).await;
+    fill(&world).await;
+    let (known, stranger) = (held(&world, 1).await, held(&world, 2).await);
+    world.write(&person(1), "START").await;
+    let decided = decide(&world.service, "+14155550", json!({ "decision": "refuse" })).await;
+    assert_eq!(decided, (200, json!({ "moved": 2 })));
+    assert_eq!(world.service.message_status(&stranger).await.1["status"], "refused");
+    becomes(&world, &known, "delivered").await;
 }
 
 async fn what_was_released_by_mistake_is_refused_as_far_as_it_has_not_left(on: On) {
