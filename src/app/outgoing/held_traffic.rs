@@ -71,14 +71,14 @@ impl Scope<'_, Outgoing> {
     pub async fn held_traffic(&self) -> Result<HeldTraffic, store::Error> {
         let steps = self.steps.of(self.organization);
         let mut blocks = BTreeMap::<String, HeldBlock>::new();
-        let (mut after, mut looked_at, mut unreadable) = (None, 0, 0);
+        let (mut after, mut looked_at, mut is_whole) = (None, 0, true);
         let is_at_end = loop {
             let notes = steps.notes(after.as_deref()).await?;
             let Some((last, _)) = notes.last() else { break true };
             after = Some(last.clone());
             looked_at += notes.len();
             let held = steps.held(notes).await?;
-            unreadable += held.unreadable;
+            is_whole &= held.is_whole;
             for (block, StoredOutbound { outbound, state, .. }) in held.messages {
                 let since = match state {
                     OutboundState::Waiting { suspicion: Some(Suspicion::Since(since)), .. } => since,
@@ -105,7 +105,7 @@ impl Scope<'_, Outgoing> {
         blocks.sort_by_key(|block| std::cmp::Reverse(block.held));
         let stored = steps.stored_decisions().await?;
         let decisions = stored.decisions.in_force(self.core.now_ms()).cloned().collect();
-        Ok(HeldTraffic { blocks, is_complete: is_at_end && unreadable == 0 && stored.is_whole, decisions })
+        Ok(HeldTraffic { blocks, is_complete: is_at_end && is_whole && stored.is_whole, decisions })
     }
 
     /// Decides on first messages to the numbers that begin with `prefix`, for as long as `lasts`; with no verdict, what was
@@ -168,40 +168,18 @@ impl Scope<'_, Steps> {
     async fn held(&self, notes: Vec<(String, String)>) -> Result<Held, store::Error> {
         let noted = notes.into_iter().filter_map(|(name, block)| Some((id_in_note(&name)?, block)));
         let (ids, blocks): (Vec<MessageId>, Vec<String>) = noted.unzip();
-        let (known, unreadable) = match self.core.store.outbounds(self.organization, &ids).await {
-            Err(store::Error::Unreadable(_)) => self.one_by_one(&ids).await?,
-            known => (known?, 0),
-        };
-        let known = blocks.into_iter().zip(known);
-        let messages = known.filter_map(|(block, stored)| {
-            stored.filter(|stored| stored.state.is_held_as_suspicious()).map(|stored| (block, stored))
-        });
-        Ok(Held { messages: messages.collect(), unreadable })
-    }
-
-    /// The messages `ids`, and how many of them cannot be read.
-    async fn one_by_one(
-        &self,
-        ids: &[MessageId],
-    ) -> Result<(Vec<Option<StoredOutbound>>, usize), store::Error> {
-        let (mut known, mut unreadable) = (Vec::with_capacity(ids.len()), 0);
-        for id in ids {
-            known.push(match self.core.store.outbound(self.organization, id).await {
-                Err(store::Error::Unreadable(_)) => {
-                    unreadable += 1;
-                    None
+        let rows = self.core.store.outbound_rows(self.organization, &ids).await?;
+        let mut held = Held { messages: Vec::with_capacity(ids.len()), is_whole: true };
+        for (block, row) in blocks.into_iter().zip(rows) {
+            match self.core.readable(self.organization, row) {
+                Some(Some(stored)) if stored.state.is_held_as_suspicious() => {
+                    held.messages.push((block, stored));
                 }
-                stored => stored?,
-            });
+                Some(_) => {}
+                None => held.is_whole = false,
+            }
         }
-        if unreadable > 0 {
-            tracing::warn!(
-                organization = %self.organization,
-                count = unreadable,
-                "messages that may be held as a burst cannot be read: they are neither listed nor moved by a decision"
-            );
-        }
-        Ok((known, unreadable))
+        Ok(held)
     }
 
     /// Moves what is held to numbers that begin with `prefix` and are decided on by `verdict`; how many are not held any
@@ -259,8 +237,8 @@ impl Scope<'_, Steps> {
 struct Held {
     /// Each with the block that it is held for.
     messages: Vec<(String, StoredOutbound)>,
-    /// Messages that cannot be read: whether they are held is not known.
-    unreadable: usize,
+    /// Whether that is all: of a message that cannot be read it is not known whether it is held.
+    is_whole: bool,
 }
 
 /// What stands between what a number begins with and a message's id: before all digits, so that names are in the order of

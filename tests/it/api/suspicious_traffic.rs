@@ -338,7 +338,7 @@ async fn a_message_that_cannot_be_read_hides_no_other_and_keeps_none_from_being_
     for id in [&ids[0], &ids[2]] {
         becomes(&world, id, "delivered").await;
     }
-    assert!(world.service.log().contains("messages that may be held as a burst cannot be read"));
+    assert!(world.service.log().contains("a record cannot be read"));
 }
 
 async fn what_is_refused_is_so_at_home_and_with_the_guard_off(on: On) {
