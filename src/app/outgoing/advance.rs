@@ -172,6 +172,7 @@ impl Scope<'_, Steps> {
             match self.step(outbound, from, &step, version, moment.now, entry).await? {
                 Passed::Yes => {
                     entry.into_iter().for_each(|entry| audit::log(self.organization, entry));
+                    self.obey_latest_decision(outbound, &step.to).await;
                     return Ok(match step.to {
                         OutboundState::Sending { .. } => Advanced::Cleared(Cleared { state: step.to }),
                         OutboundState::Refused { code, .. } => Advanced::Refused { code, circumstances },
@@ -324,6 +325,7 @@ impl Scope<'_, Steps> {
         if is_beyond {
             return Ok(Created::Refused { code: Refusal::DailyLimitReached, circumstances });
         }
+        self.obey_latest_decision(&outbound, &state).await;
         Ok(match state {
             OutboundState::Waiting { until, reason, .. } => Created::Waiting(until, reason),
             OutboundState::Sending { .. } => Created::Cleared(Cleared { state }),
@@ -347,6 +349,29 @@ impl Scope<'_, Steps> {
             self.step(outbound, state, &step, None, moment.now, None).await?;
         }
         Ok(true)
+    }
+
+    /// Moves `outbound`, which has just been stored in `state`, if it is held as one of a burst and was decided on while it was
+    /// judged: it was not held yet when whoever decided looked for what is. If that fails it is judged again with all that is
+    /// held.
+    async fn obey_latest_decision(&self, outbound: &Outbound, state: &OutboundState) {
+        if !state.is_held_as_suspicious() {
+            return;
+        }
+        let obeyed = async {
+            let moment = self.moment(false);
+            let decisions = self.traffic_decisions().await?;
+            let verdict = decisions.on(outbound.to.bare().as_str(), moment.now);
+            let fact = verdict.map(Fact::TrafficDecided);
+            let step = fact.and_then(|fact| rule::decide(outbound, Some(state), fact, &moment));
+            match step {
+                Some(step) => self.step(outbound, state, &step, None, moment.now, None).await.map(drop),
+                None => Ok(()),
+            }
+        };
+        if let Err(error) = obeyed.await {
+            tracing::warn!(organization = %self.organization, id = %outbound.id, %error, "a decision on a message that is held is obeyed later");
+        }
     }
 
     /// Makes the step, after what it has to tell is planned, and adds `entry` to the audit with it.

@@ -3,9 +3,10 @@
 //! That a message may be held is written down before it is: under what its number begins with, so that all messages to a
 //! block of numbers are found together. Whether it is held is told by its own state alone.
 //!
-//! A decision is stored before what is held is moved by it. So what is judged meanwhile finds it, and who repeats a decision
-//! that a crash has cut short moves the rest. It moves nothing on which a decision on fewer numbers says otherwise, and one
-//! message that cannot be read or moved keeps none of the others where they are.
+//! A decision is stored before what is held is moved by it, and is asked for once more when a message has been stored as
+//! held. So one of the two finds what is judged meanwhile, and who repeats a decision that a crash has cut short moves the
+//! rest. It moves nothing on which a decision on fewer numbers says otherwise, and one message that cannot be read or moved
+//! keeps none of the others where they are.
 
 use std::{
     collections::{BTreeMap, btree_map},

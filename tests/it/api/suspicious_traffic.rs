@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 use textledger::{
@@ -37,6 +38,7 @@ on_both_stores! {
     a_message_that_cannot_be_read_hides_no_other_and_keeps_none_from_being_moved
     what_is_refused_is_so_at_home_and_with_the_guard_off
     a_decision_that_cannot_be_read_stops_no_message_and_the_next_one_takes_it_away
+    what_is_judged_while_a_decision_is_stored_is_moved_by_it
     who_has_become_known_while_a_message_is_held_is_not_concerned_by_a_refusal
     what_was_released_by_mistake_is_refused_as_far_as_it_has_not_left
     what_twilio_was_called_with_before_a_refusal_is_not_tried_again
@@ -316,7 +318,7 @@ async fn of_decisions_at_once_each_message_is_moved_by_one(on: On) {
         assert_eq!(status, 200, "{decided}");
         decided["moved"].as_u64().unwrap()
     });
-    assert_eq!(futures_util::future::join_all(decided).await.iter().sum::<u64>(), 40);
+    assert_eq!(join_all(decided).await.iter().sum::<u64>(), 40);
 }
 
 async fn a_message_that_cannot_be_read_hides_no_other_and_keeps_none_from_being_moved(on: On) {
@@ -393,6 +395,27 @@ async fn a_decision_that_cannot_be_read_stops_no_message_and_the_next_one_takes_
     assert_eq!(decide(&world.service, "+1415", json!({ "decision": "refuse" })).await.0, 200);
     assert_eq!(send(&world, 2).await, 429);
     assert_eq!(traffic(&world.service).await["is_complete"], true);
+}
+
+async fn what_is_judged_while_a_decision_is_stored_is_moved_by_it(on: On) {
+    let world = World::start_with(on, &[FAST, GUARD]).await;
+    let send = |number| {
+        let world = &world;
+        async move { world.service.send(&person(number), "code").await }
+    };
+    for (round, decision) in
+        ["release", "refuse", "release", "refuse", "release", "refuse"].iter().enumerate()
+    {
+        let (first, body) = (round * 1_000, json!({ "decision": decision }));
+        join_all((first..first + 8 * round).map(send)).await;
+        let prefix = format!("+1415555{round}");
+        let (_, decided) = tokio::join!(
+            join_all((first + 100..first + 140).map(send)),
+            decide(&world.service, &prefix, body)
+        );
+        assert_eq!(decided.0, 200);
+        assert_eq!(traffic(&world.service).await["blocks"], json!([]), "{decision} {round}");
+    }
 }
 
 async fn who_has_become_known_while_a_message_is_held_is_not_concerned_by_a_refusal(on: On) {
