@@ -158,13 +158,19 @@ pub struct Decision {
 }
 
 /// The decisions of an organization.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Decisions(Vec<Decision>);
 
 /// As many decisions are in force as may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{DECISIONS_MAX} decisions on blocks of numbers are in force already")]
 pub struct TooManyDecisions;
+
+impl FromIterator<Decision> for Decisions {
+    fn from_iter<I: IntoIterator<Item = Decision>>(decisions: I) -> Self {
+        Self(decisions.into_iter().collect())
+    }
+}
 
 impl Decisions {
     /// Those in force at `now`, in the order of their prefixes.
@@ -245,7 +251,8 @@ mod tests {
         let left = decisions.without(&"+4479".parse().unwrap(), at(20));
         assert_eq!(left.on("+447900123456", at(20)), None);
         let stored = serde_json::to_string(&decisions).unwrap();
-        assert_eq!(serde_json::from_str::<Decisions>(&stored).unwrap(), decisions);
+        let read: Vec<Decision> = serde_json::from_str(&stored).unwrap();
+        assert_eq!(read.into_iter().collect::<Decisions>(), decisions);
     }
 
     #[test]

@@ -233,7 +233,7 @@ impl Kept {
     }
 }
 
-/// What a refusal may be about, as far as nobody can make it up.
+/// What a refusal is about. Only what is known here gets a line, so nobody can make lines up.
 #[derive(PartialEq, Eq)]
 enum About {
     /// The account of an organization.
@@ -443,7 +443,8 @@ fn explain(app: &App, refused: &RefusedRequest, public_url: &PublicUrl) -> Expla
     Explanation { finding: doctor::diagnose(&request, &keys), claims }
 }
 
-/// Whom what `peer` sends is counted for.
+/// Whom what `peer` sends is counted for. Behind a reverse proxy that is the proxy for all of them, and no sender is told from
+/// another.
 fn sender(peer: Option<&str>) -> Option<IpAddr> {
     peer?.parse().ok().map(network_of)
 }

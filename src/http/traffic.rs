@@ -35,7 +35,7 @@ const LASTS_MAX_S: u32 = DECISION_LASTS_MAX.as_secs() as u32;
 struct TrafficView {
     /// What is held, by blocks of numbers; those first of which most is held.
     blocks: Vec<BlockView>,
-    /// Whether that is all; otherwise more is held than is told, or there are messages that cannot be read.
+    /// Whether that is all; otherwise more is held than is told, or something cannot be read.
     is_complete: bool,
     /// The decisions in force.
     decisions: Vec<DecisionView>,

@@ -134,7 +134,6 @@ impl Scope<'_, Steps> {
         is_awaited: bool,
     ) -> Result<Advanced, store::Error> {
         let (mut cooling_until, mut judged) = (None, None);
-        let is_to_be_judged = matches!(occasion, Occasion::Due) && from.is_to_be_judged();
         for _ in 0..DECISIONS_MAX {
             let moment = self.moment(is_awaited);
             let traffic = judged.unwrap_or_default();
@@ -162,8 +161,8 @@ impl Scope<'_, Steps> {
             let Some(step) = rule::decide(outbound, Some(from), fact, &moment) else {
                 return Ok(Advanced::Unmoved);
             };
-            if let (true, None, Some(known)) = (is_to_be_judged && leaves(&step), judged, &known) {
-                let traffic = self.judge(outbound, known).await?;
+            if let (true, None, Some(known)) = (leaves(&step), judged, &known) {
+                let traffic = self.judge(outbound, Some(from), known).await?;
                 judged = Some(traffic);
                 if traffic != Traffic::Ordinary {
                     continue;
@@ -173,6 +172,7 @@ impl Scope<'_, Steps> {
             match self.step(outbound, from, &step, version, moment.now, entry).await? {
                 Passed::Yes => {
                     entry.into_iter().for_each(|entry| audit::log(self.organization, entry));
+                    self.obey_latest_decision(outbound, &step.to).await;
                     return Ok(match step.to {
                         OutboundState::Sending { .. } => Advanced::Cleared(Cleared { state: step.to }),
                         OutboundState::Refused { code, .. } => Advanced::Refused { code, circumstances },
@@ -213,7 +213,7 @@ impl Scope<'_, Steps> {
                 return Err(contended());
             };
             if judged.is_none() && leaves(&step) {
-                let traffic = self.judge(outbound, &known).await?;
+                let traffic = self.judge(outbound, None, &known).await?;
                 judged = Some(traffic);
                 if traffic != Traffic::Ordinary {
                     continue;
@@ -325,6 +325,7 @@ impl Scope<'_, Steps> {
         if is_beyond {
             return Ok(Created::Refused { code: Refusal::DailyLimitReached, circumstances });
         }
+        self.obey_latest_decision(&outbound, &state).await;
         Ok(match state {
             OutboundState::Waiting { until, reason, .. } => Created::Waiting(until, reason),
             OutboundState::Sending { .. } => Created::Cleared(Cleared { state }),
@@ -348,6 +349,29 @@ impl Scope<'_, Steps> {
             self.step(outbound, state, &step, None, moment.now, None).await?;
         }
         Ok(true)
+    }
+
+    /// Moves `outbound`, which has just been stored in `state`, if it is held as one of a burst and was decided on while it was
+    /// judged: it was not held yet when whoever decided looked for what is. If that fails it is judged again with all that is
+    /// held.
+    async fn obey_latest_decision(&self, outbound: &Outbound, state: &OutboundState) {
+        if !state.is_held_as_suspicious() {
+            return;
+        }
+        let obeyed = async {
+            let moment = self.moment(false);
+            let decisions = self.traffic_decisions().await?;
+            let verdict = decisions.on(outbound.to.bare().as_str(), moment.now);
+            let fact = verdict.map(Fact::TrafficDecided);
+            let step = fact.and_then(|fact| rule::decide(outbound, Some(state), fact, &moment));
+            match step {
+                Some(step) => self.step(outbound, state, &step, None, moment.now, None).await.map(drop),
+                None => Ok(()),
+            }
+        };
+        if let Err(error) = obeyed.await {
+            tracing::warn!(organization = %self.organization, id = %outbound.id, %error, "a decision on a message that is held is obeyed later");
+        }
     }
 
     /// Makes the step, after what it has to tell is planned, and adds `entry` to the audit with it.

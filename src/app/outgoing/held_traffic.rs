@@ -3,9 +3,10 @@
 //! That a message may be held is written down before it is: under what its number begins with, so that all messages to a
 //! block of numbers are found together. Whether it is held is told by its own state alone.
 //!
-//! A decision is stored before what is held is moved by it. So what is judged meanwhile finds it, and who repeats a decision
-//! that a crash has cut short moves the rest. It moves nothing on which a decision on fewer numbers says otherwise, and one
-//! message that cannot be read or moved keeps none of the others where they are.
+//! A decision is stored before what is held is moved by it, and is asked for once more when a message has been stored as
+//! held. So one of the two finds what is judged meanwhile, and who repeats a decision that a crash has cut short moves the
+//! rest. It moves nothing on which a decision on fewer numbers says otherwise, and one message that cannot be read or moved
+//! keeps none of the others where they are.
 
 use std::{
     collections::{BTreeMap, btree_map},
@@ -45,7 +46,7 @@ const MOVED_AT_ONCE: usize = 64;
 pub struct HeldTraffic {
     /// By blocks of numbers, those first of which most is held.
     pub blocks: Vec<HeldBlock>,
-    /// Whether that is all: neither was there too much, nor a message that cannot be read.
+    /// Whether that is all: neither was there too much, nor a message or a decision that cannot be read.
     pub is_complete: bool,
     /// The decisions in force.
     pub decisions: Vec<Decision>,
@@ -71,14 +72,14 @@ impl Scope<'_, Outgoing> {
     pub async fn held_traffic(&self) -> Result<HeldTraffic, store::Error> {
         let steps = self.steps.of(self.organization);
         let mut blocks = BTreeMap::<String, HeldBlock>::new();
-        let (mut after, mut looked_at, mut unreadable) = (None, 0, 0);
+        let (mut after, mut looked_at, mut is_whole) = (None, 0, true);
         let is_at_end = loop {
             let notes = steps.notes(after.as_deref()).await?;
             let Some((last, _)) = notes.last() else { break true };
             after = Some(last.clone());
             looked_at += notes.len();
             let held = steps.held(notes).await?;
-            unreadable += held.unreadable;
+            is_whole &= held.is_whole;
             for (block, StoredOutbound { outbound, state, .. }) in held.messages {
                 let since = match state {
                     OutboundState::Waiting { suspicion: Some(Suspicion::Since(since)), .. } => since,
@@ -103,9 +104,9 @@ impl Scope<'_, Outgoing> {
         };
         let mut blocks: Vec<HeldBlock> = blocks.into_values().collect();
         blocks.sort_by_key(|block| std::cmp::Reverse(block.held));
-        let decisions = steps.traffic_decisions().await?;
-        let decisions = decisions.in_force(self.core.now_ms()).cloned().collect();
-        Ok(HeldTraffic { blocks, is_complete: is_at_end && unreadable == 0, decisions })
+        let stored = steps.stored_decisions().await?;
+        let decisions = stored.decisions.in_force(self.core.now_ms()).cloned().collect();
+        Ok(HeldTraffic { blocks, is_complete: is_at_end && is_whole && stored.is_whole, decisions })
     }
 
     /// Decides on first messages to the numbers that begin with `prefix`, for as long as `lasts`; with no verdict, what was
@@ -168,40 +169,18 @@ impl Scope<'_, Steps> {
     async fn held(&self, notes: Vec<(String, String)>) -> Result<Held, store::Error> {
         let noted = notes.into_iter().filter_map(|(name, block)| Some((id_in_note(&name)?, block)));
         let (ids, blocks): (Vec<MessageId>, Vec<String>) = noted.unzip();
-        let (known, unreadable) = match self.core.store.outbounds(self.organization, &ids).await {
-            Err(store::Error::Unreadable(_)) => self.one_by_one(&ids).await?,
-            known => (known?, 0),
-        };
-        let known = blocks.into_iter().zip(known);
-        let messages = known.filter_map(|(block, stored)| {
-            stored.filter(|stored| stored.state.is_held_as_suspicious()).map(|stored| (block, stored))
-        });
-        Ok(Held { messages: messages.collect(), unreadable })
-    }
-
-    /// The messages `ids`, and how many of them cannot be read.
-    async fn one_by_one(
-        &self,
-        ids: &[MessageId],
-    ) -> Result<(Vec<Option<StoredOutbound>>, usize), store::Error> {
-        let (mut known, mut unreadable) = (Vec::with_capacity(ids.len()), 0);
-        for id in ids {
-            known.push(match self.core.store.outbound(self.organization, id).await {
-                Err(store::Error::Unreadable(_)) => {
-                    unreadable += 1;
-                    None
+        let rows = self.core.store.outbound_rows(self.organization, &ids).await?;
+        let mut held = Held { messages: Vec::with_capacity(ids.len()), is_whole: true };
+        for (block, row) in blocks.into_iter().zip(rows) {
+            match self.core.readable(self.organization, row) {
+                Some(Some(stored)) if stored.state.is_held_as_suspicious() => {
+                    held.messages.push((block, stored));
                 }
-                stored => stored?,
-            });
+                Some(_) => {}
+                None => held.is_whole = false,
+            }
         }
-        if unreadable > 0 {
-            tracing::warn!(
-                organization = %self.organization,
-                count = unreadable,
-                "messages that may be held as a burst cannot be read: they are neither listed nor moved by a decision"
-            );
-        }
-        Ok((known, unreadable))
+        Ok(held)
     }
 
     /// Moves what is held to numbers that begin with `prefix` and are decided on by `verdict`; how many are not held any
@@ -222,10 +201,7 @@ impl Scope<'_, Steps> {
                     number.starts_with(prefix.as_str()) && decisions.on(number, now) == Some(verdict)
                 });
                 let mut tried = futures_util::stream::iter(concerned)
-                    .map(|(_, StoredOutbound { outbound, state, .. })| async move {
-                        let occasion = Occasion::Known(Fact::TrafficDecided(verdict));
-                        self.advance(&outbound, &state, occasion, false).await
-                    })
+                    .map(|(_, held)| async move { self.move_one(&held, verdict).await })
                     .buffer_unordered(MOVED_AT_ONCE);
                 while let Some(tried) = tried.next().await {
                     match tried {
@@ -239,14 +215,31 @@ impl Scope<'_, Steps> {
         }
         failed.map_or(Ok(moved), Err)
     }
+
+    /// Moves one message that is held to a number which is decided on by `verdict`.
+    async fn move_one(
+        &self,
+        StoredOutbound { outbound, state, .. }: &StoredOutbound,
+        mut verdict: Verdict,
+    ) -> Result<Advanced, store::Error> {
+        if verdict == Verdict::Refuse {
+            let person = self.core.store.consent(self.organization, &outbound.recipient()).await?;
+            // Only strangers are refused. Who has become known since is none any more.
+            if self.is_known(&person).await? {
+                verdict = Verdict::Release;
+            }
+        }
+        let occasion = Occasion::Known(Fact::TrafficDecided(verdict));
+        self.advance(outbound, state, occasion, false).await
+    }
 }
 
 /// What is held of some notes.
 struct Held {
     /// Each with the block that it is held for.
     messages: Vec<(String, StoredOutbound)>,
-    /// Messages that cannot be read: whether they are held is not known.
-    unreadable: usize,
+    /// Whether that is all: of a message that cannot be read it is not known whether it is held.
+    is_whole: bool,
 }
 
 /// What stands between what a number begins with and a message's id: before all digits, so that names are in the order of

@@ -12,7 +12,8 @@
 //!
 //! Emergencies are never held: better an expensive one than one that comes too late. Who sent them is in the audit.
 //!
-//! What an administrator refuses is refused wherever it goes: at home too, and with the guard off.
+//! What an administrator refuses is refused wherever it goes: at home too, and with the guard off. So it is looked at before
+//! each call, also of what was released or has been tried: neither counts again, and both obey a refusal.
 
 use super::Steps;
 use crate::{
@@ -33,17 +34,20 @@ const SHOWN_CHARACTERS: usize = 7;
 const LAST_MESSAGES_MAX: usize = 10;
 
 impl Scope<'_, Steps> {
-    /// Judges `outbound`, which would leave otherwise, and counts it if it is the first message to a person of whom nothing
-    /// is known: `known` is what is known of their consent.
+    /// Judges `outbound`, which would leave otherwise, new or from the state `from`, and counts it if it is the first message
+    /// to a person of whom nothing is known: `known` is what is known of their consent.
     pub(super) async fn judge(
         &self,
         outbound: &Outbound,
+        from: Option<&OutboundState>,
         known: &KnownConsent,
     ) -> Result<Traffic, store::Error> {
         if !is_judged(outbound) {
             return Ok(Traffic::Ordinary);
         }
-        let (number, now, burst) = (outbound.to.bare().as_str(), self.core.now_ms(), self.burst(outbound));
+        let (number, now) = (outbound.to.bare().as_str(), self.core.now_ms());
+        let is_counted = from.is_none_or(OutboundState::is_to_be_counted);
+        let burst = self.burst(outbound).filter(|_| is_counted);
         // What the guard leaves alone costs nothing unless it is refused.
         let is_refused = async || {
             let decisions = self.recent_traffic_decisions().await?;
@@ -52,7 +56,7 @@ impl Scope<'_, Steps> {
         if burst.is_none() && !is_refused().await? {
             return Ok(Traffic::Ordinary);
         }
-        if known.consent != Consent::default() || self.is_acquainted(known.version.person()).await? {
+        if self.is_known(known).await? {
             return Ok(Traffic::Ordinary);
         }
         let decisions = self.traffic_decisions().await?;
@@ -79,6 +83,11 @@ impl Scope<'_, Steps> {
                 (!destinations.is_at_home(&outbound.to)).then_some(burst)
             }
         }
+    }
+
+    /// Whether anything is known of a person: a consent, or an earlier SMS.
+    pub(super) async fn is_known(&self, known: &KnownConsent) -> Result<bool, store::Error> {
+        Ok(known.consent != Consent::default() || self.is_acquainted(known.version.person()).await?)
     }
 
     /// Whether Twilio has had an SMS to `person` lately. One that was held or refused makes nobody known: else it would be

@@ -3,6 +3,9 @@
 //! What the guard against pumping judges is judged by the decisions as they are stored. What it leaves alone is asked for as
 //! well, since who refuses a block wants nothing to leave to it: by what was read last, so that a message of which nobody
 //! has decided anything costs no read.
+//!
+//! A decision that cannot be read decides nothing, and neither stops a message nor hides the others. The next one that is
+//! stored takes it away: an administrator mends that way what is damaged.
 
 use std::{
     collections::HashMap,
@@ -18,10 +21,11 @@ use crate::{
         audit::Entry,
         pumping::{Decision, Decisions, Prefix, TooManyDecisions},
     },
-    store::{self, DocumentChange, Kind},
+    store::{self, DocumentChange, Kind, Row, Unreadable},
 };
 
-/// How long decisions that were read are gone by, and so how long another instance may not know of a new one.
+/// How long decisions are used after they were read before they are read again, and so how long an instance may not know
+/// of what another one has stored.
 const REMEMBERED: Duration = Duration::from_millis(500);
 
 /// The name of the document with an organization's decisions.
@@ -62,10 +66,35 @@ impl LastRead {
     }
 }
 
+/// The decisions of an organization as they are stored.
+pub(super) struct StoredDecisions {
+    text: Option<String>,
+    /// Those that can be read.
+    pub(super) decisions: Decisions,
+    /// Whether that is all of them.
+    pub(super) is_whole: bool,
+}
+
+/// Each decision in `text`.
+fn decisions_in(text: &str) -> Vec<Row<Decision>> {
+    let unreadable =
+        |record: String, error: serde_json::Error| Unreadable { record, error: error.to_string() };
+    match serde_json::from_str::<Vec<serde_json::Value>>(text) {
+        Ok(stored) => {
+            let read = stored.into_iter().map(serde_json::from_value).zip(1..);
+            read.map(|(decision, number)| {
+                decision.map_err(|error| unreadable(format!("decision {number} on traffic"), error))
+            })
+            .collect()
+        }
+        Err(error) => vec![Err(unreadable("the decisions on traffic".to_owned(), error))],
+    }
+}
+
 impl Scope<'_, Steps> {
     /// What is decided on first messages.
     pub(super) async fn traffic_decisions(&self) -> Result<Decisions, store::Error> {
-        Ok(self.stored_decisions().await?.1)
+        Ok(self.stored_decisions().await?.decisions)
     }
 
     /// The same as it was a moment ago.
@@ -79,11 +108,14 @@ impl Scope<'_, Steps> {
         Ok(decisions)
     }
 
-    /// The text that is stored, and what it says.
-    async fn stored_decisions(&self) -> Result<(Option<String>, Decisions), store::Error> {
+    /// What is stored.
+    pub(super) async fn stored_decisions(&self) -> Result<StoredDecisions, store::Error> {
         let text = self.core.store.document(self.organization, Kind::TrafficDecisions, DECISIONS).await?;
-        let decisions = text.as_ref().map(|text| store::decode("the decisions on traffic", text));
-        Ok((text.clone(), decisions.transpose()?.unwrap_or_default()))
+        let rows = text.as_deref().map(decisions_in).unwrap_or_default();
+        let is_whole = rows.iter().all(Result::is_ok);
+        let decisions =
+            rows.into_iter().filter_map(|row| self.core.readable(self.organization, row)).collect();
+        Ok(StoredDecisions { text, decisions, is_whole })
     }
 
     /// Stores `decision` in the place of what was decided on `prefix` before, and if that changes anything, `entry` with it.
@@ -95,7 +127,7 @@ impl Scope<'_, Steps> {
     ) -> Result<(), TrafficError> {
         for _ in 0..DECISIONS_MAX {
             let now = self.core.now_ms();
-            let (before, decisions) = self.stored_decisions().await?;
+            let StoredDecisions { text: before, decisions, .. } = self.stored_decisions().await?;
             let decisions = match &decision {
                 Some(decision) => decisions.with(decision.clone())?,
                 None => decisions.without(prefix, now),
@@ -128,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_is_gone_by_for_a_moment_and_never_hides_what_was_decided_meanwhile() {
+    fn what_was_read_is_used_for_a_moment_and_never_hides_what_was_decided_meanwhile() {
         let (last_read, organization) = (LastRead::default(), Organization::default());
         assert_eq!(last_read.get(&organization, at(1_000)), None);
         let none = Arc::new(Decisions::default());

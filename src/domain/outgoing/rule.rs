@@ -285,6 +285,9 @@ impl Decision<'_> {
                 Some(match (circumstances.refusal(), circumstances.under_review_until) {
                     (Some(refusal), _) => self.refuse(Refused::ours(refusal)),
                     (None, Some(until)) => self.wait(self.review_end(until), Hold::Review, *tries),
+                    (None, None) if circumstances.traffic == Traffic::Refused => {
+                        self.refuse(Refused::ours(Refusal::SuspiciousTraffic))
+                    }
                     // It has had its turn with the recipient.
                     (None, None) => self.leave(*tries, Duration::ZERO),
                 })
@@ -348,7 +351,7 @@ impl Decision<'_> {
         }
     }
 
-    /// The decision on a message that is not judged again.
+    /// The decision on a message that is not held again.
     fn released(&self) -> Self {
         Self { suspicion: Some(Suspicion::Released), ..*self }
     }

@@ -33,7 +33,7 @@ pub enum Hold {
 pub enum Suspicion {
     /// It has been held as that since then, and is judged again before it leaves.
     Since(UnixMs),
-    /// An administrator has let it go: it is not judged again.
+    /// An administrator has let it go: it is not held again, and refused only if that is decided later.
     Released,
 }
 
@@ -116,9 +116,9 @@ impl OutboundState {
         self.rank() >= 3
     }
 
-    /// Whether the guard against pumping judges the message when nothing else holds it back. One that Twilio was called with
-    /// has been judged before.
-    pub fn is_to_be_judged(&self) -> bool {
+    /// Whether the message counts as a first one when nothing else holds it back, and may be held as one of a burst. One that
+    /// Twilio was called with has been counted before. What an administrator refuses is refused all the same.
+    pub fn is_to_be_counted(&self) -> bool {
         match self {
             OutboundState::Waiting { tries, suspicion, .. } => {
                 *tries == 0 && *suspicion != Some(Suspicion::Released)

@@ -30,7 +30,7 @@ pub struct JwksUrl {
     http: Client,
     url: Url,
     fetches: Mutex<Fetches>,
-    /// Held while the keys are fetched for an unknown one: who asks meanwhile waits for them.
+    /// Held while the keys are fetched, so that no earlier answer takes the place of a later one, and who asks meanwhile waits.
     asking: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -172,6 +172,7 @@ impl Authenticator {
     /// Fetches the platform's keys, if they are published at a URL. If that fails, those fetched last stay in use.
     pub async fn renew_public_keys(&self) {
         if let Some(renewal) = self.renewal() {
+            let _asking = renewal.source.asking.lock().await;
             renewal.run().await;
         }
     }
@@ -281,7 +282,8 @@ mod tests {
         // Not again at once, whatever a token names.
         assert!(!authenticator.renew_for(&old).await);
 
-        for broken in ["", "{\"keys\":[]}", &" ".repeat(BYTES_MAX + 1)] {
+        // The last is a good set, but for its size.
+        for broken in ["", "{\"keys\":[]}", &(set(&first) + &" ".repeat(BYTES_MAX))] {
             *answer.lock().unwrap() = broken.to_owned();
             authenticator.renew_public_keys().await;
             assert!(is_good(&new), "{}", broken.len());
@@ -327,6 +329,33 @@ mod tests {
         };
         let (is_renewed, ()) = tokio::join!(authenticator.renew_for(&new), answered);
         assert!(is_renewed && authenticator.authenticate(&new, NOW).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_fetch_that_is_answered_late_does_not_bring_back_the_keys_before() {
+        let (old, new) = (Pair::p256("old"), Pair::p256("new"));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/keys", listener.local_addr().unwrap());
+        let secret = "0123456789abcdef0123456789abcdef".into();
+        let authenticator =
+            Authenticator::new(&secret, TokenRules::default(), PublicKeys::default(), Vec::new())
+                .with_jwks_url(Some(JwksUrl::new(&url).unwrap()));
+        let token = new.token(Some("new"));
+        let answered = async {
+            for pair in [&old, &new] {
+                let (mut connection, _) = listener.accept().await.unwrap();
+                assert_ne!(connection.read(&mut [0; 1024]).await.unwrap(), 0);
+                // Nobody asks beside it, and is answered first.
+                assert!(authenticator.jwks_url.as_ref().unwrap().asking.try_lock().is_err());
+                let body = json!({ "keys": [pair.public] }).to_string();
+                let head =
+                    format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+                connection.write_all((head + &body).as_bytes()).await.ok();
+            }
+        };
+        let ((), is_renewed, ()) =
+            tokio::join!(authenticator.renew_public_keys(), authenticator.renew_for(&token), answered);
+        assert!(is_renewed && authenticator.authenticate(&token, NOW).is_ok());
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! A look costs too much to be had by everything that strangers post, so most of a flood is never looked into. What is left
 //! of it must not depend on who sends most. So a line is only as long as the others let it be, and in a line whoever has sent
 //! most is left out first: a flood that names one account keeps nothing of another waiting for more than a turn, and one of
-//! a single address leaves room for what Twilio posts from its own.
+//! a single address leaves room for what Twilio posts from its own. Behind a reverse proxy all peers are one, Twilio among
+//! them: there the lines alone keep a flood from the rest, and in its line chance decides what is left out.
 
 use std::{
     collections::{HashMap, VecDeque},

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use redis::Value;
 
 use super::{RedisStore, keys::Partition, read, scripts};
@@ -32,8 +32,9 @@ impl RedisStore {
         }
     }
 
-    /// Takes the names of documents that have ended out of the lists, so that they are not passed by again. If that fails they
-    /// are. What is kept together does not end by itself, and is listed in two places.
+    /// Takes the names of documents that have ended out of the lists, so that they are not passed by again. If that fails, or a
+    /// replica that takes over has not got it, they are; so no replica is waited for. What is kept together does not end by
+    /// itself, and is listed in two places.
     async fn forget_names(&self, organization: &Organization, kind: Kind, ended: Vec<String>) {
         if kind.is_kept_together() {
             return;
@@ -42,12 +43,13 @@ impl RedisStore {
         for name in ended {
             in_partition.entry(self.keys.partition_of_document(kind, &name)).or_default().push(name);
         }
-        for (partition, ended) in in_partition {
+        let forgotten = in_partition.into_iter().map(|(partition, ended)| async move {
             let mut keys = vec![("names", self.keys.documents(organization, partition, kind))];
             keys.extend(ended.iter().map(|name| ("document", self.keys.document(organization, kind, name))));
             let names: Vec<_> = ended.iter().map(|name| ("name", name)).collect();
-            self.write(&scripts::FORGET_NAMES, &keys, &names).await.ok();
-        }
+            scripts::FORGET_NAMES.run(self.connection().ok()?, &keys, &names).await.ok()
+        });
+        join_all(forgotten).await;
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 use textledger::{
     clock::SystemClock,
     domain::{
         Organization, Principal, Role, UnixMs,
-        pumping::{Decision, Decisions, Verdict},
+        pumping::{Decision, Verdict},
     },
     startup,
     store::Kind,
@@ -36,6 +37,11 @@ on_both_stores! {
     of_decisions_at_once_each_message_is_moved_by_one
     a_message_that_cannot_be_read_hides_no_other_and_keeps_none_from_being_moved
     what_is_refused_is_so_at_home_and_with_the_guard_off
+    a_decision_that_cannot_be_read_stops_no_message_and_the_next_one_takes_it_away
+    what_is_judged_while_a_decision_is_stored_is_moved_by_it
+    who_has_become_known_while_a_message_is_held_is_not_concerned_by_a_refusal
+    what_was_released_by_mistake_is_refused_as_far_as_it_has_not_left
+    what_twilio_was_called_with_before_a_refusal_is_not_tried_again
     only_so_many_decisions_are_in_force_and_each_fault_is_named
 }
 
@@ -72,6 +78,36 @@ async fn held(world: &World, number: usize) -> String {
     let (status, held) = world.service.send(&person(number), "code").await;
     assert_eq!((status, &held["reason"]), (202, &json!("suspicious_traffic")), "{held}");
     held["id"].as_str().unwrap().to_owned()
+}
+
+/// Stores what a later version, or a fault, has left of the decisions, while the service is stopped.
+async fn store_decisions(world: &World, text: &str) {
+    let store = startup::open_store(&config(world.service.settings()), Arc::new(SystemClock)).await.unwrap();
+    let (organization, kind) = (Organization::default(), Kind::TrafficDecisions);
+    let before = store.document(&organization, kind, "all").await.unwrap();
+    let changed = store.change_document(&organization, kind, "all", before.as_deref(), Some(text), None);
+    assert!(changed.await.unwrap());
+}
+
+/// Starts the service again; what it answers of the traffic.
+async fn start_again(world: &mut World) -> Value {
+    world.service.start_again();
+    eventually("the service is back", async || {
+        let (status, traffic) = answer(world.service.get(Role::Admin, TRAFFIC)).await;
+        (status == 200).then_some(traffic)
+    })
+    .await
+}
+
+fn refusal_of(prefix: &str) -> Decision {
+    let now = UnixMs::new(now().as_millisecond() as u64);
+    Decision {
+        prefix: prefix.parse().unwrap(),
+        verdict: Verdict::Refuse,
+        until: now + Duration::from_secs(3_600),
+        by: Principal::user("ada"),
+        at: now,
+    }
 }
 
 async fn becomes(world: &World, id: &str, status: &str) {
@@ -260,31 +296,10 @@ async fn a_decision_moves_what_is_held_to_its_numbers_and_nothing_that_another_d
     }
     // A crash has cut short what was decided on a few of them.
     world.service.stop().await;
-    let now = UnixMs::new(now().as_millisecond() as u64);
-    let refused = Decision {
-        prefix: "+1415555000".parse().unwrap(),
-        verdict: Verdict::Refuse,
-        until: now + Duration::from_secs(3_600),
-        by: Principal::user("ada"),
-        at: now,
-    };
-    let refused = textledger::store::encode(&Decisions::default().with(refused).unwrap());
-    {
-        let store =
-            startup::open_store(&config(world.service.settings()), Arc::new(SystemClock)).await.unwrap();
-        let (organization, kind) = (Organization::default(), Kind::TrafficDecisions);
-        let before = store.document(&organization, kind, "all").await.unwrap();
-        let (before, after) = (before.as_deref(), Some(refused.as_str()));
-        assert!(store.change_document(&organization, kind, "all", before, after, None).await.unwrap());
-    }
-    world.service.start_again();
-    let release = json!({ "decision": "release" });
-    let decided = eventually("the service is back", async || {
-        let (status, decided) = decide(&world.service, "+14155550", release.clone()).await;
-        (status == 200).then_some(decided)
-    })
-    .await;
-    assert_eq!(decided, json!({ "moved": 1 }));
+    store_decisions(&world, &json!([refusal_of("+1415555000")]).to_string()).await;
+    start_again(&mut world).await;
+    let decided = decide(&world.service, "+14155550", json!({ "decision": "release" })).await;
+    assert_eq!(decided, (200, json!({ "moved": 1 })));
     becomes(&world, &far, "delivered").await;
     assert_eq!(world.service.message_status(&near).await.1["status"], "held");
     let (status, decided) = decide(&world.service, "+1415555000", json!({ "decision": "refuse" })).await;
@@ -303,7 +318,7 @@ async fn of_decisions_at_once_each_message_is_moved_by_one(on: On) {
         assert_eq!(status, 200, "{decided}");
         decided["moved"].as_u64().unwrap()
     });
-    assert_eq!(futures_util::future::join_all(decided).await.iter().sum::<u64>(), 40);
+    assert_eq!(join_all(decided).await.iter().sum::<u64>(), 40);
 }
 
 async fn a_message_that_cannot_be_read_hides_no_other_and_keeps_none_from_being_moved(on: On) {
@@ -318,19 +333,14 @@ async fn a_message_that_cannot_be_read_hides_no_other_and_keeps_none_from_being_
             later::hold_in_redis(&RedisServer::shared().url(), prefix, &ids[1]);
         }
     }
-    world.service.start_again();
-    let shown = eventually("the service is back", async || {
-        let (status, traffic) = answer(world.service.get(Role::Admin, TRAFFIC)).await;
-        (status == 200).then_some(traffic)
-    })
-    .await;
+    let shown = start_again(&mut world).await;
     assert_eq!((&shown["blocks"][0]["held"], &shown["is_complete"]), (&json!(2), &json!(false)), "{shown}");
     let (status, decided) = decide(&world.service, "+14155550", json!({ "decision": "release" })).await;
     assert_eq!((status, decided), (200, json!({ "moved": 2 })));
     for id in [&ids[0], &ids[2]] {
         becomes(&world, id, "delivered").await;
     }
-    assert!(world.service.log().contains("messages that may be held as a burst cannot be read"));
+    assert!(world.service.log().contains("a record cannot be read"));
 }
 
 async fn what_is_refused_is_so_at_home_and_with_the_guard_off(on: On) {
@@ -363,6 +373,111 @@ async fn what_is_refused_is_so_at_home_and_with_the_guard_off(on: On) {
             .await;
         }
     }
+}
+
+async fn a_decision_that_cannot_be_read_stops_no_message_and_the_next_one_takes_it_away(on: On) {
+    let mut world = World::start_with(on, &[FAST, GUARD]).await;
+    world.service.stop().await;
+    let mut later = json!(refusal_of("+14155556"));
+    later["verdict"] = json!("delay");
+    store_decisions(&world, &json!([later, refusal_of("+14155550")]).to_string()).await;
+    let shown = start_again(&mut world).await;
+    let decided = shown["decisions"].as_array().unwrap();
+    assert_eq!((decided.len(), &shown["is_complete"]), (1, &json!(false)), "{shown}");
+    let send = async |world: &World, number| world.service.send(&person(number), "code").await.0;
+    assert_eq!((send(&world, 1).await, send(&world, 6_000).await), (429, 201));
+    assert!(world.service.log().contains("decision 1 on traffic"), "the operator is told");
+    world.service.stop().await;
+    store_decisions(&world, "no list").await;
+    let shown = start_again(&mut world).await;
+    assert_eq!((&shown["decisions"], &shown["is_complete"]), (&json!([]), &json!(false)), "{shown}");
+    assert_eq!(send(&world, 1).await, 201);
+    assert_eq!(decide(&world.service, "+1415", json!({ "decision": "refuse" })).await.0, 200);
+    assert_eq!(send(&world, 2).await, 429);
+    assert_eq!(traffic(&world.service).await["is_complete"], true);
+}
+
+async fn what_is_judged_while_a_decision_is_stored_is_moved_by_it(on: On) {
+    let world = World::start_with(on, &[FAST, GUARD]).await;
+    let send = |number| {
+        let world = &world;
+        async move { world.service.send(&person(number), "code").await }
+    };
+    for (round, decision) in
+        ["release", "refuse", "release", "refuse", "release", "refuse"].iter().enumerate()
+    {
+        let (first, body) = (round * 1_000, json!({ "decision": decision }));
+        join_all((first..first + 8 * round).map(send)).await;
+        let prefix = format!("+1415555{round}");
+        let (_, decided) = tokio::join!(
+            join_all((first + 100..first + 140).map(send)),
+            decide(&world.service, &prefix, body)
+        );
+        assert_eq!(decided.0, 200);
+        assert_eq!(traffic(&world.service).await["blocks"], json!([]), "{decision} {round}");
+    }
+}
+
+async fn who_has_become_known_while_a_message_is_held_is_not_concerned_by_a_refusal(on: On) {
+    let world = World::start_with(on, &[FAST, GUARD]).await;
+    fill(&world).await;
+    let (known, stranger) = (held(&world, 1).await, held(&world, 2).await);
+    world.write(&person(1), "START").await;
+    let decided = decide(&world.service, "+14155550", json!({ "decision": "refuse" })).await;
+    assert_eq!(decided, (200, json!({ "moved": 2 })));
+    assert_eq!(world.service.message_status(&stranger).await.1["status"], "refused");
+    becomes(&world, &known, "delivered").await;
+}
+
+async fn what_was_released_by_mistake_is_refused_as_far_as_it_has_not_left(on: On) {
+    // One of them leaves in a second.
+    let world = World::start_with(on, &[("TEXTLEDGER_MPS", "1"), GUARD]).await;
+    let service = &world.service;
+    fill(&world).await;
+    let mut ids = Vec::new();
+    for number in 0..8 {
+        ids.push(held(&world, number).await);
+    }
+    let release = json!({ "decision": "release" });
+    assert_eq!(decide(service, "+14155550", release).await, (200, json!({ "moved": 8 })));
+    assert_eq!(decide(service, "+14155550", json!({ "decision": "refuse" })).await.0, 200);
+    let mut refused = 0;
+    for id in &ids {
+        let end = eventually("the message comes to an end", async || {
+            let (_, message) = service.message_status(id).await;
+            let status = message["status"].as_str()?.to_owned();
+            ["delivered", "refused"].contains(&status.as_str()).then_some(status)
+        })
+        .await;
+        refused += usize::from(end == "refused");
+    }
+    // What had left before had left.
+    assert!(refused >= 4, "{refused} of {} were refused", ids.len());
+}
+
+async fn what_twilio_was_called_with_before_a_refusal_is_not_tried_again(on: On) {
+    let world = World::start_with(on, &[FAST]).await;
+    let service = &world.service;
+    world.fault(json!({ "rate_limit": 1.0 })).await;
+    let bulk = json!({ "phone_numbers": [person(1)], "message": "to many" });
+    let (_, batch) = answer(service.post(Role::Sender, "/api/sms/send-bulk", &bulk)).await;
+    let path = format!("/api/sms/batches/{}/messages", batch["batch_id"].as_str().unwrap());
+    let queued = async || answer(service.get(Role::Viewer, &path)).await.1["messages"][0].clone();
+    eventually("it was tried", async || (queued().await["reason"] == "retry").then_some(())).await;
+    let body = json!({ "to_number": person(2), "message": "code" });
+    let under_way = tokio::spawn(answer(service.post(Role::Sender, "/api/sms/send", &body)));
+    eventually("the request calls Twilio", async || {
+        let (_, page) = answer(service.get(Role::Viewer, "/api/sms/messages")).await;
+        let messages = page["messages"].as_array()?;
+        messages.iter().any(|message| message["status"] == "sending").then_some(())
+    })
+    .await;
+    assert_eq!(decide(service, "+1415", json!({ "decision": "refuse" })).await.0, 200);
+    let (status, problem) = under_way.await.unwrap();
+    assert_eq!((status, &problem["code"]), (429, &json!("suspicious_traffic")), "{problem}");
+    world.fault(json!({})).await;
+    eventually("it is refused", async || (queued().await["status"] == "refused").then_some(())).await;
+    assert_eq!(world.accepted_for(&person(1)) + world.accepted_for(&person(2)), 0);
 }
 
 async fn only_so_many_decisions_are_in_force_and_each_fault_is_named(on: On) {

@@ -197,6 +197,26 @@ async fn the_names_of_documents_that_have_ended_are_taken_out_of_their_list() {
     assert_eq!(listed("held_traffic").await, ["+1416/b"]);
 }
 
+/// A document may be stored again between the look that found it ended and the script.
+#[tokio::test]
+async fn the_name_of_a_document_that_is_there_again_stays_in_its_list() {
+    let mut connection = RedisServer::shared().connect().await;
+    let redis = fresh(1).await;
+    let tag = format!("{}:{{default:0}}", redis.prefix);
+    let (names, [ended, again]) =
+        (format!("{tag}:docs:x"), ["a", "b"].map(|name| format!("{tag}:doc:x:{name}")));
+    let listed = redis::cmd("ZADD").arg(&names).arg(0).arg("a").arg(0).arg("b").clone();
+    let _: u64 = listed.query_async(&mut connection).await.unwrap();
+    let _: () = redis::cmd("SET").arg(&again).arg("x").query_async(&mut connection).await.unwrap();
+    let script = include_str!("../../../src/store/redis/lua/forget_names.lua");
+    let mut forget = redis::cmd("EVAL");
+    forget.arg(script).arg(3).arg(&names).arg(ended).arg(again).arg("a").arg("b");
+    assert_eq!(forget.query_async::<u64>(&mut connection).await.unwrap(), 1);
+    let mut left = redis::cmd("ZRANGE");
+    left.arg(&names).arg(0).arg(-1);
+    assert_eq!(left.query_async::<Vec<String>>(&mut connection).await.unwrap(), ["b"]);
+}
+
 /// Version 0.1.0 lists flows by name, and notes nowhere when they are due.
 #[tokio::test]
 async fn messages_that_version_0_1_0_queues_are_found_when_they_are_due() {

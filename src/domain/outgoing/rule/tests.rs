@@ -276,9 +276,14 @@ fn nothing_leaves_to_a_number_that_nothing_is_sent_to() {
 #[test]
 fn one_of_a_burst_is_held_judged_again_and_refused_after_a_day() {
     every_move(|_, from, fact, _, made| {
-        // A request that calls again has been judged when it was asked.
-        if let (Some(circumstances), false) = (circumstances_of(fact), matches!(fact, Fact::CalledAgain(_))) {
-            let may_leave = circumstances.traffic == Traffic::Ordinary;
+        if let Some(circumstances) = circumstances_of(fact) {
+            // A request that calls again has been counted when it was asked.
+            let is_counted = !matches!(fact, Fact::CalledAgain(_));
+            let may_leave = match circumstances.traffic {
+                Traffic::Ordinary => true,
+                Traffic::Suspicious => !is_counted,
+                Traffic::Refused => false,
+            };
             assert!(may_leave || !is_call(&made.to), "{from:?} {fact:?}");
         }
     });
@@ -334,7 +339,7 @@ fn the_guard_holds_only_what_nothing_else_holds() {
 }
 
 #[test]
-fn what_an_administrator_lets_go_is_not_judged_again_and_nothing_else_is_moved() {
+fn what_an_administrator_lets_go_is_not_held_again_and_nothing_else_is_moved() {
     every_move(|_, from, fact, _, made| {
         let suspicion = |state: Option<&OutboundState>| match state {
             Some(OutboundState::Waiting { suspicion, .. }) => *suspicion,
@@ -346,7 +351,7 @@ fn what_an_administrator_lets_go_is_not_judged_again_and_nothing_else_is_moved()
                 match verdict {
                     Verdict::Release => {
                         assert_eq!((made.due, tries(Some(&made.to))), (Some(NOW), tries(from)), "{from:?}");
-                        assert!(!made.to.is_to_be_judged(), "{from:?}");
+                        assert!(!made.to.is_to_be_counted(), "{from:?}");
                     }
                     Verdict::Refuse => assert!(
                         matches!(made.to, OutboundState::Refused { code: Refusal::SuspiciousTraffic, .. }),
@@ -367,15 +372,15 @@ fn what_an_administrator_lets_go_is_not_judged_again_and_nothing_else_is_moved()
         }
     });
     // Whatever else holds it back meanwhile, such as the night.
-    let judged = |state: Option<OutboundState>| state.is_some_and(|state| state.is_to_be_judged());
+    let counted = |state: Option<OutboundState>| state.is_some_and(|state| state.is_to_be_counted());
     for state in states() {
-        let is_judged = match &state {
+        let is_counted = match &state {
             Some(OutboundState::Waiting { tries: 0, suspicion, .. }) => {
                 *suspicion != Some(Suspicion::Released)
             }
             _ => false,
         };
-        assert_eq!(judged(state.clone()), is_judged, "{state:?}");
+        assert_eq!(counted(state.clone()), is_counted, "{state:?}");
     }
 }
 
