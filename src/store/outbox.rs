@@ -9,9 +9,12 @@ use std::{collections::BTreeSet, time::Duration};
 use async_trait::async_trait;
 
 use super::{ConsentVersion, Error, Row, Unreadable};
-use crate::domain::{
-    Flow, HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, Person, UnixMs,
-    audit::Entry,
+use crate::{
+    domain::{
+        Flow, HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, Person, UnixMs,
+        audit::Entry,
+    },
+    twilio::address::mask,
 };
 
 /// The most messages that one call of [`Outbox::enqueue`], [`Outbox::outbounds`] or [`Outbox::history`] handles.
@@ -41,8 +44,10 @@ impl DueFlows {
         for name in names {
             match name.parse() {
                 Ok(flow) => flows.push(flow),
-                Err(error) => unreadable
-                    .push(Unreadable { record: format!("the flow {name:?}"), error: format!("{error}") }),
+                Err(error) => unreadable.push(Unreadable {
+                    record: format!("the flow {:?}", mask(&name)),
+                    error: format!("{error}"),
+                }),
             }
         }
         Self { flows, unreadable, next }
@@ -52,7 +57,7 @@ impl DueFlows {
 /// Reads the id of a message that waits in `flow`.
 pub(super) fn read_id(id: &str, flow: &Flow) -> Row<MessageId> {
     id.parse().map_err(|error| Unreadable {
-        record: format!("the message {id:?} in the queue {:?}", flow.to_string()),
+        record: format!("the message {id:?} in the queue {:?}", mask(&flow.to_string())),
         error: format!("{error}"),
     })
 }
@@ -242,4 +247,19 @@ pub trait Outbox {
         before: HistoryId,
         limit: usize,
     ) -> Result<Vec<(HistoryId, MessageRef)>, Error>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_of_a_queue_is_told_without_the_number_that_sends() {
+        let due = DueFlows::of(vec![vec!["+14155550177\u{7}".to_owned(), "+14155550178".to_owned()]], 0);
+        assert_eq!(due.flows.len(), 1);
+        let id = read_id("no id", &due.flows[0]).unwrap_err();
+        let told: String = due.unreadable.iter().chain([&id]).map(ToString::to_string).collect();
+        assert!(!told.contains("555017"), "{told}");
+        assert!(told.contains("+1415***0178") && told.contains("no id"), "{told}");
+    }
 }

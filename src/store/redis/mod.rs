@@ -214,7 +214,9 @@ impl Store for RedisStore {
 }
 
 fn read<T: FromRedisValue>(answer: Value) -> Result<T, Error> {
-    redis::from_redis_value(answer).map_err(|error| Error::Unreadable(format!("an answer of Redis: {error}")))
+    // The error's own text would quote what is stored.
+    let unreadable = |_| Error::Unreadable("an answer of Redis is of another type".to_owned());
+    redis::from_redis_value(answer).map_err(unreadable)
 }
 
 /// A script answered with words that it does not list.

@@ -381,7 +381,7 @@ impl Outbox for RedisStore {
             let partition = self.keys.partition(person.as_str());
             let entries = members.iter().map(|member| {
                 entry_of_person(member, name, partition)
-                    .ok_or_else(|| Error::Unreadable(format!("a place in a history: {member:?}")))
+                    .ok_or_else(|| Error::Unreadable("a place in a history of a recipient".to_owned()))
             });
             return entries.collect();
         }
