@@ -7,10 +7,16 @@
 //! Written down is what sends something, changes something or hands something out. **What changes nothing is not written
 //! down**, or whoever repeats it could fill the record without an end: preferences that are so already, a wish that says less
 //! than the person's own word, a decision that was made, a batch that was called off, a batch or a notice of which nothing
-//! leaves. Two things are written down even if
-//! nothing comes of them, since only administrators do them and each does more than it shows: settings that are saved as they
-//! were, which seals them with the newest key, and a file of wishes, which is many steps: it has an entry before
-//! the first of them, and another after the last.
+//! leaves, a placeholder that stands for no message.
+//!
+//! Some things are written down even if nothing comes of them. Nobody does so more often than callers may call at all, which
+//! is limited for each of them:
+//!
+//! - What is asked of Twilio for a message that Twilio has, by whoever may send: its entry comes before the call, since what
+//!   Twilio has done cannot be taken back. Twilio may say no, and may never have had the message.
+//! - What only administrators do: settings and API keys, which are kept in another place than their entry, so that it comes
+//!   before and the change may fail; settings that are saved as they were, which seals them with the newest key; and a file of
+//!   wishes, which is many steps: it has an entry before the first of them, and another after the last.
 
 use std::{fmt, time::Duration};
 
