@@ -319,6 +319,21 @@ async fn nothing_is_saved_or_asked_of_twilio_that_cannot_be_written_down() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_cools_down_from_a_message_that_could_not_be_written_down() {
+    let world = World::start_with(On::Redis, &[("TEXTLEDGER_RECIPIENT_COOLDOWN", "1h")]).await;
+    let service = &world.service;
+    let mut redis = RedisServer::shared().connect().await;
+    let key = format!("{}:{{default:0}}:audit", service.setting("TEXTLEDGER_KEY_PREFIX"));
+    ::redis::cmd("SET").arg(&key).arg("in the way").query_async::<()>(&mut redis).await.unwrap();
+    assert_eq!(service.send(NUMBER, "hello").await.0, 503);
+    ::redis::cmd("DEL").arg(&key).query_async::<()>(&mut redis).await.unwrap();
+    let (status, sent) = service.send(NUMBER, "hello").await;
+    assert_eq!(status, 201, "{sent}");
+    let (status, held) = service.send(NUMBER, "hello").await;
+    assert_eq!((status, &held["reason"]), (202, &json!("cooldown")), "{held}");
+}
+
 /// Something to which Redis adds no entry lies in the place of the audit: each change fails as if the store had failed
 /// between the change and its entry.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
