@@ -186,8 +186,8 @@ async fn import_here(
     actor: &str,
 ) -> anyhow::Result<Imported> {
     let by = Origin::new(&Principal::command(actor), None);
-    // The lines that are left out are told to whoever runs the command.
-    Ok(app.consents.of(organization).import_consent(&by, actor, records, 0).await?)
+    // The lines that are left out are told to whoever runs the command: they are of the file, and these are a part of it.
+    Ok(app.consents.of(organization).import_consent(&by, actor, records, None).await?)
 }
 
 impl Read {

@@ -7,10 +7,16 @@
 //! Written down is what sends something, changes something or hands something out. **What changes nothing is not written
 //! down**, or whoever repeats it could fill the record without an end: preferences that are so already, a wish that says less
 //! than the person's own word, a decision that was made, a batch that was called off, a batch or a notice of which nothing
-//! leaves. Two things are written down even if
-//! nothing comes of them, since only administrators do them and each does more than it shows: settings that are saved as they
-//! were, which seals them with the newest key, and a file of wishes, which is many steps: it has an entry before
-//! the first of them, and another after the last.
+//! leaves, a placeholder that stands for no message.
+//!
+//! Some things are written down even if nothing comes of them. Nobody does so more often than callers may call at all, which
+//! is limited for each of them:
+//!
+//! - What is asked of Twilio for a message that Twilio has, by whoever may send: its entry comes before the call, since what
+//!   Twilio has done cannot be taken back. Twilio may say no, and may never have had the message.
+//! - What only administrators do: settings and API keys, which are kept in another place than their entry, so that it comes
+//!   before and the change may fail; settings that are saved as they were, which seals them with the newest key; and a file of
+//!   wishes, which is many steps: it has an entry before the first of them, and another after the last.
 
 use std::{fmt, time::Duration};
 
@@ -144,30 +150,30 @@ actions! {
     ConsentImport = "consent.import", "consent imported";
     /// A file of wishes is about to be taken over.
     ConsentImportBegin = "consent.import_begin", "an import of consent began";
-    /// Everybody's wishes were read.
-    ConsentExport = "consent.export", "consent exported";
+    /// Everybody's wishes were asked for, and are handed out from then on.
+    ConsentExport = "consent.export", "an export of consent was asked for";
     /// A link to a person's page was made.
     ConsentLink = "consent.link", "a link to a person's consent was made";
     /// A doubtful reply was decided on.
     ReviewDecide = "review.decide", "a reply under review was decided on";
     /// A user's preferences were changed.
     PreferencesChange = "preferences.change", "preferences changed";
-    /// A code was sent to a number that a user says is theirs.
-    PreferencesSendCode = "preferences.send_code", "a code was sent to confirm a number";
+    /// A code was asked for, to a number that a user says is theirs.
+    PreferencesSendCode = "preferences.send_code", "a code to confirm a number was asked for";
     /// A code was told, and the change that waited for it made.
     PreferencesConfirm = "preferences.confirm", "preferences changed by a code";
-    /// The account at Twilio was changed.
-    SettingsChange = "settings.change", "settings were saved";
-    /// Twilio has confirmed saved settings, and they are in force.
-    SettingsVerify = "settings.verify", "saved settings were verified and are in force";
-    /// Saved settings are not the organization's own, and are not used.
-    SettingsRefuse = "settings.refuse", "saved settings were refused and are not used";
-    /// An API key was made.
-    ApiKeyCreate = "api_key.create", "an API key was made";
-    /// An API key was given another secret.
-    ApiKeyRotate = "api_key.rotate", "an API key was rotated";
-    /// An API key was ended.
-    ApiKeyRevoke = "api_key.revoke", "an API key was revoked";
+    /// A change of the account at Twilio was asked for; it may have failed.
+    SettingsChange = "settings.change", "a change of settings was asked for";
+    /// Twilio has confirmed saved settings, which are about to come into force; it may have failed.
+    SettingsVerify = "settings.verify", "saved settings were verified and are about to come into force";
+    /// Saved settings are not the organization's own, and are about to be marked so; it may have failed.
+    SettingsRefuse = "settings.refuse", "saved settings were refused and are about to be marked so";
+    /// An API key was asked for; it may not have been made.
+    ApiKeyCreate = "api_key.create", "an API key was asked for";
+    /// Another secret of an API key was asked for; it may not have been made.
+    ApiKeyRotate = "api_key.rotate", "another secret of an API key was asked for";
+    /// The end of an API key was asked for; it may have failed.
+    ApiKeyRevoke = "api_key.revoke", "the end of an API key was asked for";
     /// First messages to a block of numbers are let go for a time.
     TrafficRelease = "traffic.release", "first messages to a block of numbers were released";
     /// First messages to a block of numbers are refused for a time.

@@ -413,7 +413,7 @@ pub async fn import(
         // Not among what is heavy: it mostly waits for the store, for as long as a file is, and others would wait for it.
         let consents = state.app.consents.of(&caller.organization);
         let done =
-            consents.import_consent(&caller.origin(), caller.name(), read.records, read.faulty).await?;
+            consents.import_consent(&caller.origin(), caller.name(), read.records, Some(read.faulty)).await?;
         drop(under_way);
         Ok(HttpResponse::Ok().json(Imported {
             imported: done.applied,

@@ -360,7 +360,8 @@ enum EventView {
         #[schema(format = DateTime)]
         at: String,
     },
-    /// Something happened that cannot be read by this version; most often an instance of a later one has written it.
+    /// Something happened that cannot be read by this version; most often an instance of a later one has written it. When it
+    /// happened is in its `event_id` alone, and no filter leaves it out.
     Unreadable { event_id: String },
 }
 

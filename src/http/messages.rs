@@ -18,7 +18,7 @@ use super::{
     time,
 };
 use crate::{
-    app::reads::messages::{Message, MessageFilter},
+    app::reads::messages::{ListedMessages, Message, MessageFilter},
     domain::{HistoryId, Hold, MessageId, Source},
     twilio::{
         self, Channel, MessageSid,
@@ -68,7 +68,7 @@ impl Declared for HistoryQuery {
 /// Filters are combined. A page at a time: ask again with `next_cursor` as `cursor` until it is null.
 #[utoipa::path(
     get, path = "/api/sms/messages", tags = [operations::TAG, operations::MESSAGES], operation_id = "listMessages", params(HistoryQuery),
-    responses(ReadProblems, (status = 200, body = MessagesPage, description = "messages, newest first")),
+    responses(ReadProblems, (status = 200, body = HistoryPage, description = "messages, newest first")),
 )]
 pub async fn history(
     state: web::Data<State>,
@@ -77,10 +77,12 @@ pub async fn history(
 ) -> Result<HttpResponse, Problem> {
     caller.require(Right::Read)?;
     let HistoryQuery { filter, limit, cursor } = contract::query(&request, &state.context())?;
-    let (messages, next) =
-        state.app.reads.of(&caller.organization).history(&filter, cursor, limit as usize).await?;
+    let reads = state.app.reads.of(&caller.organization);
+    let ListedMessages { messages, unreadable, next } =
+        reads.history(&filter, cursor, limit as usize).await?;
     let messages = messages.iter().map(MessageView::from).collect();
-    Ok(HttpResponse::Ok().json(MessagesPage { messages, next_cursor: next.map(|next| next.to_string()) }))
+    let next_cursor = next.map(|next| next.to_string());
+    Ok(HttpResponse::Ok().json(HistoryPage { messages, unreadable, next_cursor }))
 }
 
 /// Which message is meant.
@@ -229,6 +231,17 @@ struct TimelineEntry {
     /// It did not move the message.
     late: bool,
     error_code: Option<u32>,
+}
+
+/// Messages of the history, and where to go on.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MessageHistory)]
+struct HistoryPage {
+    messages: Vec<MessageView>,
+    /// How many messages belong to this page as well, whatever the filters say of them, and cannot be read by this version.
+    unreadable: usize,
+    /// Null at the end.
+    next_cursor: Option<String>,
 }
 
 /// Messages, and where to go on.

@@ -201,7 +201,7 @@ impl FoundConsent {
         match self {
             FoundConsent::Known(known) => Ok(*known),
             FoundConsent::Elsewhere(person) => {
-                Err(Error::Unreadable(format!("{person:?} has a name too many")))
+                Err(Error::Unreadable(format!("{} has a name too many", mask(person.as_str()))))
             }
         }
     }

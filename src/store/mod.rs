@@ -35,6 +35,7 @@ pub mod redis;
 pub mod tasks;
 
 use async_trait::async_trait;
+use serde_json::error::Category;
 
 pub use self::{
     audit::Audit,
@@ -114,5 +115,40 @@ pub fn encode<T: serde::Serialize>(value: &T) -> String {
 
 /// Reads what [`encode`] wrote; `what` it is stands in the error.
 pub fn decode<T: serde::de::DeserializeOwned>(what: &str, stored: impl AsRef<[u8]>) -> Result<T, Error> {
-    serde_json::from_slice(stored.as_ref()).map_err(|error| Error::Unreadable(format!("{what}: {error}")))
+    serde_json::from_slice(stored.as_ref())
+        .map_err(|error| Error::Unreadable(format!("{what}: {}", fault(&error))))
+}
+
+/// What is wrong with stored JSON, and where. The error's own text may quote what is stored, which belongs in no log.
+pub(crate) fn fault(error: &serde_json::Error) -> String {
+    let kind = match error.classify() {
+        Category::Data => "it is of another form",
+        Category::Eof => "it ends early",
+        Category::Io | Category::Syntax => "it is no JSON",
+    };
+    format!("{kind} at line {}, column {}", error.line(), error.column())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{OutboundState, consent::ConsentChange};
+
+    #[test]
+    fn an_error_tells_where_stored_json_is_wrong_and_quotes_nothing_of_it() {
+        let error = |stored: &str| decode::<ConsentChange>("a change", stored).unwrap_err().to_string();
+        let secret = "my s3cret";
+        for stored in [format!("\"{secret}\""), format!("{{\"at\": \"{secret}\"}}"), format!("{{\"{secret}")]
+        {
+            assert!(!error(&stored).contains("s3cret"), "{}", error(&stored));
+        }
+        let state =
+            decode::<OutboundState>("a state", format!("{{\"{secret}\": 1}}")).unwrap_err().to_string();
+        assert_eq!(
+            state,
+            "the store holds what cannot be read: a state: it is of another form at line 1, column 16"
+        );
+        assert!(error("no JSON").ends_with("a change: it is no JSON at line 1, column 2"));
+        assert!(error("{").ends_with("a change: it ends early at line 1, column 1"));
+    }
 }

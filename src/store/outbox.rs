@@ -9,9 +9,12 @@ use std::{collections::BTreeSet, time::Duration};
 use async_trait::async_trait;
 
 use super::{ConsentVersion, Error, Row, Unreadable};
-use crate::domain::{
-    Flow, HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, Person, UnixMs,
-    audit::Entry,
+use crate::{
+    domain::{
+        Flow, HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, Person, UnixMs,
+        audit::Entry,
+    },
+    twilio::address::{InvalidAddress, mask},
 };
 
 /// The most messages that one call of [`Outbox::enqueue`], [`Outbox::outbounds`] or [`Outbox::history`] handles.
@@ -33,26 +36,35 @@ pub struct DueFlows {
 
 impl DueFlows {
     /// A page that began at `skip`: what each partition has of it, by the names of the flows.
-    pub(super) fn of(partitions: Vec<Vec<String>>, skip: usize) -> Self {
+    pub(super) fn of(partitions: Vec<Vec<Vec<u8>>>, skip: usize) -> Self {
         let next =
             partitions.iter().any(|names| names.len() == DUE_FLOWS_MAX).then_some(skip + DUE_FLOWS_MAX);
-        let names: BTreeSet<String> = partitions.into_iter().flatten().collect();
+        let names: BTreeSet<Vec<u8>> = partitions.into_iter().flatten().collect();
         let (mut flows, mut unreadable) = (Vec::with_capacity(names.len()), Vec::new());
         for name in names {
-            match name.parse() {
+            match read_flow(&name) {
                 Ok(flow) => flows.push(flow),
-                Err(error) => unreadable
-                    .push(Unreadable { record: format!("the flow {name:?}"), error: format!("{error}") }),
+                Err(error) => {
+                    let name = mask(&String::from_utf8_lossy(&name));
+                    unreadable.push(Unreadable { record: format!("the flow {name:?}"), error });
+                }
             }
         }
         Self { flows, unreadable, next }
     }
 }
 
+fn read_flow(name: &[u8]) -> Result<Flow, String> {
+    let name = str::from_utf8(name).map_err(|error| error.to_string())?;
+    name.parse().map_err(|error: InvalidAddress| error.to_string())
+}
+
 /// Reads the id of a message that waits in `flow`.
-pub(super) fn read_id(id: &str, flow: &Flow) -> Row<MessageId> {
+pub(super) fn read_id(id: &[u8], flow: &Flow) -> Row<MessageId> {
+    // What stands for bytes that are no text is in no id.
+    let id = String::from_utf8_lossy(id);
     id.parse().map_err(|error| Unreadable {
-        record: format!("the message {id:?} in the queue {:?}", flow.to_string()),
+        record: format!("the message {id:?} in the queue {:?}", mask(&flow.to_string())),
         error: format!("{error}"),
     })
 }
@@ -242,4 +254,20 @@ pub trait Outbox {
         before: HistoryId,
         limit: usize,
     ) -> Result<Vec<(HistoryId, MessageRef)>, Error>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_of_a_queue_is_told_without_the_number_that_sends() {
+        let names = ["+14155550177\u{7}".into(), "+14155550178".into(), b"+14155550179\xff".to_vec()];
+        let due = DueFlows::of(vec![names.to_vec()], 0);
+        assert_eq!((due.flows.len(), due.unreadable.len()), (1, 2));
+        let id = read_id(b"no id\xff", &due.flows[0]).unwrap_err();
+        let told: String = due.unreadable.iter().chain([&id]).map(ToString::to_string).collect();
+        assert!(!told.contains("555017"), "{told}");
+        assert!(told.contains("+1415***0178") && told.contains("no id"), "{told}");
+    }
 }

@@ -281,8 +281,8 @@ impl Scope<'_, ApiKeys> {
 
 /// Reads the key of the document `name`.
 fn read_key(name: &str, stored: &str) -> Row<StoredKey> {
-    let unreadable = |error| Unreadable { record: format!("API key {name}"), error: format!("{error}") };
-    serde_json::from_str(stored).map_err(unreadable)
+    serde_json::from_str(stored)
+        .map_err(|error| Unreadable { record: format!("API key {name}"), error: store::fault(&error) })
 }
 
 /// The name of a key's document: an organization's name holds no slash.

@@ -153,16 +153,15 @@ impl Scope<'_, Consents> {
         }
     }
 
-    /// Applies the records of a file that has `rejected` further lines, as `by` asks, whom the history knows as `name`. No
+    /// Applies the records of a file that has `rejected` further lines, if that is known, as `by` asks, whom the history knows as `name`. No
     /// record is applied before the audit tells of it; that it came to its end is told by an entry more.
     pub async fn import_consent(
         &self,
         by: &Origin,
         name: &str,
         records: Vec<FileRecord>,
-        rejected: usize,
+        rejected: Option<usize>,
     ) -> Result<Imported, store::Error> {
-        let rejected = Some(rejected);
         let begun = Facts { lines: Some(records.len()), rejected, ..Facts::default() };
         self.write_down(by, Action::ConsentImportBegin, begun).await?;
         let imported = self.import_records(records, name).await?;

@@ -264,11 +264,12 @@ impl Incoming {
 
     /// Reads a record of the spool; version 0.1.0 left them in clear.
     fn open_record(&self, record: &str) -> anyhow::Result<SpoolRecord> {
+        let unreadable = |error: serde_json::Error| anyhow::anyhow!(store::fault(&error));
         if !sealing::has_form(record) {
-            return Ok(serde_json::from_str(record)?);
+            return serde_json::from_str(record).map_err(unreadable);
         }
         let text = self.core.keys.open(SPOOL_CONTEXT, record)?;
-        Ok(serde_json::from_slice(text.expose_secret())?)
+        serde_json::from_slice(text.expose_secret()).map_err(unreadable)
     }
 
     /// Applies one record of the spool; returns whether it could be. One that cannot must not stand in the way for ever.

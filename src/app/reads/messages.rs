@@ -9,7 +9,7 @@ use crate::{
         HistoryId, Hold, MessageId, MessageRef, Outbound, OutboundState, Person, Refusal, UnixMs,
         delivery::{self, DeliveryEntry},
     },
-    store::{self, StoredOutbound, Unreadable, outbox::OUTBOUNDS_MAX},
+    store::{self, Row, StoredOutbound, Unreadable, outbox::OUTBOUNDS_MAX},
     twilio::{BareAddress, Channel, MessageSid, MessageStatus},
 };
 
@@ -74,6 +74,17 @@ pub struct MessageFilter {
     pub since: Option<UnixMs>,
     /// Those entered before this time.
     pub until: Option<UnixMs>,
+}
+
+/// A page of the history.
+#[derive(Debug, Clone)]
+pub struct ListedMessages {
+    /// The messages, newest first.
+    pub messages: Vec<Message>,
+    /// How many belong to this page as well, whatever the filter says of them, and cannot be read by this version.
+    pub unreadable: usize,
+    /// Where to go on, if there may be more.
+    pub next: Option<HistoryId>,
 }
 
 /// Messages that one page looks through for those that pass its filter; a page may end early and still have a next.
@@ -155,35 +166,38 @@ impl Scope<'_, Reads> {
         }))
     }
 
-    /// The messages that pass `filter` before `before`, newest first, at most `limit` of them; and where to go on, if
-    /// there may be more. What it costs does not depend on how many are stored.
+    /// The messages that pass `filter` before `before`, newest first, at most `limit` of them. What it costs does not depend on
+    /// how many are stored.
     pub async fn history(
         &self,
         filter: &MessageFilter,
         before: Option<HistoryId>,
         limit: usize,
-    ) -> Result<(Vec<Message>, Option<HistoryId>), store::Error> {
+    ) -> Result<ListedMessages, store::Error> {
         let mut before = before.unwrap_or(HistoryId::END);
         if let Some(until) = filter.until {
             before = before.min(HistoryId::at(until));
         }
-        let (mut messages, mut looked_through) = (Vec::new(), 0);
+        let (mut messages, mut unreadable, mut looked_through) = (Vec::new(), 0, 0);
         while looked_through < LOOKED_THROUGH_MAX {
             // One more than wanted tells whether there is a next page.
             let wanted = (limit - messages.len() + 1).clamp(HISTORY_READ_MIN.min(limit + 1), OUTBOUNDS_MAX);
             let page = self.core.store.history(self.organization, filter.to.as_ref(), before, wanted).await?;
             let is_last = page.len() < wanted;
             let read = futures_util::stream::iter(0..page.len())
-                .map(|index| self.named(&page[index].1))
+                .map(|index| self.row(&page[index].1))
                 .buffered(READ_AT_ONCE);
-            let read: Vec<Option<Message>> = read.try_collect().await?;
-            for ((place, _), message) in page.into_iter().zip(read) {
+            let read: Vec<Row<Option<Message>>> = read.try_collect().await?;
+            for ((place, _), row) in page.into_iter().zip(read) {
                 if filter.since.is_some_and(|since| place.ms < since) {
-                    return Ok((messages, None));
+                    return Ok(ListedMessages { messages, unreadable, next: None });
                 }
+                // It may be one that is asked for.
+                unreadable += usize::from(row.is_err());
+                let message = self.core.readable(self.organization, row).flatten();
                 if let Some(message) = message.filter(|message| filter.passes(message)) {
                     if messages.len() == limit {
-                        return Ok((messages, Some(before)));
+                        return Ok(ListedMessages { messages, unreadable, next: Some(before) });
                     }
                     messages.push(message);
                 }
@@ -191,20 +205,25 @@ impl Scope<'_, Reads> {
                 looked_through += 1;
             }
             if is_last {
-                return Ok((messages, None));
+                return Ok(ListedMessages { messages, unreadable, next: None });
             }
         }
-        Ok((messages, Some(before)))
+        Ok(ListedMessages { messages, unreadable, next: Some(before) })
+    }
+
+    /// The message of this name, if it is stored and can be read.
+    async fn row(&self, name: &MessageRef) -> Result<Row<Option<Message>>, store::Error> {
+        let read = match name {
+            MessageRef::Id(id) => self.message_by_id(id).await,
+            MessageRef::Sid(sid) => self.message(sid).await,
+        };
+        Unreadable::part(|| format!("message {name}"), read)
     }
 
     /// The message of this name, for a list: one that cannot be read is left out and told, so that it does not hide those
     /// beside it. During an upgrade an instance of a later version may have written it.
     pub(in crate::app) async fn named(&self, name: &MessageRef) -> Result<Option<Message>, store::Error> {
-        let read = match name {
-            MessageRef::Id(id) => self.message_by_id(id).await,
-            MessageRef::Sid(sid) => self.message(sid).await,
-        };
-        let row = Unreadable::part(|| format!("message {name}"), read)?;
+        let row = self.row(name).await?;
         Ok(self.core.readable(self.organization, row).flatten())
     }
 }

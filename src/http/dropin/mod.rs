@@ -28,7 +28,7 @@ use crate::{
         send::{Send, SendError, Sent},
     },
     domain::{
-        MessageId, Organization, OutboundState,
+        Organization, OutboundState,
         audit::{Action, Entry, Subject},
         placeholder_sid::id_of_placeholder,
     },
@@ -247,18 +247,16 @@ enum Found {
     Ours { message: Box<LocalMessage>, sid: MessageSid },
 }
 
+/// Finds the message of the path. A placeholder of which nothing is known here says nothing to Twilio either: it is answered
+/// before anything is asked for, or whoever makes some up could fill the audit.
 async fn find(state: &State, caller: &SdkCaller, request: &HttpRequest) -> Result<Found, ApiError> {
+    let not_found = || ApiError::not_found(request.path());
     let sid = request.match_info().query("message_sid");
-    let sid = MessageSid::parse(sid).map_err(|_| ApiError::not_found(request.path()))?;
-    let id: Option<MessageId> = id_of_placeholder(&sid);
-    let message = match id {
-        Some(id) => state.app.outgoing.of(&caller.caller.organization).local_message(&id).await?,
-        None => None,
-    };
-    Ok(match message {
-        Some(message) => Found::Ours { message: Box::new(message), sid },
-        None => Found::Twilios(sid),
-    })
+    let sid = MessageSid::parse(sid).map_err(|_| not_found())?;
+    let Some(id) = id_of_placeholder(&sid) else { return Ok(Found::Twilios(sid)) };
+    let message = state.app.outgoing.of(&caller.caller.organization).local_message(&id).await?;
+    let message = Box::new(message.ok_or_else(not_found)?);
+    Ok(Found::Ours { message, sid })
 }
 
 /// Has Twilio do `method` with a message that it has. It keeps the name that the caller knows.

@@ -310,7 +310,7 @@ impl Outbox for EmbeddedStore {
             let of = organization.as_str();
             let due = (of, urgent, 0, "")..(of, urgent, now.get().saturating_add(1), "");
             let page = table.range(due).map_err(unavailable)?.skip(skip).take(DUE_FLOWS_MAX);
-            let names = page.map(|row| Ok(row.map_err(unavailable)?.0.value().3.to_owned()));
+            let names = page.map(|row| Ok(row.map_err(unavailable)?.0.value().3.as_bytes().to_owned()));
             Ok(DueFlows::of(vec![names.collect::<Result<_, Error>>()?], skip))
         })
         .await
@@ -336,7 +336,7 @@ impl Outbox for EmbeddedStore {
                 // It stays queued, and so does the room that it takes.
                 tables.queue(organization, &flow, id, 0, Some(until))?;
             }
-            Ok(ids.iter().map(|id| read_id(id, &flow)).collect())
+            Ok(ids.iter().map(|id| read_id(id.as_bytes(), &flow)).collect())
         })
         .await
     }

@@ -65,8 +65,10 @@ impl RedisStore {
         found.sort_unstable_by_key(|(place, _)| *place);
         found.truncate(limit);
         let entries = found.into_iter().map(|(place, fields)| {
-            let written =
-                fields.iter().find(|(name, _)| name == ENTRY).map(|(_, written)| written.as_bytes());
+            let written = fields
+                .iter()
+                .find(|(name, _)| name == ENTRY.as_bytes())
+                .map(|(_, written)| written.as_slice());
             (place, RecordedEntry::read(written.unwrap_or_default()))
         });
         Ok(Page { entries: entries.collect(), held_back })

@@ -174,9 +174,9 @@ impl Consents for RedisStore {
         let person = self.resolve(organization, person).await?;
         let mut command = redis::cmd("LRANGE");
         command.arg(self.keys.of_person(organization, "changes", &person)).arg(skip).arg(skip + limit - 1);
-        let stored: Vec<String> = self.get(&command).await?;
+        let stored: Vec<Vec<u8>> = self.get(&command).await?;
         let changes = (skip..).zip(&stored);
-        changes.map(|(number, change)| read_change(&person, number, change.as_bytes())).collect()
+        changes.map(|(number, change)| read_change(&person, number, change)).collect()
     }
 
     async fn persons(

@@ -171,6 +171,16 @@ impl RedisStore {
         read(self.connection()?.send(command).await.map_err(unavailable)?)
     }
 
+    /// The same for one of several records: where another type of value is in its place, it is the record that cannot be read.
+    async fn get_record<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, Error> {
+        match self.connection()?.send(command).await {
+            Err(error) if error.code() == Some("WRONGTYPE") => {
+                Err(Error::Unreadable("a value of another type is in its place".to_owned()))
+            }
+            answer => read(answer.map_err(unavailable)?),
+        }
+    }
+
     /// The first `limit` members, behind `after` or from the beginning, of sorted sets, one in each partition, whose
     /// members are in the order of their text.
     async fn names(
@@ -214,7 +224,9 @@ impl Store for RedisStore {
 }
 
 fn read<T: FromRedisValue>(answer: Value) -> Result<T, Error> {
-    redis::from_redis_value(answer).map_err(|error| Error::Unreadable(format!("an answer of Redis: {error}")))
+    // The error's own text would quote what is stored.
+    let unreadable = |_| Error::Unreadable("an answer of Redis is of another type".to_owned());
+    redis::from_redis_value(answer).map_err(unreadable)
 }
 
 /// A script answered with words that it does not list.

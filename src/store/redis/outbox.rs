@@ -164,6 +164,23 @@ fn cooling_down(until: &str) -> Result<Passed, Error> {
     Ok(Passed::CoolingDown { until })
 }
 
+/// Reads what is stored of a message. One without its state, or without what was asked for, is damaged and not absent: absent
+/// ones are taken out of the queue.
+fn read_outbound(
+    (outbound, state, content): (Option<Vec<u8>>, Option<Vec<u8>>, Option<String>),
+) -> Result<Option<StoredOutbound>, Error> {
+    match (outbound, state) {
+        (None, None) => Ok(None),
+        (Some(outbound), Some(state)) => Ok(Some(StoredOutbound {
+            outbound: decode("an outbound message", outbound)?,
+            state: decode("an outbound message's state", state)?,
+            content,
+        })),
+        (Some(_), None) => Err(Error::Unreadable("an outbound message without a state".to_owned())),
+        (None, Some(_)) => Err(Error::Unreadable("the state of no outbound message".to_owned())),
+    }
+}
+
 /// A recipient in the history of recipients, where each byte is there once for every message.
 pub(super) fn history_name(person: &str) -> &str {
     person.strip_prefix('+').unwrap_or(person)
@@ -240,17 +257,8 @@ impl Outbox for RedisStore {
             let Some(key) = self.keys.outbound(organization, id) else { return Ok(Ok(None)) };
             let mut command = redis::cmd("HMGET");
             command.arg(key).arg("outbound").arg("state").arg("content");
-            let (outbound, state, content): (Option<String>, Option<String>, Option<String>) =
-                self.get(&command).await?;
-            let (Some(outbound), Some(state)) = (outbound, state) else { return Ok(Ok(None)) };
-            let read = || {
-                Ok(Some(StoredOutbound {
-                    outbound: decode("an outbound message", outbound.as_bytes())?,
-                    state: decode("an outbound message's state", state.as_bytes())?,
-                    content,
-                }))
-            };
-            Unreadable::part(|| format!("message {id}"), read())
+            let read = self.get_record(&command).await.and_then(read_outbound);
+            Unreadable::part(|| format!("message {id}"), read)
         });
         try_join_all(stored).await
     }
@@ -267,7 +275,7 @@ impl Outbox for RedisStore {
             let mut command = redis::cmd("ZRANGEBYSCORE");
             command.arg(self.keys.due(organization, partition, urgent)).arg("-inf").arg(now.get());
             command.arg("LIMIT").arg(skip).arg(DUE_FLOWS_MAX);
-            self.get::<Vec<String>>(&command).await
+            self.get::<Vec<Vec<u8>>>(&command).await
         });
         Ok(DueFlows::of(try_join_all(partitions).await?, skip))
     }
@@ -300,7 +308,7 @@ impl Outbox for RedisStore {
                 ("limit", wanted.to_string()),
                 ("flow", flow.to_string()),
             ];
-            let ids: Vec<String> = read(self.write(&scripts::CLAIM_OUTBOUNDS, &keys, &arguments).await?)?;
+            let ids: Vec<Vec<u8>> = read(self.write(&scripts::CLAIM_OUTBOUNDS, &keys, &arguments).await?)?;
             claimed.extend(ids.iter().map(|id| read_id(id, flow)));
         }
         Ok(claimed)
@@ -381,7 +389,7 @@ impl Outbox for RedisStore {
             let partition = self.keys.partition(person.as_str());
             let entries = members.iter().map(|member| {
                 entry_of_person(member, name, partition)
-                    .ok_or_else(|| Error::Unreadable(format!("a place in a history: {member:?}")))
+                    .ok_or_else(|| Error::Unreadable("a place in a history of a recipient".to_owned()))
             });
             return entries.collect();
         }
@@ -394,7 +402,8 @@ impl Outbox for RedisStore {
             let answer = self.get::<Value>(&command).await?;
             let entries = stream::entries(answer)?.into_iter().map(|(id, fields)| {
                 let (ms, seq) = stream::entry_id(&id)?;
-                let message = fields.first().and_then(|(_, message)| message.parse().ok());
+                let message =
+                    fields.first().and_then(|(_, message)| str::from_utf8(message).ok()?.parse().ok());
                 let message = message.ok_or_else(|| Error::Unreadable(format!("entry {id} of a history")))?;
                 Ok::<_, Error>((HistoryId { ms, seq, partition }, message))
             });

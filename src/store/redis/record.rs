@@ -53,7 +53,7 @@ pub(super) fn word(status: &MessageStatus) -> String {
 
 /// Reads a record.
 pub(super) fn parse(record: &str) -> Result<Delivery, Error> {
-    read(record).ok_or_else(|| Error::Unreadable(format!("a message record: {record:?}")))
+    read(record).ok_or_else(|| Error::Unreadable("a message record".to_owned()))
 }
 
 fn read(record: &str) -> Option<Delivery> {

@@ -4,8 +4,9 @@
 //! into one order. A page must not hand out an entry while an earlier one may still be added to another stream: so
 //! it stops before the server's present millisecond.
 
-use redis::{Value, from_redis_value};
+use redis::Value;
 
+use super::read;
 use crate::{
     domain::{
         Event, EventId, Source, Stream, UnixMs,
@@ -20,18 +21,21 @@ use crate::{
 /// The id of an entry in its stream.
 pub(super) type EntryId = (UnixMs, u64);
 
-/// An entry's fields as Redis returns them: names and values in turn.
-pub(super) struct Fields<'a> {
-    id: &'a str,
-    fields: &'a [(String, String)],
-}
+/// A name and a value of an entry as Redis returns them. What is no text takes none of the entries with it that are beside it.
+pub(super) type Field = (Vec<u8>, Vec<u8>);
 
-/// An entry as Redis returns it: its id, and its fields and values.
-pub(super) type Entry = (String, Vec<(String, String)>);
+/// An entry as Redis returns it: its id, and its fields.
+pub(super) type Entry = (String, Vec<Field>);
+
+/// The fields of an entry, to be read by their names.
+struct Fields<'a> {
+    id: &'a str,
+    fields: &'a [Field],
+}
 
 /// The entries of an `XRANGE` answer.
 pub(super) fn entries(answer: Value) -> Result<Vec<Entry>, Error> {
-    from_redis_value(answer).map_err(|error| Error::Unreadable(format!("a stream: {error}")))
+    read(answer)
 }
 
 /// Reads `<ms>-<seq>`.
@@ -83,7 +87,7 @@ pub(super) fn consent_fields(entry: &ConsentEntry) -> Vec<String> {
 }
 
 /// Reads an entry of `stream`.
-pub(super) fn event(stream: Stream, id: &str, fields: &[(String, String)]) -> Result<Event, Error> {
+pub(super) fn event(stream: Stream, id: &str, fields: &[Field]) -> Result<Event, Error> {
     let fields = Fields { id, fields };
     Ok(match stream {
         Stream::Deliveries => Event::Delivery(delivery(&fields)?),
@@ -130,8 +134,8 @@ impl Fields<'_> {
     fn get(&self, name: &str) -> Result<&str, Error> {
         self.fields
             .iter()
-            .find(|(field, _)| field == name)
-            .map(|(_, value)| value.as_str())
+            .find(|(field, _)| field == name.as_bytes())
+            .and_then(|(_, value)| str::from_utf8(value).ok())
             .ok_or_else(|| self.unreadable(name))
     }
 

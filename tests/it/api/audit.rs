@@ -293,7 +293,7 @@ async fn what_libraries_of_twilios_and_persons_do_is_written_down_too(on: On) {
     assert_eq!(answer(redacted).await.0, 200);
     assert_eq!(answer(call(Method::DELETE, &of(&sent))).await.0, 204);
     // Twilio says no; that it was asked is written down before it is known.
-    assert_eq!(answer(call(Method::DELETE, "/SM00000000000000000000000000000001")).await.0, 404);
+    assert_eq!(answer(call(Method::DELETE, "/SM70000000000000000000000000000001")).await.0, 404);
     assert_eq!(answer(call(Method::POST, "").form(&[("To", "nobody")])).await.0, 400);
     let app = "api_key:app";
     let sends = [("message.send", app), ("message.send", app)];

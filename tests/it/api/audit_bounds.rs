@@ -17,6 +17,7 @@ use crate::support::{
 
 on_both_stores! {
     what_changes_nothing_is_not_written_down
+    a_placeholder_that_stands_for_no_message_fills_no_record
     a_user_changes_their_own_preferences_so_often_a_day_and_may_always_turn_them_off
     a_person_opts_in_by_a_link_so_often_a_day_and_may_always_opt_out
     what_a_later_version_has_written_is_shown_as_it_stands
@@ -99,6 +100,31 @@ async fn what_changes_nothing_is_not_written_down(on: On) {
         assert_eq!(status, 200, "{answered}");
         assert_eq!(entries(&service).await.last().unwrap()["detail"]["fields"], fields);
     }
+}
+
+async fn a_placeholder_that_stands_for_no_message_fills_no_record(on: On) {
+    let keys = api_keys();
+    let world = World::start_with(on, &[("TEXTLEDGER_API_KEYS", keys.as_str())]).await;
+    let service = &world.service;
+    let call = |method: Method, sid: &str| {
+        let path = format!("/2010-04-01/Accounts/{ACCOUNT_SID}/Messages/{sid}.json");
+        service.anonymous(method, &path).basic_auth(ACCOUNT_SID, Some(SENDER_KEY))
+    };
+    let ask = async |sid: &str| {
+        for request in [
+            call(Method::DELETE, sid),
+            call(Method::POST, sid).form(&[("Status", "canceled")]),
+            call(Method::POST, sid).form(&[("Body", "")]),
+        ] {
+            let (status, answered) = answer(request).await;
+            assert_eq!(status, 404, "{answered}");
+        }
+    };
+    ask(&format!("SM{:032x}", 7)).await;
+    assert_eq!(actions(service).await, [""; 0]);
+    // Only Twilio knows what it has, and what it is asked for is written down before.
+    ask("SM70000000000000000000000000000007").await;
+    assert_eq!(actions(service).await, ["message.delete", "message.cancel", "message.update"]);
 }
 
 async fn a_user_changes_their_own_preferences_so_often_a_day_and_may_always_turn_them_off(on: On) {
@@ -237,7 +263,8 @@ async fn a_message_of_a_later_version_does_not_hide_those_beside_it(on: On) {
     assert_eq!(service.message_status(id).await.0, 503, "it is there");
 }
 
-/// As below. Settings are another step of the store than their entry, and Twilio is no step of it at all: both come after.
+/// As below. Settings are another step of the store than their entry, and Twilio is no step of it at all: the entry comes
+/// before either.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_saved_or_asked_of_twilio_that_cannot_be_written_down() {
     let keys = api_keys();
@@ -290,6 +317,21 @@ async fn nothing_is_saved_or_asked_of_twilio_that_cannot_be_written_down() {
         (all.len() == before.len() + done.len()).then(|| assert_eq!(all[before.len()..], done))
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_cools_down_from_a_message_that_could_not_be_written_down() {
+    let world = World::start_with(On::Redis, &[("TEXTLEDGER_RECIPIENT_COOLDOWN", "1h")]).await;
+    let service = &world.service;
+    let mut redis = RedisServer::shared().connect().await;
+    let key = format!("{}:{{default:0}}:audit", service.setting("TEXTLEDGER_KEY_PREFIX"));
+    ::redis::cmd("SET").arg(&key).arg("in the way").query_async::<()>(&mut redis).await.unwrap();
+    assert_eq!(service.send(NUMBER, "hello").await.0, 503);
+    ::redis::cmd("DEL").arg(&key).query_async::<()>(&mut redis).await.unwrap();
+    let (status, sent) = service.send(NUMBER, "hello").await;
+    assert_eq!(status, 201, "{sent}");
+    let (status, held) = service.send(NUMBER, "hello").await;
+    assert_eq!((status, &held["reason"]), (202, &json!("cooldown")), "{held}");
 }
 
 /// Something to which Redis adds no entry lies in the place of the audit: each change fails as if the store had failed

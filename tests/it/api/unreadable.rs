@@ -15,6 +15,7 @@ use crate::support::{
 
 on_both_stores! {
     a_batch_is_counted_and_called_off_around_a_message_that_cannot_be_read
+    a_list_of_messages_tells_how_many_of_them_cannot_be_read
     nobody_is_sent_to_whose_consent_cannot_be_read
     a_history_goes_on_behind_a_change_that_cannot_be_read
     reviews_are_listed_and_decided_beside_one_that_cannot_be_read
@@ -63,6 +64,33 @@ async fn a_batch_is_counted_and_called_off_around_a_message_that_cannot_be_read(
     assert_eq!(audit["entries"][0]["detail"], json!({ "canceled": 3 }));
     assert_eq!(told(&service, &id), 1, "once, however often it is met");
     assert!(service.metric(METRIC).await >= 3);
+}
+
+async fn a_list_of_messages_tells_how_many_of_them_cannot_be_read(on: On) {
+    let mut service = TestService::start(on).await;
+    let in_an_hour = (now() + jiff::SignedDuration::from_hours(1)).to_string();
+    let mut ids = Vec::new();
+    for to in [NUMBER, OTHER_NUMBER, "+14155550179"] {
+        let body = json!({ "to_number": to, "message": "hello", "send_at": in_an_hour });
+        let (_, sent) = answer(service.post(Role::Sender, "/api/sms/send", &body)).await;
+        ids.push(sent["id"].as_str().unwrap().to_owned());
+    }
+    damage(&mut service, on, &[Record::Message(&ids[1])]).await;
+    // Whatever is asked for: it may be one of these.
+    for query in ["", "?status=scheduled", "?status=delivered", "?channel=whatsapp"] {
+        let page = shown(&service, &format!("/api/sms/messages{query}")).await;
+        assert_eq!((&page["unreadable"], &page["next_cursor"]), (&json!(1), &Value::Null), "{query}: {page}");
+    }
+    // Page by page nothing is counted twice.
+    let (mut path, mut listed, mut unreadable) = ("?limit=1".to_owned(), Vec::new(), 0);
+    loop {
+        let page = shown(&service, &format!("/api/sms/messages{path}")).await;
+        listed.extend(page["messages"].as_array().unwrap().iter().map(|message| message["id"].clone()));
+        unreadable += page["unreadable"].as_u64().unwrap();
+        let Some(next) = page["next_cursor"].as_str() else { break };
+        path = format!("?limit=1&cursor={next}");
+    }
+    assert_eq!((listed, unreadable), (vec![json!(ids[2]), json!(ids[0])], 1));
 }
 
 async fn nobody_is_sent_to_whose_consent_cannot_be_read(on: On) {

@@ -217,6 +217,39 @@ async fn the_name_of_a_document_that_is_there_again_stays_in_its_list() {
     assert_eq!(left.query_async::<Vec<String>>(&mut connection).await.unwrap(), ["b"]);
 }
 
+/// None of them is absent: what is absent is taken out of its queue.
+#[tokio::test]
+async fn a_message_of_which_a_part_is_missing_or_no_text_is_one_that_cannot_be_read() {
+    let redis = fresh(1).await;
+    let (store, organization) = (redis.open().await, Organization::default());
+    let new = [1, 2, 3, 4, 5].map(|number| that_waits(outbound(store.as_ref(), number), AT));
+    store.enqueue(&organization, &new).await.unwrap();
+    let flow = new[0].outbound.flow();
+    let ids = new.map(|new| new.outbound.id);
+    let mut connection = RedisServer::shared().connect().await;
+    let out = |index: usize| format!("{}:{{default:0}}:out:{}", redis.prefix, ids[index]);
+    let no_text = b"\xff".as_slice();
+    let mut queue = redis::cmd("ZADD");
+    queue.arg(format!("{}:{{default:0}}:queue:{flow}", redis.prefix)).arg(AT.get() - 1).arg(no_text);
+    for command in [
+        redis::cmd("HDEL").arg(out(0)).arg("state"),
+        redis::cmd("HDEL").arg(out(1)).arg("outbound"),
+        redis::cmd("HSET").arg(out(2)).arg("outbound").arg(no_text),
+        redis::cmd("SET").arg(out(3)).arg("no hash"),
+        &mut queue,
+    ] {
+        command.query_async::<redis::Value>(&mut connection).await.unwrap();
+    }
+    let rows = store.outbound_rows(&organization, &ids).await.unwrap();
+    let is_read = rows.iter().map(|row| row.as_ref().is_ok_and(Option::is_some));
+    assert_eq!(is_read.collect::<Vec<_>>(), [false, false, false, false, true], "{rows:?}");
+    assert!(rows[..4].iter().all(Result::is_err), "{rows:?}");
+    let claimed = store.claim_outbounds(&organization, &flow, AT, AT + ms(9), 9).await.unwrap();
+    assert_eq!(claimed.len(), 6);
+    assert!(claimed[0].is_err(), "{claimed:?}");
+    assert!(claimed[1..].iter().flatten().all(|id| ids.contains(id)), "{claimed:?}");
+}
+
 /// Version 0.1.0 lists flows by name, and notes nowhere when they are due.
 #[tokio::test]
 async fn messages_that_version_0_1_0_queues_are_found_when_they_are_due() {

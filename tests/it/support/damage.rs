@@ -13,8 +13,11 @@ use super::{
     service::{On, TestService},
 };
 
-/// What stands there then.
+/// What stands there then, where texts are kept.
 const NO_RECORD: &str = "no record";
+
+/// The same where bytes are kept: no text either.
+const NO_TEXT: &[u8] = b"no record\xff";
 
 /// A record of the default organization.
 #[derive(Debug, Clone, Copy)]
@@ -66,22 +69,22 @@ fn in_redis(connection: &mut dyn ConnectionLike, prefix: &str, record: Record<'_
     let command = match record {
         Record::Message(id) | Record::Healed(id) => {
             let key = of("default", format!("out:{id}"));
-            let state: String = cmd("HGET").arg(&key).arg("state").query(connection).unwrap();
+            let state: Vec<u8> = cmd("HGET").arg(&key).arg("state").query(connection).unwrap();
             let state = match record {
-                Record::Healed(_) => state.strip_prefix(NO_RECORD).unwrap().to_owned(),
-                _ => format!("{NO_RECORD}{state}"),
+                Record::Healed(_) => state.strip_prefix(NO_TEXT).unwrap().to_vec(),
+                _ => [NO_TEXT, &state].concat(),
             };
             cmd("HSET").arg(key).arg("state").arg(state).to_owned()
         }
         Record::Consent(person) => set(of("default", format!("consent:{person}"))),
         Record::Change(person, number) => {
-            cmd("LSET").arg(of("default", format!("changes:{person}"))).arg(number).arg(NO_RECORD).to_owned()
+            cmd("LSET").arg(of("default", format!("changes:{person}"))).arg(number).arg(NO_TEXT).to_owned()
         }
         Record::Event => cmd("XADD")
             .arg(of("default", "consents".to_owned()))
             .arg("*")
             .arg("phone")
-            .arg(NO_RECORD)
+            .arg(NO_TEXT)
             .to_owned(),
         Record::Review(sid) => set(of("default", format!("doc:review:{sid}"))),
         Record::ApiKey(sid) => set(of("*", format!("doc:api_key:default/{sid}"))),
@@ -94,14 +97,13 @@ fn in_file(transaction: &WriteTransaction, record: Record<'_>) {
     const CONSENTS: TableDefinition<'_, (&str, &str), &str> = TableDefinition::new("consents");
     const CHANGES: TableDefinition<'_, (&str, &str, u64), &[u8]> = TableDefinition::new("changes");
     const EVENTS: TableDefinition<'_, (&str, u64, u64), &[u8]> = TableDefinition::new("events");
-    let bytes = NO_RECORD.as_bytes();
     match record {
         Record::Message(id) | Record::Healed(id) => {
             let mut outbound = transaction.open_table(OUTBOUND).unwrap();
             let row = outbound.get(("default", id)).unwrap().unwrap().value().to_vec();
             let row = match record {
-                Record::Healed(_) => row.strip_prefix(bytes).unwrap().to_vec(),
-                _ => [bytes, &row].concat(),
+                Record::Healed(_) => row.strip_prefix(NO_TEXT).unwrap().to_vec(),
+                _ => [NO_TEXT, &row].concat(),
             };
             outbound.insert(("default", id), row.as_slice()).unwrap();
         }
@@ -109,7 +111,7 @@ fn in_file(transaction: &WriteTransaction, record: Record<'_>) {
             transaction.open_table(CONSENTS).unwrap().insert(("default", person), NO_RECORD).unwrap();
         }
         Record::Change(person, number) => {
-            transaction.open_table(CHANGES).unwrap().insert(("default", person, number), bytes).unwrap();
+            transaction.open_table(CHANGES).unwrap().insert(("default", person, number), NO_TEXT).unwrap();
         }
         Record::Event => {
             let mut events = transaction.open_table(EVENTS).unwrap();
@@ -117,7 +119,7 @@ fn in_file(transaction: &WriteTransaction, record: Record<'_>) {
                 let last = events.last().unwrap();
                 last.map_or((0, 0), |(key, _)| (key.value().1, key.value().2))
             };
-            events.insert(("default", ms, seq + 1), bytes).unwrap();
+            events.insert(("default", ms, seq + 1), NO_TEXT).unwrap();
         }
         Record::Review(sid) => document(transaction, ("default", "review", sid)),
         Record::ApiKey(sid) => document(transaction, ("*", "api_key", &format!("default/{sid}"))),

@@ -52,13 +52,15 @@ if now ~= '' then
     if cooled_at and cooled_at > tonumber(now) then
       return { 'cooling_down', cooled_at }
     end
-    redis.call('SET', last, now, 'PX', cooldown)
   end
 end
 
--- First, so that nothing is changed if it cannot be added.
+-- First, so that nothing is changed if it cannot be added: nor is somebody to cool down who is sent nothing.
 if entry ~= '' then
   redis.call('XADD', audit, '*', 'entry', entry)
+end
+if now ~= '' and cooldown ~= '0' then
+  redis.call('SET', last, now, 'PX', cooldown)
 end
 redis.call('HSET', message, 'state', after, 'rank', rank)
 if before == '' then
