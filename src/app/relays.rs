@@ -185,12 +185,15 @@ impl Relays {
 }
 
 impl Scope<'_, Relays> {
-    /// Takes up to `limit` of the organization's relays that are due. Nobody else gets them for a while.
-    pub async fn claim_relays(&self, limit: usize) -> Result<Vec<Task>, store::Error> {
+    /// Takes up to `limit` of the organization's relays that are due, and tells whether there may be more. Nobody else gets
+    /// them for a while.
+    pub async fn claim_relays(&self, limit: usize) -> Result<(Vec<Task>, bool), store::Error> {
         let now = self.core.now_ms();
         let until = now + CLAIM_TIME;
         let claimed = self.core.store.claim(self.organization, TaskLine::Callers, now, until, limit).await?;
-        Ok(claimed.into_iter().map(|(task, _)| task).collect())
+        let is_full = claimed.len() == limit;
+        let tasks = claimed.into_iter().filter_map(|(task, _)| self.core.readable(self.organization, task));
+        Ok((tasks.collect(), is_full))
     }
 
     /// Does a claimed relay, or plans it for another time.

@@ -12,7 +12,7 @@ use std::{
 use super::{App, Core};
 use crate::{
     domain::Organization,
-    store::{Row, Unreadable},
+    store::{self, Row, Unreadable},
 };
 
 /// Records that are remembered as told. Beyond that, all may be told once more.
@@ -49,6 +49,16 @@ impl Core {
     /// What can be read of `row`; else nothing, and the operator is told.
     pub(super) fn readable<T>(&self, organization: &Organization, row: Row<T>) -> Option<T> {
         row.inspect_err(|unreadable| self.tell_unreadable(organization, unreadable)).ok()
+    }
+
+    /// The same of what was `read` of `record`: any other error stays one.
+    pub(super) fn if_readable<T>(
+        &self,
+        organization: &Organization,
+        record: impl FnOnce() -> String,
+        read: Result<T, store::Error>,
+    ) -> Result<Option<T>, store::Error> {
+        Ok(self.readable(organization, Unreadable::part(record, read)?))
     }
 }
 

@@ -96,6 +96,9 @@ impl Scope<'_, Incoming> {
             .claim(self.organization, TaskLine::Twilio, now, now + CLAIM_TIME, CLAIMED_MAX)
             .await?;
         let mut round = Round { more: claimed.len() == CLAIMED_MAX, ..Round::default() };
+        let claimed = claimed
+            .into_iter()
+            .filter_map(|(task, due_at)| Some((self.core.readable(self.organization, task)?, due_at)));
         let mut asked = futures_util::stream::iter(claimed)
             .map(|(task, due_at)| {
                 let account = &account;

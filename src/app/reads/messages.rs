@@ -9,7 +9,7 @@ use crate::{
         HistoryId, Hold, MessageId, MessageRef, Outbound, OutboundState, Person, Refusal, UnixMs,
         delivery::{self, DeliveryEntry},
     },
-    store::{self, StoredOutbound, Unreadable, outbox::OUTBOUNDS_MAX},
+    store::{self, StoredOutbound, outbox::OUTBOUNDS_MAX},
     twilio::{BareAddress, Channel, MessageSid, MessageStatus},
 };
 
@@ -204,8 +204,8 @@ impl Scope<'_, Reads> {
             MessageRef::Id(id) => self.message_by_id(id).await,
             MessageRef::Sid(sid) => self.message(sid).await,
         };
-        let row = Unreadable::part(|| format!("message {name}"), read)?;
-        Ok(self.core.readable(self.organization, row).flatten())
+        let read = self.core.if_readable(self.organization, || format!("message {name}"), read)?;
+        Ok(read.flatten())
     }
 }
 
