@@ -14,12 +14,12 @@ use super::{
         operations::{self, ReadProblems},
         words,
     },
-    messages::{LIMIT_MAX, MessageView, MessagesPage},
+    messages::{LIMIT_MAX, MessageView},
     problem::Problem,
     time, to_its_end,
 };
 use crate::{
-    app::outgoing::bulk::{BatchState, Progress},
+    app::outgoing::bulk::{BatchPage, BatchState, Progress},
     domain::{
         BatchId,
         audit::{Action, Subject},
@@ -153,13 +153,23 @@ impl Declared for BatchQuery {
 contract::parameters!(Path: BatchPath);
 contract::parameters!(Query: BatchQuery);
 
+/// Some of a batch's messages, and where to go on.
+#[derive(Debug, Serialize, ToSchema)]
+struct BatchMessages {
+    messages: Vec<MessageView>,
+    /// How many of the page are left out, as they cannot be read.
+    unreadable: usize,
+    /// Null at the end.
+    next_cursor: Option<String>,
+}
+
 /// Each recipient of a batch, in the order of the request.
 ///
 /// A page at a time: ask again with `next_cursor` as `cursor` until it is null.
 #[utoipa::path(
     get, path = "/api/sms/batches/{batch_id}/messages", tags = [operations::TAG, operations::BATCHES], operation_id = "listBatchMessages",
     params(BatchPath, BatchQuery),
-    responses(ReadProblems, (status = 200, body = MessagesPage, description = "messages, in the order of the request")),
+    responses(ReadProblems, (status = 200, body = BatchMessages, description = "messages, in the order of the request")),
 )]
 pub async fn list(
     state: web::Data<State>,
@@ -170,12 +180,11 @@ pub async fn list(
     let id = batch_of(&request)?;
     let BatchQuery { skip, limit } = contract::query(&request, &state.context())?;
     let limit = limit as usize;
-    // One more than wanted tells whether there is a next page.
-    let found = state.app.outgoing.of(&caller.organization).batch_messages(&id, skip, limit + 1).await?;
-    let found = found.ok_or_else(not_found)?;
-    let next_cursor = (found.len() > limit).then(|| (skip + limit).to_string());
-    let messages = found.iter().take(limit).map(MessageView::from).collect();
-    Ok(HttpResponse::Ok().json(MessagesPage { messages, next_cursor }))
+    let page = state.app.outgoing.of(&caller.organization).batch_messages(&id, skip, limit).await?;
+    let BatchPage { messages, unreadable, next } = page.ok_or_else(not_found)?;
+    let messages = messages.iter().map(MessageView::from).collect();
+    let next_cursor = next.map(|next| next.to_string());
+    Ok(HttpResponse::Ok().json(BatchMessages { messages, unreadable, next_cursor }))
 }
 
 fn batch_of(request: &HttpRequest) -> Result<BatchId, Problem> {

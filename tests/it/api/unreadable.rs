@@ -53,6 +53,14 @@ async fn a_batch_is_counted_and_called_off_around_a_message_that_cannot_be_read(
     let messages = shown(&service, &format!("{batch}/messages")).await;
     let id = messages["messages"][1]["id"].as_str().unwrap().to_owned();
     damage(&mut service, on, &[Record::Message(&id)]).await;
+    // Page by page nothing is shown twice, and nothing left out.
+    let page = shown(&service, &format!("{batch}/messages?limit=2")).await;
+    let first = (&page["messages"][0]["id"], &page["messages"][1]["id"]);
+    assert_eq!(first, (&messages["messages"][0]["id"], &Value::Null), "{page}");
+    assert_eq!((&page["unreadable"], &page["next_cursor"]), (&json!(1), &json!("2")));
+    let page = shown(&service, &format!("{batch}/messages?limit=2&cursor=2")).await;
+    assert_eq!(page["messages"][0]["id"], messages["messages"][2]["id"], "{page}");
+    assert_eq!((&page["unreadable"], &page["next_cursor"]), (&json!(0), &Value::Null));
     let before = shown(&service, &batch).await;
     let counts = |batch: &Value, state: &str| json!([batch["counts"][state], batch["counts"]["unreadable"]]);
     assert_eq!(counts(&before, "scheduled"), json!([2, 1]), "{before}");
