@@ -67,7 +67,7 @@ pub enum PollResult {
     Known,
     /// Twilio has no such message any more.
     Gone,
-    /// Twilio did not answer as it should; asked again later.
+    /// Twilio did not answer as it should, or what its answer rests on cannot be read here; asked again later.
     Failed,
 }
 

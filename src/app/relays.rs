@@ -166,7 +166,8 @@ impl Scope<'_, Relays> {
             .await?;
         if !is_new {
             let known = self.core.store.document(self.organization, kind, &name).await?;
-            if known.as_deref().map(read).transpose()?.is_none_or(|known| matches!(known, Relay::Told)) {
+            let Some(known) = known else { return Ok(()) };
+            if let Some(Relay::Told) = self.read_or_tell(&name, &known)? {
                 return Ok(());
             }
             // An earlier try may have ended between the two steps.
@@ -185,28 +186,37 @@ impl Relays {
 }
 
 impl Scope<'_, Relays> {
-    /// Takes up to `limit` of the organization's relays that are due. Nobody else gets them for a while.
-    pub async fn claim_relays(&self, limit: usize) -> Result<Vec<Task>, store::Error> {
+    /// Takes up to `limit` of the organization's relays that are due, and tells whether there may be more. Nobody else gets
+    /// them for a while.
+    pub async fn claim_relays(&self, limit: usize) -> Result<(Vec<Task>, bool), store::Error> {
         let now = self.core.now_ms();
         let until = now + CLAIM_TIME;
         let claimed = self.core.store.claim(self.organization, TaskLine::Callers, now, until, limit).await?;
-        Ok(claimed.into_iter().map(|(task, _)| task).collect())
+        let is_full = claimed.len() == limit;
+        let tasks = claimed.into_iter().filter_map(|(task, _)| self.core.readable(self.organization, task));
+        Ok((tasks.collect(), is_full))
     }
 
     /// Does a claimed relay, or plans it for another time.
     pub async fn relay(&self, task: &Task) -> Result<(), store::Error> {
         let Task::Relay { name } = task else { return Ok(()) };
         let text = self.core.store.document(self.organization, Kind::Relay, name).await?;
-        let Some((text, relay)) = text.map(|text| read(&text).map(|relay| (text, relay))).transpose()? else {
+        let Some(text) = text else {
             return self.core.store.reschedule(self.organization, task, None).await;
+        };
+        let Some(relay) = self.read_or_tell(name, &text)? else {
+            // Since when it has been tried cannot be read either: it ends when it is kept no longer.
+            self.core.metrics.relay(RelayResult::Again);
+            let again = self.core.now_ms() + RETRY_DELAY_MAX;
+            return self.core.store.reschedule(self.organization, task, Some(again)).await;
         };
         let (id, since) = match &relay {
             Relay::Status { id, since, .. } | Relay::OwnEnd { id, since } => (*id, *since),
             Relay::Told => return self.core.store.reschedule(self.organization, task, None).await,
         };
-        let (Some(account), Some(stored)) =
-            (self.accounts.find(self.organization), self.core.store.outbound(self.organization, &id).await?)
-        else {
+        let stored = self.core.store.outbound(self.organization, &id).await;
+        let stored = self.core.if_readable(self.organization, || format!("message {id}"), stored)?.flatten();
+        let (Some(account), Some(stored)) = (self.accounts.find(self.organization), stored) else {
             return self.relay_again(task, &text, &id, since).await;
         };
         let post = match &relay {
@@ -321,6 +331,11 @@ impl Scope<'_, Relays> {
     ) -> Result<MessageSid, store::Error> {
         let told = self.core.store.document(self.organization, Kind::Relay, id.as_str()).await?;
         Ok(if told.is_some() { placeholder_sid(id) } else { sid.clone() })
+    }
+
+    /// Reads what is stored of the relay `name`; nothing if it cannot be read, of which the operator is told.
+    fn read_or_tell(&self, name: &str, text: &str) -> Result<Option<Relay>, store::Error> {
+        self.core.if_readable(self.organization, || format!("relay {name}"), read(text))
     }
 
     async fn relay_done(&self, task: &Task, before: &str) -> Result<(), store::Error> {

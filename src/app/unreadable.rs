@@ -12,10 +12,10 @@ use std::{
 use super::{App, Core};
 use crate::{
     domain::Organization,
-    store::{Row, Unreadable},
+    store::{self, Row, Unreadable},
 };
 
-/// Records that are remembered as told. Beyond that, all may be told once more.
+/// Records that are told one by one. Beyond that, they are only counted.
 const TOLD_MAX: usize = 10_000;
 
 /// Which records were told.
@@ -26,10 +26,12 @@ impl Told {
     /// Whether `record` is told for the first time.
     fn is_first(&self, record: String) -> bool {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() >= TOLD_MAX {
-            told.clear();
+        // What was told is not told again, however many there are.
+        let is_first = told.len() < TOLD_MAX && told.insert(record);
+        if is_first && told.len() == TOLD_MAX {
+            tracing::error!(told = TOLD_MAX, "further records that cannot be read are only counted");
         }
-        told.insert(record)
+        is_first
     }
 }
 
@@ -50,6 +52,16 @@ impl Core {
     pub(super) fn readable<T>(&self, organization: &Organization, row: Row<T>) -> Option<T> {
         row.inspect_err(|unreadable| self.tell_unreadable(organization, unreadable)).ok()
     }
+
+    /// The same of what was `read` of `record`: any other error stays one.
+    pub(super) fn if_readable<T>(
+        &self,
+        organization: &Organization,
+        record: impl FnOnce() -> String,
+        read: Result<T, store::Error>,
+    ) -> Result<Option<T>, store::Error> {
+        Ok(self.readable(organization, Unreadable::part(record, read)?))
+    }
 }
 
 impl App {
@@ -64,14 +76,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_is_told_once_and_no_endless_list_of_them_is_kept() {
+    fn a_record_is_told_once_and_beyond_so_many_none_is() {
         let told = Told::default();
         assert!(told.is_first("default message 1".to_owned()));
         assert!(!told.is_first("default message 1".to_owned()));
         for number in 2..=TOLD_MAX {
             assert!(told.is_first(format!("default message {number}")));
         }
-        assert!(told.is_first("default message 1".to_owned()));
-        assert_eq!(told.0.lock().unwrap().len(), 1);
+        for number in [1, TOLD_MAX, TOLD_MAX + 1] {
+            assert!(!told.is_first(format!("default message {number}")));
+        }
+        assert_eq!(told.0.lock().unwrap().len(), TOLD_MAX);
     }
 }

@@ -19,7 +19,7 @@ use super::{
     time, to_its_end,
 };
 use crate::{
-    app::outgoing::bulk::{BatchState, Progress},
+    app::outgoing::bulk::{BatchPage, BatchState, Progress},
     domain::{
         BatchId,
         audit::{Action, Subject},
@@ -157,7 +157,7 @@ contract::parameters!(Query: BatchQuery);
 ///
 /// A page at a time: ask again with `next_cursor` as `cursor` until it is null.
 #[utoipa::path(
-    get, path = "/api/sms/batches/{batch_id}/messages", tags = [operations::TAG, operations::BATCHES], operation_id = "listBatchMessages",
+    get, path = "/api/sms/batches/{batch_id}/messages", tags = [operations::TAG, operations::BATCHES], operation_id = "listMessagesPage",
     params(BatchPath, BatchQuery),
     responses(ReadProblems, (status = 200, body = MessagesPage, description = "messages, in the order of the request")),
 )]
@@ -170,12 +170,11 @@ pub async fn list(
     let id = batch_of(&request)?;
     let BatchQuery { skip, limit } = contract::query(&request, &state.context())?;
     let limit = limit as usize;
-    // One more than wanted tells whether there is a next page.
-    let found = state.app.outgoing.of(&caller.organization).batch_messages(&id, skip, limit + 1).await?;
-    let found = found.ok_or_else(not_found)?;
-    let next_cursor = (found.len() > limit).then(|| (skip + limit).to_string());
-    let messages = found.iter().take(limit).map(MessageView::from).collect();
-    Ok(HttpResponse::Ok().json(MessagesPage { messages, next_cursor }))
+    let page = state.app.outgoing.of(&caller.organization).batch_messages(&id, skip, limit).await?;
+    let BatchPage { messages, unreadable, next } = page.ok_or_else(not_found)?;
+    let messages = messages.iter().map(MessageView::from).collect();
+    let next_cursor = next.map(|next| next.to_string());
+    Ok(HttpResponse::Ok().json(MessagesPage { messages, unreadable, next_cursor }))
 }
 
 fn batch_of(request: &HttpRequest) -> Result<BatchId, Problem> {

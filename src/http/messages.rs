@@ -68,7 +68,7 @@ impl Declared for HistoryQuery {
 /// Filters are combined. A page at a time: ask again with `next_cursor` as `cursor` until it is null.
 #[utoipa::path(
     get, path = "/api/sms/messages", tags = [operations::TAG, operations::MESSAGES], operation_id = "listMessages", params(HistoryQuery),
-    responses(ReadProblems, (status = 200, body = HistoryPage, description = "messages, newest first")),
+    responses(ReadProblems, (status = 200, body = MessagesPage, description = "messages, newest first")),
 )]
 pub async fn history(
     state: web::Data<State>,
@@ -82,7 +82,7 @@ pub async fn history(
         reads.history(&filter, cursor, limit as usize).await?;
     let messages = messages.iter().map(MessageView::from).collect();
     let next_cursor = next.map(|next| next.to_string());
-    Ok(HttpResponse::Ok().json(HistoryPage { messages, unreadable, next_cursor }))
+    Ok(HttpResponse::Ok().json(MessagesPage { messages, unreadable, next_cursor }))
 }
 
 /// Which message is meant.
@@ -233,22 +233,13 @@ struct TimelineEntry {
     error_code: Option<u32>,
 }
 
-/// Messages of the history, and where to go on.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = MessageHistory)]
-struct HistoryPage {
-    messages: Vec<MessageView>,
-    /// How many messages belong to this page as well, whatever the filters say of them, and cannot be read by this version.
-    unreadable: usize,
-    /// Null at the end.
-    next_cursor: Option<String>,
-}
-
 /// Messages, and where to go on.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Messages)]
 pub(super) struct MessagesPage {
     pub(super) messages: Vec<MessageView>,
+    /// How many messages belong to this page as well, whatever the filters say of them, and cannot be read by this version.
+    pub(super) unreadable: usize,
     /// Null at the end.
     pub(super) next_cursor: Option<String>,
 }

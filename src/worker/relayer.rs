@@ -34,8 +34,8 @@ type Job = (Organization, Work);
 
 /// What came of a job.
 enum Done {
-    /// Relays were claimed, of as many as there was room for.
-    Claimed { room: usize, claimed: Result<Vec<Task>, store::Error> },
+    /// Relays were claimed, and there may be more.
+    Claimed(Result<(Vec<Task>, bool), store::Error>),
     /// One was done, or planned for another time.
     Called(Result<(), store::Error>),
 }
@@ -82,22 +82,21 @@ impl Relayer {
         self.backlog.remove(&organization);
         let app = self.app.clone();
         self.jobs.begin(claiming, async move {
-            let claimed = app.relays.of(&organization).claim_relays(room).await;
-            Done::Claimed { room, claimed }
+            Done::Claimed(app.relays.of(&organization).claim_relays(room).await)
         });
     }
 
     fn finish(&mut self, organization: Organization, done: Done) {
         match done {
-            Done::Claimed { room, claimed: Ok(claimed) } => {
-                if claimed.len() == room {
+            Done::Claimed(Ok((claimed, may_be_more))) => {
+                if may_be_more {
                     self.backlog.insert(organization.clone());
                 }
                 for task in claimed {
                     self.call(organization.clone(), task);
                 }
             }
-            Done::Claimed { claimed: Err(error), .. } => {
+            Done::Claimed(Err(error)) => {
                 tracing::warn!(%organization, %error, "what is to be relayed could not be taken");
                 // Left to the next look: the store is away.
                 self.backlog.remove(&organization);

@@ -344,13 +344,15 @@ impl Scope<'_, Consents> {
         let now = self.core.now_ms();
         let (line, until) = (TaskLine::Reviews, now + CLAIM_TIME);
         let claimed = self.core.store.claim(self.organization, line, now, until, CLAIMED_MAX).await?;
-        for (task, _) in &claimed {
-            let Task::ExpireReview { sid } = task else { continue };
-            // One that cannot be read must not stand in the way of those behind it.
-            let expired = self.expire_review(task, sid).await;
-            self.core.readable(self.organization, Unreadable::part(|| review_record(sid.as_str()), expired)?);
+        let is_full = claimed.len() == CLAIMED_MAX;
+        for (task, _) in claimed {
+            // One that cannot be read, and a review that cannot, must not stand in the way of those behind it.
+            let Some(task) = self.core.readable(self.organization, task) else { continue };
+            let Task::ExpireReview { sid } = &task else { continue };
+            let expired = self.expire_review(&task, sid).await;
+            self.core.if_readable(self.organization, || review_record(sid.as_str()), expired)?;
         }
-        Ok(claimed.len() == CLAIMED_MAX)
+        Ok(is_full)
     }
 
     async fn expire_review(&self, task: &Task, sid: &MessageSid) -> Result<(), store::Error> {

@@ -39,6 +39,10 @@ const CLAIM_TIME: Duration = Duration::from_secs(10 * 60);
 /// When a task is tried again that failed on Twilio's side.
 const RETRY_DELAY: Duration = Duration::from_secs(60);
 
+/// When messages are listed again of which some could not be recorded, as what is stored of them cannot be read. It is done
+/// no more when they are older than a listing reaches.
+const UNREADABLE_DELAY: Duration = Duration::from_secs(60 * 60);
+
 /// The shortest pause after Twilio said that it gets too many requests.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 
@@ -96,6 +100,9 @@ impl Scope<'_, Incoming> {
             .claim(self.organization, TaskLine::Twilio, now, now + CLAIM_TIME, CLAIMED_MAX)
             .await?;
         let mut round = Round { more: claimed.len() == CLAIMED_MAX, ..Round::default() };
+        let claimed = claimed
+            .into_iter()
+            .filter_map(|(task, due_at)| Some((self.core.readable(self.organization, task)?, due_at)));
         let mut asked = futures_util::stream::iter(claimed)
             .map(|(task, due_at)| {
                 let account = &account;
@@ -109,12 +116,17 @@ impl Scope<'_, Incoming> {
                 }
             })
             .buffer_unordered(ASKED_AT_ONCE);
+        let mut failed = None;
         while let Some((listing, pause)) = asked.next().await {
             round.asked += usize::from(listing.is_none());
             round.listing = round.listing.or(listing);
-            round.pause = round.pause.max(pause?);
+            match pause {
+                Ok(pause) => round.pause = round.pause.max(pause),
+                // The others are under way, and are not dropped for this one.
+                Err(error) => failed = Some(error),
+            }
         }
-        Ok(round)
+        failed.map_or(Ok(round), Err)
     }
 
     /// Asks what became of one message. Returns how long to leave Twilio alone, if it wants that.
@@ -129,11 +141,14 @@ impl Scope<'_, Incoming> {
         let asked = self.twilio.fetch_message(&account.credentials, sid).await;
         let (again, result, pause) = match asked {
             Ok(Some(message)) => {
-                let learned = self.record_polled(&message).await?;
+                let learned = self.record_or_tell(&message).await?;
                 let is_final = message.status.as_ref().is_some_and(delivery::is_final);
                 let again = next_ask(since, self.core.now_ms(), &self.core.settings.reconcile_after);
-                let result = if learned { PollResult::Learned } else { PollResult::Known };
-                (again.filter(|_| !is_final), result, None)
+                match learned {
+                    Some(true) => (again.filter(|_| !is_final), PollResult::Learned, None),
+                    Some(false) => (again.filter(|_| !is_final), PollResult::Known, None),
+                    None => (again, PollResult::Failed, None),
+                }
             }
             // Deleted, or never of this account.
             Ok(None) => (None, PollResult::Gone, None),
@@ -174,7 +189,7 @@ impl Scope<'_, Incoming> {
         let every = self.list_every().unwrap_or_default();
         let since = due_at - (every + LIST_OVERLAP);
         let list = ListMessages { date_sent_on_or_after: date_of(since), ..ListMessages::default() };
-        let (mut pages, mut messages, mut learned) = (0, 0, 0);
+        let (mut pages, mut messages, mut learned, mut unreadable) = (0, 0, 0, 0);
         let mut page: Option<MessagePage> = None;
         loop {
             let next = match self.next_page(&account, &list, page.as_ref()).await {
@@ -189,10 +204,13 @@ impl Scope<'_, Incoming> {
             let Some(next) = next else { break };
             messages += next.messages.len();
             let mut recorded = futures_util::stream::iter(0..next.messages.len())
-                .map(|index| self.record_polled(&next.messages[index]))
+                .map(|index| self.record_or_tell(&next.messages[index]))
                 .buffered(RECORDED_AT_ONCE);
             while let Some(recorded) = recorded.next().await {
-                learned += usize::from(recorded?);
+                match recorded? {
+                    Some(is_news) => learned += usize::from(is_news),
+                    None => unreadable += 1,
+                }
             }
             drop(recorded);
             pages += 1;
@@ -207,7 +225,8 @@ impl Scope<'_, Incoming> {
         }
         tracing::info!(organization = %self.organization, pages, messages, learned, "messages listed at Twilio");
         self.core.metrics.listing();
-        let again = self.core.now_ms() + every;
+        let next = if unreadable == 0 { every } else { every.min(UNREADABLE_DELAY) };
+        let again = self.core.now_ms() + next;
         self.core.store.reschedule(self.organization, &Task::List, Some(again)).await?;
         Ok(None)
     }
@@ -256,6 +275,13 @@ impl Scope<'_, Incoming> {
         let mut change = self.statuses.change_of_copy(message, None, Source::Poll);
         self.relay_if_news(message, &mut change).await?;
         Ok(self.statuses.of(self.organization).record_status(change).await? == Recorded::Moved)
+    }
+
+    /// The same; `None` if that rests on a record that cannot be read, of which the operator is told.
+    async fn record_or_tell(&self, message: &resource::Message) -> Result<Option<bool>, store::Error> {
+        let recorded = self.record_polled(message).await;
+        let record = || format!("what the status of {} rests on", message.sid);
+        self.core.if_readable(self.organization, record, recorded)
     }
 
     /// Sees to it that the caller's own URL is told of a status that nothing else has told us. One that was recorded

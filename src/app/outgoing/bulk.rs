@@ -26,7 +26,7 @@ use super::{
 use crate::{
     app::{Scope, audit, reads::messages::Message},
     domain::{
-        BatchId, Hold, MessageId, MessageRef, Outbound, OutboundState, Person, Principal, Refusal, UnixMs,
+        BatchId, Hold, MessageId, Outbound, OutboundState, Person, Principal, Refusal, UnixMs,
         audit::{Action, Entry, Facts, Origin, Subject},
         consent::{NoConsent, Route},
         outgoing::{Fact, NotAllowed},
@@ -151,6 +151,17 @@ pub struct Progress {
     pub rate_per_s: Option<f64>,
     /// When the last will have left, at that rate.
     pub estimated_finish_at: Option<UnixMs>,
+}
+
+/// Some of a batch's messages.
+#[derive(Debug, Clone)]
+pub struct BatchPage {
+    /// Those that can be read.
+    pub messages: Vec<Message>,
+    /// How many of the page cannot be.
+    pub unreadable: usize,
+    /// Where the next page begins, if there is one.
+    pub next: Option<usize>,
 }
 
 impl Outgoing {
@@ -385,36 +396,35 @@ impl Scope<'_, Outgoing> {
         }))
     }
 
-    /// The messages of a batch from the `skip`th on, in the order in which they were asked for, at most `limit` of them;
-    /// `None` if there is no such batch.
+    /// A page of a batch: its messages from the `skip`th on, in the order in which they were asked for, at most `limit` of
+    /// them; `None` if there is no such batch.
     pub async fn batch_messages(
         &self,
         id: &BatchId,
         skip: usize,
         limit: usize,
-    ) -> Result<Option<Vec<Message>>, store::Error> {
+    ) -> Result<Option<BatchPage>, store::Error> {
         let Some(batch) = self.steps.of(self.organization).batch(id).await? else { return Ok(None) };
-        let mut messages = Vec::new();
+        let mut wanted: Vec<MessageId> = Vec::with_capacity(limit);
         for part in skip / STORED_AT_ONCE..parts(&batch) {
-            let ids = self.members(id, part).await?;
-            let skipped = skip.saturating_sub(part * STORED_AT_ONCE);
-            let wanted: Vec<MessageId> = ids.into_iter().skip(skipped).take(limit - messages.len()).collect();
-            let reads = self.reads.of(self.organization);
-            let found = match reads.messages_by_id(&wanted).await {
-                // One of them: the others are shown.
-                Err(store::Error::Unreadable(_)) => {
-                    let names = wanted.into_iter().map(MessageRef::Id);
-                    futures_util::future::try_join_all(names.map(async |name| reads.named(&name).await))
-                        .await?
-                }
-                found => found?,
-            };
-            messages.extend(found.into_iter().flatten());
-            if messages.len() >= limit {
+            if wanted.len() == limit {
                 break;
             }
+            let ids = self.members(id, part).await?;
+            let skipped = skip.saturating_sub(part * STORED_AT_ONCE);
+            wanted.extend(ids.into_iter().skip(skipped).take(limit - wanted.len()));
         }
-        Ok(Some(messages))
+        let (mut messages, mut unreadable) = (Vec::with_capacity(wanted.len()), 0);
+        for row in self.reads.of(self.organization).messages_by_id(&wanted).await? {
+            match self.core.readable(self.organization, row) {
+                Some(message) => messages.extend(message),
+                None => unreadable += 1,
+            }
+        }
+        // By what was looked at, not by what could be shown: else one that cannot be read ends the list, or has others
+        // shown twice.
+        let next = Some(skip + limit).filter(|&next| next < batch.total);
+        Ok(Some(BatchPage { messages, unreadable, next }))
     }
 
     /// Calls off what has not left; `None` if there is no such batch. If something is left, and was not called off before,

@@ -21,6 +21,7 @@ use crate::{
         outgoing::{Fact, times},
     },
     store::{self, StoredOutbound, outbox::DueFlows},
+    twilio::address::mask,
 };
 
 /// The longest time for which a sender rests after Twilio did not process one of its messages.
@@ -100,8 +101,22 @@ impl Scope<'_, Outgoing> {
         self.core.store.reserve_pace(self.organization, sender, self.core.now_ms(), cost).await
     }
 
-    /// Does what is to be done next with a claimed message.
+    /// Does what is to be done next with a claimed message. If what that rests on cannot be read, above all consent, it does not
+    /// leave and is put off like one that cannot be read itself.
     pub async fn dispatch(&self, stored: &StoredOutbound) -> Result<Dispatched, store::Error> {
+        let outbound = &stored.outbound;
+        let record =
+            || format!("what message {} to {} rests on", outbound.id, mask(outbound.to.bare().as_str()));
+        let dispatched = self.take_further(stored).await;
+        if let Some(dispatched) = self.core.if_readable(self.organization, record, dispatched)? {
+            return Ok(dispatched);
+        }
+        let until = self.core.now_ms() + UNREADABLE_PAUSE;
+        self.core.store.put_off(self.organization, &outbound.flow(), &outbound.id, until).await?;
+        Ok(Dispatched::Kept)
+    }
+
+    async fn take_further(&self, stored: &StoredOutbound) -> Result<Dispatched, store::Error> {
         let outbound = &stored.outbound;
         let Some(account) = self.accounts.find(self.organization) else {
             return self.keep(stored, Fact::Unusable).await;

@@ -106,19 +106,27 @@ impl Scope<'_, Reads> {
 
     /// The message asked for under `id`.
     pub async fn message_by_id(&self, id: &MessageId) -> Result<Option<Message>, store::Error> {
-        Ok(self.messages_by_id(&[*id]).await?.pop().flatten())
+        Ok(self.messages_by_id(&[*id]).await?.pop().transpose()?.flatten())
     }
 
-    /// The messages asked for under `ids`, in their order.
+    /// The messages asked for under `ids`, in their order, for a list.
     pub(in crate::app) async fn messages_by_id(
         &self,
         ids: &[MessageId],
-    ) -> Result<Vec<Option<Message>>, store::Error> {
+    ) -> Result<Vec<Row<Option<Message>>>, store::Error> {
         let mut messages = Vec::with_capacity(ids.len());
         for some in ids.chunks(OUTBOUNDS_MAX) {
-            let stored = self.core.store.outbounds(self.organization, some).await?;
-            let read = futures_util::stream::iter(0..stored.len())
-                .map(|index| self.message_of(stored[index].as_ref()))
+            let stored = self.core.store.outbound_rows(self.organization, some).await?;
+            let read = futures_util::stream::iter(some.iter().zip(stored))
+                .map(|(id, row)| async move {
+                    match row {
+                        Ok(stored) => {
+                            let read = self.message_of(stored.as_ref()).await;
+                            Unreadable::part(|| format!("message {id}"), read)
+                        }
+                        Err(unreadable) => Ok(Err(unreadable)),
+                    }
+                })
                 .buffered(READ_AT_ONCE);
             messages.extend(read.try_collect::<Vec<_>>().await?);
         }
@@ -211,20 +219,14 @@ impl Scope<'_, Reads> {
         Ok(ListedMessages { messages, unreadable, next: Some(before) })
     }
 
-    /// The message of this name, if it is stored and can be read.
+    /// The message of this name, if it is stored; for a list, in which one that cannot be read hides none beside it. During an
+    /// upgrade an instance of a later version may have written it.
     async fn row(&self, name: &MessageRef) -> Result<Row<Option<Message>>, store::Error> {
         let read = match name {
             MessageRef::Id(id) => self.message_by_id(id).await,
             MessageRef::Sid(sid) => self.message(sid).await,
         };
         Unreadable::part(|| format!("message {name}"), read)
-    }
-
-    /// The message of this name, for a list: one that cannot be read is left out and told, so that it does not hide those
-    /// beside it. During an upgrade an instance of a later version may have written it.
-    pub(in crate::app) async fn named(&self, name: &MessageRef) -> Result<Option<Message>, store::Error> {
-        let row = self.row(name).await?;
-        Ok(self.core.readable(self.organization, row).flatten())
     }
 }
 

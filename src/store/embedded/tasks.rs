@@ -6,7 +6,7 @@ use redb::ReadableTable;
 use super::{EmbeddedStore, tables::Tables, unavailable};
 use crate::{
     domain::{Organization, Task, TaskLine, UnixMs},
-    store::{Error, Tasks},
+    store::{Error, Row, Tasks, tasks::read_task},
 };
 
 impl Tables<'_> {
@@ -23,18 +23,28 @@ impl Tables<'_> {
         task: &Task,
         at: Option<UnixMs>,
     ) -> Result<(), Error> {
-        let (line, task) = (task.line().as_str(), task.to_string());
-        let key = (organization, task.as_str());
+        self.plan(organization, task.line(), &task.to_string(), at)
+    }
+
+    /// The same of the text of a task in `line`.
+    fn plan(
+        &mut self,
+        organization: &str,
+        line: TaskLine,
+        task: &str,
+        at: Option<UnixMs>,
+    ) -> Result<(), Error> {
+        let (line, key) = (line.as_str(), (organization, task));
         let before = match at {
             Some(at) => self.planned.insert(key, at.get()).map_err(unavailable)?,
             None => self.planned.remove(key).map_err(unavailable)?,
         };
         let before = before.map(|before| before.value());
         if let Some(before) = before {
-            self.due.remove((organization, line, before, task.as_str())).map_err(unavailable)?;
+            self.due.remove((organization, line, before, task)).map_err(unavailable)?;
         }
         if let Some(at) = at {
-            self.due.insert((organization, line, at.get(), task.as_str()), ()).map_err(unavailable)?;
+            self.due.insert((organization, line, at.get(), task), ()).map_err(unavailable)?;
         }
         Ok(())
     }
@@ -46,22 +56,21 @@ impl Tables<'_> {
         now: UnixMs,
         until: UnixMs,
         limit: usize,
-    ) -> Result<Vec<(Task, UnixMs)>, Error> {
-        let line = line.as_str();
+    ) -> Result<Vec<(Row<Task>, UnixMs)>, Error> {
+        let name = line.as_str();
         let due = self
             .due
-            .range((organization, line, 0, "")..(organization, line, now.get().saturating_add(1), ""));
+            .range((organization, name, 0, "")..(organization, name, now.get().saturating_add(1), ""));
         let due = due.map_err(unavailable)?.take(limit).map(|row| {
             let (key, _) = row.map_err(unavailable)?;
             let (_, _, at, task) = key.value();
-            let task = task.parse().map_err(|_| Error::Unreadable(format!("a task: {task:?}")))?;
-            Ok((task, UnixMs::new(at)))
+            Ok((task.to_owned(), UnixMs::new(at)))
         });
-        let claimed: Vec<(Task, UnixMs)> = due.collect::<Result<_, Error>>()?;
-        for (task, _) in &claimed {
-            self.schedule(organization, task, Some(until))?;
+        let due: Vec<(String, UnixMs)> = due.collect::<Result<_, Error>>()?;
+        for (task, _) in &due {
+            self.plan(organization, line, task, Some(until))?;
         }
-        Ok(claimed)
+        Ok(due.into_iter().map(|(task, at)| (read_task(&task, line), at)).collect())
     }
 }
 
@@ -83,7 +92,7 @@ impl Tasks for EmbeddedStore {
         now: UnixMs,
         until: UnixMs,
         limit: usize,
-    ) -> Result<Vec<(Task, UnixMs)>, Error> {
+    ) -> Result<Vec<(Row<Task>, UnixMs)>, Error> {
         let organization = organization.clone();
         self.write(move |tables| tables.claim(organization.as_str(), line, now, until, limit)).await
     }

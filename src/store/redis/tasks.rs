@@ -6,7 +6,7 @@ use redis::Value;
 use super::{RedisStore, read, scripts};
 use crate::{
     domain::{Organization, Task, TaskLine, UnixMs},
-    store::{Error, Tasks},
+    store::{Error, Row, Tasks, tasks::read_task},
 };
 
 #[async_trait]
@@ -25,7 +25,7 @@ impl Tasks for RedisStore {
         now: UnixMs,
         until: UnixMs,
         limit: usize,
-    ) -> Result<Vec<(Task, UnixMs)>, Error> {
+    ) -> Result<Vec<(Row<Task>, UnixMs)>, Error> {
         let mut claimed = Vec::new();
         for partition in self.keys.partition_numbers() {
             let wanted = limit - claimed.len();
@@ -36,10 +36,8 @@ impl Tasks for RedisStore {
             let arguments =
                 [("now", now.to_string()), ("taken_until", until.to_string()), ("limit", wanted.to_string())];
             let due: Vec<(String, f64)> = read(self.write(&scripts::CLAIM, &keys, &arguments).await?)?;
-            for (task, at) in due {
-                let task = task.parse().map_err(|_| Error::Unreadable(format!("a task: {task:?}")))?;
-                claimed.push((task, UnixMs::new(at as u64)));
-            }
+            claimed
+                .extend(due.into_iter().map(|(task, at)| (read_task(&task, line), UnixMs::new(at as u64))));
         }
         Ok(claimed)
     }

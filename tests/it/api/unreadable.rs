@@ -8,7 +8,7 @@ use textledger::domain::Role;
 use super::on_both_stores;
 use crate::support::{
     damage::{Record, damage},
-    now,
+    eventually, now,
     service::{On, TestService, answer, reply, token},
     twilio::World,
 };
@@ -17,6 +17,8 @@ on_both_stores! {
     a_batch_is_counted_and_called_off_around_a_message_that_cannot_be_read
     a_list_of_messages_tells_how_many_of_them_cannot_be_read
     nobody_is_sent_to_whose_consent_cannot_be_read
+    what_waits_for_somebody_whose_consent_cannot_be_read_is_put_off_and_told_once
+    a_poll_whose_message_cannot_be_read_is_told_once_and_made_again
     a_history_goes_on_behind_a_change_that_cannot_be_read
     reviews_are_listed_and_decided_beside_one_that_cannot_be_read
     api_keys_are_listed_beside_one_that_cannot_be_read_which_nobody_takes_for_ended
@@ -52,6 +54,14 @@ async fn a_batch_is_counted_and_called_off_around_a_message_that_cannot_be_read(
     let messages = shown(&service, &format!("{batch}/messages")).await;
     let id = messages["messages"][1]["id"].as_str().unwrap().to_owned();
     damage(&mut service, on, &[Record::Message(&id)]).await;
+    // Page by page nothing is shown twice, and nothing left out.
+    let page = shown(&service, &format!("{batch}/messages?limit=2")).await;
+    let first = (&page["messages"][0]["id"], &page["messages"][1]["id"]);
+    assert_eq!(first, (&messages["messages"][0]["id"], &Value::Null), "{page}");
+    assert_eq!((&page["unreadable"], &page["next_cursor"]), (&json!(1), &json!("2")));
+    let page = shown(&service, &format!("{batch}/messages?limit=2&cursor=2")).await;
+    assert_eq!(page["messages"][0]["id"], messages["messages"][2]["id"], "{page}");
+    assert_eq!((&page["unreadable"], &page["next_cursor"]), (&json!(0), &Value::Null));
     let before = shown(&service, &batch).await;
     let counts = |batch: &Value, state: &str| json!([batch["counts"][state], batch["counts"]["unreadable"]]);
     assert_eq!(counts(&before, "scheduled"), json!([2, 1]), "{before}");
@@ -106,6 +116,35 @@ async fn nobody_is_sent_to_whose_consent_cannot_be_read(on: On) {
     assert_eq!(service.send(OTHER_NUMBER, "hello").await.0, 201);
     world.settle().await;
     assert_eq!(world.accepted_for(NUMBER), 0);
+}
+
+async fn what_waits_for_somebody_whose_consent_cannot_be_read_is_put_off_and_told_once(on: On) {
+    let mut world = World::start(on).await;
+    let soon = (now() + jiff::SignedDuration::from_secs(6)).to_string();
+    for number in [NUMBER, OTHER_NUMBER] {
+        let message = json!({ "to_number": number, "message": "hello", "send_at": soon });
+        assert_eq!(answer(world.service.post(Role::Sender, "/api/sms/send", &message)).await.0, 202);
+    }
+    damage(&mut world.service, on, &[Record::Consent(NUMBER)]).await;
+    let record = "to +1415***0177 rests on";
+    eventually("it is told", async || (told(&world.service, record) > 0).then_some(())).await;
+    eventually("the other leaves", async || (world.accepted_for(OTHER_NUMBER) > 0).then_some(())).await;
+    assert_eq!((told(&world.service, record), world.accepted_for(NUMBER)), (1, 0));
+    assert!(!world.service.log().contains("a message that waits is looked at again later"));
+}
+
+async fn a_poll_whose_message_cannot_be_read_is_told_once_and_made_again(on: On) {
+    let times = "3s,6s,9s,12s,15s,18s,21s,24s,27s,30s";
+    let mut world = World::start_with(on, &[("TEXTLEDGER_RECONCILE_AFTER", times)]).await;
+    world.fault(json!({ "lose_callback": 1.0, "seed": 7 })).await;
+    let (_, sent) = world.service.send(NUMBER, "hello").await;
+    let id = sent["id"].as_str().unwrap().to_owned();
+    world.settle().await;
+    damage(&mut world.service, on, &[Record::Message(&id)]).await;
+    let failed = r#"textledger_polls_total{result="failed"}"#;
+    eventually("it is asked for again", async || (world.service.metric(failed).await > 1).then_some(()))
+        .await;
+    assert_eq!(told(&world.service, "what the status of"), 1);
 }
 
 async fn a_history_goes_on_behind_a_change_that_cannot_be_read(on: On) {

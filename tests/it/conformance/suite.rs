@@ -467,8 +467,8 @@ const LATER: UnixMs = UnixMs::new(AT.get() + 1_900_000);
 async fn claimed_messages(store: &dyn Store, now: UnixMs, until: UnixMs) -> Vec<MessageSid> {
     let claimed = store.claim(&organization(), TaskLine::Twilio, now, until, 1_000).await.unwrap();
     let sid = |(task, _)| match task {
-        Task::Ask { sid, .. } => sid,
-        Task::List | Task::Relay { .. } | Task::ExpireReview { .. } => panic!("nothing else is to be done"),
+        Ok(Task::Ask { sid, .. }) => sid,
+        _ => panic!("nothing else is to be done"),
     };
     claimed.into_iter().map(sid).collect()
 }
@@ -523,10 +523,8 @@ pub async fn a_task_is_claimed_by_one_at_a_time(harness: &dyn Harness) {
                 }
                 assert!(more.len() <= 7 && more.iter().all(|(_, due)| *due == DUE));
                 claimed.extend(more.into_iter().map(|(task, _)| match task {
-                    Task::Ask { sid, .. } => sid,
-                    Task::List | Task::Relay { .. } | Task::ExpireReview { .. } => {
-                        panic!("nothing else is to be done")
-                    }
+                    Ok(Task::Ask { sid, .. }) => sid,
+                    _ => panic!("nothing else is to be done"),
                 }));
             }
         });
@@ -555,16 +553,16 @@ pub async fn tasks_stand_in_lines_of_their_own(harness: &dyn Harness) {
         .claim(&organization, TaskLine::Twilio, UnixMs::new(2_000), UnixMs::new(3_000), 1)
         .await
         .unwrap();
-    assert_eq!(one, [(Task::List, UnixMs::new(2_000))]);
+    assert_eq!(one, [(Ok(Task::List), UnixMs::new(2_000))]);
     let claimed: HashSet<Task> =
-        claim(TaskLine::Callers, 1_000).await.into_iter().map(|(task, _)| task).collect();
+        claim(TaskLine::Callers, 1_000).await.into_iter().map(|(task, _)| task.unwrap()).collect();
     assert_eq!(claimed, relays);
     assert_eq!(claim(TaskLine::Callers, 8_999).await, []);
     for relay in &relays {
         store.reschedule(&organization, relay, None).await.unwrap();
     }
     assert_eq!(claim(TaskLine::Callers, 9_000).await, []);
-    assert_eq!(claim(TaskLine::Twilio, 9_000).await, [(Task::List, UnixMs::new(3_000))]);
+    assert_eq!(claim(TaskLine::Twilio, 9_000).await, [(Ok(Task::List), UnixMs::new(3_000))]);
 }
 
 pub async fn a_task_is_planned_once_and_anew_only_while_it_is_to_be_done(harness: &dyn Harness) {
@@ -580,10 +578,10 @@ pub async fn a_task_is_planned_once_and_anew_only_while_it_is_to_be_done(harness
         []
     );
     assert_eq!(claim(999, 2_000).await, []);
-    assert_eq!(claim(1_000, 2_000).await, [(Task::List, UnixMs::new(1_000))]);
+    assert_eq!(claim(1_000, 2_000).await, [(Ok(Task::List), UnixMs::new(1_000))]);
     assert_eq!(claim(1_999, 3_000).await, []);
     store.reschedule(&organization, &Task::List, Some(UnixMs::new(1_500))).await.unwrap();
-    assert_eq!(claim(1_500, 2_000).await, [(Task::List, UnixMs::new(1_500))]);
+    assert_eq!(claim(1_500, 2_000).await, [(Ok(Task::List), UnixMs::new(1_500))]);
     store.reschedule(&organization, &Task::List, None).await.unwrap();
     store.reschedule(&organization, &Task::List, Some(UnixMs::new(1_000))).await.unwrap();
     assert_eq!(claim(9_000, 9_001).await, []);
@@ -592,7 +590,7 @@ pub async fn a_task_is_planned_once_and_anew_only_while_it_is_to_be_done(harness
     let store = harness.open().await;
     assert_eq!(
         store.claim(&organization, TaskLine::Twilio, UnixMs::new(1), UnixMs::new(2), 10).await.unwrap(),
-        [(Task::List, UnixMs::new(1))]
+        [(Ok(Task::List), UnixMs::new(1))]
     );
 }
 

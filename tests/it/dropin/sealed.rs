@@ -136,7 +136,7 @@ async fn tasks(service: &TestService, age: Option<Duration>) -> usize {
     let line = TaskLine::Callers;
     let claimed = store.claim(&organization, line, now + DAY * 30, now, MANY).await.unwrap();
     for (task, _) in &claimed {
-        let (Task::Relay { name }, Some(age)) = (task, age) else { continue };
+        let (Ok(Task::Relay { name }), Some(age)) = (task, age) else { continue };
         let before = store.document(&organization, Kind::Relay, name).await.unwrap().unwrap();
         let mut relay: Value = serde_json::from_str(&before).unwrap();
         let since = &mut relay["status"]["since"];

@@ -36,6 +36,10 @@ pub enum Record<'a> {
     Review(&'a str),
     /// The API key of this SID.
     ApiKey(&'a str),
+    /// One more task, which is due, in the line of this name.
+    Task(&'a str),
+    /// The same, gone again.
+    NoTask(&'a str),
 }
 
 /// Puts what cannot be read in the place of `records`. The service is stopped meanwhile.
@@ -88,6 +92,10 @@ fn in_redis(connection: &mut dyn ConnectionLike, prefix: &str, record: Record<'_
             .to_owned(),
         Record::Review(sid) => set(of("default", format!("doc:review:{sid}"))),
         Record::ApiKey(sid) => set(of("*", format!("doc:api_key:default/{sid}"))),
+        Record::Task(line) => {
+            cmd("ZADD").arg(of("default", line.to_owned())).arg(0).arg(NO_RECORD).to_owned()
+        }
+        Record::NoTask(line) => cmd("ZREM").arg(of("default", line.to_owned())).arg(NO_RECORD).to_owned(),
     };
     command.query::<redis::Value>(connection).unwrap();
 }
@@ -97,6 +105,8 @@ fn in_file(transaction: &WriteTransaction, record: Record<'_>) {
     const CONSENTS: TableDefinition<'_, (&str, &str), &str> = TableDefinition::new("consents");
     const CHANGES: TableDefinition<'_, (&str, &str, u64), &[u8]> = TableDefinition::new("changes");
     const EVENTS: TableDefinition<'_, (&str, u64, u64), &[u8]> = TableDefinition::new("events");
+    const PLANNED: TableDefinition<'_, (&str, &str), u64> = TableDefinition::new("planned");
+    const DUE: TableDefinition<'_, (&str, &str, u64, &str), ()> = TableDefinition::new("due");
     match record {
         Record::Message(id) | Record::Healed(id) => {
             let mut outbound = transaction.open_table(OUTBOUND).unwrap();
@@ -123,6 +133,15 @@ fn in_file(transaction: &WriteTransaction, record: Record<'_>) {
         }
         Record::Review(sid) => document(transaction, ("default", "review", sid)),
         Record::ApiKey(sid) => document(transaction, ("*", "api_key", &format!("default/{sid}"))),
+        Record::Task(line) => {
+            transaction.open_table(PLANNED).unwrap().insert(("default", NO_RECORD), 0).unwrap();
+            transaction.open_table(DUE).unwrap().insert(("default", line, 0, NO_RECORD), ()).unwrap();
+        }
+        Record::NoTask(line) => {
+            let mut planned = transaction.open_table(PLANNED).unwrap();
+            let at = planned.remove(("default", NO_RECORD)).unwrap().unwrap().value();
+            transaction.open_table(DUE).unwrap().remove(("default", line, at, NO_RECORD)).unwrap();
+        }
     }
 }
 

@@ -133,7 +133,7 @@ pub async fn in_store(store: &dyn Store, now: UnixMs) -> BTreeSet<String> {
     for line in TaskLine::ALL {
         let claimed = store.claim(&organization, line, FAR, FAR + LITTLE, OUTBOUNDS_MAX).await.unwrap();
         // The listing is the net below everything else, and is always planned.
-        let tasks = claimed.into_iter().map(|(task, _)| task).filter(|task| *task != Task::List);
+        let tasks = claimed.into_iter().map(|(task, _)| task.unwrap()).filter(|task| *task != Task::List);
         left.extend(tasks.map(|task| format!("the task {task}")));
     }
     let mut before = HistoryId::END;

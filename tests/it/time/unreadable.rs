@@ -4,19 +4,20 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{HOUR, Story};
+use super::{DOUBTFUL, HOUR, PERSON, Story};
 use crate::{
     api::on_both_stores,
     support::{
         DEADLINE,
         damage::{self, Record},
         eventually,
-        service::On,
+        service::{OUR_NUMBER, On},
     },
 };
 
 on_both_stores! {
     those_beside_a_message_that_cannot_be_read_leave_at_their_time
+    a_deadline_is_kept_beside_a_task_that_cannot_be_read
 }
 
 /// All are claimed together, and time stands still from then on: none is due again.
@@ -52,4 +53,20 @@ async fn those_beside_a_message_that_cannot_be_read_leave_at_their_time(on: On) 
     story.pass(HOUR);
     eventually("all leave", async || (to(&story).len() == 4).then_some(())).await;
     story.finish(&[]).await;
+}
+
+async fn a_deadline_is_kept_beside_a_task_that_cannot_be_read(on: On) {
+    let story = Story::begin(on, &[("TEXTLEDGER_REVIEW_DEADLINE", "10h")]).await;
+    story.write(PERSON, OUR_NUMBER, DOUBTFUL).await;
+    let put = async |record: Record<'static>, story: Story| {
+        let put = async |prefix: &str, folder: &Path| damage::write(on, prefix, folder, &[record]).await;
+        story.away_while(put).await
+    };
+    let story = put(Record::Task("reviews"), story).await;
+    story.pass(HOUR * 10);
+    eventually("it becomes an opt-out", async || {
+        (story.sms_consent().await["state"] == "opted_out").then_some(())
+    })
+    .await;
+    put(Record::NoTask("reviews"), story).await.finish(&[]).await;
 }
