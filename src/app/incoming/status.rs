@@ -125,7 +125,9 @@ impl Scope<'_, Statuses> {
         if let Some(id) = change.id
             && change.error_code.is_some_and(|code| ErrorCode::new(code).is_unreachable_on_whatsapp())
         {
-            self.steps.of(self.organization).hurry_fallback(&id).await?;
+            let hurried = self.steps.of(self.organization).hurry_fallback(&id).await;
+            // The status is stored, and Twilio is not to tell it for ever: the second message has a time of its own.
+            self.core.if_readable(self.organization, || format!("a message of the pair of {id}"), hurried)?;
         }
         if stored.recorded == Recorded::Moved {
             self.core.metrics.status(change.source.as_str());
