@@ -157,7 +157,7 @@ contract::parameters!(Query: BatchQuery);
 ///
 /// A page at a time: ask again with `next_cursor` as `cursor` until it is null.
 #[utoipa::path(
-    get, path = "/api/sms/batches/{batch_id}/messages", tags = [operations::TAG, operations::BATCHES], operation_id = "listMessagesPage",
+    get, path = "/api/sms/batches/{batch_id}/messages", tags = [operations::TAG, operations::BATCHES], operation_id = "listBatchMessages",
     params(BatchPath, BatchQuery),
     responses(ReadProblems, (status = 200, body = MessagesPage, description = "messages, in the order of the request")),
 )]
