@@ -36,7 +36,7 @@ const AT_ONCE: usize = 2;
 
 /// Imports of one organization that are under way, from before the body is read until it is applied: each holds a whole file, or
 /// what was read from it.
-const IMPORTS_AT_ONCE: usize = 2;
+const IMPORTS_AT_ONCE: usize = 8;
 
 /// Bytes of the bodies of one organization's requests that are under way, one worked on and the others waiting: 32 of the
 /// longest batches, or two of the longest files.

@@ -101,7 +101,7 @@ async fn imports_that_send_nothing_keep_only_further_imports_out(on: On) {
         16 * KIB * KIB
     );
     let mut silent = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..9 {
         let mut import = TcpStream::connect(service.address()).await.unwrap();
         import.write_all(head.as_bytes()).await.unwrap();
         silent.push(import);
