@@ -266,10 +266,7 @@ mod tests {
         let set = |pair: &Pair| json!({ "keys": [pair.public] }).to_string();
         let answer = Arc::new(Mutex::new(set(&first)));
         let url = publish(answer.clone()).await;
-        let secret = "0123456789abcdef0123456789abcdef".into();
-        let authenticator =
-            Authenticator::new(&secret, TokenRules::default(), PublicKeys::default(), Vec::new())
-                .with_jwks_url(Some(JwksUrl::new(&url).unwrap()));
+        let authenticator = authenticator_of(&url);
         let is_good = |token: &str| authenticator.authenticate(token, NOW).is_ok();
         let (old, new) = (first.token(Some("first")), second.token(Some("second")));
         assert!(!is_good(&old) && authenticator.public_keys_age().is_none());
@@ -306,15 +303,17 @@ mod tests {
         }
     }
 
+    fn authenticator_of(url: &str) -> Authenticator {
+        let secret = "0123456789abcdef0123456789abcdef".into();
+        Authenticator::new(&secret, TokenRules::default(), PublicKeys::default(), Vec::new())
+            .with_jwks_url(Some(JwksUrl::new(url).unwrap()))
+    }
+
     #[tokio::test]
     async fn who_hangs_up_takes_the_fetch_away_from_nobody() {
         let pair = Pair::p256("new");
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/keys", listener.local_addr().unwrap());
-        let secret = "0123456789abcdef0123456789abcdef".into();
-        let authenticator =
-            Authenticator::new(&secret, TokenRules::default(), PublicKeys::default(), Vec::new())
-                .with_jwks_url(Some(JwksUrl::new(&url).unwrap()));
+        let authenticator = authenticator_of(&format!("http://{}/keys", listener.local_addr().unwrap()));
         let (made_up, new) = (Pair::p256("made up").token(Some("made up")), pair.token(Some("new")));
         let mut connection = tokio::select! {
             _ = authenticator.renew_for(&made_up) => panic!("nothing was answered"),
@@ -335,11 +334,7 @@ mod tests {
     async fn a_fetch_that_is_answered_late_does_not_bring_back_the_keys_before() {
         let (old, new) = (Pair::p256("old"), Pair::p256("new"));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/keys", listener.local_addr().unwrap());
-        let secret = "0123456789abcdef0123456789abcdef".into();
-        let authenticator =
-            Authenticator::new(&secret, TokenRules::default(), PublicKeys::default(), Vec::new())
-                .with_jwks_url(Some(JwksUrl::new(&url).unwrap()));
+        let authenticator = authenticator_of(&format!("http://{}/keys", listener.local_addr().unwrap()));
         let token = new.token(Some("new"));
         let answered = async {
             for pair in [&old, &new] {

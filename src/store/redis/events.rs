@@ -35,11 +35,11 @@ impl RedisStore {
     async fn raw(
         &self,
         organization: &Organization,
-        partition: u16,
-        id: &str,
+        event: &EventId,
     ) -> Result<Vec<(String, String)>, Error> {
+        let id = format!("{}-{}", event.ms, event.seq);
         let mut command = redis::cmd("HGET");
-        command.arg(self.keys.raw(organization, partition)).arg(id);
+        command.arg(self.keys.raw(organization, event.partition)).arg(&id);
         let stored: Option<String> = self.get(&command).await?;
         let parameters = stored.unwrap_or_default();
         serde_urlencoded::from_str(&parameters)
@@ -96,21 +96,12 @@ impl RedisStore {
         organization: &Organization,
         events: &mut [(EventId, Row<Event>)],
     ) -> Result<(), Error> {
-        for partition in self.keys.partition_numbers() {
-            if !events.iter().any(|(id, _)| id.partition == partition)
-                || !self.has_raw(organization, partition).await?
-            {
-                continue;
-            }
-            for (id, event) in events.iter_mut() {
-                if let Ok(Event::Delivery(entry)) = event
-                    && id.partition == partition
-                {
-                    let raw = self.raw(organization, partition, &format!("{}-{}", id.ms, id.seq)).await;
-                    match Unreadable::part(|| format!("event {id}"), raw)? {
-                        Ok(raw) => entry.raw = raw,
-                        Err(unreadable) => *event = Err(unreadable),
-                    }
+        let partitions = self.partitions_with_raw(organization, events).await?;
+        for (id, event) in events.iter_mut().filter(|(id, _)| partitions.contains(&id.partition)) {
+            if let Ok(Event::Delivery(entry)) = event {
+                match Unreadable::part(|| format!("event {id}"), self.raw(organization, id).await)? {
+                    Ok(raw) => entry.raw = raw,
+                    Err(unreadable) => *event = Err(unreadable),
                 }
             }
         }
@@ -123,22 +114,30 @@ impl RedisStore {
         organization: &Organization,
         events: &mut [(EventId, Event)],
     ) -> Result<(), Error> {
-        for partition in self.keys.partition_numbers() {
-            if !events.iter().any(|(id, _)| id.partition == partition)
-                || !self.has_raw(organization, partition).await?
-            {
-                continue;
-            }
-            for (id, event) in events.iter_mut() {
-                if let Event::Delivery(entry) = event
-                    && id.partition == partition
-                {
-                    let id = format!("{}-{}", id.ms, id.seq);
-                    entry.raw = self.raw(organization, partition, &id).await?;
-                }
+        let partitions = self.partitions_with_raw(organization, events).await?;
+        for (id, event) in events.iter_mut().filter(|(id, _)| partitions.contains(&id.partition)) {
+            if let Event::Delivery(entry) = event {
+                entry.raw = self.raw(organization, id).await?;
             }
         }
         Ok(())
+    }
+
+    /// The partitions of `events` that have unknown parameters.
+    async fn partitions_with_raw<T>(
+        &self,
+        organization: &Organization,
+        events: &[(EventId, T)],
+    ) -> Result<Vec<u16>, Error> {
+        let mut found = Vec::new();
+        for partition in self.keys.partition_numbers() {
+            if events.iter().any(|(id, _)| id.partition == partition)
+                && self.has_raw(organization, partition).await?
+            {
+                found.push(partition);
+            }
+        }
+        Ok(found)
     }
 
     /// Entries of this millisecond and later ones may still be preceded by another.
