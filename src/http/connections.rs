@@ -34,7 +34,7 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -134,6 +134,8 @@ struct Told {
 /// What is known of an open connection.
 struct Connection {
     peer: Option<IpAddr>,
+    /// Where it is among those of its peer, so that it is found among thousands at once; [`NOWHERE`] once it was taken out.
+    index: AtomicUsize,
     /// When bytes moved last, in milliseconds after the address began to listen.
     moved_ms: AtomicU64,
     /// When it was opened, or the first bytes came after the last answer was there, in the same milliseconds; [`NOTHING`] if none
@@ -153,6 +155,9 @@ struct Connection {
 
 /// The time at which nothing was asked.
 const NOTHING: u64 = u64::MAX;
+
+/// The index of a connection that is no longer counted.
+const NOWHERE: usize = usize::MAX;
 
 /// More than every [`Proof`], so that a request that shows one too late changes nothing.
 const GIVEN_AWAY: u8 = u8::MAX;
@@ -238,8 +243,10 @@ impl Connections {
             self.make_room(&mut open, ConnectionClosed::ByAll, peer)?;
         }
         let now_ms = self.now_ms();
+        let of_peer = open.by_peer.entry(peer).or_default();
         let connection = Arc::new(Connection {
             peer,
+            index: AtomicUsize::new(of_peer.connections.len()),
             moved_ms: AtomicU64::new(now_ms),
             asked_ms: AtomicU64::new(now_ms),
             asks: AtomicU8::new(Proof::None as u8),
@@ -248,7 +255,6 @@ impl Connections {
             closing: CancellationToken::new(),
             hung_up: CancellationToken::new(),
         });
-        let of_peer = open.by_peer.entry(peer).or_default();
         of_peer.connections.push(connection.clone());
         of_peer.strangers += 1;
         open.count += 1;
@@ -380,12 +386,17 @@ impl Spare {
 }
 
 impl Open {
-    fn remove(&mut self, connection: &Arc<Connection>) {
-        let Some(of_peer) = self.by_peer.get_mut(&connection.peer) else { return };
-        let place = of_peer.connections.iter().position(|other| Arc::ptr_eq(other, connection));
+    fn remove(&mut self, connection: &Connection) {
+        let index = connection.index.swap(NOWHERE, Ordering::Relaxed);
         // One that made room is gone already.
-        let Some(place) = place else { return };
-        of_peer.connections.swap_remove(place);
+        if index == NOWHERE {
+            return;
+        }
+        let Some(of_peer) = self.by_peer.get_mut(&connection.peer) else { return };
+        of_peer.connections.swap_remove(index);
+        if let Some(moved) = of_peer.connections.get(index) {
+            moved.index.store(index, Ordering::Relaxed);
+        }
         of_peer.strangers -= usize::from(connection.proof() == Proof::None);
         self.count -= 1;
         if of_peer.connections.is_empty() {

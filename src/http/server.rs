@@ -36,6 +36,11 @@ const SHUTDOWN_TIMEOUT_S: u64 = 25;
 /// Connections of one thread beyond its part of those that may be open: so many can be on their way in, or out.
 const CONNECTIONS_ON_THEIR_WAY: usize = 16;
 
+/// Connections that the system completes before a thread has taken them: what comes in a quarter of a second in which the machine
+/// does something else. Beyond them it drops the first packet of a connection, which is sent again only after a second: as long as
+/// a callback may take. The system's own bound, 4,096 on Linux (`net.core.somaxconn`), holds as well.
+const BACKLOG: i32 = 4_096;
+
 /// How long a client may take to send the head of its first request.
 const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -67,6 +72,8 @@ pub fn start(
         .shutdown_timeout(SHUTDOWN_TIMEOUT_S)
         .disable_signals();
     let stopping = server.graceful_shutdown_signal();
+    // It listens already, but with the standard library's backlog of 128.
+    rustix::net::listen(&listener, BACKLOG)?;
     let address = listener.local_addr()?;
     let unread = Arc::new(Unread {
         listener: connections.listener(),

@@ -11,14 +11,21 @@ use std::{
 
 use textledger::{
     app::incoming::admission::IN_FLIGHT_MAX,
+    open_files,
     twilio::{
         Form,
         signature::{self, Algorithm, SIGNATURE_HEADER, SigningKey},
     },
 };
-use tokio::task::JoinSet;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    task::JoinSet,
+};
 
-use crate::support::service::{ACCOUNT_SID, AUTH_TOKEN, On, PERSON, TestService, callback, reply};
+use crate::support::{
+    DEADLINE,
+    service::{ACCOUNT_SID, AUTH_TOKEN, On, PERSON, TestService, callback, reply},
+};
 
 const STATUS: &str = "/webhooks/twilio/status";
 const INBOUND: &str = "/webhooks/twilio/inbound";
@@ -33,6 +40,9 @@ const FLOOD: usize = 12 * FLOODING;
 /// answer: those that were being stored, and three turns of the connections, one to be read, one to ask for consent, one
 /// to be stored.
 const OVERTAKEN_MAX: usize = IN_FLIGHT_MAX + 3 * FLOODING;
+
+/// Connections that are opened while the service does nothing: a few less than one peer may have.
+const BURST: usize = 1_000;
 
 /// A connection on which one request is asked by a thread of its own, so that what is counted meanwhile is the service's
 /// doing and not that of the client's own queue.
@@ -140,4 +150,24 @@ async fn one_organizations_flood_does_not_delay_another() {
     });
     let overtaken = overtaken.await;
     assert!(overtaken <= OVERTAKEN_MAX, "{overtaken} callbacks of the other were answered first");
+}
+
+/// The system sends the first packet of a connection again after a second, as long as a callback may take: none may be dropped.
+#[tokio::test]
+async fn connections_that_come_while_the_service_stands_still_wait_for_it() {
+    open_files::raise_limit();
+    let service = TestService::start_with(On::Embedded, &[("TEXTLEDGER_LOG", "warn")]).await;
+    service.signal("STOP");
+    let address = service.address();
+    let connect = |_| tokio::net::TcpStream::connect(address);
+    let opened = futures_util::future::join_all((0..BURST).map(connect));
+    let opened = tokio::time::timeout(DEADLINE, opened).await.expect("the system completes all connections");
+    service.signal("CONT");
+    for connection in opened {
+        let mut connection = connection.unwrap();
+        connection.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let mut head = [0; 12];
+        connection.read_exact(&mut head).await.unwrap();
+        assert_eq!(&head, b"HTTP/1.1 200");
+    }
 }
