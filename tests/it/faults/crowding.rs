@@ -585,8 +585,7 @@ impl Stage {
         assert!(is_kept || !is_alone, "{name}: {late} of {answered} callbacks took more than {PROMISED:?}");
     }
 
-    /// Withstands each of `attacks` alone, at each address where it is one, and then all at once: but for slow requests of callers
-    /// on all connections of the main address, beside which everything else there takes up to two seconds.
+    /// Withstands each of `attacks` alone, at each address where it is one, and then all at once.
     async fn withstand_all(&mut self, attacks: &[Attack]) {
         let at = |door| move |attack: &Attack| (*attack, door);
         let mut doors: Vec<(Attack, Door)> = attacks.iter().map(at(Door::Main)).collect();
@@ -594,7 +593,6 @@ impl Stage {
         for attack in &doors {
             self.withstand(&[*attack]).await;
         }
-        doors.retain(|(attack, _)| *attack != SlowRequests);
         let is_of_main = |(_, door): &&(Attack, Door)| *door == Door::Main;
         let of_main: Vec<_> = doors.iter().filter(is_of_main).copied().collect();
         self.withstand(&of_main).await;

@@ -41,6 +41,9 @@ pub const TOKEN_EXP_S: u64 = 4_000_000_000;
 pub const SENDER_KEY: &str = "the sender's key";
 pub const VIEWER_KEY: &str = "the viewer's key";
 
+/// The variable that names the program whose service is tested, if it is another build than that of the tests.
+const TESTED_PROGRAM: &str = "TESTED_PROGRAM";
+
 /// `TEXTLEDGER_API_KEYS` for both.
 pub fn api_keys() -> String {
     let hash = |key: &str| hex::encode(Sha256::digest(key));
@@ -121,7 +124,8 @@ impl TestService {
     /// Starts the program and waits for the line that tells where it listens.
     fn launch(&mut self) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
-        let program = env!("CARGO_BIN_EXE_textledger");
+        let program = std::env::var(TESTED_PROGRAM);
+        let program = program.as_deref().unwrap_or(env!("CARGO_BIN_EXE_textledger"));
         let mut command = match self.files {
             Some(files) => {
                 let mut shell = Command::new("/bin/sh");
