@@ -97,6 +97,8 @@ pub struct Config {
     pub api_keys: Vec<ApiKey>,
     /// The accounts at Twilio: that of the organization `default` from the environment, and those of the file.
     pub accounts: Vec<TwilioAccount>,
+    /// The file says by `accounts = []` that it has none, as one that was emptied or cut short does not.
+    pub says_no_accounts: bool,
     /// Where Twilio's REST API is.
     pub twilio_api_base_url: String,
     /// The country of numbers without `+`.
@@ -229,6 +231,7 @@ impl Reader {
             jwt_requires_org: self.switch("TEXTLEDGER_JWT_REQUIRE_ORG"),
             jwt_max_age: self.jwt_max_age(),
             api_keys: self.api_keys(),
+            says_no_accounts: self.given.accounts.as_ref().is_some_and(Vec::is_empty),
             accounts: self.accounts(),
             twilio_api_base_url: self.base_url(),
             default_region: self.parsed("TEXTLEDGER_DEFAULT_REGION", "an ISO country such as US"),

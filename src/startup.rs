@@ -209,7 +209,17 @@ impl Service {
 
     /// Takes the accounts of `config` from now on: senders, tokens and shared keys, where no others are saved. Nothing else of
     /// it is looked at.
+    ///
+    /// Where `config` has no account any more, they stay: without them every webhook is refused, and a file that is being written
+    /// anew, or was not mounted, looks just like that. `accounts = []` says that it is meant.
     pub async fn reload(&self, config: &Config) {
+        if config.accounts.is_empty() && !config.says_no_accounts && self.app.accounts.are_configured() {
+            tracing::error!(
+                "the configuration has no account at Twilio any more, so nothing was changed; write accounts = [] into the file \
+                 if that is meant"
+            );
+            return;
+        }
         self.app.accounts.configure(configured(config)).await;
         warn_without_account(&self.app);
         tracing::info!(accounts = config.accounts.len(), "the accounts at Twilio were read again");

@@ -13,7 +13,8 @@ use crate::{clock::SystemClock, config::Config, startup::Service};
 /// Runs until Ctrl-C or SIGTERM; requests under way are finished first, a second signal ends at once.
 ///
 /// SIGHUP reads the configuration file again and takes over the accounts at Twilio in it: tokens, shared keys, senders.
-/// Everything else stays as it was at the start. A file with faults changes nothing.
+/// Everything else stays as it was at the start. A file with faults changes nothing, nor does one without any account, if it does
+/// not say `accounts = []`.
 #[derive(Args)]
 pub(super) struct Serve {}
 

@@ -78,7 +78,7 @@ fn shared_keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SharedK
 impl Reader {
     /// Every account that is configured, checked: an organization has one account, an account one organization.
     pub(super) fn accounts(&mut self) -> Vec<TwilioAccount> {
-        let tables = std::mem::take(&mut self.given.accounts);
+        let tables = self.given.accounts.take().unwrap_or_default();
         let named = tables.into_iter().map(|table| {
             let place = format!("configuration file, accounts of {}: ", table.organization);
             (place, table)

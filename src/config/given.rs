@@ -44,8 +44,8 @@ impl fmt::Display for UnknownVariable {
 #[derive(Debug, Default)]
 pub struct Given {
     values: BTreeMap<&'static str, (SecretString, Origin)>,
-    /// The file's `[[accounts]]`.
-    pub(super) accounts: Vec<account::Table>,
+    /// The file's `[[accounts]]`, if it says anything of them.
+    pub(super) accounts: Option<Vec<account::Table>>,
     pub(super) faults: Vec<String>,
     pub(super) unknown: Vec<UnknownVariable>,
 }
@@ -135,7 +135,7 @@ impl Given {
             if key == "accounts" {
                 // The message names keys, and no value of one that holds a secret.
                 match value.try_into() {
-                    Ok(accounts) => self.accounts = accounts,
+                    Ok(accounts) => self.accounts = Some(accounts),
                     Err(error) => {
                         self.faults.push(format!("configuration file, accounts: {}", error.message()))
                     }

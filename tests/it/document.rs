@@ -44,6 +44,22 @@ async fn every_route_of_the_application_is_in_the_document() {
     let routes = routes.split('"').filter(|text| text.starts_with("/api/sms/"));
     let missing: Vec<&str> = routes.filter(|route| document["paths"].get(*route).is_none()).collect();
     assert_eq!(missing, Vec::<&str>::new());
+    // Every method of a path, too: asked with another one, it names those that it has.
+    let none: Method = "PROPFIND".parse().unwrap();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let named = path.split('/').map(|part| if part.starts_with('{') { "x" } else { part });
+        let target = named.collect::<Vec<_>>().join("/");
+        let refused =
+            service.anonymous(none.clone(), &target).bearer_auth(token(Role::Admin)).send().await.unwrap();
+        assert_eq!(refused.status(), 405, "{path}");
+        let mut allowed: Vec<String> =
+            refused.headers()["allow"].to_str().unwrap().split(", ").map(str::to_lowercase).collect();
+        allowed.retain(|method| method != "head");
+        allowed.sort_unstable();
+        let mut documented: Vec<&String> = methods.as_object().unwrap().keys().collect();
+        documented.sort_unstable();
+        assert_eq!(documented, allowed.iter().collect::<Vec<_>>(), "{path}");
+    }
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
             assert_eq!(operation["tags"][0], "SMS & WhatsApp", "{method} {path}");

@@ -86,6 +86,11 @@ impl Effective {
 }
 
 impl Accounts {
+    /// Whether there are configured ones.
+    pub fn are_configured(&self) -> bool {
+        !self.effective.configured.load().is_empty()
+    }
+
     /// Takes other configured accounts from now on, below those that are saved.
     pub async fn configure(&self, configured: Vec<Account>) {
         let saved = self.effective.saved.lock().await;

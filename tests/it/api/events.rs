@@ -182,7 +182,18 @@ pub struct Listener {
 
 impl Listener {
     pub async fn open(service: &TestService, query: &str, last_event_id: Option<&str>) -> Self {
-        let request = service.get(Role::Viewer, &format!("/api/sms/events{query}"));
+        Self::open_in("default", service, query, last_event_id).await
+    }
+
+    /// The same for a viewer of `organization`.
+    pub async fn open_in(
+        organization: &str,
+        service: &TestService,
+        query: &str,
+        last_event_id: Option<&str>,
+    ) -> Self {
+        let request = service.anonymous(reqwest::Method::GET, &format!("/api/sms/events{query}"));
+        let request = request.bearer_auth(token_in(organization, Role::Viewer));
         let request = request.header("Accept", "text/event-stream");
         let request = match last_event_id {
             Some(id) => request.header("Last-Event-ID", id),

@@ -26,6 +26,7 @@ const OTHER_TOKEN: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f0";
 
 on_both_stores! {
     a_rotation_under_load_refuses_nothing
+    a_file_without_accounts_takes_none_away_unless_it_says_so
     a_shared_key_signs_and_may_be_required
     every_planted_cause_is_named_and_only_to_administrators
     a_path_prefix_may_be_taken_off_or_left_on
@@ -124,6 +125,22 @@ async fn a_rotation_under_load_refuses_nothing(on: On) {
     let told = || service.log().contains("nothing was changed");
     eventually("the fault is told", async || told().then_some(())).await;
     all_taken(round(NEXT_TOKEN, 700).await);
+}
+
+async fn a_file_without_accounts_takes_none_away_unless_it_says_so(on: On) {
+    let service = start(on, &account("default", ACCOUNT_SID, &[("auth_token", &quoted(AUTH_TOKEN))])).await;
+    let status = async |message: &str| {
+        service.webhook_signed_with(AUTH_TOKEN, STATUS, &callback(message, "sent")).await.status()
+    };
+    for (number, emptied) in ["", "textledger_key_prefix = \"tl\"\n"].into_iter().enumerate() {
+        std::fs::write(service.setting("TEXTLEDGER_CONFIG"), emptied).unwrap();
+        service.signal("HUP");
+        let told = || service.log().matches("no account at Twilio any more").count() > number;
+        eventually("it is told", async || told().then_some(())).await;
+        assert_eq!(status(&format!("SM{number:032x}")).await, 204);
+    }
+    reload(&service, "accounts = []\n").await;
+    assert_eq!(status("SMffffffffffffffffffffffffffffffff").await, 403);
 }
 
 fn signed(service: &TestService, token: &str, form: &[(&str, String)]) -> reqwest::RequestBuilder {

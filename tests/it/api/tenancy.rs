@@ -6,7 +6,7 @@ use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 use textledger::domain::Role;
 
-use super::on_both_stores;
+use super::{events::Listener, on_both_stores};
 use crate::support::{
     now,
     service::{ACCOUNT_SID, AUTH_TOKEN, OUR_NUMBER, On, TestService, answer, token_in},
@@ -16,6 +16,7 @@ use crate::support::{
 on_both_stores! {
     no_route_shows_or_changes_what_another_organization_has
     a_library_of_twilios_reaches_its_own_organization_alone
+    no_stream_tells_what_happens_in_another_organization
 }
 
 const VICTIM: &str = "default";
@@ -235,4 +236,34 @@ async fn a_library_of_twilios_reaches_its_own_organization_alone(on: On) {
         }
     }
     assert_eq!(world.accepted_for(PERSON), 1);
+}
+
+async fn no_stream_tells_what_happens_in_another_organization(on: On) {
+    let service = TestService::start(on).await;
+    let opts_in = async |organization: &str, phone: &str| {
+        let consent =
+            json!({ "phone_number": phone, "channel": "sms", "state": "opted_in", "evidence": EVIDENCE });
+        let (status, answered) = service.post_in(organization, "/api/sms/consent", &consent).await;
+        assert!(status < 300, "{answered}");
+    };
+    let (strangers, strangers_second) = ("+14155550181", "+14155550182");
+    opts_in(VICTIM, PERSON).await;
+    let mut listeners = Vec::new();
+    let (_, page) = service.get_in(VICTIM, "/api/sms/events").await;
+    let place = page["events"][0]["event_id"].as_str().unwrap();
+    // From the beginning, from now on, and from a place of the victim's.
+    for (query, last_event_id) in [("?from=start", None), ("", None), ("", Some(place))] {
+        listeners.push(Listener::open_in(STRANGER, &service, query, last_event_id).await);
+    }
+    let mut victims = Listener::open_in(VICTIM, &service, "", None).await;
+    opts_in(STRANGER, strangers).await;
+    opts_in(VICTIM, DOUBTFUL).await;
+    opts_in(STRANGER, strangers_second).await;
+    let persons = |events: &[Value]| -> Vec<String> {
+        events.iter().map(|event| event["phone"].as_str().unwrap().to_owned()).collect()
+    };
+    for listener in &mut listeners {
+        assert_eq!(persons(&listener.take(2).await), [strangers, strangers_second]);
+    }
+    assert_eq!(persons(&victims.take(1).await), [DOUBTFUL]);
 }
