@@ -1,8 +1,10 @@
 //! What the packaging gives the service, held to what the service needs.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use textledger::open_files::share_out;
+
+use crate::support::service::tested_program;
 
 /// Threads of a large machine for each address.
 const THREADS: usize = 64;
@@ -37,4 +39,36 @@ fn a_packaged_service_may_have_as_many_files_as_its_most_connections_need() {
 fn the_documented_unit_is_the_one_that_is_there() {
     assert!(read("docs/operations.md").contains("`packaging/textledger.service`"));
     assert!(read("packaging/textledger.service").contains("ExecStart=/usr/local/bin/textledger serve "));
+}
+
+/// By which whoever runs it learns whether a fault that becomes known is one of its own.
+#[test]
+#[ignore = "needs a program that is built as that of the image: scripts/test builds one"]
+fn the_program_names_the_packages_that_it_is_built_of() {
+    let named =
+        auditable_info::audit_info_from_file(Path::new(&tested_program()), Default::default()).unwrap();
+    let named: BTreeSet<String> =
+        named.packages.iter().map(|package| format!("{} v{}", package.name, package.version)).collect();
+    let tree = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--edges", "normal,build", "--prefix", "none", "--format", "{p}"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    let tree = String::from_utf8(tree.stdout).unwrap();
+    // What follows is where it is from.
+    let built_of: BTreeSet<String> =
+        tree.lines().map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect();
+    assert!(built_of.len() > 100, "{tree}");
+    assert_eq!(named, built_of);
+}
+
+#[test]
+fn the_image_is_built_by_the_tool_that_the_tests_use() {
+    let version = |file: &str, name: &str| {
+        let text = read(file);
+        let (_, behind) = text.split_once(name).unwrap_or_else(|| panic!("{file} does not name {name}"));
+        behind.split_whitespace().next().unwrap().to_owned()
+    };
+    let of_image = version("Dockerfile", "cargo-auditable --version ");
+    assert_eq!(of_image, version("scripts/test", "\nCARGO_AUDITABLE="));
 }

@@ -342,18 +342,27 @@ async fn beside(service: &TestService) -> TestService {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_instance_takes_a_new_key_at_once_and_refuses_a_revoked_one_within_a_second() {
+async fn another_instance_takes_a_new_secret_at_once_and_refuses_an_ended_one_within_a_second() {
     let one = TestService::start(On::Redis).await;
     let two = beside(&one).await;
-    for _ in 0..5 {
+    let is_refused = async |secret: &str| {
+        let refused = async || (read_with(&two, secret).await == 401).then_some(());
+        eventually_within(REVOKED_WITHIN, "the other instance refuses it", refused).await;
+    };
+    for overlap_s in [60, 0, 60, 0] {
         let (sid, secret) = made(&one, "default", json!({ "name": "app", "role": "viewer" })).await;
         assert_eq!(read_with(&two, &secret).await, 200);
-        let (_, rotated) =
-            one.post_in("default", &format!("{KEYS}/{sid}/rotate"), &json!({ "overlap_s": 60 })).await;
-        assert_eq!(read_with(&two, rotated["secret"].as_str().unwrap()).await, 200);
+        let rotate = format!("{KEYS}/{sid}/rotate");
+        let (_, rotated) = one.post_in("default", &rotate, &json!({ "overlap_s": overlap_s })).await;
+        let rotated = rotated["secret"].as_str().unwrap();
+        assert_eq!(read_with(&two, rotated).await, 200);
+        if overlap_s == 0 {
+            is_refused(&secret).await;
+            assert_eq!(read_with(&two, rotated).await, 200);
+        }
         assert_eq!(revoke(&one, &sid).await, 204);
-        let refused = async || (read_with(&two, &secret).await == 401).then_some(());
-        eventually_within(REVOKED_WITHIN, "the other instance refuses it", refused).await;
+        is_refused(&secret).await;
+        is_refused(rotated).await;
     }
 }
 

@@ -96,12 +96,17 @@ impl Canary {
     }
 }
 
+/// The schema that `schema` names, or itself.
+fn resolved<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
+    match schema["$ref"].as_str() {
+        Some(name) => document.pointer(name.trim_start_matches('#')).unwrap(),
+        None => schema,
+    }
+}
+
 /// A value that the schema may take, with `url` wherever it takes a text.
 fn filled(document: &Value, schema: &Value, url: &str) -> Value {
-    if let Some(name) = schema["$ref"].as_str() {
-        let pointer = name.trim_start_matches('#');
-        return filled(document, document.pointer(pointer).unwrap(), url);
-    }
+    let schema = resolved(document, schema);
     if let Some(first) = schema["oneOf"].as_array().and_then(|forms| forms.first()) {
         return filled(document, first, url);
     }
@@ -126,10 +131,20 @@ fn good(path: &str) -> Value {
         "/api/sms/send-bulk" | "/api/sms/whatsapp/send-bulk" => {
             json!({ "phone_numbers": [PERSON], "message": "x" })
         }
-        "/api/sms/notify" => json!({ "user_ids": ["u"], "message": "x" }),
+        "/api/sms/notify" => json!({ "user_ids": ["u"], "message": "x", "category": "general" }),
         "/api/sms/consent" => json!({ "phone_number": PERSON, "channel": "sms", "state": "opted_in" }),
+        "/api/sms/consent/links" => json!({ "phone_number": PERSON }),
+        "/api/sms/consent/reviews/{message_sid}" => json!({ "decision": "opt_out" }),
+        "/api/sms/suspicious-traffic/{prefix}" => json!({ "decision": "release" }),
+        "/api/sms/preferences/confirm" => json!({ "code": "123456" }),
+        "/api/sms/api-keys" => json!({ "name": "crm", "role": "sender" }),
         _ => json!({}),
     }
+}
+
+/// The fields without which a body by `schema` is refused whatever else it says.
+fn demanded(schema: &Value) -> impl Iterator<Item = &str> {
+    schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
 async fn no_field_of_any_route_makes_the_service_call_an_inner_address(on: On) {
@@ -151,6 +166,11 @@ async fn no_field_of_any_route_makes_the_service_call_an_inner_address(on: On) {
                 target += &format!("{joint}{}={escaped}", parameter["name"].as_str().unwrap());
             }
             let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
+            let missing = demanded(resolved(&document, schema)).find(|name| good(path).get(name).is_none());
+            assert_eq!(
+                missing, None,
+                "{path} demands a field that this test knows no good value of: add one"
+            );
             let whole = filled(&document, schema, &url);
             // One field at a time beside good ones, and all of them at once.
             let mut bodies = vec![whole.clone()];

@@ -91,6 +91,38 @@ impl Belongings {
         path
     }
 
+    /// What a parameter `name` of the query of `path` is given: whatever a stranger may hope to be shown more by.
+    async fn values(&self, service: &TestService, path: &str, name: &str) -> Vec<String> {
+        let values: &[&str] = match name {
+            // Where the victim's own page ends, and its first event.
+            "cursor" => {
+                let (_, page) = service.get_in(VICTIM, &format!("{path}?limit=1")).await;
+                let (_, events) = service.get_in(VICTIM, "/api/sms/events?limit=1").await;
+                let places = [&page["next_cursor"], &events["events"][0]["event_id"]];
+                let is_event = path == "/api/sms/events";
+                let places = places.into_iter().take(if is_event { 2 } else { 1 });
+                return places.filter_map(Value::as_str).map(str::to_owned).collect();
+            }
+            "limit" => &["1", "100"],
+            "actor" => &["user:tester"],
+            "action" => &["message.send", "api_key.create"],
+            "since" => &["2020-01-01T00:00:00Z"],
+            "until" => &["2100-01-01T00:00:00Z"],
+            "from" => &["start"],
+            "type" => &["delivery", "inbound", "consent"],
+            "message_sid" => &[&self.message, &self.review],
+            "batch_id" => &[&self.batch],
+            "to" => &[PERSON, DOUBTFUL],
+            "status" => &["delivered", "scheduled"],
+            "channel" => &["sms"],
+            "carrier" | "refresh" => &["true"],
+            "window" => &["1h"],
+            "bucket" => &["1m"],
+            _ => panic!("{name} is a parameter of {path} that this test gives no value: add one"),
+        };
+        values.iter().map(|value| (*value).to_owned()).collect()
+    }
+
     /// A body that a request of `method` to `path` is given: one that would do harm to the victim if it could.
     fn body(&self, method: &Method, path: &str) -> Value {
         match (method.as_str(), path) {
@@ -125,13 +157,32 @@ impl Belongings {
     }
 }
 
+/// An operation of the document.
+struct Operation {
+    method: Method,
+    path: String,
+    /// The parameters of its query.
+    query: Vec<String>,
+}
+
+impl Operation {
+    fn is_reading(&self) -> bool {
+        self.method == Method::GET
+    }
+}
+
 /// Every operation of the document.
-async fn operations(service: &TestService) -> Vec<(Method, String)> {
+async fn operations(service: &TestService) -> Vec<Operation> {
     let (_, document) = answer(service.anonymous(Method::GET, "/api/openapi.json")).await;
     let mut operations = Vec::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
-        let methods = methods.as_object().unwrap().keys();
-        operations.extend(methods.map(|method| (method.to_uppercase().parse().unwrap(), path.clone())));
+        for (method, operation) in methods.as_object().unwrap() {
+            let parameters = operation["parameters"].as_array().into_iter().flatten();
+            let of_query = parameters.filter(|parameter| parameter["in"] == "query");
+            let query = of_query.map(|parameter| parameter["name"].as_str().unwrap().to_owned()).collect();
+            let method = method.to_uppercase().parse().unwrap();
+            operations.push(Operation { method, path: path.clone(), query });
+        }
     }
     operations
 }
@@ -148,11 +199,11 @@ fn request(service: &TestService, method: &Method, path: &str, body: &Value) -> 
 /// Everything that the victim is shown of what it has.
 async fn shown(
     service: &TestService,
-    operations: &[(Method, String)],
+    operations: &[Operation],
     own: &Belongings,
 ) -> BTreeMap<String, String> {
     let mut shown = BTreeMap::new();
-    for (method, path) in operations.iter().filter(|(method, _)| *method == Method::GET) {
+    for Operation { method, path, .. } in operations.iter().filter(|operation| operation.is_reading()) {
         let request = request(service, method, &own.path(path), &Value::Null);
         let response = request.bearer_auth(token_in(VICTIM, Role::Admin)).send().await.unwrap();
         assert!(response.status().is_success(), "{path}: {}", response.status());
@@ -196,19 +247,30 @@ async fn no_route_shows_or_changes_what_another_organization_has(on: On) {
     }
     // First what only reads: then the stranger has nothing yet that it could be told of.
     let (reading, writing): (Vec<_>, Vec<_>) =
-        operations.iter().partition(|(method, _)| *method == Method::GET);
-    for (method, path) in reading.into_iter().chain(writing) {
-        for role in Role::ALL {
-            let (asked, body) = (own.path(path), own.body(method, path));
-            let asking = request(service, method, &asked, &body).bearer_auth(token_in(STRANGER, role));
-            let response = asking.send().await.unwrap();
+        operations.iter().partition(|operation| operation.is_reading());
+    for Operation { method, path, query } in reading.into_iter().chain(writing) {
+        let (asked, body) = (own.path(path), own.body(method, path));
+        let mut queries = vec![String::new()];
+        for name in query {
+            let values = own.values(service, &asked, name).await;
+            queries.extend(values.into_iter().map(|value| format!("{name}={value}")));
+        }
+        for (role, query) in Role::ALL.iter().flat_map(|role| queries.iter().map(move |query| (*role, query)))
+        {
+            let asking = request(service, method, &format!("{asked}?{}", query.replace('+', "%2B")), &body);
+            let response = asking.bearer_auth(token_in(STRANGER, role)).send().await.unwrap();
             let status = response.status();
             let told = response.text().await.unwrap();
-            assert!(status.as_u16() < 500 || status == 502, "{role:?} {method} {asked}: {status} {told}");
+            let what = format!("{role:?} {method} {asked} {query}");
+            assert!(status.as_u16() < 500 || status == 502, "{what}: {status} {told}");
+            assert!(
+                status != 422 || body != Value::Null,
+                "{what} is no request that this test can make: {told}"
+            );
             // What the request itself says may be said again.
-            let said = format!("{asked} {body}");
+            let said = format!("{asked} {query} {body}");
             for mark in own.marks.iter().filter(|mark| !said.contains(*mark)) {
-                assert!(!told.contains(mark), "{role:?} {method} {asked} tells {mark}: {told}");
+                assert!(!told.contains(mark), "{what} tells {mark}: {told}");
             }
         }
     }

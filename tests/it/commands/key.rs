@@ -3,6 +3,7 @@
 use std::fs;
 
 use reqwest::Method;
+use serde_json::Value;
 use textledger::domain::Role;
 
 use super::{text, textledger};
@@ -63,6 +64,21 @@ async fn keys_are_made_listed_rotated_and_revoked_by_command(on: On) {
     assert_eq!(key(&service, &["revoke", sid, "--org", "acme"]).await.0, Some(0));
     let (code, _, errors) = key(&service, &["revoke", sid, "--org", "acme"]).await;
     assert!(code == Some(1) && errors.contains("not known"), "{errors}");
+    let output = service.run(&["audit", "--org", "acme"], &[]).await;
+    let written = text(&output.stdout);
+    let entries = written.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let done: Vec<(String, String)> = entries
+        .map(|entry| {
+            let word = |name: &str| entry[name].as_str().unwrap().to_owned();
+            // The user of this machine follows.
+            (word("action"), word("actor").split(':').next().unwrap().to_owned())
+        })
+        .collect();
+    let expected = [("create", "user"), ("rotate", "user"), ("create", "command"), ("revoke", "command")];
+    assert_eq!(done, expected.map(|(action, actor)| (format!("api_key.{action}"), actor.to_owned())));
+    for secret in [first, &rotated[1], &made_here[1]] {
+        assert!(!written.contains(secret), "the record has a secret");
+    }
     if matches!(on, On::Embedded) {
         service.start_again();
     }
@@ -105,6 +121,38 @@ fn a_secret_in_the_data_folder_is_as_long_as_any() {
             let errors = text(&output.stderr);
             assert_eq!(output.status.code(), Some(2), "{file} {text_of_file:?}: {errors}");
             assert!(errors.contains(file) && errors.contains("set TEXTLEDGER_"), "{errors}");
+        }
+    }
+}
+
+#[test]
+fn a_secret_is_as_long_as_any_wherever_it_comes_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let [secret_file, config_file] = ["secret", "textledger.toml"].map(|name| folder.path().join(name));
+    let store = format!("embedded:{}", folder.path().display());
+    for name in ["TEXTLEDGER_JWT_SECRET", "TEXTLEDGER_MASTER_KEY"] {
+        for short in ["x", "0123456789abcdef0123456789abcde"] {
+            fs::write(&secret_file, short).unwrap();
+            let file = secret_file.to_str().unwrap();
+            for (variable, value, line) in [
+                (name.to_owned(), short, String::new()),
+                (format!("{name}_FILE"), file, String::new()),
+                ("TEXTLEDGER_LOG".to_owned(), "info", format!("{} = \"{short}\"\n", name.to_lowercase())),
+                ("TEXTLEDGER_LOG".to_owned(), "info", format!("{}_file = \"{file}\"\n", name.to_lowercase())),
+            ] {
+                fs::write(&config_file, &line).unwrap();
+                let environment = [
+                    ("TEXTLEDGER_LISTEN", "127.0.0.1:0"),
+                    ("TEXTLEDGER_STORE", store.as_str()),
+                    ("TEXTLEDGER_CONFIG", config_file.to_str().unwrap()),
+                    (&variable, value),
+                ];
+                let output = textledger(&["serve"], &environment);
+                let errors = text(&output.stderr);
+                assert_eq!(output.status.code(), Some(2), "{variable} {line:?}: {errors}");
+                assert!(errors.contains(name) && errors.contains("32 bytes"), "{errors}");
+                assert!(short == "x" || !errors.contains(short), "the error quotes a secret");
+            }
         }
     }
 }

@@ -20,7 +20,10 @@ use super::text;
 use crate::{
     api::on_both_stores,
     simulator::receiver::{Received, Receiver},
-    support::service::{ACCOUNT_SID, JWT_SECRET, On, PERSON, TOKEN_EXP_S, TestService, answer, reply},
+    support::{
+        service::{ACCOUNT_SID, JWT_SECRET, On, PERSON, TOKEN_EXP_S, TestService, answer, reply},
+        twilio::World,
+    },
 };
 
 on_both_stores! {
@@ -61,6 +64,11 @@ async fn write_everywhere(service: &TestService) {
         json!({ "phone_number": PERSON, "channel": "sms", "state": "opted_in", "evidence": OBEYED });
     write(Method::POST, "/api/sms/consent", consent).await;
     write(Method::POST, "/api/sms/api-keys", json!({ "name": TURNED, "role": "viewer" })).await;
+    // The second is held as one of a burst, and the decision on others is listed with who took it.
+    for number in ["+14155550301", "+14155550302"] {
+        write(Method::POST, "/api/sms/send", json!({ "to_number": number, "message": "x" })).await;
+    }
+    write(Method::POST, "/api/sms/suspicious-traffic/+4477009", json!({ "decision": "refuse" })).await;
     let user: String = form_urlencoded::byte_serialize(TURNED.as_bytes()).collect();
     let preferences = json!({ "phone_number": PERSON, "sms_enabled": true });
     write(Method::PUT, &format!("/api/sms/preferences/{user}"), preferences).await;
@@ -74,14 +82,15 @@ async fn write_everywhere(service: &TestService) {
 }
 
 async fn what_callers_and_persons_wrote_is_shown_and_not_obeyed(on: On) {
-    let mut service = TestService::start(on).await;
-    write_everywhere(&service).await;
+    let mut world = World::start_with(on, &[("TEXTLEDGER_PUMPING_GUARD", "1/24h")]).await;
+    let service = &mut world.service;
+    write_everywhere(service).await;
     let url = service.url("");
     for through in [&["--url", url.as_str()][..], &[]] {
         if through.is_empty() {
             service.stop().await;
         }
-        for command in [&["audit"][..], &["key", "list"], &["consent", "export"]] {
+        for command in [&["audit"][..], &["key", "list"], &["consent", "export"], &["traffic", "list"]] {
             let command = [command, through].concat();
             assert_shown(&command, &service.run_on_terminal(&command, &[]).await);
         }
@@ -105,8 +114,14 @@ fn answer_of_another(request: &Received) -> Value {
         "sid": OBEYED, "role": OBEYED, "created_at": OBEYED, "expires_at": OBEYED, "last_used_at": OBEYED,
         "revoked_at": OBEYED, "name": OBEYED,
     });
+    let block = json!({
+        "prefix": OBEYED, "held": 1, "since": OBEYED, "last_held_at": OBEYED,
+        "actors": [{ "actor": OBEYED, "held": 1 }],
+    });
+    let decision = json!({ "prefix": "+4477009", "decision": "refuse", "until": OBEYED, "actor": OBEYED });
     json!({
         "entries": [{ "actor": OBEYED, OBEYED: OBEYED }], "api_keys": [key], "next_cursor": null,
+        "blocks": [block], "is_complete": true, "decisions": [decision],
         "sid": if request.target.contains("/Accounts/") { ACCOUNT_SID } else { OBEYED },
         "friendly_name": OBEYED, "status": if request.target.contains("?") { OBEYED } else { "active" },
         "code": 20003, "message": OBEYED, "detail": OBEYED, "mend": OBEYED,
@@ -136,6 +151,7 @@ async fn what_another_server_answers_is_shown_and_not_obeyed() {
             &["audit", "--url", &url][..],
             &["key", "list", "--url", &url],
             &["consent", "export", "--url", &url],
+            &["traffic", "list", "--url", &url],
             &["check"],
         ] {
             assert_shown(command, &service.run_on_terminal(command, &twilio).await);

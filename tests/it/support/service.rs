@@ -44,6 +44,11 @@ pub const VIEWER_KEY: &str = "the viewer's key";
 /// The variable that names the program whose service is tested, if it is another build than that of the tests.
 const TESTED_PROGRAM: &str = "TESTED_PROGRAM";
 
+/// The program whose service is tested.
+pub fn tested_program() -> String {
+    std::env::var(TESTED_PROGRAM).unwrap_or_else(|_| env!("CARGO_BIN_EXE_textledger").to_owned())
+}
+
 /// `TEXTLEDGER_API_KEYS` for both.
 pub fn api_keys() -> String {
     let hash = |key: &str| hex::encode(Sha256::digest(key));
@@ -124,12 +129,11 @@ impl TestService {
     /// Starts the program and waits for the line that tells where it listens.
     fn launch(&mut self) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
-        let program = std::env::var(TESTED_PROGRAM);
-        let program = program.as_deref().unwrap_or(env!("CARGO_BIN_EXE_textledger"));
+        let program = tested_program();
         let mut command = match self.files {
             Some(files) => {
                 let mut shell = Command::new("/bin/sh");
-                shell.args(["-c", &format!("ulimit -n {files} && exec \"$0\" \"$@\""), program]);
+                shell.args(["-c", &format!("ulimit -n {files} && exec \"$0\" \"$@\""), &program]);
                 shell
             }
             None => Command::new(program),
