@@ -259,7 +259,7 @@ async fn send(service: &TestService, door: Door, person: &str, text: &str) -> Ou
         (Door::Api, 409, _, code) if code == "recipient_opted_out" => Outcome::Refused,
         (Door::DropIn, 201, accepted, _) if accepted == "accepted" => Outcome::Held,
         // It was held and refused before the answer was written, which tells how the message stands then.
-        (Door::DropIn, 201, failed, _) if failed == "failed" && body["error_code"] == 21610 => Outcome::Held
+        (Door::DropIn, 201, failed, _) if failed == "failed" && body["error_code"] == 21610 => Outcome::Held,
         (Door::DropIn, 201, queued, _) if queued == "queued" => Outcome::Accepted,
         (Door::DropIn, 400, _, code) if *code == 21610 => Outcome::Refused,
         _ => panic!("{door:?}: {status} {body}"),

@@ -102,26 +102,34 @@ fn is_read_as_keys_or_not(text: &str) {
     }
 }
 
-/// Signs `payload`, and looks who comes in by it.
+/// Signs `payload`, and the same with each claim once, and looks who comes in by it.
 fn claims_are_taken_exactly_if_they_hold(payload: &[u8]) {
     let payload = &payload[..payload.len().min(PAYLOAD_BYTES_MAX)];
-    let signed = [&br#"{"alg":"HS256"}"#[..], payload].map(|part| URL_SAFE_NO_PAD.encode(part)).join(".");
-    let key = EncodingKey::from_secret(SECRET.as_bytes());
-    let signature = crypto::sign(signed.as_bytes(), &key, Algorithm::HS256).expect("a secret signs");
-    let token = format!("{signed}.{signature}");
     let claims: Option<Map<String, Value>> = serde_json::from_slice(payload).ok();
     let holds = claims.as_ref().is_some_and(hold);
     let is_strict = holds && claims.as_ref().is_some_and(hold_where_more_is_demanded);
+    // A claim that is there twice may be a reason to refuse all of them.
+    let once = serde_json::to_vec(&claims).expect("claims are JSON");
+    let (token, token_of_each_once) = (signed(payload), signed(&once));
     for (authenticator, is_good) in [(&DOOR.authenticator, holds), (&*STRICT, is_strict)] {
-        let caller = authenticator.authenticate(&token, NOW).ok();
-        assert_eq!(caller.is_some(), is_good, "{claims:?}");
-        if let (Some(caller), Some(claims)) = (caller, &claims) {
-            assert_eq!(Some(caller.role.as_str()), claims["role"].as_str());
-            let organization = claims.get("org").and_then(Value::as_str).unwrap_or("default");
-            assert_eq!(caller.organization.as_str(), organization);
-            assert!(caller.expires_at.is_some_and(|end| end > NOW));
-        }
+        let is_in = |token| authenticator.authenticate(token, NOW).is_ok();
+        assert!(is_good || !is_in(&token), "{claims:?}");
+        assert_eq!(is_in(&token_of_each_once), is_good, "{claims:?}");
     }
+    if let (Ok(caller), Some(claims)) = (DOOR.authenticator.authenticate(&token_of_each_once, NOW), &claims) {
+        assert_eq!(Some(caller.role.as_str()), claims["role"].as_str());
+        let organization = claims.get("org").and_then(Value::as_str).unwrap_or("default");
+        assert_eq!(caller.organization.as_str(), organization);
+        assert!(caller.expires_at.is_some_and(|end| end > NOW));
+    }
+}
+
+/// A token of `payload` by the service's own secret.
+fn signed(payload: &[u8]) -> String {
+    let signed = [&br#"{"alg":"HS256"}"#[..], payload].map(|part| URL_SAFE_NO_PAD.encode(part)).join(".");
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    let signature = crypto::sign(signed.as_bytes(), &key, Algorithm::HS256).expect("a secret signs");
+    format!("{signed}.{signature}")
 }
 
 /// Whether claims name a user, a role and an organization, and are in force at [`NOW`].
