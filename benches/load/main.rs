@@ -41,6 +41,9 @@ struct Options {
     /// Also measure Redis with `appendfsync always`.
     #[arg(long)]
     fsync: bool,
+    /// The embedded store alone.
+    #[arg(long)]
+    embedded: bool,
     /// Be the bare handler. Used by the driver itself.
     #[arg(long, hide = true)]
     bare_handler: bool,
@@ -63,7 +66,32 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
     let callbacks = Callbacks::sign(messages);
     let load = Load { callbacks: &callbacks, connections: options.connections };
     let mut report = Report::new(messages);
+    if !options.embedded {
+        measure_redis_and_floors(options, &load, &mut report).await?;
+    }
 
+    eprintln!("the service over the embedded store");
+    let service = Service::start("embedded:data")?;
+    let row = load.run(service.address(), &[("service", service.id())]).await?;
+    let kept = service.count_deliveries().await?;
+    ensure!(kept == callbacks.len(), "{} callbacks were acknowledged and {kept} are kept", callbacks.len());
+    report.embedded = Some(row);
+    report.embedded_memory_mib = Some(processes::peak_memory_kib(service.id())? as f64 / 1_024.0);
+    drop(service);
+
+    eprintln!("batches");
+    report.bulk_embedded = Some(bulk::accept(&Service::start("embedded:data")?).await?);
+
+    println!("{report}");
+    Ok(())
+}
+
+async fn measure_redis_and_floors(
+    options: &Options,
+    load: &Load<'_>,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let messages = report.messages;
     eprintln!("floor: a bare handler");
     let bare = processes::bare_handler()?;
     report.bare = Some(load.run(bare.address(), &[("handler", bare.id())]).await?);
@@ -77,38 +105,26 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
 
     eprintln!("the service over Redis");
     let redis = RedisServer::start(&[]).await?;
-    report.redis = Some(over_redis(&load, &redis).await?);
+    report.redis = Some(over_redis(load, &redis).await?);
     report.message_bytes = Some(redis.grown_bytes().await? as f64 / messages as f64);
     drop(redis);
 
     if options.fsync {
         eprintln!("the service over Redis with appendfsync always");
         let redis = RedisServer::start(&["--appendonly", "yes", "--appendfsync", "always"]).await?;
-        report.redis_fsync = Some(over_redis(&load, &redis).await?);
+        report.redis_fsync = Some(over_redis(load, &redis).await?);
     }
 
     eprintln!("STOP in a flood");
     let redis = RedisServer::start(&[]).await?;
     let service = Service::start(&redis.url())?;
-    let flood = Load { callbacks: &callbacks, connections: FLOODING };
+    let flood = Load { callbacks: load.callbacks, connections: FLOODING };
     report.flood = Some(flood.run_with_stops(service.address(), &requests::stops(STOPS)).await?);
     drop((service, redis));
 
-    eprintln!("the service over the embedded store");
-    let service = Service::start("embedded:data")?;
-    let row = load.run(service.address(), &[("service", service.id())]).await?;
-    let kept = service.count_deliveries().await?;
-    ensure!(kept == callbacks.len(), "{} callbacks were acknowledged and {kept} are kept", callbacks.len());
-    report.embedded = Some(row);
-    drop(service);
-
-    eprintln!("batches");
+    eprintln!("batches over Redis");
     let redis = RedisServer::start(&[]).await?;
     report.bulk_redis = Some(bulk::accept(&Service::start(&redis.url())?).await?);
-    drop(redis);
-    report.bulk_embedded = Some(bulk::accept(&Service::start("embedded:data")?).await?);
-
-    println!("{report}");
     Ok(())
 }
 

@@ -27,7 +27,8 @@ impl Row {
 
 /// Everything that one run measured.
 pub struct Report {
-    messages: usize,
+    /// Messages, of which each has two callbacks.
+    pub messages: usize,
     /// The bare handler.
     pub bare: Option<Row>,
     /// The script alone.
@@ -38,6 +39,8 @@ pub struct Report {
     pub redis_fsync: Option<Row>,
     /// The service over the embedded store.
     pub embedded: Option<Row>,
+    /// The most memory that the service ever had over it, all events read once, in MiB.
+    pub embedded_memory_mib: Option<f64>,
     /// The service over Redis under a flood, and the STOPs in it: microseconds from request to answer.
     pub flood: Option<(Row, Histogram<u64>)>,
     /// A batch, over Redis.
@@ -60,6 +63,7 @@ impl Report {
             redis: None,
             redis_fsync: None,
             embedded: None,
+            embedded_memory_mib: None,
             flood: None,
             bulk_redis: None,
             bulk_embedded: None,
@@ -112,6 +116,9 @@ impl fmt::Display for Report {
                 let (p50, p99, longest) = (ms(latency, 0.5), ms(latency, 0.99), ms(latency, 1.0));
                 writeln!(f, "| {name} | {p50:.1} | {p99:.1} | {longest:.1} |")?;
             }
+        }
+        if let Some(mib) = self.embedded_memory_mib {
+            writeln!(f, "\nover the embedded store the service had {mib:.0} MiB at the most")?;
         }
         writeln!(f, "\n| a batch of {RECIPIENTS_MAX} | accepted after ms | service ms | memory MiB |")?;
         writeln!(f, "| --- | --- | --- | --- |")?;

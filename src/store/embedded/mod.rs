@@ -48,6 +48,11 @@ pub const FILE_NAME: &str = "textledger.redb";
 /// Writes that may wait for the writer thread; one more waits outside.
 const QUEUE_MAX: usize = 4_096;
 
+/// Memory that is used for pages of the file, in bytes: enough for the inner pages of tens of millions of records, and for those
+/// that change most. redb takes 1 GiB if it is not told, and has all of it after a million messages; what is not kept here
+/// the system mostly has in its own cache, which it gives away when somebody needs the memory.
+const CACHE_BYTES: usize = 128 << 20;
+
 /// The embedded store. Dropping it ends the writer thread after the writes it has taken.
 pub struct EmbeddedStore {
     database: Arc<Database>,
@@ -71,7 +76,7 @@ impl EmbeddedStore {
             .mode(0o600)
             .open(&path)
             .map_err(|error| OpenError::Folder { path: folder.to_owned(), error })?;
-        let database = match Database::create(&path) {
+        let database = match Database::builder().set_cache_size(CACHE_BYTES).create(&path) {
             Ok(database) => Arc::new(database),
             Err(redb::DatabaseError::DatabaseAlreadyOpen) => return Err(OpenError::InUse { path }),
             Err(error) => return Err(OpenError::Database { path, error: Box::new(error.into()) }),
