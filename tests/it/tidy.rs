@@ -30,7 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("metrics", &[]),
     ("spool", &[]),
     // What keeps state, what the service does, what drives it.
-    ("store", &["clock", "domain", "twilio"]),
+    ("store", &["clock", "domain", "sampling", "twilio"]),
     ("sampling", &[]),
     ("sealing", &[]),
     ("app", &["clock", "domain", "metrics", "phone", "public_host", "sealing", "spool", "store", "twilio"]),

@@ -21,6 +21,7 @@ mod tasks;
 mod writer;
 
 use std::{
+    fmt::Display,
     fs,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -40,6 +41,7 @@ use super::{Error, Store};
 use crate::{
     clock::Clock,
     domain::{Person, UnixMs},
+    sampling::Sampled,
 };
 
 /// The database's file, in the store's folder.
@@ -53,6 +55,9 @@ const QUEUE_MAX: usize = 4_096;
 /// the system mostly has in its own cache, which it gives away when somebody needs the memory.
 const CACHE_BYTES: usize = 128 << 20;
 
+/// Lines a minute about a damaged file: whoever reads the same page again finds the same.
+const DAMAGE_LINES: u32 = 1;
+
 /// The embedded store. Dropping it ends the writer thread after the writes it has taken.
 pub struct EmbeddedStore {
     database: Arc<Database>,
@@ -60,6 +65,8 @@ pub struct EmbeddedStore {
     writer: Option<JoinHandle<()>>,
     last_event: watch::Receiver<(UnixMs, u64)>,
     clock: Arc<dyn Clock>,
+    /// Lines about a damaged file.
+    damage: Sampled<()>,
 }
 
 impl EmbeddedStore {
@@ -92,7 +99,14 @@ impl EmbeddedStore {
                 move || write_loop(&database, queue, &announce, clock.as_ref())
             })
             .map_err(|error| OpenError::Folder { path: folder.to_owned(), error })?;
-        Ok(Self { database, writes: Some(writes), writer: Some(writer), last_event, clock })
+        Ok(Self {
+            database,
+            writes: Some(writes),
+            writer: Some(writer),
+            last_event,
+            clock,
+            damage: Sampled::new(DAMAGE_LINES),
+        })
     }
 
     /// Runs `job` in the next transaction and returns its result once that is on disk.
@@ -122,9 +136,27 @@ impl EmbeddedStore {
         job: impl FnOnce(&ReadTransaction) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let database = self.database.clone();
-        tokio::task::spawn_blocking(move || job(&database.begin_read().map_err(unavailable)?))
-            .await
-            .map_err(unavailable)?
+        let read = tokio::task::spawn_blocking(move || job(&database.begin_read().map_err(unavailable)?)).await;
+        match read {
+            Ok(Err(Error::Unavailable(error))) if is_damage(&error) => Err(self.damaged(&error)),
+            Ok(read) => read,
+            Err(error) if error.is_panic() => Err(self.damaged(&error)),
+            Err(error) => Err(Error::Unavailable(error.into())),
+        }
+    }
+
+    /// Tells the operator that a part of the file is not as redb wrote it, where redb fails or panics, and fails the read that came
+    /// upon it alone.
+    fn damaged(&self, error: &dyn Display) -> Error {
+        if let Some(left_out) = self.damage.note(()) {
+            tracing::error!(
+                %error,
+                left_out,
+                mend = "stop the service and restore a backup of the file, or look for what is wrong with the disk",
+                "the embedded store's file is damaged"
+            );
+        }
+        Error::Unreadable(format!("the store's file is damaged: {error}"))
     }
 }
 
@@ -177,6 +209,11 @@ impl Store for EmbeddedStore {
 }
 
 /// A failure of the database is one of the store, whatever its cause.
-fn unavailable(error: impl Into<anyhow::Error>) -> Error {
-    Error::Unavailable(error.into())
+fn unavailable(error: impl Into<redb::Error>) -> Error {
+    Error::Unavailable(error.into().into())
+}
+
+/// Whether redb says that what it read is not what it wrote.
+fn is_damage(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(redb::Error::Corrupted(_)))
 }

@@ -3,6 +3,7 @@
 mod between;
 mod bulk;
 mod crowding;
+mod damaged_file;
 mod lost_callbacks;
 mod overload;
 mod store_away;

@@ -179,8 +179,13 @@ impl TestService {
     /// Asks the process to stop, and returns its exit code.
     pub async fn stop(&mut self) -> Option<i32> {
         self.signal("TERM");
+        self.ended().await
+    }
+
+    /// Waits until the process has ended, and returns its exit code.
+    pub async fn ended(&mut self) -> Option<i32> {
         let mut child = self.child.take().expect("the service runs");
-        eventually("the service stops", async || child.try_wait().unwrap()).await.code()
+        eventually("the service ends", async || child.try_wait().unwrap()).await.code()
     }
 
     /// Starts again on the same data and, so that URLs stay good, the same port.
