@@ -225,6 +225,11 @@ impl Service {
         tracing::info!(accounts = config.accounts.len(), "the accounts at Twilio were read again");
     }
 
+    /// Returns when the store cannot be used any more, with what to do about it: the process is of no use then.
+    pub async fn store_lost(&self) -> anyhow::Error {
+        self.app.store().lost().await
+    }
+
     /// Stops taking requests, lets those under way finish, ends the background tasks, closes the store.
     pub async fn stop(self) -> anyhow::Result<()> {
         self.stop.cancel();

@@ -40,6 +40,11 @@ impl Serve {
             tokio::select! {
                 () = stop.next() => {}
                 () = reload_when_asked(&service, file, &mut hangup) => {}
+                error = service.store_lost() => {
+                    // At once: nothing of what is under way could be stored, and Twilio does not repeat itself for long.
+                    tracing::error!(%error, "ending: the store is lost to this process");
+                    return Err(error);
+                }
             }
             tracing::info!("stopping: requests under way are finished first");
             tokio::select! {

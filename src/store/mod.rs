@@ -106,6 +106,12 @@ pub trait Store:
 
     /// Whether the store can be written to just now.
     async fn ping(&self) -> Result<(), Error>;
+
+    /// Returns when this process can use the store no more, with what to do about it. A store that comes back by itself never
+    /// returns.
+    async fn lost(&self) -> anyhow::Error {
+        std::future::pending().await
+    }
 }
 
 /// Writes a value down as the stores keep it: what they make themselves, and the documents that services keep in them.

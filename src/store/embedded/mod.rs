@@ -206,6 +206,17 @@ impl Store for EmbeddedStore {
     async fn ping(&self) -> Result<(), Error> {
         self.write(|_| Ok(())).await
     }
+
+    /// Returns when the writer has panicked, as redb does on a damaged page: nothing is written any more.
+    async fn lost(&self) -> anyhow::Error {
+        if let Some(writes) = &self.writes {
+            writes.closed().await;
+        }
+        anyhow::anyhow!(
+            "the embedded store's writer has failed, and nothing can be stored: start textledger again, as a supervisor does; if \
+             it happens again, restore a backup of the store's file"
+        )
+    }
 }
 
 /// A failure of the database is one of the store, whatever its cause.

@@ -41,3 +41,15 @@ async fn a_read_that_comes_upon_a_damaged_page_fails_alone_and_says_what_to_do()
     assert_eq!(service.ready().await, 200);
     assert_eq!(service.events().await.len(), 3);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_that_comes_upon_a_damaged_page_ends_the_process_and_says_what_to_do() {
+    let mut service = over_damaged(&[&format!("default{RECEIVED}")]).await;
+    let later = "SM00000000000000000000000000000003";
+    assert_ne!(service.try_webhook(INBOUND, &reply(later, PERSON, "hello again")).await, Some(200));
+    assert_eq!(service.ended().await, Some(1));
+    let log = service.log();
+    let told = log.lines().find(|line| line.contains("ending: the store is lost to this process"));
+    assert!(told.is_some_and(|line| line.contains("start textledger again")), "{log}");
+    assert!(told.is_some_and(|line| line.contains("restore a backup")), "{log}");
+}
