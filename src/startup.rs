@@ -426,6 +426,12 @@ pub async fn open_store(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Resul
                 let mend = format!("{error}: stop it, or name another folder in TEXTLEDGER_STORE");
                 Err(anyhow::Error::new(error).context(mend))
             }
+            Err(error @ embedded::OpenError::Empty { .. }) => Err(anyhow!(
+                "{error}, so what was stored is lost: restore a backup of it, or remove it to begin anew with nothing stored"
+            )),
+            Err(error @ embedded::OpenError::Database { .. }) => Err(anyhow!(
+                "{error}: check the rights of the file and its disk; if it is damaged, restore a backup of it"
+            )),
             Err(error) => {
                 Err(anyhow!("{error}: check the folder in TEXTLEDGER_STORE, its rights and its disk"))
             }

@@ -14,6 +14,7 @@ mod counts;
 mod deliveries;
 mod documents;
 mod events;
+mod file;
 mod outbox;
 mod persons;
 mod tables;
@@ -23,7 +24,6 @@ mod writer;
 use std::{
     fmt::Display,
     fs,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
     thread::JoinHandle,
@@ -50,11 +50,6 @@ pub const FILE_NAME: &str = "textledger.redb";
 /// Writes that may wait for the writer thread; one more waits outside.
 const QUEUE_MAX: usize = 4_096;
 
-/// Memory that is used for pages of the file, in bytes: enough for the inner pages of tens of millions of records, and for those
-/// that change most. redb takes 1 GiB if it is not told, and has all of it after a million messages; what is not kept here
-/// the system mostly has in its own cache, which it gives away when somebody needs the memory.
-const CACHE_BYTES: usize = 128 << 20;
-
 /// Lines a minute about a damaged file: whoever reads the same page again finds the same.
 const DAMAGE_LINES: u32 = 1;
 
@@ -72,24 +67,12 @@ pub struct EmbeddedStore {
 impl EmbeddedStore {
     /// Opens the store in `folder`, or creates it there.
     ///
-    /// Fails if the folder or file cannot be written, or another process has it open.
+    /// Fails if the folder or file cannot be written, another process has it open, or the file has been emptied.
     pub fn open(folder: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         fs::create_dir_all(folder).map_err(|error| OpenError::Folder { path: folder.to_owned(), error })?;
-        let path = folder.join(FILE_NAME);
-        // Made here, since it holds people's numbers: for its owner alone.
-        fs::OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|error| OpenError::Folder { path: folder.to_owned(), error })?;
-        let database = match Database::builder().set_cache_size(CACHE_BYTES).create(&path) {
-            Ok(database) => Arc::new(database),
-            Err(redb::DatabaseError::DatabaseAlreadyOpen) => return Err(OpenError::InUse { path }),
-            Err(error) => return Err(OpenError::Database { path, error: Box::new(error.into()) }),
-        };
-        let last =
-            prepare(&database).map_err(|error| OpenError::Database { path, error: Box::new(error) })?;
+        let database = Arc::new(file::open(folder)?);
+        let last = prepare(&database)
+            .map_err(|error| OpenError::Database { path: folder.join(FILE_NAME), error: Box::new(error) })?;
         let (writes, queue) = mpsc::channel(QUEUE_MAX);
         let (announce, last_event) = watch::channel(last);
         let writer = std::thread::Builder::new()
@@ -184,6 +167,12 @@ pub enum OpenError {
     /// Another process has it open.
     #[error("{} is in use by another textledger", path.display())]
     InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is there and has no bytes.
+    #[error("{} is empty", path.display())]
+    Empty {
         /// The file.
         path: PathBuf,
     },

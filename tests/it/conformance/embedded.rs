@@ -58,6 +58,30 @@ fn the_file_is_its_owners_alone() {
     assert_eq!(mode & 0o777, 0o600);
 }
 
+#[test]
+fn an_emptied_file_is_not_taken_for_a_new_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(FILE_NAME);
+    std::fs::write(&file, "").unwrap();
+    let opened = EmbeddedStore::open(folder.path(), Arc::new(SystemClock));
+    assert!(matches!(opened, Err(OpenError::Empty { .. })));
+    assert_eq!(std::fs::metadata(&file).unwrap().len(), 0);
+}
+
+#[test]
+fn a_crash_while_the_file_is_made_leaves_nothing_that_keeps_the_next_start_from_making_it() {
+    let folder = tempfile::tempdir().unwrap();
+    // redb writes the length of its file first, and what tells that it is one of its own last.
+    let draft = folder.path().join("textledger.0123456789abcdef.draft");
+    std::fs::write(&draft, [0; 4_096]).unwrap();
+    for _ in 0..2 {
+        EmbeddedStore::open(folder.path(), Arc::new(SystemClock)).unwrap();
+    }
+    let left: Vec<_> =
+        std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, [FILE_NAME]);
+}
+
 #[tokio::test]
 async fn a_clock_that_is_set_back_does_not_set_the_events_back() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,9 @@
 //! Bits of the embedded store's file flip: what is in them is lost, and told, and nothing else.
 
+use std::fs;
+
+use textledger::store::embedded::FILE_NAME;
+
 use crate::support::{
     damage::flip_bits,
     service::{On, PERSON, TestService, callback, reply},
@@ -52,4 +56,16 @@ async fn a_writer_that_comes_upon_a_damaged_page_ends_the_process_and_says_what_
     let told = log.lines().find(|line| line.contains("ending: the store is lost to this process"));
     assert!(told.is_some_and(|line| line.contains("start textledger again")), "{log}");
     assert!(told.is_some_and(|line| line.contains("restore a backup")), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_whose_file_was_emptied_does_not_start_and_says_what_to_do() {
+    let mut service = TestService::start(On::Embedded).await;
+    assert_eq!(service.stop().await, Some(0));
+    fs::write(service.folder().join("data").join(FILE_NAME), "").unwrap();
+    let ended = service.run(&["serve"], &[]).await;
+    assert_eq!(ended.status.code(), Some(1));
+    let told = String::from_utf8(ended.stderr).unwrap();
+    assert!(told.contains("is empty") && told.contains("restore a backup"), "{told}");
+    assert!(told.contains("remove it to begin anew"), "{told}");
 }
