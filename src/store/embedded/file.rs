@@ -1,15 +1,18 @@
-//! The database's file: made whole or not at all.
+//! The database's file: made whole or not at all, and opened again after an error of the disk.
 
 use std::{
     fs,
     io::ErrorKind,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    sync::{PoisonError, RwLock},
 };
 
-use redb::{Builder, Database, DatabaseError};
+use anyhow::anyhow;
+use redb::{Builder, Database};
 
-use super::{FILE_NAME, OpenError};
+use super::{Error, FILE_NAME, OpenError, tables::prepare, unavailable};
+use crate::domain::UnixMs;
 
 /// Memory that is used for pages of the file, in bytes: enough for the inner pages of tens of millions of records, and for those
 /// that change most. redb takes 1 GiB if it is not told, and has all of it after a million messages; what is not kept here
@@ -19,28 +22,63 @@ const CACHE_BYTES: usize = 128 << 20;
 /// What the name of a file ends in that is not whole yet.
 const DRAFT: &str = "draft";
 
-/// Opens the database in `folder`, or makes it if there is no file.
-///
-/// A file of no bytes is one that was lost, since a new one is never seen before it is whole.
-pub(super) fn open(folder: &Path) -> Result<Database, OpenError> {
-    let path = folder.join(FILE_NAME);
-    let length = match fs::metadata(&path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => None,
-        metadata => Some(metadata.map_err(|error| in_folder(folder, error))?.len()),
-    };
-    match length {
-        Some(0) => Err(OpenError::Empty { path }),
-        Some(_) => {
-            let database = database().open(&path).map_err(|error| failed(&path, error))?;
-            remove_drafts(folder);
-            Ok(database)
-        }
-        None => create(folder, path),
+/// The file, and the database in it while that is open.
+pub(super) struct DatabaseFile {
+    path: PathBuf,
+    database: RwLock<Option<Database>>,
+}
+
+impl DatabaseFile {
+    /// Opens the database in `folder`, or makes it if there is no file; with it comes the newest event.
+    ///
+    /// A file of no bytes is one that was lost, since a new one is never seen before it is whole.
+    pub(super) fn open(folder: &Path) -> Result<(Self, (UnixMs, u64)), OpenError> {
+        let path = folder.join(FILE_NAME);
+        let length = match fs::metadata(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            metadata => Some(metadata.map_err(|error| in_folder(folder, error))?.len()),
+        };
+        let database = match length {
+            Some(0) => return Err(OpenError::Empty { path }),
+            Some(_) => {
+                let database = database().open(&path).map_err(|error| failed(&path, error))?;
+                remove_drafts(folder);
+                database
+            }
+            None => create(folder, &path)?,
+        };
+        let last = prepare(&database).map_err(|error| failed(&path, error))?;
+        Ok((Self { path, database: RwLock::new(Some(database)) }, last))
+    }
+
+    /// Runs `job` on the database, which stays open meanwhile.
+    pub(super) fn with<T>(&self, job: impl FnOnce(&Database) -> Result<T, Error>) -> Result<T, Error> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let closed = || Error::Unavailable(anyhow!("the store's file could not be opened again so far"));
+        job(database.as_ref().ok_or_else(closed)?)
+    }
+
+    /// Whether it has to be opened again before anything can be written: redb takes nothing more after an error of the disk.
+    pub(super) fn is_spent(&self) -> bool {
+        self.with(|database| database.begin_write().map(drop).map_err(unavailable)).is_err()
+    }
+
+    /// Closes the database, once what is read of it has been, and opens it again. If that fails it stays closed.
+    pub(super) fn open_again(&self) -> Result<(), OpenError> {
+        let replace = |database| {
+            let mut open = self.database.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *open, database)
+        };
+        // Nobody waits for the lock while it is opened: after a failure redb goes through the whole file.
+        drop(replace(None));
+        let database = database().open(&self.path).map_err(|error| failed(&self.path, error))?;
+        drop(replace(Some(database)));
+        Ok(())
     }
 }
 
 /// How databases are opened.
-pub(super) fn database() -> Builder {
+fn database() -> Builder {
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE_BYTES);
     builder
@@ -48,20 +86,21 @@ pub(super) fn database() -> Builder {
 
 /// Makes the database under another name and links it into place, so that a crash meanwhile leaves no file that redb cannot open,
 /// and of two processes the first has it.
-fn create(folder: &Path, path: PathBuf) -> Result<Database, OpenError> {
+fn create(folder: &Path, path: &Path) -> Result<Database, OpenError> {
     let of_folder = |error| in_folder(folder, error);
     let draft = path.with_extension(format!("{:016x}.{DRAFT}", rand::random::<u64>()));
     // It holds people's numbers: for its owner alone.
     fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).map_err(of_folder)?;
     let database = database().create(&draft).map_err(|error| failed(&draft, error))?;
-    let linked = fs::hard_link(&draft, &path);
+    let linked = fs::hard_link(&draft, path);
     fs::remove_file(&draft).map_err(of_folder)?;
     match linked {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(OpenError::InUse { path }),
-        linked => linked
-            .and_then(|()| fs::File::open(folder)?.sync_all())
-            .map(|()| database)
-            .map_err(of_folder),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            Err(OpenError::InUse { path: path.to_owned() })
+        }
+        linked => {
+            linked.and_then(|()| fs::File::open(folder)?.sync_all()).map(|()| database).map_err(of_folder)
+        }
     }
 }
 
@@ -81,10 +120,10 @@ fn in_folder(folder: &Path, error: std::io::Error) -> OpenError {
     OpenError::Folder { path: folder.to_owned(), error }
 }
 
-fn failed(path: &Path, error: DatabaseError) -> OpenError {
+fn failed(path: &Path, error: impl Into<redb::Error>) -> OpenError {
     let path = path.to_owned();
-    match error {
-        DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path },
-        error => OpenError::Database { path, error: Box::new(error.into()) },
+    match error.into() {
+        redb::Error::DatabaseAlreadyOpen => OpenError::InUse { path },
+        error => OpenError::Database { path, error: Box::new(error) },
     }
 }

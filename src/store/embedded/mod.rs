@@ -30,11 +30,12 @@ use std::{
 };
 
 use async_trait::async_trait;
-use redb::{Database, ReadTransaction, ReadableDatabase};
+use redb::{ReadTransaction, ReadableDatabase};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::{
-    tables::{Tables, prepare},
+    file::DatabaseFile,
+    tables::Tables,
     writer::{Job, write_loop},
 };
 use super::{Error, Store};
@@ -55,7 +56,7 @@ const DAMAGE_LINES: u32 = 1;
 
 /// The embedded store. Dropping it ends the writer thread after the writes it has taken.
 pub struct EmbeddedStore {
-    database: Arc<Database>,
+    file: Arc<DatabaseFile>,
     writes: Option<mpsc::Sender<Job>>,
     writer: Option<JoinHandle<()>>,
     last_event: watch::Receiver<(UnixMs, u64)>,
@@ -70,20 +71,19 @@ impl EmbeddedStore {
     /// Fails if the folder or file cannot be written, another process has it open, or the file has been emptied.
     pub fn open(folder: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         fs::create_dir_all(folder).map_err(|error| OpenError::Folder { path: folder.to_owned(), error })?;
-        let database = Arc::new(file::open(folder)?);
-        let last = prepare(&database)
-            .map_err(|error| OpenError::Database { path: folder.join(FILE_NAME), error: Box::new(error) })?;
+        let (file, last) = DatabaseFile::open(folder)?;
+        let file = Arc::new(file);
         let (writes, queue) = mpsc::channel(QUEUE_MAX);
         let (announce, last_event) = watch::channel(last);
         let writer = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn({
-                let (database, clock) = (database.clone(), clock.clone());
-                move || write_loop(&database, queue, &announce, clock.as_ref())
+                let (file, clock) = (file.clone(), clock.clone());
+                move || write_loop(&file, queue, &announce, clock.as_ref())
             })
             .map_err(|error| OpenError::Folder { path: folder.to_owned(), error })?;
         Ok(Self {
-            database,
+            file,
             writes: Some(writes),
             writer: Some(writer),
             last_event,
@@ -108,9 +108,10 @@ impl EmbeddedStore {
             result => Ok(Box::new(move |committed| drop(answer.send(committed.and(result))))),
         });
         let stopped = || Error::Unavailable(anyhow::anyhow!("the store's writer has stopped"));
+        let dropped = "nothing is written for a moment, after a failure of which a line of its own tells";
         let writes = self.writes.as_ref().ok_or_else(stopped)?;
         writes.send(job).await.map_err(|_| stopped())?;
-        answered.await.map_err(|_| stopped())?
+        answered.await.map_err(|_| Error::Unavailable(anyhow::anyhow!(dropped)))?
     }
 
     /// Runs `job` on what is committed now, off the async threads.
@@ -118,9 +119,11 @@ impl EmbeddedStore {
         &self,
         job: impl FnOnce(&ReadTransaction) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let database = self.database.clone();
-        let read = tokio::task::spawn_blocking(move || job(&database.begin_read().map_err(unavailable)?)).await;
-        match read {
+        let file = self.file.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            file.with(|database| job(&database.begin_read().map_err(unavailable)?))
+        });
+        match read.await {
             Ok(Err(Error::Unavailable(error))) if is_damage(&error) => Err(self.damaged(&error)),
             Ok(read) => read,
             Err(error) if error.is_panic() => Err(self.damaged(&error)),

@@ -1,6 +1,6 @@
 //! The tables, and the same tables as one write transaction sees them.
 
-use redb::{Database, ReadableTable, Table, TableDefinition, WriteTransaction};
+use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
 
 use crate::domain::{Flow, UnixMs};
 
@@ -81,7 +81,7 @@ pub(super) fn prepare(database: &Database) -> Result<(UnixMs, u64), redb::Error>
     let newest = {
         let mut tables = Tables::open(&transaction, (UnixMs::EPOCH, 0), UnixMs::EPOCH)?;
         note_due_flows(&mut tables)?;
-        newest_event(&tables)?
+        newest_event(&tables.events)?
     };
     transaction.commit()?;
     Ok(newest)
@@ -102,8 +102,14 @@ fn note_due_flows(tables: &mut Tables<'_>) -> Result<(), redb::Error> {
     Ok(())
 }
 
-fn newest_event(tables: &Tables<'_>) -> Result<(UnixMs, u64), redb::Error> {
-    let events = &tables.events;
+/// The newest entry that is committed.
+pub(super) fn committed_event(database: &Database) -> Result<(UnixMs, u64), redb::Error> {
+    newest_event(&database.begin_read()?.open_table(EVENTS)?)
+}
+
+fn newest_event(
+    events: &impl ReadableTable<(&'static str, u64, u64), &'static [u8]>,
+) -> Result<(UnixMs, u64), redb::Error> {
     let mut newest = (UnixMs::EPOCH, 0);
     // Entries are ordered by organization first, so the newest of each is looked at.
     let mut end: Option<(String, u64, u64)> = None;

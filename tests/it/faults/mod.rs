@@ -4,6 +4,7 @@ mod between;
 mod bulk;
 mod crowding;
 mod damaged_file;
+mod full_disk;
 mod lost_callbacks;
 mod overload;
 mod store_away;

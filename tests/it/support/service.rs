@@ -7,6 +7,7 @@ use std::{
 };
 
 use reqwest::{Client, RequestBuilder, Response, header::CONTENT_TYPE};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -87,7 +88,8 @@ impl TestService {
         Self::start_limited(on, None, settings).await
     }
 
-    /// The same in a process that may have `files` open, if that is given.
+    /// The same in a process that may have `files` open, if that is given, and that takes files which may not grow any more for a full
+    /// disk.
     pub async fn start_limited(on: On, files: Option<usize>, settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = match on {
@@ -133,7 +135,8 @@ impl TestService {
         let mut command = match self.files {
             Some(files) => {
                 let mut shell = Command::new("/bin/sh");
-                shell.args(["-c", &format!("ulimit -n {files} && exec \"$0\" \"$@\""), &program]);
+                let run = format!("trap '' XFSZ && ulimit -n {files} && exec \"$0\" \"$@\"");
+                shell.args(["-c", &run, &program]);
                 shell
             }
             None => Command::new(program),
@@ -167,6 +170,13 @@ impl TestService {
         let id = self.child.as_ref().expect("the service runs").id().to_string();
         let sent = Command::new("kill").args([format!("-{name}"), id]).status().unwrap();
         assert!(sent.success());
+    }
+
+    /// Lets no file of the process become longer than `bytes`, or any again: the service was started limited.
+    pub fn limit_file_size(&self, bytes: Option<u64>) {
+        let id = self.child.as_ref().expect("the service runs").id();
+        let id = Pid::from_raw(id.try_into().unwrap());
+        prlimit(id, Resource::Fsize, Rlimit { current: bytes, maximum: None }).unwrap();
     }
 
     /// Ends the process as a crash does.
