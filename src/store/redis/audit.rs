@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use redis::Value;
 
-use super::{RedisStore, stream, unavailable};
+use super::{CALL_KNOWN, RedisStore, scripts, stream};
 use crate::{
     domain::{
         Organization,
@@ -78,12 +78,12 @@ impl RedisStore {
 #[async_trait]
 impl Audit for RedisStore {
     async fn add_entry(&self, organization: &Organization, entry: &Entry) -> Result<(), Error> {
-        let mut command = redis::cmd("XADD");
-        command.arg(self.keys.audit(organization, PARTITION)).arg("*").arg(ENTRY).arg(encode(entry));
-        // Replicas are waited for on the connection that wrote.
-        let connection = self.connection()?;
-        connection.send(&command).await.map_err(unavailable)?;
-        self.wait_for_replicas(connection).await
+        let keys = [
+            ("audit", self.keys.audit(organization, PARTITION)),
+            ("call", self.keys.call(organization, PARTITION)),
+        ];
+        let arguments = [("entry", encode(entry)), ("known", CALL_KNOWN.as_millis().to_string())];
+        self.write(&scripts::ADD_ENTRY, &keys, &arguments).await.map(drop)
     }
 
     async fn entries(

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, future::try_join_all};
 
-use super::{RedisStore, read, scripts};
+use super::{CALL_KNOWN, RedisStore, read, scripts};
 use crate::{
     domain::{
         Organization, Sender, UnixMs,
@@ -79,11 +79,16 @@ impl Counts for RedisStore {
         max: u64,
         keep: Duration,
     ) -> Result<Counted, Error> {
-        let keys = [("counter", self.keys.counter(organization, name))];
+        let partition = self.keys.partition(name);
+        let keys = [
+            ("counter", self.keys.counter(organization, name)),
+            ("call", self.keys.call(organization, partition)),
+        ];
         let arguments = [
             ("amount", amount.to_string()),
             ("max", max.to_string()),
             ("keep", keep.as_millis().to_string()),
+            ("known", CALL_KNOWN.as_millis().to_string()),
         ];
         let (is_counted, count): (bool, u64) = read(self.write(&scripts::COUNT, &keys, &arguments).await?)?;
         Ok(if is_counted { Counted::Yes(count) } else { Counted::Beyond(count) })

@@ -47,7 +47,7 @@ impl RedisStore {
             let mut keys = vec![("names", self.keys.documents(organization, partition, kind))];
             keys.extend(ended.iter().map(|name| ("document", self.keys.document(organization, kind, name))));
             let names: Vec<_> = ended.iter().map(|name| ("name", name)).collect();
-            scripts::FORGET_NAMES.run(self.connection().ok()?, &keys, &names).await.ok()
+            scripts::FORGET_NAMES.run(self.connection().ok()?, None, &keys, &names).await.ok()
         });
         join_all(forgotten).await;
     }

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
-use redis::Value;
 
-use super::{RedisStore, connection::Server, stream, unavailable};
+use super::{RedisStore, stream, unavailable};
 use crate::{
     domain::{Event, EventId, Organization, Stream, UnixMs},
     store::{EVENTS_PAGE_MAX, Error, Events, Row, Unreadable},
@@ -144,20 +143,14 @@ impl RedisStore {
     pub(super) async fn horizon(&self) -> Result<UnixMs, Error> {
         let (seconds, microseconds): (u64, u64) = self.get(&redis::cmd("TIME")).await?;
         let now = UnixMs::EPOCH + Duration::from_secs(seconds) + Duration::from_micros(microseconds);
-        Ok(match self.server {
-            Server::Single(_) => now,
-            Server::Cluster(_) => now - CLUSTER_CLOCK_SKEW_MAX,
-        })
+        Ok(if self.server.is_cluster() { now - CLUSTER_CLOCK_SKEW_MAX } else { now })
     }
 
     /// Waits until the horizon has passed what is written now: what was written just before a page is asked for belongs to
     /// it.
     pub(super) async fn pass_horizon(&self) {
-        let delay = match self.server {
-            Server::Single(_) => HELD_BACK_DELAY,
-            Server::Cluster(_) => HELD_BACK_DELAY + CLUSTER_CLOCK_SKEW_MAX,
-        };
-        tokio::time::sleep(delay).await;
+        let skew = if self.server.is_cluster() { CLUSTER_CLOCK_SKEW_MAX } else { Duration::ZERO };
+        tokio::time::sleep(HELD_BACK_DELAY + skew).await;
     }
 }
 
@@ -201,14 +194,10 @@ impl Events for RedisStore {
         after: EventId,
         timeout: Duration,
     ) -> Result<(), Error> {
-        let mut waiting = self.waiting.lock().await;
-        if waiting.is_none() {
-            *waiting = self.server.connect_to_wait().await.map_err(unavailable)?;
-        }
-        let Some(connection) = waiting.as_mut() else {
+        if self.server.is_cluster() {
             tokio::time::sleep(CLUSTER_POLL_INTERVAL.min(timeout)).await;
             return Ok(());
-        };
+        }
         let mut command = redis::cmd("XREAD");
         command.arg("COUNT").arg(1).arg("BLOCK").arg(timeout.as_millis() as u64).arg("STREAMS");
         let mut ids = Vec::new();
@@ -225,18 +214,7 @@ impl Events for RedisStore {
             }
         }
         command.arg(ids);
-        let answer =
-            tokio::time::timeout(timeout + WAIT_GRACE, command.query_async::<Value>(connection)).await;
-        match answer {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => {
-                *waiting = None;
-                Err(unavailable(error))
-            }
-            Err(error) => {
-                *waiting = None;
-                Err(Error::Unavailable(error.into()))
-            }
-        }
+        let waiting = self.waiting.lock().await;
+        waiting.wait(&command, timeout + WAIT_GRACE).await.map(drop).map_err(unavailable)
     }
 }

@@ -31,7 +31,8 @@
 //! | `tl:{default:0}:docs:<kind>` | sorted set | the names of a kind that is listed | `change_documents`, `forget_names` | `documents` |
 //! | `tl:{default:0}:audit` | stream | who did what, JSON | `step_outbound`, `change_consent`, `change_documents`, `add_entry` | `entries` |
 //! | `tl:{default:0}:counter:<name>` | string | a counter; ends by itself | `count` | the same |
-//! | `tl:ping` | string | written to see whether Redis takes writes | `ping` | nobody |
+//! | `tl:{default:0}:call:<random>` | string | that a call has done its work, in case it is repeated; ends by itself | `add_entry`, `count` | the same |
+//! | `tl:ping` | string | written to see whether Redis takes writes, and behind a write that replicas must hold | `ping`, every write | nobody |
 //! | `tl:partitions` | string | partitions per organization | the first start | every later one |
 //!
 //! What stands between braces is the hash tag: all keys that one script touches share a slot of a cluster. A message's
@@ -263,6 +264,11 @@ impl Keys {
 
     pub(super) fn counter(&self, organization: &Organization, name: &str) -> String {
         self.key(organization, self.partition(name), &format!("counter:{name}"))
+    }
+
+    /// A key for one call of a script that must not do its work twice.
+    pub(super) fn call(&self, organization: &Organization, partition: Partition) -> String {
+        self.key(organization, partition, &format!("call:{:032x}", rand::random::<u128>()))
     }
 
     fn key(&self, organization: &Organization, partition: Partition, rest: &str) -> String {

@@ -24,39 +24,42 @@ mod stream;
 mod tasks;
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
-use redis::{FromRedisValue, RedisError, ServerErrorKind, Value, aio::MultiplexedConnection};
+use redis::{Cmd, FromRedisValue, RedisError, Value};
 use thread_local::ThreadLocal;
 use tokio::sync::Mutex;
 
 use self::{
-    connection::{Connection, Server},
+    connection::{Connection, Replicas, Server, is_away},
     keys::Keys,
     scripts::Script,
 };
 use super::{Error, Store};
 use crate::domain::{Person, message_id::PARTITIONS_MAX};
 
-/// How long replicas may take to hold a write.
-const REPLICAS_TIME_MAX: Duration = Duration::from_secs(1);
+/// How long a script knows its own call again that is repeated on another connection: longer than all tries take.
+const CALL_KNOWN: Duration = Duration::from_secs(30);
 
 /// The Redis store.
 pub struct RedisStore {
-    server: Server,
+    server: Arc<Server>,
     /// One for each thread that serves requests.
     connections: ThreadLocal<Connection>,
     keys: Keys,
-    /// Replicas that must hold a write before it counts.
-    replicas_ack: u16,
+    /// Those that must hold a write before it counts.
+    replicas: Option<Replicas>,
     /// The number of partitions has been compared with that of the first start. Nothing is read or written before.
     prepared: AtomicBool,
-    /// Waits at the server for new entries; made on first use, and again after a failure.
-    waiting: Mutex<Option<MultiplexedConnection>>,
+    /// Waits at the server for new entries, for one reader at a time.
+    waiting: Mutex<Connection>,
 }
 
 /// Why the Redis store could not be opened.
@@ -88,13 +91,14 @@ impl RedisStore {
     /// A server that cannot be reached now is no failure: the store is unavailable until [`Store::ping`] finds it.
     pub async fn open(url: &str, prefix: &str, partitions: u16) -> Result<Self, OpenError> {
         assert!((1..=PARTITIONS_MAX).contains(&partitions), "the configuration bounds the partitions");
+        let server = Arc::new(Server::parse(url).map_err(OpenError::Url)?);
         let store = Self {
-            server: Server::parse(url).map_err(OpenError::Url)?,
+            waiting: Mutex::new(Connection::new(server.clone())),
+            server,
             connections: ThreadLocal::new(),
             keys: Keys::new(prefix, partitions),
-            replicas_ack: 0,
+            replicas: None,
             prepared: AtomicBool::new(false),
-            waiting: Mutex::new(None),
         };
         match store.prepare().await {
             Err(OpenError::Away(_)) | Ok(()) => Ok(store),
@@ -104,8 +108,15 @@ impl RedisStore {
 
     /// The same store, in which a write counts once `replicas` replicas hold it. A cluster has no such thing.
     pub fn held_by(mut self, replicas: u16) -> Self {
-        self.replicas_ack = replicas;
+        self.replicas = (replicas > 0).then(|| Replicas::new(replicas, self.mark()));
         self
+    }
+
+    /// A write that changes nothing for anybody.
+    fn mark(&self) -> Cmd {
+        let mut command = redis::cmd("SET");
+        command.arg(self.keys.ping()).arg(1).arg("EX").arg(60);
+        command
     }
 
     /// Fixes the number of partitions, or finds it fixed.
@@ -113,8 +124,7 @@ impl RedisStore {
         let configured = self.keys.partition_numbers().end;
         let mut fix = redis::cmd("SET");
         fix.arg(self.keys.partitions()).arg(configured).arg("NX").arg("GET");
-        let connection = self.connections.get_or_try(|| self.server.connect()).map_err(OpenError::Refused)?;
-        let stored = connection.send(&fix).await.map_err(|error| match is_away(&error) {
+        let stored = self.thread_connection().send(&fix).await.map_err(|error| match is_away(&error) {
             true => OpenError::Away(error),
             false => OpenError::Refused(error),
         })?;
@@ -130,12 +140,16 @@ impl RedisStore {
         }
     }
 
-    /// This thread's connection.
+    /// This thread's connection, once the store is prepared.
     fn connection(&self) -> Result<&Connection, Error> {
         if !self.prepared.load(Ordering::Acquire) {
             return Err(Error::Unavailable(anyhow::anyhow!("Redis has not been reached yet")));
         }
-        self.connections.get_or_try(|| self.server.connect()).map_err(unavailable)
+        Ok(self.thread_connection())
+    }
+
+    fn thread_connection(&self) -> &Connection {
+        self.connections.get_or(|| Connection::new(self.server.clone()))
     }
 
     /// Runs a script that writes, and waits until as many replicas have it as were asked for. An error may mean that it
@@ -146,25 +160,7 @@ impl RedisStore {
         keys: &[(&str, String)],
         arguments: &[(&str, A)],
     ) -> Result<Value, Error> {
-        // Replicas are waited for on the connection that wrote.
-        let connection = self.connection()?;
-        let answer = script.run(connection, keys, arguments).await.map_err(unavailable)?;
-        self.wait_for_replicas(connection).await?;
-        Ok(answer)
-    }
-
-    async fn wait_for_replicas(&self, connection: &Connection) -> Result<(), Error> {
-        if self.replicas_ack == 0 {
-            return Ok(());
-        }
-        let mut wait = redis::cmd("WAIT");
-        wait.arg(self.replicas_ack).arg(REPLICAS_TIME_MAX.as_millis() as u64);
-        let held: u16 = read(connection.send(&wait).await.map_err(unavailable)?)?;
-        if held >= self.replicas_ack {
-            return Ok(());
-        }
-        let wanted = self.replicas_ack;
-        Err(Error::Unavailable(anyhow::anyhow!("{held} of {wanted} replicas hold what was written")))
+        script.run(self.connection()?, self.replicas.as_ref(), keys, arguments).await.map_err(unavailable)
     }
 
     async fn get<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, Error> {
@@ -215,11 +211,7 @@ impl Store for RedisStore {
             self.prepare().await.map_err(|error| Error::Unavailable(error.into()))?;
         }
         // A write, since a replica or a full server answers PING all the same.
-        let mut command = redis::cmd("SET");
-        command.arg(self.keys.ping()).arg(1).arg("EX").arg(60);
-        let connection = self.connection()?;
-        connection.send(&command).await.map_err(unavailable)?;
-        self.wait_for_replicas(connection).await
+        self.connection()?.write(&self.mark(), self.replicas.as_ref()).await.map(drop).map_err(unavailable)
     }
 }
 
@@ -232,16 +224,6 @@ fn read<T: FromRedisValue>(answer: Value) -> Result<T, Error> {
 /// A script answered with words that it does not list.
 fn unlisted(words: &[&str]) -> Error {
     Error::Unreadable(format!("the words of a script: {words:?}"))
-}
-
-/// Whether the server is not there for now, rather than against us.
-fn is_away(error: &RedisError) -> bool {
-    let is_loading = error.kind() == ServerErrorKind::BusyLoading.into();
-    is_loading
-        || error.is_io_error()
-        || error.is_timeout()
-        || error.is_connection_refusal()
-        || error.is_connection_dropped()
 }
 
 /// A failure of Redis is one of the store, whatever its cause.

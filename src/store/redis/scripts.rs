@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use redis::{Cmd, RedisResult, ServerErrorKind, Value};
 use sha1::{Digest, Sha1};
 
-use super::connection::Connection;
+use super::connection::{Connection, Replicas};
 
 /// A script as the server knows it.
 pub(super) struct Script {
@@ -41,25 +41,28 @@ script!(RESERVE_PACE, "lua/reserve_pace.lua");
 script!(CHANGE_DOCUMENTS, "lua/change_documents.lua");
 script!(FORGET_NAMES, "lua/forget_names.lua");
 script!(COUNT, "lua/count.lua");
+script!(ADD_ENTRY, "lua/add_entry.lua");
 
 impl Script {
     fn new(source: &'static str) -> Self {
         Self { source, hash: hex::encode(Sha1::digest(source)) }
     }
 
-    /// Runs the script with `keys` and `arguments`, each beside the name that the script has for it. A server that does
-    /// not know the script yet (new, restarted, or after `SCRIPT FLUSH`) is sent the source, which it remembers.
+    /// Runs the script with `keys` and `arguments`, each beside the name that the script has for it, and waits until
+    /// `replicas`, if any are given, hold what it has written. A server that does not know the script yet (new, restarted,
+    /// or after `SCRIPT FLUSH`) is sent the source, which it remembers.
     pub(super) async fn run<A: AsRef<[u8]>>(
         &self,
         connection: &Connection,
+        replicas: Option<&Replicas>,
         keys: &[(&str, String)],
         arguments: &[(&str, A)],
     ) -> RedisResult<Value> {
         debug_assert!(are_listed(self.source, "KEYS", keys), "the keys are not those that the script lists");
         debug_assert!(are_listed(self.source, "ARGV", arguments), "the script lists other arguments");
-        match connection.send(&self.command("EVALSHA", &self.hash, keys, arguments)).await {
+        match connection.write(&self.command("EVALSHA", &self.hash, keys, arguments), replicas).await {
             Err(error) if error.kind() == ServerErrorKind::NoScript.into() => {
-                connection.send(&self.command("EVAL", self.source, keys, arguments)).await
+                connection.write(&self.command("EVAL", self.source, keys, arguments), replicas).await
             }
             result => result,
         }

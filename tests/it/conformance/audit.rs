@@ -75,6 +75,16 @@ pub async fn who_did_what_is_told_in_its_order_and_page_by_page(harness: &dyn Ha
     assert_eq!(since, expected);
 }
 
+/// Adds an entry.
+pub async fn add(store: &dyn Store) {
+    store.add_entry(&organization(), &by("ada")).await.unwrap();
+}
+
+/// How many entries are there.
+pub async fn added(store: &dyn Store) -> u64 {
+    all(store, &organization(), 10).await.len() as u64
+}
+
 pub async fn a_message_and_who_asked_for_it_are_stored_together_or_not_at_all(harness: &dyn Harness) {
     let store = harness.open().await;
     let store = store.as_ref();

@@ -7,9 +7,10 @@ use std::sync::{
 
 use async_trait::async_trait;
 use textledger::{
-    domain::{EventId, Organization, OutboundState, outgoing},
+    domain::{EventId, Organization, OutboundState, delivery::Recorded, outgoing},
     store::{
-        Deliveries as _, DocumentChange, Events as _, Kind, NewOutbound, Queued, Step, Store,
+        Counted, Counts as _, Deliveries as _, DocumentChange, Error, Events as _, Kind, NewOutbound, Queued,
+        Step, Store,
         redis::{OpenError, RedisStore},
     },
 };
@@ -19,10 +20,11 @@ use super::{
     suite::{AT, Harness, ms, outbound, sid, status},
 };
 use crate::support::{
+    DEADLINE, eventually_ok,
     flows::{self, due_flows},
     former::Former,
     later,
-    redis_server::{RedisCluster, RedisServer},
+    redis_server::{MovingAddress, RedisCluster, RedisServer},
 };
 
 struct Redis {
@@ -116,6 +118,52 @@ async fn a_server_that_forgot_the_scripts_is_taught_again() {
     redis::cmd("SCRIPT").arg("FLUSH").query_async::<()>(&mut connection).await.unwrap();
     store.record_status(&organization, status("a", "sent")).await.unwrap();
     assert_eq!(store.events(&organization, EventId::START, 10).await.unwrap().len(), 2);
+}
+
+/// As when Redis closes a connection between doing what it was asked and saying so. Whoever asked gets the answer, to what was
+/// done once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_done_and_not_answered_is_repeated_and_done_once() {
+    let server = RedisServer::start();
+    let address = MovingAddress::of(&server).await;
+    let store = RedisStore::open(&address.url(), "tl", 1).await.unwrap();
+    let organization = Organization::default();
+    // First with every answer: that to a script which the server does not know yet says that nothing is done.
+    for (turn, loses, recorded) in [(1, false, Recorded::Moved), (2, true, Recorded::Duplicate)] {
+        let lose = || loses.then(|| address.lose_an_answer());
+        lose();
+        let counted = store.count_many(&organization, "c", 2, 9, ms(60_000)).await.unwrap();
+        assert_eq!((counted, address.has_lost_it()), (Counted::Yes(2 * turn), true));
+        lose();
+        super::audit::add(&store).await;
+        assert!(address.has_lost_it());
+        assert_eq!(super::audit::added(&store).await, turn);
+        lose();
+        let told = store.record_status(&organization, status(&turn.to_string(), "sent")).await.unwrap();
+        assert_eq!((told.recorded, address.has_lost_it()), (recorded, true));
+        let events = store.events(&organization, EventId::START, 10).await.unwrap();
+        assert_eq!(events.len() as u64, turn);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_replica_holds_does_not_count_when_it_is_repeated() {
+    let server = RedisServer::start();
+    let replica = RedisServer::start_replica_of(server.port()).await;
+    server.followed().await;
+    let open = async || RedisStore::open(&server.url(), "tl", 1).await.unwrap().held_by(1);
+    let organization = Organization::default();
+    let told = async |store: &RedisStore| store.record_status(&organization, status("a", "sent")).await;
+    let store = open().await;
+    replica.pause();
+    // It is there with the first, and the others find it.
+    for store in [&store, &store, &open().await] {
+        let told = told(store).await;
+        assert!(matches!(told, Err(Error::Unavailable(_))), "{told:?}");
+    }
+    replica.resume();
+    let told = eventually_ok(DEADLINE, "the replica holds it", async || told(&store).await).await;
+    assert_eq!(told.recorded, Recorded::Duplicate);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ mod between;
 mod bulk;
 mod crowding;
 mod damaged_file;
+mod failover;
 mod full_disk;
 mod lost_callbacks;
 mod overload;

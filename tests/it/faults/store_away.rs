@@ -294,13 +294,7 @@ async fn without_the_replicas_that_were_asked_for_redis_is_away() {
     let url = redis.url();
     let settings = [("TEXTLEDGER_STORE", url.as_str()), ("TEXTLEDGER_REPLICAS_ACK", "1")];
     // Until the replica has followed, a start finds no store.
-    let mut connection = redis.connect().await;
-    eventually("the replica follows", async || {
-        let _: () = redis::cmd("SET").arg("x").arg(1).query_async(&mut connection).await.unwrap();
-        let held: u32 = redis::cmd("WAIT").arg(1).arg(100).query_async(&mut connection).await.unwrap();
-        (held == 1).then_some(())
-    })
-    .await;
+    redis.followed().await;
     let service = TestService::start_with(On::Redis, &settings).await;
     assert_eq!(service.webhook(STATUS, &callback(&sid(1), "sent")).await.status(), 204);
     let spooled = r#"textledger_webhook_requests_total{route="status",result="spooled"}"#;

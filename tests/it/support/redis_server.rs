@@ -1,23 +1,35 @@
 //! A real `redis-server` on a free port, for the tests alone.
 
 use std::{
+    io,
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
-        OnceLock,
-        atomic::{AtomicU32, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use super::DEADLINE;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use super::{DEADLINE, eventually};
 
 /// Ends the server when its standard input closes, which happens even if the tests are killed.
 const GUARDIAN: &str = r#"folder="$1" durable="$2"; shift 2
 redis-server --bind 127.0.0.1 --port "$0" --save "" --appendonly "$durable" --appendfsync always --dir "$folder" "$@" \
   >/dev/null & server=$!
 trap 'kill -9 $server 2>/dev/null; [ "$durable" = yes ] || rm -rf "$folder"' EXIT; cat >/dev/null"#;
+
+/// The slots of a cluster's masters.
+const SLOTS: [(u16, u16); 3] = [(0, 5_460), (5_461, 10_922), (10_923, 16_383)];
+
+/// After how long without a word a cluster's node counts as gone.
+const NODE_TIMEOUT_MS: &str = "2000";
 
 /// A running server; dropping it ends it, as a crash does.
 pub struct RedisServer {
@@ -46,10 +58,38 @@ impl RedisServer {
     /// Starts a replica of the server at `port`.
     pub async fn start_replica_of(port: u16) -> Self {
         let replica = Self::start();
-        let mut connection = replica.connect().await;
-        let _: String =
-            redis::cmd("REPLICAOF").arg("127.0.0.1").arg(port).query_async(&mut connection).await.unwrap();
+        replica.follow(port).await;
         replica
+    }
+
+    /// Makes it a replica of the server at `port`.
+    pub async fn follow(&self, port: u16) {
+        self.ask(redis::cmd("REPLICAOF").arg("127.0.0.1").arg(port)).await;
+    }
+
+    /// Makes it a master.
+    pub async fn lead(&self) {
+        self.ask(redis::cmd("REPLICAOF").arg("NO").arg("ONE")).await;
+    }
+
+    /// Waits until a replica holds everything.
+    pub async fn followed(&self) {
+        let mut connection = self.connect().await;
+        eventually("the replica follows", async || {
+            let _: () = redis::cmd("SET").arg("x").arg(1).query_async(&mut connection).await.unwrap();
+            let held: u32 = redis::cmd("WAIT").arg(1).arg(100).query_async(&mut connection).await.unwrap();
+            (held == 1).then_some(())
+        })
+        .await;
+    }
+
+    /// Closes the connections of everybody else but replicas.
+    pub async fn close_connections(&self) {
+        self.ask(redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal")).await;
+    }
+
+    async fn ask(&self, command: &redis::Cmd) {
+        let _: redis::Value = command.query_async(&mut self.connect().await).await.unwrap();
     }
 
     /// Starts a server in the place of one that was, with what that had on disk.
@@ -181,7 +221,78 @@ impl Drop for RedisServer {
     }
 }
 
-/// A cluster of three nodes, for all tests that share it; each takes a key prefix of its own.
+/// An address that moves. Whoever connects is led to the server to which it has moved by then; whoever is connected stays
+/// where they are.
+pub struct MovingAddress {
+    port: u16,
+    server_port: Arc<AtomicU16>,
+    loses_an_answer: Arc<AtomicBool>,
+}
+
+impl MovingAddress {
+    /// An address of `server`.
+    pub async fn of(server: &RedisServer) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = Self {
+            port: listener.local_addr().unwrap().port(),
+            server_port: Arc::new(AtomicU16::new(server.port)),
+            loses_an_answer: Arc::default(),
+        };
+        let (server_port, loses_an_answer) = (address.server_port.clone(), address.loses_an_answer.clone());
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server_port = server_port.load(Ordering::Relaxed);
+                tokio::spawn(forward(client, server_port, loses_an_answer.clone()));
+            }
+        });
+        address
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Leads to `server` from now on.
+    pub fn move_to(&self, server: &RedisServer) {
+        self.server_port.store(server.port, Ordering::Relaxed);
+    }
+
+    /// Closes a connection in place of its next answer.
+    pub fn lose_an_answer(&self) {
+        self.loses_an_answer.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the answer that was to be lost is.
+    pub fn has_lost_it(&self) -> bool {
+        !self.loses_an_answer.load(Ordering::Relaxed)
+    }
+}
+
+async fn forward(
+    mut client: TcpStream,
+    server_port: u16,
+    loses_an_answer: Arc<AtomicBool>,
+) -> io::Result<()> {
+    let mut server = TcpStream::connect(("127.0.0.1", server_port)).await?;
+    let ((mut commands, mut to_client), (mut answers, mut to_server)) = (client.split(), server.split());
+    let answered = async {
+        let mut buffer = [0; 4_096];
+        loop {
+            let read = answers.read(&mut buffer).await?;
+            if read == 0 || loses_an_answer.swap(false, Ordering::Relaxed) {
+                return Ok(());
+            }
+            to_client.write_all(&buffer[..read]).await?;
+        }
+    };
+    tokio::select! {
+        asked = tokio::io::copy(&mut commands, &mut to_server) => asked.map(drop),
+        answered = answered => answered,
+    }
+}
+
+/// A cluster of three masters. One that tests share has no replicas, and each of them takes a key prefix of its own.
 pub struct RedisCluster {
     nodes: Vec<RedisServer>,
 }
@@ -190,17 +301,39 @@ impl RedisCluster {
     /// The cluster, made when it is first asked for.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<RedisCluster> = OnceLock::new();
-        SHARED.get_or_init(Self::start)
+        SHARED.get_or_init(|| Self::start(0))
     }
 
-    fn start() -> Self {
-        const SLOTS: [(u16, u16); 3] = [(0, 5_460), (5_461, 10_922), (10_923, 16_383)];
-        let bus_ports = SLOTS.map(|_| free_port());
+    /// One whose first master has a replica, which takes its place within seconds.
+    pub fn start_with_replica() -> Self {
+        let cluster = Self::start(1);
+        let ask = |node: &RedisServer, command: &redis::Cmd| -> String {
+            command.query(&mut redis::Client::open(node.url()).unwrap().get_connection().unwrap()).unwrap()
+        };
+        let (master, replica) = (&cluster.nodes[0], &cluster.nodes[SLOTS.len()]);
+        let id = ask(master, redis::cmd("CLUSTER").arg("MYID"));
+        ask(replica, redis::cmd("CLUSTER").arg("REPLICATE").arg(id));
+        let give_up = Instant::now() + DEADLINE;
+        while !ask(master, redis::cmd("INFO").arg("replication")).contains("state=online") {
+            assert!(Instant::now() < give_up, "the replica does not follow");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        cluster
+    }
+
+    /// Ends the first master, as a crash does.
+    pub fn end_master(&mut self) {
+        drop(self.nodes.remove(0));
+    }
+
+    fn start(replicas: usize) -> Self {
+        let bus_ports: Vec<u16> = (0..SLOTS.len() + replicas).map(|_| free_port()).collect();
         let nodes: Vec<RedisServer> = bus_ports
             .iter()
             .map(|bus_port| {
                 let bus_port = bus_port.to_string();
                 let further = ["--cluster-enabled", "yes", "--cluster-port", &bus_port];
+                let further = [&further[..], &["--cluster-node-timeout", NODE_TIMEOUT_MS]].concat();
                 let folder = tempfile::tempdir().unwrap().keep();
                 RedisServer::launch(free_port(), folder, "no", &further)
             })
@@ -212,7 +345,7 @@ impl RedisCluster {
         for (node, (first, last)) in nodes.iter().zip(SLOTS) {
             ask(node, redis::cmd("CLUSTER").arg("ADDSLOTSRANGE").arg(first).arg(last));
         }
-        for (node, bus_port) in nodes.iter().zip(bus_ports).skip(1) {
+        for (node, bus_port) in nodes.iter().zip(&bus_ports).skip(1) {
             let meet =
                 redis::cmd("CLUSTER").arg("MEET").arg("127.0.0.1").arg(node.port).arg(bus_port).to_owned();
             ask(&nodes[0], &meet);
@@ -220,7 +353,8 @@ impl RedisCluster {
         let give_up = Instant::now() + DEADLINE;
         let is_well = |node: &RedisServer| {
             let info: String = redis::from_redis_value(ask(node, redis::cmd("CLUSTER").arg("INFO"))).unwrap();
-            info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
+            let known = format!("cluster_known_nodes:{}\r", nodes.len());
+            info.contains("cluster_state:ok") && info.contains(&known)
         };
         while !nodes.iter().all(is_well) {
             assert!(Instant::now() < give_up, "the cluster does not come together");
