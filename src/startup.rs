@@ -10,14 +10,13 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{dev::ServerHandle, web};
+use actix_web::web;
 use anyhow::{Context, anyhow};
 use base64::Engine;
-use futures_util::future::join_all;
 use rand::Rng;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
-use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -34,6 +33,7 @@ use crate::{
         rate_limit::{FORGET_INTERVAL, RateLimit},
         refusals::Refusals,
         sign_in::SignIns,
+        stopping::{self, Running},
         streams::{StreamLimits, Streams},
         unsigned::UnsignedBudget,
     },
@@ -51,7 +51,7 @@ use crate::{
     worker::{self, dispatcher, queues, reconciler, relayer, replayer, reviewer, tailer::Tailer, verifier},
 };
 
-/// How long background tasks may take to end after the last request: a call to Twilio, or to a caller's own URL, that is
+/// How long background tasks may take to end, beside the last requests: a call to Twilio, or to a caller's own URL, that is
 /// under way, and what is stored of its answer. A call that is cut off would be a lost answer.
 const TASKS_TIMEOUT: Duration = CALL_TIME_MAX.saturating_add(Duration::from_secs(5));
 
@@ -81,7 +81,7 @@ pub struct Service {
     /// The URL by which Twilio reaches it.
     pub public_url: String,
     app: Arc<App>,
-    servers: Vec<(ServerHandle, JoinHandle<io::Result<()>>)>,
+    servers: Vec<Running>,
     stop: CancellationToken,
     tracker: TaskTracker,
 }
@@ -203,7 +203,6 @@ impl Service {
             let connections = open(Listener::Metrics, METRICS_CONNECTIONS);
             servers.push(http::server::start(listener, 1, connections, state, http::metrics_routes)?);
         }
-        let servers = servers.into_iter().map(|server| (server.handle(), tokio::spawn(server))).collect();
         Ok(Self { address, webhook_address, metrics_address, public_url, app, servers, stop, tracker })
     }
 
@@ -230,15 +229,13 @@ impl Service {
         self.app.store().lost().await
     }
 
-    /// Stops taking requests, lets those under way finish, ends the background tasks, closes the store.
+    /// Ends the background tasks, which begin nothing any more, answers what is on its way, stops taking requests, closes the store.
     pub async fn stop(self) -> anyhow::Result<()> {
         self.stop.cancel();
-        join_all(self.servers.iter().map(|(server, _)| server.stop(true))).await;
-        for (_, running) in self.servers {
-            running.await.context("a server's task failed")??;
-        }
+        let tasks_end = Instant::now() + TASKS_TIMEOUT;
+        stopping::close(self.servers).await.context("a server failed")?;
         self.tracker.close();
-        if tokio::time::timeout(TASKS_TIMEOUT, self.tracker.wait()).await.is_err() {
+        if tokio::time::timeout_at(tasks_end, self.tracker.wait()).await.is_err() {
             tracing::warn!("background tasks did not end in time");
         }
         Ok(())

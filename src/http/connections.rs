@@ -34,7 +34,7 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -96,6 +96,8 @@ pub struct Connections {
 #[derive(Default)]
 struct Open {
     count: usize,
+    /// When one was opened or ended last, in milliseconds after the address began to listen.
+    changed_ms: u64,
     by_peer: HashMap<Option<IpAddr>, OfPeer>,
     spares: Spares,
     told: HashMap<ConnectionClosed, Told>,
@@ -141,6 +143,8 @@ struct Connection {
     /// When it was opened, or the first bytes came after the last answer was there, in the same milliseconds; [`NOTHING`] if none
     /// came since.
     asked_ms: AtomicU64,
+    /// Whether bytes have come since the last answer was there.
+    is_asking: AtomicBool,
     /// The best [`Proof`] of a request on it whose answer is not there yet; [`GIVEN_AWAY`] once its place is another's.
     asks: AtomicU8,
     /// The [`Proof`] of a request whose answer is there, but was not yet written as far as its client takes it.
@@ -213,6 +217,16 @@ impl Connections {
         self.limits
     }
 
+    /// Whether no request waits for its answer, and nothing else happened for `time`: none was opened or ended, and on none bytes
+    /// have moved.
+    pub(super) fn are_quiet_for(&self, time: Duration) -> bool {
+        let open = self.lock();
+        let before_ms = self.now_ms().saturating_sub(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        let mut all = open.by_peer.values().flat_map(|of_peer| &of_peer.connections);
+        open.changed_ms <= before_ms
+            && all.all(|one| one.moved_ms() <= before_ms && !one.is_asking.load(Ordering::Relaxed))
+    }
+
     /// Takes in a connection of `peer`. `None` if there is no room for it and none could be made in time.
     pub async fn admit(self: &Arc<Self>, peer: Option<IpAddr>) -> Option<Admitted> {
         let give_up = Instant::now() + ADMISSION_WAIT;
@@ -249,6 +263,7 @@ impl Connections {
             index: AtomicUsize::new(of_peer.connections.len()),
             moved_ms: AtomicU64::new(now_ms),
             asked_ms: AtomicU64::new(now_ms),
+            is_asking: AtomicBool::new(false),
             asks: AtomicU8::new(Proof::None as u8),
             leaves: AtomicU8::new(Proof::None as u8),
             proof: AtomicU8::new(Proof::None as u8),
@@ -258,6 +273,7 @@ impl Connections {
         of_peer.connections.push(connection.clone());
         of_peer.strangers += 1;
         open.count += 1;
+        open.changed_ms = now_ms;
         Ok(Admitted(Arc::new(Place { connections: self.clone(), connection })))
     }
 
@@ -530,6 +546,7 @@ impl Place {
         self.connection.leaves.store(self.connection.asks() as u8, Ordering::Relaxed);
         self.connection.asks.store(Proof::None as u8, Ordering::Release);
         self.connection.asked_ms.store(NOTHING, Ordering::Relaxed);
+        self.connection.is_asking.store(false, Ordering::Relaxed);
         self.moved();
     }
 
@@ -544,6 +561,7 @@ impl Place {
     /// Bytes have come: with the first ones after an answer, another request begins.
     fn came(&self) {
         self.moved();
+        self.connection.is_asking.store(true, Ordering::Relaxed);
         if self.connection.asked_ms() == NOTHING {
             self.connection.asked_ms.store(self.connections.now_ms(), Ordering::Relaxed);
         }
@@ -569,6 +587,7 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         let mut open = self.0.connections.lock();
         open.remove(&self.0.connection);
+        open.changed_ms = self.0.connections.now_ms();
         // It is no longer counted, whatever a request on it shows yet.
         self.0.connection.closing.cancel();
         self.0.connections.freed.notify_one();

@@ -15,16 +15,19 @@ pub async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "ok" }))
 }
 
-/// `GET /readyz`: 200 if the store takes writes and has everything that Twilio told, else 503.
+/// `GET /readyz`: 200 if the store takes writes and has everything that Twilio told, else 503; and 503 once the service is asked to
+/// stop.
 pub async fn readyz(state: web::Data<State>) -> HttpResponse {
     let store = state.app.store().ping().await;
     if let Err(error) = &store {
         tracing::warn!(%error, "not ready");
     }
     let spooled = state.app.incoming.spooled();
-    let ready = store.is_ok() && spooled.entries == 0;
+    let is_stopping = state.stop.is_cancelled();
+    let ready = store.is_ok() && spooled.entries == 0 && !is_stopping;
     let mut response = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
     response.json(json!({
+        "service": if is_stopping { "stopping" } else { "ok" },
         "store": if store.is_ok() { "ok" } else { "unavailable" },
         "spool": { "entries": spooled.entries, "bytes": spooled.bytes, "oldest_s": oldest_s(&state, spooled) },
     }))

@@ -38,6 +38,7 @@ pub mod sign_in;
 mod signed_events;
 mod signed_form;
 mod stats;
+pub mod stopping;
 pub mod streams;
 mod traffic;
 pub mod unsigned;
@@ -107,7 +108,7 @@ pub struct State {
     pub tailer: Tailer,
     /// How many of them there are.
     pub streams: Streams,
-    /// Cancelled when the service stops: what streams ends.
+    /// Cancelled when the service is asked to stop: what streams ends, and every answer ends its connection.
     pub stop: CancellationToken,
 }
 

@@ -1,5 +1,5 @@
-//! What holds for every request and every answer, whatever the route: how long a URL may be, whose pages may ask, and what a
-//! browser may do with what it gets.
+//! What holds for every request and every answer, whatever the route: how long a URL may be, whose pages may ask, what a
+//! browser may do with what it gets, and whether its connection is kept.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use actix_web::{
     body::{EitherBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::{
-        StatusCode,
+        ConnectionType, StatusCode,
         header::{self, HeaderName, HeaderValue},
     },
     middleware::Next,
@@ -44,6 +44,7 @@ const HEADERS: [(HeaderName, HeaderValue); 8] = [
 ];
 
 /// Refuses a URL that is too long, and pages of other sites, before anything is done with it, and adds the [`HEADERS`] to every answer.
+/// While the service stops, an answer ends its connection.
 pub async fn keep(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
@@ -67,6 +68,11 @@ pub async fn keep(
         place.answer_made();
     }
     let mut response = response?;
+    let state = response.request().app_data::<web::Data<State>>();
+    if state.is_some_and(|state| state.stop.is_cancelled()) {
+        // Its client would ask again on a connection that is about to be closed.
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
     for (name, value) in HEADERS {
         if !response.headers().contains_key(&name) {
             response.headers_mut().insert(name, value);

@@ -23,15 +23,12 @@ use super::{
     State,
     connections::{Connections, Place, Tracked},
     outer,
+    stopping::{REQUESTS_TIME_MAX, Running},
 };
 use crate::{
     metrics::{Listener, Metrics, Unreadable},
     sampling::Sampled,
 };
-
-/// How long requests under way may take to finish once the service is asked to stop, in seconds: longer than the
-/// longest send.
-const SHUTDOWN_TIMEOUT_S: u64 = 25;
 
 /// Connections of one thread beyond its part of those that may be open: so many can be on their way in, or out.
 const CONNECTIONS_ON_THEIR_WAY: usize = 16;
@@ -54,7 +51,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(80);
 /// Lines in the log for each cause for which requests cannot be read, a minute.
 const LINES_PER_MINUTE: u32 = 20;
 
-/// A server of `routes` on `listener`, with `workers` threads of its own, whose connections are among `connections`.
+/// Starts a server of `routes` on `listener`, with `workers` threads of its own, whose connections are among `connections`.
 ///
 /// Where files run out all the same, no connection is taken for half a second at a time, and then again.
 pub fn start(
@@ -63,18 +60,19 @@ pub fn start(
     connections: Arc<Connections>,
     state: web::Data<State>,
     routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
-) -> io::Result<Server> {
+) -> io::Result<Running> {
     // Beyond this they wait outside: where a thread is busy, those that it has not looked at yet are files too.
     let connections_max = connections.limits().in_all.div_ceil(workers) + CONNECTIONS_ON_THEIR_WAY;
     let server = Server::build()
         .workers(workers)
         .max_concurrent_connections(connections_max)
-        .shutdown_timeout(SHUTDOWN_TIMEOUT_S)
+        .shutdown_timeout(REQUESTS_TIME_MAX.as_secs())
         .disable_signals();
     let stopping = server.graceful_shutdown_signal();
     // It listens already, but with the standard library's backlog of 128.
     rustix::net::listen(&listener, BACKLOG)?;
-    let address = listener.local_addr()?;
+    let (address, listening) = (listener.local_addr()?, listener.try_clone()?);
+    let open = connections.clone();
     let unread = Arc::new(Unread {
         listener: connections.listener(),
         metrics: state.app.metrics().clone(),
@@ -114,7 +112,8 @@ pub fn start(
             error
         })
     })?;
-    Ok(server.run())
+    let server = server.run();
+    Ok(Running::new(listening, open, server.handle(), tokio::spawn(server)))
 }
 
 /// Requests that the HTTP library answers by itself, with 400 or 431 and nothing more, since they cannot be read.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
-use textledger::open_files::share_out;
+use textledger::{http::stopping::CLOSING_TIME_MAX, open_files::share_out};
 
 use crate::support::service::tested_program;
 
@@ -32,6 +32,19 @@ fn a_packaged_service_may_have_as_many_files_as_its_most_connections_need() {
         let files = number_behind(name, file);
         let most = share_out(usize::MAX, THREADS, true);
         assert_eq!(share_out(files, THREADS, true), most, "{file}: {files} files do not suffice");
+    }
+}
+
+/// Killed before, it would leave requests without an answer.
+#[test]
+fn a_packaged_service_has_the_time_that_a_stop_takes() {
+    for (file, name) in [
+        ("packaging/textledger.service", "\nTimeoutStopSec="),
+        ("docker-compose.yml", "stop_grace_period: "),
+        ("docs/operations.md", "--stop-timeout "),
+    ] {
+        let seconds = number_behind(name, file);
+        assert!(CLOSING_TIME_MAX.as_secs() < seconds as u64, "{file}: {seconds} seconds do not suffice");
     }
 }
 

@@ -8,4 +8,5 @@ mod failover;
 mod full_disk;
 mod lost_callbacks;
 mod overload;
+mod stopping;
 mod store_away;

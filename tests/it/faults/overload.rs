@@ -69,7 +69,7 @@ impl Bystander {
 }
 
 /// A signed POST, written down.
-fn post(service: &TestService, target: &str, token: &str, form: &[(&str, &str)]) -> Vec<u8> {
+pub fn post(service: &TestService, target: &str, token: &str, form: &[(&str, &str)]) -> Vec<u8> {
     let form: Form = form.iter().copied().collect();
     let key = SigningKey::new(Algorithm::HmacSha1, &token.into());
     let signature = signature::sign(&key, &format!("{}{target}", service.public_url), &form);

@@ -192,7 +192,7 @@ impl TestService {
         self.ended().await
     }
 
-    /// Waits until the process has ended, and returns its exit code.
+    /// Waits for the end of the process, and returns its exit code.
     pub async fn ended(&mut self) -> Option<i32> {
         let mut child = self.child.take().expect("the service runs");
         eventually("the service ends", async || child.try_wait().unwrap()).await.code()
