@@ -3,18 +3,18 @@
 //! As many tasks are due each time, 64; beside them 1,000 or 100,000 are planned for later. In the same way the flows are
 //! looked for in which messages are due. The cost must not follow.
 
+mod support;
+
 use std::{
-    net::TcpListener,
-    path::Path,
-    process::{Child, Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use support::Redis;
 use textledger::{
     clock::SystemClock,
     domain::{Hold, MessageId, Organization, Outbound, OutboundState, Task, TaskLine, UnixMs},
-    store::{NewOutbound, Store, embedded::EmbeddedStore, outbox::OUTBOUNDS_MAX, redis::RedisStore},
+    store::{NewOutbound, Store, embedded::EmbeddedStore, outbox::OUTBOUNDS_MAX},
     twilio::{Address, MessageSid},
 };
 
@@ -119,39 +119,4 @@ async fn claim(store: &dyn Store, stored: usize) -> anyhow::Result<f64> {
         assert_eq!(claimed.len(), DUE);
     }
     Ok(start.elapsed().as_secs_f64() * 1e6 / f64::from(ROUNDS))
-}
-
-/// A server of the bench's own.
-struct Redis {
-    port: u16,
-    child: Child,
-}
-
-impl Redis {
-    fn start(folder: &Path) -> anyhow::Result<Self> {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let child = Command::new("redis-server")
-            .args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string(), "--dir"])
-            .arg(folder)
-            .stdout(Stdio::null())
-            .spawn()?;
-        Ok(Self { port, child })
-    }
-
-    async fn store(&self) -> anyhow::Result<RedisStore> {
-        let store = RedisStore::open(&format!("redis://127.0.0.1:{}", self.port), "tl", 1).await?;
-        let give_up = Instant::now() + Duration::from_secs(10);
-        while let Err(error) = store.ping().await {
-            anyhow::ensure!(Instant::now() < give_up, "redis-server does not answer: {error}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        Ok(store)
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
 }

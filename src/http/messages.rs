@@ -65,7 +65,7 @@ impl Declared for HistoryQuery {
 
 /// The history, newest first.
 ///
-/// Filters are combined. A page at a time: ask again with `next_cursor` as `cursor` until it is null.
+/// Filters are combined. A page at a time: ask again with `next_cursor` as `cursor` until it is null, even behind a page that is empty.
 #[utoipa::path(
     get, path = "/api/sms/messages", tags = [operations::TAG, operations::MESSAGES], operation_id = "listMessages", params(HistoryQuery),
     responses(ReadProblems, (status = 200, body = MessagesPage, description = "messages, newest first")),

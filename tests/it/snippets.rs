@@ -66,6 +66,7 @@ const USES: &[(&str, &str, Use)] = &[
         "startup alone names",
         Use::LeftOut("a picture; tests/it/tidy.rs holds its arrows"),
     ),
+    ("docs/benchmarks.md", "--bench history", Use::LeftOut("a benchmark takes long")),
     ("docs/benchmarks.md", "--bench load", Use::LeftOut("a benchmark takes long, and wants a quiet machine")),
     ("docs/benchmarks.md", "--bench reading", Use::LeftOut("a benchmark takes long")),
     ("docs/benchmarks.md", "--bench signature", Use::LeftOut("a benchmark takes long")),

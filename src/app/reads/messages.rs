@@ -1,6 +1,8 @@
 //! What is known of messages: one, or those of a history.
 
-use futures_util::{StreamExt, TryStreamExt};
+use std::pin::pin;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::Reads;
 use crate::{
@@ -88,7 +90,10 @@ pub struct ListedMessages {
 }
 
 /// Messages that one page looks through for those that pass its filter; a page may end early and still have a next.
-pub const LOOKED_THROUGH_MAX: usize = 2_000;
+const LOOKED_THROUGH_MAX: usize = 20_000;
+
+/// Those of them that it reads whole, with everything that was heard of them: far dearer than a look at where they stand.
+const READ_MAX: usize = 2_000;
 
 /// Messages that are read at the same time.
 const READ_AT_ONCE: usize = 32;
@@ -117,7 +122,7 @@ impl Scope<'_, Reads> {
         let mut messages = Vec::with_capacity(ids.len());
         for some in ids.chunks(OUTBOUNDS_MAX) {
             let stored = self.core.store.outbound_rows(self.organization, some).await?;
-            let read = futures_util::stream::iter(some.iter().zip(stored))
+            let read = stream::iter(some.iter().zip(stored))
                 .map(|(id, row)| async move {
                     match row {
                         Ok(stored) => {
@@ -186,30 +191,35 @@ impl Scope<'_, Reads> {
         if let Some(until) = filter.until {
             before = before.min(HistoryId::at(until));
         }
-        let (mut messages, mut unreadable, mut looked_through) = (Vec::new(), 0, 0);
-        while looked_through < LOOKED_THROUGH_MAX {
-            // One more than wanted tells whether there is a next page.
-            let wanted = (limit - messages.len() + 1).clamp(HISTORY_READ_MIN.min(limit + 1), OUTBOUNDS_MAX);
+        let (mut messages, mut unreadable, mut looked_through, mut read) = (Vec::new(), 0, 0, 0);
+        while looked_through < LOOKED_THROUGH_MAX && read < READ_MAX {
+            // One more than wanted tells whether there is a next page. Where those did not suffice, few pass.
+            let wanted = match looked_through {
+                0 => OUTBOUNDS_MAX.min(limit + 1),
+                _ => OUTBOUNDS_MAX,
+            };
             let page = self.core.store.history(self.organization, filter.to.as_ref(), before, wanted).await?;
             let is_last = page.len() < wanted;
-            let read = futures_util::stream::iter(0..page.len())
-                .map(|index| self.row(&page[index].1))
-                .buffered(READ_AT_ONCE);
-            let read: Vec<Row<Option<Message>>> = read.try_collect().await?;
-            for ((place, _), row) in page.into_iter().zip(read) {
+            let may_pass = self.may_pass(filter, &page).await?;
+            let candidates = stream::iter((0..page.len()).filter(|index| may_pass[*index]));
+            let mut rows = pin!(candidates.map(|index| self.row(&page[index].1)).buffered(READ_AT_ONCE));
+            for ((place, _), may_pass) in page.iter().zip(&may_pass) {
                 if filter.since.is_some_and(|since| place.ms < since) {
                     return Ok(ListedMessages { messages, unreadable, next: None });
                 }
-                // It may be one that is asked for.
-                unreadable += usize::from(row.is_err());
-                let message = self.core.readable(self.organization, row).flatten();
-                if let Some(message) = message.filter(|message| filter.passes(message)) {
-                    if messages.len() == limit {
-                        return Ok(ListedMessages { messages, unreadable, next: Some(before) });
+                if *may_pass && let Some(row) = rows.try_next().await? {
+                    // It may be one that is asked for.
+                    unreadable += usize::from(row.is_err());
+                    let message = self.core.readable(self.organization, row).flatten();
+                    if let Some(message) = message.filter(|message| filter.passes(message)) {
+                        if messages.len() == limit {
+                            return Ok(ListedMessages { messages, unreadable, next: Some(before) });
+                        }
+                        messages.push(message);
                     }
-                    messages.push(message);
+                    read += 1;
                 }
-                before = place;
+                before = *place;
                 looked_through += 1;
             }
             if is_last {
@@ -217,6 +227,48 @@ impl Scope<'_, Reads> {
             }
         }
         Ok(ListedMessages { messages, unreadable, next: Some(before) })
+    }
+
+    /// Which messages of `page` may pass `filter`, by where they stand: what is kept of that in one place, without the entries that
+    /// tell how they came there.
+    async fn may_pass(
+        &self,
+        filter: &MessageFilter,
+        page: &[(HistoryId, MessageRef)],
+    ) -> Result<Vec<bool>, store::Error> {
+        let Some(status) = &filter.status else { return Ok(vec![true; page.len()]) };
+        let ids = page.iter().filter_map(|(_, name)| match name {
+            MessageRef::Id(id) => Some(*id),
+            MessageRef::Sid(_) => None,
+        });
+        let ids: Vec<MessageId> = ids.collect();
+        let mut outbounds = self.core.store.outbound_rows(self.organization, &ids).await?.into_iter();
+        let now = self.core.now_ms();
+        let places = page.iter().map(|(_, name)| match name {
+            MessageRef::Sid(sid) => Ok(Place { here: None, at_twilio: Some(sid.clone()) }),
+            MessageRef::Id(_) => {
+                let stored = outbounds.next().unwrap_or(Ok(None));
+                stored.map(|stored| stored.map_or_else(Place::default, |stored| Place::of(stored.state, now)))
+            }
+        });
+        let places: Vec<Row<Place>> = places.collect();
+        let sids: Vec<MessageSid> =
+            places.iter().flatten().filter_map(|place| place.at_twilio.clone()).collect();
+        let deliveries = self.core.store.deliveries(self.organization, &sids).await;
+        // Which of them it is shows when each is read by itself.
+        let Ok(deliveries) = Unreadable::part(|| "a list of messages".to_owned(), deliveries)? else {
+            return Ok(vec![true; page.len()]);
+        };
+        let mut deliveries = deliveries.into_iter();
+        let may_pass = places.into_iter().map(|place| {
+            let Ok(Place { here, at_twilio }) = place else { return true };
+            match at_twilio.and_then(|_| deliveries.next().flatten()) {
+                // Without a status that moved it, its entries tell.
+                Some(delivery) => delivery.status.is_none_or(|at_twilio| at_twilio.as_str() == status),
+                None => here.as_ref() == Some(status),
+            }
+        });
+        Ok(may_pass.collect())
     }
 
     /// The message of this name, if it is stored; for a list, in which one that cannot be read hides none beside it. During an
@@ -230,8 +282,26 @@ impl Scope<'_, Reads> {
     }
 }
 
-/// Messages of the history that are read in one go, at least, when few are wanted: a filter may let few of them pass.
-const HISTORY_READ_MIN: usize = 50;
+/// Where to look for the status of a message.
+#[derive(Default)]
+struct Place {
+    /// What we say of it ourselves, unless Twilio has told of it.
+    here: Option<String>,
+    /// As which Twilio would have told of it.
+    at_twilio: Option<MessageSid>,
+}
+
+impl Place {
+    /// Where to look for that of a message in `state`.
+    fn of(state: OutboundState, now: UnixMs) -> Self {
+        let here = Some(state.standing(now).shown(None));
+        let at_twilio = match state {
+            OutboundState::Accepted { message_sid, .. } => Some(message_sid),
+            _ => None,
+        };
+        Self { here, at_twilio }
+    }
+}
 
 impl MessageFilter {
     /// Whether `message` is wanted, of those to the person that is.

@@ -16,6 +16,7 @@ mod consents;
 mod event_streams;
 mod events;
 mod exports;
+mod history;
 mod inner_addresses;
 mod jwks;
 mod keys;

@@ -1,0 +1,47 @@
+//! What the benches of the stores share.
+
+use std::{
+    net::TcpListener,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use textledger::store::{Store, redis::RedisStore};
+
+/// A server of the bench's own.
+pub struct Redis {
+    port: u16,
+    child: Child,
+}
+
+impl Redis {
+    /// Starts it, with its files in `folder`.
+    pub fn start(folder: &Path) -> anyhow::Result<Self> {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let child = Command::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string(), "--dir"])
+            .arg(folder)
+            .stdout(Stdio::null())
+            .spawn()?;
+        Ok(Self { port, child })
+    }
+
+    /// A store in it, once it answers.
+    pub async fn store(&self) -> anyhow::Result<RedisStore> {
+        let store = RedisStore::open(&format!("redis://127.0.0.1:{}", self.port), "tl", 1).await?;
+        let give_up = Instant::now() + Duration::from_secs(10);
+        while let Err(error) = store.ping().await {
+            anyhow::ensure!(Instant::now() < give_up, "redis-server does not answer: {error}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(store)
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
