@@ -238,6 +238,7 @@ impl Service {
         if tokio::time::timeout_at(tasks_end, self.tracker.wait()).await.is_err() {
             tracing::warn!("background tasks did not end in time");
         }
+        self.app.store().close().await;
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::{ops::RangeInclusive, time::Duration};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Reader, duration};
-use crate::domain::{ApiKey, Role};
+use crate::domain::{ApiKey, Role, SecretHash};
 
 /// The shortest secret that signs tokens, in bytes.
 pub const JWT_SECRET_BYTES_MIN: usize = 32;
@@ -76,6 +76,13 @@ impl Reader {
             );
         }
         let keys: Vec<ApiKey> = keys.into_iter().flatten().collect();
+        let empty = SecretHash::of("");
+        for key in keys.iter().filter(|key| key.matches(&empty)) {
+            self.faults.push(format!(
+                "TEXTLEDGER_API_KEYS has the hash of an empty text for {} of {}: everybody would have that key",
+                key.name, key.organization
+            ));
+        }
         for (index, key) in keys.iter().enumerate() {
             if let Some(other) = keys[..index].iter().find(|other| other.has_hash_of(key)) {
                 self.faults.push(format!(
@@ -126,6 +133,8 @@ mod tests {
                 "{faults}"
             );
         }
+        let faults = read(name, &format!("crm:sender:{}", String::from(SecretHash::of("")))).unwrap_err();
+        assert!(faults.contains("of an empty text for crm of default"), "{faults}");
         for wrong in ["crm:sender:{one}:", "crm:sender:{one}:a b", "crm@acme", "crm:acme:sender:{one}"] {
             let faults = read(name, &wrong.replace("{one}", &one)).unwrap_err();
             assert!(

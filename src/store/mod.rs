@@ -107,6 +107,9 @@ pub trait Store:
     /// Whether the store can be written to just now.
     async fn ping(&self) -> Result<(), Error>;
 
+    /// Ends what is kept open. Everything that is asked of the store afterwards fails.
+    async fn close(&self) {}
+
     /// Returns when this process can use the store no more, with what to do about it. A store that comes back by itself never
     /// returns.
     async fn lost(&self) -> anyhow::Error {

@@ -1,17 +1,18 @@
 //! The database's file: made whole or not at all, and opened again after an error of the disk.
 
 use std::{
+    cell::Cell,
     fs,
     io::ErrorKind,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{PoisonError, RwLock},
+    sync::{PoisonError, RwLock, RwLockReadGuard},
 };
 
 use anyhow::anyhow;
 use redb::{Builder, Database};
 
-use super::{Error, FILE_NAME, OpenError, tables::prepare, unavailable};
+use super::{Error, FILE_NAME, OpenError, tables::prepare};
 use crate::domain::UnixMs;
 
 /// Memory that is used for pages of the file, in bytes: enough for the inner pages of tens of millions of records, and for those
@@ -25,7 +26,16 @@ const DRAFT: &str = "draft";
 /// The file, and the database in it while that is open.
 pub(super) struct DatabaseFile {
     path: PathBuf,
-    database: RwLock<Option<Database>>,
+    access: RwLock<Access>,
+}
+
+/// Whether the database can be used.
+enum Access {
+    Open(Database),
+    /// It is about to be opened again, or could not be.
+    Failed,
+    /// It was closed, and stays so.
+    Closed,
 }
 
 impl DatabaseFile {
@@ -48,39 +58,68 @@ impl DatabaseFile {
             None => create(folder, &path)?,
         };
         let last = prepare(&database).map_err(|error| failed(&path, error))?;
-        Ok((Self { path, database: RwLock::new(Some(database)) }, last))
+        Ok((Self { path, access: RwLock::new(Access::Open(database)) }, last))
     }
 
     /// Runs `job` on the database, which stays open meanwhile.
     pub(super) fn with<T>(&self, job: impl FnOnce(&Database) -> Result<T, Error>) -> Result<T, Error> {
-        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let closed = || Error::Unavailable(anyhow!("the store's file could not be opened again so far"));
-        job(database.as_ref().ok_or_else(closed)?)
+        match &*self.access() {
+            Access::Open(database) => job(database),
+            Access::Failed => {
+                Err(Error::Unavailable(anyhow!("the store's file could not be opened again so far")))
+            }
+            Access::Closed => Err(Error::Unavailable(anyhow!("the store is closed"))),
+        }
     }
 
     /// Whether it has to be opened again before anything can be written: redb takes nothing more after an error of the disk.
     pub(super) fn is_spent(&self) -> bool {
-        self.with(|database| database.begin_write().map(drop).map_err(unavailable)).is_err()
+        match &*self.access() {
+            Access::Open(database) => database.begin_write().is_err(),
+            Access::Failed => true,
+            Access::Closed => false,
+        }
     }
 
     /// Closes the database, once what is read of it has been, and opens it again. If that fails it stays closed.
     pub(super) fn open_again(&self) -> Result<(), OpenError> {
-        let replace = |database| {
-            let mut open = self.database.write().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *open, database)
-        };
         // Nobody waits for the lock while it is opened: after a failure redb goes through the whole file.
-        drop(replace(None));
+        self.replace(Access::Failed);
         let database = database().open(&self.path).map_err(|error| failed(&self.path, error))?;
-        drop(replace(Some(database)));
+        self.replace(Access::Open(database));
         Ok(())
+    }
+
+    /// Closes the database for good, once what is under way on it is done. The next one who opens it has nothing to look through.
+    pub(super) fn close(&self) {
+        self.replace(Access::Closed);
+    }
+
+    fn access(&self) -> RwLockReadGuard<'_, Access> {
+        self.access.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn replace(&self, access: Access) {
+        let mut current = self.access.write().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(*current, Access::Closed) {
+            *current = access;
+        }
     }
 }
 
 /// How databases are opened.
 fn database() -> Builder {
     let mut builder = Database::builder();
-    builder.set_cache_size(CACHE_BYTES);
+    let told = Cell::new(None);
+    builder.set_cache_size(CACHE_BYTES).set_repair_callback(move |repair| {
+        let tenths = (repair.progress() * 10.0) as u32;
+        if told.replace(Some(tenths)) != Some(tenths) {
+            tracing::warn!(
+                percent = tenths * 10,
+                "the embedded store was not closed: its file is looked through before it is used"
+            );
+        }
+    });
     builder
 }
 

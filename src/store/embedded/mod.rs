@@ -199,6 +199,14 @@ impl Store for EmbeddedStore {
         self.write(|_| Ok(())).await
     }
 
+    async fn close(&self) {
+        let file = self.file.clone();
+        // A read or a commit that is under way may take a moment.
+        if let Err(error) = tokio::task::spawn_blocking(move || file.close()).await {
+            tracing::error!(%error, "the embedded store could not be closed");
+        }
+    }
+
     /// Returns when the writer has panicked, as redb does on a damaged page: nothing is written any more.
     async fn lost(&self) -> anyhow::Error {
         if let Some(writes) = &self.writes {

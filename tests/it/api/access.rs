@@ -5,12 +5,14 @@ use serde_json::{Value, json};
 use textledger::domain::Role;
 
 use super::on_both_stores;
-use crate::support::service::{
-    ACCOUNT_SID, On, SENDER_KEY, TestService, VIEWER_KEY, answer, api_keys, callback, token,
+use crate::support::{
+    service::{ACCOUNT_SID, On, SENDER_KEY, TestService, VIEWER_KEY, answer, api_keys, callback, token},
+    twilio::World,
 };
 
 on_both_stores! {
     the_matrix_of_roles_and_routes
+    the_matrix_of_roles_and_what_libraries_of_twilios_ask
     a_caller_that_calls_too_often_is_told_when_to_call_again
     every_request_has_an_id
     faulty_requests_name_every_fault
@@ -115,6 +117,30 @@ async fn the_matrix_of_roles_and_routes(on: On) {
             assert_eq!(status == 403, !may, "{role:?} {method} {path}: {problem}");
             assert_eq!(problem["code"] == "forbidden", !may);
             assert!(status < 500, "{role:?} {method} {path}: {problem}");
+        }
+    }
+}
+
+async fn the_matrix_of_roles_and_what_libraries_of_twilios_ask(on: On) {
+    let world = World::start(on).await;
+    let messages = format!("/2010-04-01/Accounts/{ACCOUNT_SID}/Messages");
+    let (all, one) =
+        (format!("{messages}.json"), format!("{messages}/SM70000000000000000000000000000001.json"));
+    for (method, path, whose) in [
+        (Method::GET, &all, For::Viewers),
+        (Method::POST, &all, For::Senders),
+        (Method::GET, &one, For::Viewers),
+        (Method::POST, &one, For::Senders),
+        (Method::DELETE, &one, For::Senders),
+    ] {
+        for role in Role::ALL {
+            let request = world.service.anonymous(method.clone(), path);
+            let request = request.basic_auth(ACCOUNT_SID, Some(token(role)));
+            let (status, answered) = answer(request.form(&[("Body", "")])).await;
+            let may = whose.includes(role);
+            assert_eq!(status == 403, !may, "{role:?} {method} {path}: {answered}");
+            assert_eq!(answered["code"] == 20003, !may, "{role:?} {method} {path}: {answered}");
+            assert!(status < 500, "{role:?} {method} {path}: {answered}");
         }
     }
 }

@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use serde_json::{Value, json};
-use textledger::domain::Role;
+use textledger::{
+    domain::{Organization, Role},
+    http::auth::{self, Claims},
+};
 
 use super::on_both_stores;
 use crate::support::{
     DEADLINE,
     damage::{Record, damage},
     eventually_within,
-    service::{On, TestService, answer, callback, reply, token_in},
+    service::{JWT_SECRET, On, TOKEN_EXP_S, TestService, answer, callback, reply, token_in},
 };
 
 on_both_stores! {
@@ -147,7 +150,11 @@ async fn a_live_stream_without_a_place_starts_now(on: On) {
 }
 
 async fn live_streams_are_as_many_as_there_may_be(on: On) {
-    let settings = [("TEXTLEDGER_STREAMS_PER_CALLER", "2"), ("TEXTLEDGER_STREAMS_PER_ORGANIZATION", "3")];
+    let settings = [
+        ("TEXTLEDGER_STREAMS_PER_CALLER", "2"),
+        ("TEXTLEDGER_STREAMS_PER_ORGANIZATION", "3"),
+        ("TEXTLEDGER_STREAMS_MAX", "4"),
+    ];
     let service = TestService::start_with(on, &settings).await;
     let live = |request: reqwest::RequestBuilder| request.header("Accept", "text/event-stream");
     let first = Listener::open(&service, "", None).await;
@@ -165,6 +172,23 @@ async fn live_streams_are_as_many_as_there_may_be(on: On) {
     let anonymous = || service.anonymous(reqwest::Method::GET, "/api/sms/events");
     let others = live(anonymous().bearer_auth(other)).send().await.unwrap();
     assert_eq!(others.status(), 200);
+    // Nor is an organization, or are all of them, let have more by having more callers.
+    let live_as = |user: &str, organization: &str| {
+        let organization = Organization::parse(organization).unwrap();
+        let claims = Claims::new(user, Role::Viewer, organization, TOKEN_EXP_S);
+        live(anonymous().bearer_auth(auth::mint(&JWT_SECRET.into(), &claims))).send()
+    };
+    let third = live_as("ben", "default").await.unwrap();
+    assert_eq!(third.status(), 200);
+    for (user, organization, setting) in [
+        ("cleo", "default", "TEXTLEDGER_STREAMS_PER_ORGANIZATION"),
+        ("cleo", "acme", "TEXTLEDGER_STREAMS_MAX"),
+    ] {
+        let refused = live_as(user, organization).await.unwrap();
+        assert_eq!(refused.status(), 429);
+        let problem: Value = refused.json().await.unwrap();
+        assert!(problem["mend"].as_str().unwrap().contains(setting), "{problem}");
+    }
     // A listener that hangs up makes room at once, and not with the next event.
     drop(first);
     eventually_within(Duration::from_secs(5), "there is room again", async || {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
-use textledger::domain::Role;
+use textledger::domain::{MessageId, Role, placeholder_sid::placeholder_sid};
 
 use super::{events::Listener, on_both_stores};
 use crate::support::{
@@ -16,6 +16,7 @@ use crate::support::{
 on_both_stores! {
     no_route_shows_or_changes_what_another_organization_has
     a_library_of_twilios_reaches_its_own_organization_alone
+    an_idempotency_key_is_the_organizations_own
     no_stream_tells_what_happens_in_another_organization
 }
 
@@ -297,7 +298,58 @@ async fn a_library_of_twilios_reaches_its_own_organization_alone(on: On) {
             }
         }
     }
-    assert_eq!(world.accepted_for(PERSON), 1);
+    // Its own account has nothing of the victim's, by whichever name.
+    let service = &world.service;
+    let wanted = json!({ "name": "library", "role": "admin" });
+    let (status, key) = service.post_in(STRANGER, "/api/sms/api-keys", &wanted).await;
+    assert_eq!(status, 201, "{key}");
+    let path = format!("/api/sms/batches/{}/messages", own.batch);
+    let (_, waiting) = service.get_in(VICTIM, &path).await;
+    let waiting: MessageId = waiting["messages"][0]["id"].as_str().unwrap().parse().unwrap();
+    let placeholder = placeholder_sid(&waiting).to_string();
+    for name in own.marks[..2].iter().chain([&placeholder]) {
+        let path = format!("/2010-04-01/Accounts/{STRANGERS_ACCOUNT}/Messages/{name}.json");
+        for (method, form) in [
+            (Method::GET, ("", "")),
+            (Method::POST, ("Body", "")),
+            (Method::POST, ("Status", "canceled")),
+            (Method::DELETE, ("", "")),
+        ] {
+            for password in [token_in(STRANGER, Role::Admin), key["secret"].as_str().unwrap().to_owned()] {
+                let asking = service.anonymous(method.clone(), &path);
+                let asking = asking.basic_auth(STRANGERS_ACCOUNT, Some(password)).form(&[form]);
+                let (status, told) = answer(asking).await;
+                // Twilio's own names are for Twilio to judge, and here it knows no message of that account.
+                let expected = if *name == own.marks[1] { 401 } else { 404 };
+                assert_eq!(status, expected, "{method} {path} {form:?}: {told}");
+                let telling = own.marks.iter().find(|mark| told.to_string().contains(*mark) && *mark != name);
+                assert_eq!(telling, None, "{method} {path} {form:?}: {told}");
+            }
+        }
+    }
+    let (_, batch) = service.get_in(VICTIM, &format!("/api/sms/batches/{}", own.batch)).await;
+    assert_eq!(batch["counts"]["canceled"], 0, "{batch}");
+    assert_eq!((world.accepted_for(PERSON), world.bodies_for(PERSON)), (1, vec!["x".to_owned()]));
+}
+
+async fn an_idempotency_key_is_the_organizations_own(on: On) {
+    let (world, _folder) = world(on).await;
+    let tomorrow = (now() + jiff::SignedDuration::from_hours(20)).to_string();
+    let body = json!({ "phone_numbers": [PERSON], "message": "x", "send_at": tomorrow });
+    let send = async |organization: &str| {
+        let request = world.service.anonymous(Method::POST, "/api/sms/send-bulk").json(&body);
+        let request = request.bearer_auth(token_in(organization, Role::Sender));
+        let (status, sent) = answer(request.header("Idempotency-Key", "one")).await;
+        assert_eq!((status, &sent["accepted"]), (202, &json!(1)), "{sent}");
+        sent["batch_id"].as_str().unwrap().to_owned()
+    };
+    let (victims, strangers) = (send(VICTIM).await, send(STRANGER).await);
+    assert_ne!(victims, strangers);
+    let path = format!("/api/sms/batches/{victims}");
+    let statuses = [VICTIM, STRANGER].map(|organization| world.service.get_in(organization, &path));
+    let statuses = futures_util::future::join_all(statuses).await;
+    assert_eq!([statuses[0].0, statuses[1].0], [200, 404]);
+    assert_eq!([send(VICTIM).await, send(STRANGER).await], [victims, strangers]);
 }
 
 async fn no_stream_tells_what_happens_in_another_organization(on: On) {

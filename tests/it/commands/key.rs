@@ -55,7 +55,7 @@ async fn keys_are_made_listed_rotated_and_revoked_by_command(on: On) {
     if matches!(on, On::Embedded) {
         service.stop().await;
     }
-    let create = ["create", "--role", "sender", "--org", "acme", "--daily-limit", "500"];
+    let create = ["create", "--role", "sender", "--org", "acme", "--daily-limit", "500", "--expires", "1h"];
     let (code, made_here, errors) = key(&service, &create).await;
     assert_eq!((code, made_here.len()), (Some(0), 2), "{errors}");
     let listed = key(&service, &["list", "--org", "acme"]).await.1;

@@ -29,7 +29,7 @@ use crate::{
     api::on_both_stores,
     support::{
         eventually, now,
-        service::{ACCOUNT_SID, AUTH_TOKEN, On, TestService, callback, token_in},
+        service::{ACCOUNT_SID, AUTH_TOKEN, On, TestService, callback, reply, token_in},
     },
 };
 
@@ -40,6 +40,7 @@ on_both_stores! {
 }
 
 const STATUS: &str = "/webhooks/twilio/status";
+const INBOUND: &str = "/webhooks/twilio/inbound";
 const FORM: &str = "application/x-www-form-urlencoded";
 const JSON: &str = "application/json";
 
@@ -110,6 +111,9 @@ const NEWCOMER_INTERVAL: Duration = Duration::from_millis(2);
 const RECIPIENTS: usize = 5_000;
 const QUEUE_MAX: &str = "20000";
 
+/// How long a file of consent is, a little less than it may be.
+const IMPORT_BYTES: usize = 15 << 20;
+
 /// A token that the simulated Twilio takes for no account.
 const INVENTED_TOKEN: &str = "ffffffffffffffffffffffffffffffff";
 
@@ -134,11 +138,15 @@ enum Attack {
     SlowBodies,
     SlowRequests,
     Reconnections,
+    FaultyBulks,
+    FaultyImports,
+    CostlyReads,
+    OthersReplies,
 }
 
 use Attack::*;
 
-const ATTACKS: [Attack; 15] = [
+const ATTACKS: [Attack; 19] = [
     IdleConnections,
     EventStreams,
     UnknownFields,
@@ -154,6 +162,10 @@ const ATTACKS: [Attack; 15] = [
     SlowBodies,
     SlowRequests,
     Reconnections,
+    FaultyBulks,
+    FaultyImports,
+    CostlyReads,
+    OthersReplies,
 ];
 
 /// Those that need nothing but connections.
@@ -170,7 +182,8 @@ enum Door {
 impl Attack {
     /// Whether it can be made at the address for webhooks, too.
     fn is_of_webhooks(self) -> bool {
-        OF_CONNECTIONS.contains(&self) || matches!(self, UnsignedEvents | UnsignedStatuses | LargeBodies)
+        OF_CONNECTIONS.contains(&self)
+            || matches!(self, UnsignedEvents | UnsignedStatuses | LargeBodies | OthersReplies)
     }
 
     /// An answer by which one knows that it was what it claims to be: the status, and the code of a problem.
@@ -182,7 +195,8 @@ impl Attack {
             GuessedKeys => Some("429 rate_limited"),
             RefusedRoles => Some("403 forbidden"),
             ScheduledBulks => Some("429 queue_full"),
-            ClaimedAccounts => Some("422 validation_failed"),
+            ClaimedAccounts | FaultyBulks => Some("422 validation_failed"),
+            FaultyImports | CostlyReads | OthersReplies => Some("200"),
             _ => None,
         }
     }
@@ -193,6 +207,7 @@ impl Attack {
 struct Attacker {
     attack: Attack,
     address: SocketAddr,
+    public_url: String,
     http: Client,
     /// A signed request that they have seen.
     seen: Arc<Vec<u8>>,
@@ -210,6 +225,7 @@ impl Attacker {
         Self {
             attack,
             address: address.parse().unwrap(),
+            public_url: service.public_url.clone(),
             http: Client::builder().timeout(CLIENT_TIMEOUT).build().unwrap(),
             seen,
             begun: CancellationToken::new(),
@@ -335,6 +351,55 @@ impl Attacker {
                 let held = self.hold(IDLE, head.as_bytes()).await;
                 self.begun.cancel();
                 tokio::join!(self.drip(held, head.as_bytes()), self.come());
+            }
+            FaultyBulks => {
+                let sender = token_in("other", Role::Sender);
+                let wrong: Vec<String> = (0..50_000).map(|number| format!("nobody {number}")).collect();
+                let body = json!({ "phone_numbers": wrong, "message": "hello" }).to_string();
+                self.repeat(|_| {
+                    let request = self.request(Method::POST, "/api/sms/send-bulk").bearer_auth(&sender);
+                    request.header("Content-Type", JSON).body(body.clone())
+                })
+                .await;
+            }
+            FaultyImports => {
+                let admin = token_in("other", Role::Admin);
+                let line = "nobody,sms,opted_out\n";
+                let lines = line.repeat(IMPORT_BYTES / line.len());
+                let body = bytes::Bytes::from(format!("phone_number,channel,state\n{lines}"));
+                self.repeat(|_| {
+                    let request = self.request(Method::POST, "/api/sms/consent/import").bearer_auth(&admin);
+                    request.header("Content-Type", "text/csv").body(body.clone())
+                })
+                .await;
+            }
+            CostlyReads => {
+                // Of the organization that has most to be looked through.
+                let admin = token_in("o1", Role::Admin);
+                let reads =
+                    ["messages?status=failed", "stats?window=24h", "consent/export", "messages?limit=500"];
+                self.repeat(|number| {
+                    let target = format!("/api/sms/{}", reads[number % reads.len()]);
+                    self.request(Method::GET, &target).bearer_auth(&admin)
+                })
+                .await;
+            }
+            OthersReplies => {
+                // By an organization that has an account of its own, whose token is its number.
+                let (account_sid, token) = (format!("AC{:032x}", 2), format!("{:032x}", 2));
+                let key = SigningKey::new(Algorithm::HmacSha1, &token.into());
+                self.repeat(|number| {
+                    let (sid, person) =
+                        (format!("SM{number:032x}"), format!("+1415555{:04}", number % 10_000));
+                    let mut form = reply(&sid, &person, "thank you");
+                    form.retain(|(name, _)| *name != "AccountSid");
+                    form.push(("AccountSid", &account_sid));
+                    let form: Form = form.into_iter().collect();
+                    let signature = signature::sign(&key, &format!("{}{INBOUND}", self.public_url), &form);
+                    let request = self.request(Method::POST, INBOUND).header(SIGNATURE_HEADER, signature);
+                    request.header("Content-Type", FORM).body(form.encode())
+                })
+                .await;
             }
             Reconnections => {
                 self.begun.cancel();
@@ -614,9 +679,13 @@ impl Stage {
         for attacker in attackers.iter().filter(|attacker| attacker.attack.expected().is_some()) {
             println!("    {:?}: {:?}", attacker.attack, attacker.answers.lock().unwrap());
         }
+        let is_of_main = attacks.iter().all(|(_, door)| *door == Door::Main);
         for flow in self.flows.iter_mut().filter(|flow| flow.repeated > 0) {
             let repeated = std::mem::take(&mut flow.repeated);
             println!("    callbacks were sent again {repeated} times {}", flow.name);
+            // What goes on at the main address costs nobody a connection there.
+            let is_apart = flow.address == self.service.webhook_address();
+            assert!(!is_of_main || !is_apart, "{name}: callbacks had to be sent again {}", flow.name);
         }
         let slow: Vec<_> = self.flows.iter_mut().flat_map(|flow| std::mem::take(&mut flow.late)).collect();
         let late = |time: &&(Instant, Instant)| time.1 - time.0 > PROMISED + stood_still(**time);
