@@ -1,5 +1,7 @@
 //! Puts the service together: the one place that knows every concrete type.
 
+pub mod backup;
+
 use std::{
     fs,
     io::{self, Read, Write},
@@ -109,8 +111,15 @@ impl Service {
         let limits = limits_by_files(&config);
         let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
         let authenticator = authenticator(&config)?;
-        let store = open_store(&config, clock.clone()).await?;
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
+        let store: Arc<dyn Store> = match &config.store {
+            StoreConfig::Embedded(folder) => {
+                let store = open_embedded(folder, clock.clone())?;
+                backup::hand_out(&store, &tracker, &stop);
+                Arc::new(store)
+            }
+            StoreConfig::Redis(_) => open_store(&config, clock.clone()).await?,
+        };
         let app = assemble(&config, &public_url, store.clone(), open_spool(&config)?, clock)?;
         let app = Arc::new(app);
         find_store(&config, &app).await?;
@@ -415,25 +424,34 @@ pub fn is_in_use(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(embedded::OpenError::InUse { .. }))
 }
 
+/// Opens the embedded store in `folder`.
+fn open_embedded(folder: &Path, clock: Arc<dyn Clock>) -> anyhow::Result<EmbeddedStore> {
+    EmbeddedStore::open(folder, clock).map_err(not_opened)
+}
+
+/// Why an embedded store cannot be opened, and what to do.
+fn not_opened(error: embedded::OpenError) -> anyhow::Error {
+    match error {
+        embedded::OpenError::InUse { .. } => {
+            let mend = format!("{error}: stop it, or name another folder in TEXTLEDGER_STORE");
+            anyhow::Error::new(error).context(mend)
+        }
+        embedded::OpenError::Empty { .. } => anyhow!(
+            "{error}, so what was stored is lost: restore a backup of it, or remove it to begin anew with nothing stored"
+        ),
+        embedded::OpenError::Database { .. } => anyhow!(
+            "{error}: check the rights of the file and its disk; if it is damaged, restore a backup of it"
+        ),
+        embedded::OpenError::Folder { .. } => {
+            anyhow!("{error}: check the folder in TEXTLEDGER_STORE, its rights and its disk")
+        }
+    }
+}
+
 /// Opens the store that `config` names. One in Redis may be away: its ping tells.
 pub async fn open_store(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Store>> {
     match &config.store {
-        StoreConfig::Embedded(folder) => match EmbeddedStore::open(folder, clock) {
-            Ok(store) => Ok(Arc::new(store)),
-            Err(error @ embedded::OpenError::InUse { .. }) => {
-                let mend = format!("{error}: stop it, or name another folder in TEXTLEDGER_STORE");
-                Err(anyhow::Error::new(error).context(mend))
-            }
-            Err(error @ embedded::OpenError::Empty { .. }) => Err(anyhow!(
-                "{error}, so what was stored is lost: restore a backup of it, or remove it to begin anew with nothing stored"
-            )),
-            Err(error @ embedded::OpenError::Database { .. }) => Err(anyhow!(
-                "{error}: check the rights of the file and its disk; if it is damaged, restore a backup of it"
-            )),
-            Err(error) => {
-                Err(anyhow!("{error}: check the folder in TEXTLEDGER_STORE, its rights and its disk"))
-            }
-        },
+        StoreConfig::Embedded(folder) => Ok(Arc::new(open_embedded(folder, clock)?)),
         StoreConfig::Redis(url) => {
             match RedisStore::open(url.expose_secret(), &config.key_prefix, config.partitions).await {
                 Ok(store) => Ok(Arc::new(store.held_by(config.replicas_ack))),

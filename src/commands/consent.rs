@@ -14,7 +14,7 @@ use clap::{Args, Subcommand};
 use tempfile::NamedTempFile;
 
 use super::{
-    Misuse, actor, block_on, complain, configure, say,
+    Misuse, actor, block_on, complain, configure, folder_of, say,
     through::{Place, Through},
 };
 use crate::{
@@ -255,9 +255,8 @@ impl Export {
                 }
             });
         };
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let cannot = |error: io::Error| Misuse(format!("cannot write {}: {error}", path.display()));
-        let mut draft = NamedTempFile::new_in(folder).map_err(cannot)?;
+        let mut draft = NamedTempFile::new_in(folder_of(path)).map_err(cannot)?;
         let lines = block_on(async {
             let place = self.through.open_to_read(&config).await?;
             export(place, &actor, draft.as_file_mut()).await

@@ -2,12 +2,14 @@
 
 mod actor;
 mod audit;
+mod backup;
 mod check;
 mod config;
 mod consent;
 mod demo;
 mod key;
 mod remote;
+mod restore;
 mod serve;
 mod simulator;
 mod through;
@@ -58,6 +60,10 @@ enum Command {
     Check(check::Check),
     /// Print every setting with its default and meaning, or what is in force.
     Config(config::ConfigCommand),
+    /// Write a backup of the embedded store, also while a service runs.
+    Backup(backup::Backup),
+    /// Make the embedded store of a backup.
+    Restore(restore::Restore),
     /// Move consent in and out as CSV, say what a reply means, make a link for a person.
     Consent(consent::Consent),
     /// Make, list, rotate and revoke API keys.
@@ -80,6 +86,8 @@ pub fn run() -> ExitCode {
         Command::Simulator(command) => command.run(),
         Command::Check(command) => command.run(line.config.as_deref()),
         Command::Config(command) => command.run(line.config.as_deref()),
+        Command::Backup(command) => command.run(line.config.as_deref()),
+        Command::Restore(command) => command.run(line.config.as_deref()),
         Command::Consent(command) => command.run(line.config.as_deref()),
         Command::Key(command) => command.run(line.config.as_deref()),
         Command::Audit(command) => command.run(line.config.as_deref()),
@@ -123,6 +131,11 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Misuse(String);
+
+/// The folder that `path` is in.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
 
 /// Reads the configuration and starts logging by it.
 fn configure(file: Option<&Path>) -> anyhow::Result<Config> {

@@ -1,6 +1,7 @@
 //! The command line, as a person or a script uses it.
 
 mod audit;
+mod backup;
 mod check;
 mod config;
 mod consent;
@@ -47,6 +48,8 @@ fn every_command_explains_itself() {
         vec!["key", "--help"],
         vec!["key", "create", "--help"],
         vec!["api-key", "revoke", "--help"],
+        vec!["backup", "--help"],
+        vec!["restore", "--help"],
         vec!["consent", "--help"],
         vec!["audit", "--help"],
         vec!["consent", "import", "--help"],
@@ -87,6 +90,9 @@ fn bad_usage_and_configuration_exit_with_2_and_say_what_to_do() {
         (vec!["simulator", "--listen", "nowhere"], vec![], "--listen"),
         (vec!["config", "--effective"], vec![("TEXTLEDGER_LISTEN", "nowhere")], "127.0.0.1:8080"),
         (vec!["config", "--config", "x.toml"], vec![], "--effective"),
+        (vec!["backup"], vec![], "FILE"),
+        (vec!["backup", "missing/backup"], vec![], "missing/backup"),
+        (vec!["restore", "missing"], vec![], "cannot read missing"),
         (vec!["consent"], vec![], "import"),
         (vec!["consent", "import"], vec![], "FILE"),
         (vec!["consent", "import", "missing.csv"], vec![], "missing.csv"),

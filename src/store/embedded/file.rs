@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::anyhow;
-use redb::{Builder, Database};
+use redb::{Builder, Database, ReadTransaction, ReadableDatabase};
 
 use super::{Error, FILE_NAME, OpenError, tables::prepare};
 use crate::domain::UnixMs;
@@ -55,7 +55,7 @@ impl DatabaseFile {
                 remove_drafts(folder);
                 database
             }
-            None => create(folder, &path)?,
+            None => create(folder, &path, |_| Ok::<_, OpenError>(()))?,
         };
         let last = prepare(&database).map_err(|error| failed(&path, error))?;
         Ok((Self { path, access: RwLock::new(Access::Open(database)) }, last))
@@ -70,6 +70,17 @@ impl DatabaseFile {
             }
             Access::Closed => Err(Error::Unavailable(anyhow!("the store is closed"))),
         }
+    }
+
+    /// A view of what is committed now, which holds up nobody: neither who writes, nor who has to close the database, after which
+    /// nothing more can be read of it.
+    pub(super) fn view(&self) -> Result<ReadTransaction, Error> {
+        self.with(|database| database.begin_read().map_err(super::unavailable))
+    }
+
+    /// The file's path.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Whether it has to be opened again before anything can be written: redb takes nothing more after an error of the disk.
@@ -123,24 +134,35 @@ fn database() -> Builder {
     builder
 }
 
-/// Makes the database under another name and links it into place, so that a crash meanwhile leaves no file that redb cannot open,
-/// and of two processes the first has it.
-fn create(folder: &Path, path: &Path) -> Result<Database, OpenError> {
+/// Makes the store's folder, if it is not there.
+pub(super) fn create_folder(folder: &Path) -> Result<(), OpenError> {
+    fs::create_dir_all(folder).map_err(|error| in_folder(folder, error))
+}
+
+/// Makes the database under another name, has `fill` write into it and links it into place, so that a crash meanwhile leaves no
+/// file that redb cannot open or that is not full, and of two processes the first has it.
+pub(super) fn create<E: From<OpenError>>(
+    folder: &Path,
+    path: &Path,
+    fill: impl FnOnce(&Database) -> Result<(), E>,
+) -> Result<Database, E> {
     let of_folder = |error| in_folder(folder, error);
     let draft = path.with_extension(format!("{:016x}.{DRAFT}", rand::random::<u64>()));
     // It holds people's numbers: for its owner alone.
     fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).map_err(of_folder)?;
-    let database = database().create(&draft).map_err(|error| failed(&draft, error))?;
-    let linked = fs::hard_link(&draft, path);
+    let made = database().create(&draft).map_err(|error| E::from(failed(&draft, error)));
+    let linked = made.and_then(|database| {
+        fill(&database)?;
+        fs::hard_link(&draft, path).map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => OpenError::InUse { path: path.to_owned() },
+            _ => of_folder(error),
+        })?;
+        Ok(database)
+    });
     fs::remove_file(&draft).map_err(of_folder)?;
-    match linked {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            Err(OpenError::InUse { path: path.to_owned() })
-        }
-        linked => {
-            linked.and_then(|()| fs::File::open(folder)?.sync_all()).map(|()| database).map_err(of_folder)
-        }
-    }
+    let database = linked?;
+    fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(of_folder)?;
+    Ok(database)
 }
 
 /// Removes what crashes have left of files that were being made. Whoever has the file open may: nobody else can make one now.

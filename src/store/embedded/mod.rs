@@ -9,6 +9,7 @@
 //! share one.
 
 mod audit;
+pub mod backup;
 mod consents;
 mod counts;
 mod deliveries;
@@ -23,7 +24,6 @@ mod writer;
 
 use std::{
     fmt::Display,
-    fs,
     path::{Path, PathBuf},
     sync::Arc,
     thread::JoinHandle,
@@ -34,7 +34,7 @@ use redb::{ReadTransaction, ReadableDatabase};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::{
-    file::DatabaseFile,
+    file::{DatabaseFile, create_folder},
     tables::Tables,
     writer::{Job, write_loop},
 };
@@ -70,7 +70,7 @@ impl EmbeddedStore {
     ///
     /// Fails if the folder or file cannot be written, another process has it open, or the file has been emptied.
     pub fn open(folder: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        fs::create_dir_all(folder).map_err(|error| OpenError::Folder { path: folder.to_owned(), error })?;
+        create_folder(folder)?;
         let (file, last) = DatabaseFile::open(folder)?;
         let file = Arc::new(file);
         let (writes, queue) = mpsc::channel(QUEUE_MAX);

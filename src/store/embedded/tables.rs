@@ -7,7 +7,19 @@ use crate::domain::{Flow, UnixMs};
 /// Names an organization's row.
 type Key = (&'static str, &'static str);
 
-/// Declares the tables: their names, and the same tables as one write transaction sees them.
+/// What is done with every table alike, whatever is in it.
+pub(super) trait Visitor {
+    /// What makes it end early.
+    type Error;
+
+    /// Does it with `table`.
+    fn visit<K: redb::Key + 'static, V: redb::Value + 'static>(
+        &mut self,
+        table: TableDefinition<'static, K, V>,
+    ) -> Result<(), Self::Error>;
+}
+
+/// Declares the tables: their names, the same tables as one write transaction sees them, and a visit to all of them.
 macro_rules! tables {
     ($($(#[$doc:meta])* $constant:ident, $field:ident: $key:ty => $value:ty;)+) => {
         $($(#[$doc])* pub(super) const $constant: TableDefinition<$key, $value> = TableDefinition::new(stringify!($field));)+
@@ -30,6 +42,12 @@ macro_rules! tables {
             ) -> Result<Self, redb::TableError> {
                 Ok(Self { $($field: transaction.open_table($constant)?,)+ last_event, now })
             }
+        }
+
+        /// Shows every table to `visitor`.
+        pub(super) fn visit_all<V: Visitor>(visitor: &mut V) -> Result<(), V::Error> {
+            $(visitor.visit($constant)?;)+
+            Ok(())
         }
     };
 }
