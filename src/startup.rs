@@ -178,7 +178,7 @@ impl Service {
             async move { state.authenticator.follow_public_keys(interval).await }
         });
         spawn(&tracker, &stop, replayer::run(app.clone()));
-        spawn(&tracker, &stop, reviewer::run(app.clone()));
+        tracker.spawn(reviewer::run(app.clone(), stop.clone()));
         spawn(&tracker, &stop, reconciler::run(app.clone()));
         spawn(&tracker, &stop, queues::run(app.clone()));
         // These two call others, and finish the calls that are under way.

@@ -2,17 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio_util::sync::CancellationToken;
+
 use super::jobs::every;
 use crate::{app::App, domain::Organization, store};
 
 /// How often is looked for reviews at their deadlines; until one is found, what it holds back stays held.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Runs until it is dropped.
-pub async fn run(app: Arc<App>) {
+/// Runs until `stop`. What it has begun is done then: cut off, it would wait until its lease ends.
+pub async fn run(app: Arc<App>, stop: CancellationToken) {
     let mut look = every(LOOK_INTERVAL);
-    loop {
-        look.tick().await;
+    while stop.run_until_cancelled(look.tick()).await.is_some() {
         // What has been spooled may be the person's later word.
         if !app.incoming.is_clear() {
             continue;
