@@ -8,12 +8,12 @@ mod support;
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use futures_util::future::try_join_all;
-use support::Redis;
+use support::{NOW, Redis, outbound};
 use textledger::{
     app::reads::messages::MessageFilter,
     clock::SystemClock,
     config::Config,
-    domain::{MessageId, Organization, Outbound, OutboundState, Source, StatusChange, UnixMs},
+    domain::{Organization, OutboundState, Source, StatusChange},
     startup,
     store::{NewOutbound, Store, embedded::EmbeddedStore},
     twilio::{Address, MessageSid, MessageStatus},
@@ -21,7 +21,6 @@ use textledger::{
 
 const STORED: u128 = 40_000;
 const PAGE: usize = 50;
-const NOW: UnixMs = UnixMs::new(1_764_000_000_000);
 
 /// Messages that are stored at the same time.
 const STORED_AT_ONCE: usize = 256;
@@ -64,26 +63,10 @@ async fn report(name: &str, store: Arc<dyn Store>) -> anyhow::Result<()> {
 
 /// Stores a message that was sent through us, and what Twilio told of it.
 async fn store_message(store: &dyn Store, organization: &Organization, number: u128) -> anyhow::Result<()> {
-    let to = Address::parse("+14155550100")?;
-    let from = Address::parse("+15005550006")?;
     let sid = MessageSid::parse(&format!("SM{number:032x}"))?;
-    let outbound = Outbound {
-        id: MessageId::new(0, number),
-        to: to.clone(),
-        from: Some(from.clone()),
-        messaging_service_sid: None,
-        body_length: 11,
-        segments: 1,
-        media: 0,
-        category: None,
-        user_id: None,
-        batch: None,
-        status_callback: None,
-        fallback: None,
-        actor: None,
-        created_at: NOW,
-    };
-    let id = outbound.id;
+    let from = Address::parse("+15005550006")?;
+    let outbound = outbound(number, from.clone());
+    let (id, to) = (outbound.id, outbound.to.clone());
     let state = OutboundState::Accepted { at: NOW, message_sid: sid.clone() };
     let new = NewOutbound { outbound, state, content: None, bytes: 0, due: NOW, entry: None };
     store.enqueue(organization, &[new]).await?;

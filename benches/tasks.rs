@@ -10,10 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use support::Redis;
+use support::{NOW, Redis, outbound};
 use textledger::{
     clock::SystemClock,
-    domain::{Hold, MessageId, Organization, Outbound, OutboundState, Task, TaskLine, UnixMs},
+    domain::{Hold, Organization, OutboundState, Task, TaskLine, UnixMs},
     store::{NewOutbound, Store, embedded::EmbeddedStore, outbox::OUTBOUNDS_MAX},
     twilio::{Address, MessageSid},
 };
@@ -21,7 +21,6 @@ use textledger::{
 const DUE: usize = 64;
 const STORED: [usize; 2] = [1_000, 100_000];
 const ROUNDS: u32 = 200;
-const NOW: UnixMs = UnixMs::new(1_764_000_000_000);
 
 /// Tasks that are planned at the same time.
 const PLANNED_AT_ONCE: usize = 256;
@@ -75,23 +74,8 @@ async fn find_flows(store: &dyn Store, stored: usize) -> anyhow::Result<f64> {
 
 /// A message that waits until `due`, by a sender of its own.
 fn queued(number: u128, due: UnixMs) -> NewOutbound {
-    let address = |text: &str| Address::parse(text).expect("it has the shape of an address");
-    let outbound = Outbound {
-        id: MessageId::new(0, number),
-        to: address("+14155550100"),
-        from: Some(address(&format!("S{number}"))),
-        messaging_service_sid: None,
-        body_length: 11,
-        segments: 1,
-        media: 0,
-        category: None,
-        user_id: None,
-        batch: None,
-        status_callback: None,
-        fallback: None,
-        actor: None,
-        created_at: NOW,
-    };
+    let from = Address::parse(&format!("S{number}")).expect("it has the shape of an address");
+    let outbound = outbound(number, from);
     let state = OutboundState::Waiting { until: due, reason: Hold::Turn, tries: 0, suspicion: None };
     NewOutbound { outbound, state, content: None, bytes: 6, due, entry: None }
 }

@@ -7,7 +7,34 @@ use std::{
     time::{Duration, Instant},
 };
 
-use textledger::store::{Store, redis::RedisStore};
+use textledger::{
+    domain::{MessageId, Outbound, UnixMs},
+    store::{Store, redis::RedisStore},
+    twilio::Address,
+};
+
+/// When everything happens.
+pub const NOW: UnixMs = UnixMs::new(1_764_000_000_000);
+
+/// A message of a short text.
+pub fn outbound(number: u128, from: Address) -> Outbound {
+    Outbound {
+        id: MessageId::new(0, number),
+        to: Address::parse("+14155550100").expect("it has the shape of an address"),
+        from: Some(from),
+        messaging_service_sid: None,
+        body_length: 11,
+        segments: 1,
+        media: 0,
+        category: None,
+        user_id: None,
+        batch: None,
+        status_callback: None,
+        fallback: None,
+        actor: None,
+        created_at: NOW,
+    }
+}
 
 /// A server of the bench's own.
 pub struct Redis {

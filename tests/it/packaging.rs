@@ -13,10 +13,16 @@ fn read(file: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
 }
 
-/// The number behind `name` in `file`.
-fn number_behind(name: &str, file: &str) -> usize {
+/// What is behind `name` in `file`.
+fn behind(name: &str, file: &str) -> String {
     let text = read(file);
     let (_, behind) = text.split_once(name).unwrap_or_else(|| panic!("{file} does not name {name}"));
+    behind.to_owned()
+}
+
+/// The number behind `name` in `file`.
+fn number_behind(name: &str, file: &str) -> usize {
+    let behind = behind(name, file);
     let digits: String = behind.chars().take_while(char::is_ascii_digit).collect();
     digits.parse().unwrap_or_else(|_| panic!("{file}: what is behind {name} is no number"))
 }
@@ -82,11 +88,8 @@ fn the_program_names_the_packages_that_it_is_built_of() {
 
 #[test]
 fn the_image_is_built_by_the_tool_that_the_tests_use() {
-    let version = |file: &str, name: &str| {
-        let text = read(file);
-        let (_, behind) = text.split_once(name).unwrap_or_else(|| panic!("{file} does not name {name}"));
-        behind.split_whitespace().next().unwrap().to_owned()
-    };
-    let of_image = version("Dockerfile", "cargo-auditable --version ");
-    assert_eq!(of_image, version("scripts/test", "\nCARGO_AUDITABLE="));
+    let version =
+        |name: &str, file: &str| behind(name, file).split_whitespace().next().map(str::to_owned).unwrap();
+    let of_image = version("cargo-auditable --version ", "Dockerfile");
+    assert_eq!(of_image, version("\nCARGO_AUDITABLE=", "scripts/test"));
 }

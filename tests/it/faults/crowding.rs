@@ -299,13 +299,8 @@ impl Attacker {
                 let sender = token_in("o1", Role::Sender);
                 let to: Vec<String> = (0..RECIPIENTS).map(|number| format!("+1415555{number:04}")).collect();
                 let later = now() + jiff::SignedDuration::from_hours(24 * 300);
-                let body = json!({ "phone_numbers": to, "message": "hello", "send_at": later.to_string() });
-                let body = body.to_string();
-                self.repeat(|_| {
-                    let request = self.request(Method::POST, "/api/sms/send-bulk").bearer_auth(&sender);
-                    request.header("Content-Type", JSON).body(body.clone())
-                })
-                .await;
+                let batch = json!({ "phone_numbers": to, "message": "hello", "send_at": later.to_string() });
+                self.repeat_batch(&sender, &batch).await;
             }
             ClaimedAccounts => {
                 let admin = token_in("claimer", Role::Admin);
@@ -359,12 +354,8 @@ impl Attacker {
             FaultyBulks => {
                 let sender = token_in("other", Role::Sender);
                 let wrong: Vec<String> = (0..50_000).map(|number| format!("nobody {number}")).collect();
-                let body = json!({ "phone_numbers": wrong, "message": "hello" }).to_string();
-                self.repeat(|_| {
-                    let request = self.request(Method::POST, "/api/sms/send-bulk").bearer_auth(&sender);
-                    request.header("Content-Type", JSON).body(body.clone())
-                })
-                .await;
+                let batch = json!({ "phone_numbers": wrong, "message": "hello" });
+                self.repeat_batch(&sender, &batch).await;
             }
             FaultyImports => {
                 let admin = token_in("other", Role::Admin);
@@ -444,6 +435,16 @@ impl Attacker {
                 .header("X-Forwarded-Host", "evil.example")
                 .body(""),
         }
+    }
+
+    /// Asks for `batch` again and again.
+    async fn repeat_batch(&self, sender: &str, batch: &Value) {
+        let body = batch.to_string();
+        self.repeat(|_| {
+            let request = self.request(Method::POST, "/api/sms/send-bulk").bearer_auth(sender);
+            request.header("Content-Type", JSON).body(body.clone())
+        })
+        .await;
     }
 
     /// Asks again and again, whatever is answered.
