@@ -1,9 +1,13 @@
 //! Whether the service lives, and whether it can work.
 
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::json;
 
-use super::State;
+use super::{
+    State,
+    contract::{self, Declared, Fields, Read, kinds, words::Readiness},
+    problem::Problem,
+};
 use crate::{
     domain::UnixMs,
     metrics::{self, Reader},
@@ -15,22 +19,43 @@ pub async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "ok" }))
 }
 
-/// `GET /readyz`: 200 if the store takes writes and has everything that Twilio told, else 503; and 503 once the service is asked to
-/// stop.
-pub async fn readyz(state: web::Data<State>) -> HttpResponse {
+/// The query of `GET /readyz`.
+struct ReadyQuery {
+    readiness: Option<Readiness>,
+}
+
+impl Declared for ReadyQuery {
+    fn declare(fields: &mut impl Fields) -> Read<Self> {
+        let meaning = "What it has to be ready for; webhooks, if this is left out.";
+        Ok(Self { readiness: fields.optional("for", meaning, kinds::word::<Readiness>())? })
+    }
+}
+
+/// `GET /readyz`: 200 while webhooks can be taken, into the store or into the spool, else 503; `?for=sends` is 200 while messages
+/// can be sent. Both are 503 once the service is asked to stop.
+pub async fn readyz(state: web::Data<State>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let query: ReadyQuery = contract::query(&request, &state.context())?;
     let store = state.app.store().ping().await;
     if let Err(error) = &store {
-        tracing::warn!(%error, "not ready");
+        tracing::warn!(%error, "the store takes no writes");
     }
     let spooled = state.app.incoming.spooled();
     let is_stopping = state.stop.is_cancelled();
-    let ready = store.is_ok() && spooled.entries == 0 && !is_stopping;
-    let mut response = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
-    response.json(json!({
-        "service": if is_stopping { "stopping" } else { "ok" },
+    let takes_webhooks = store.is_ok() || state.app.incoming.spool_takes().await;
+    let sends = store.is_ok() && state.app.incoming.is_clear() && !is_stopping;
+    let is_ready = match query.readiness {
+        Some(Readiness::Sends) => sends,
+        None => takes_webhooks && !is_stopping,
+    };
+    let word = |is_ok| if is_ok { "ok" } else { "refused" };
+    let mut response = if is_ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    Ok(response.json(json!({
+        "webhooks": word(takes_webhooks),
+        "sends": word(sends),
         "store": if store.is_ok() { "ok" } else { "unavailable" },
         "spool": { "entries": spooled.entries, "bytes": spooled.bytes, "oldest_s": oldest_s(&state, spooled) },
-    }))
+        "service": if is_stopping { "stopping" } else { "ok" },
+    })))
 }
 
 /// `GET /metrics` at the main address: what is counted and measured, without the accounts' names.

@@ -15,6 +15,7 @@
 //! left behind in theirs. A process never appends to a file of an earlier one: a record that was torn by a crash is the
 //! last of its file, is found by its checksum, and stands in nobody's way.
 
+mod probe;
 mod record;
 mod segment;
 

@@ -101,7 +101,7 @@ impl Story {
         let url = format!("http://{}", service.address);
         twilio.set_webhook_url(&format!("{url}/webhooks/twilio/inbound"));
         eventually("the service is ready", async || {
-            let ready = Client::new().get(format!("{url}/readyz")).send().await.ok()?;
+            let ready = Client::new().get(format!("{url}/readyz?for=sends")).send().await.ok()?;
             ready.status().is_success().then_some(())
         })
         .await;

@@ -111,6 +111,19 @@ impl Intake {
         !self.is_away() && self.spooled().entries == 0
     }
 
+    /// Whether the spool would take what arrives now; not if there is none.
+    pub(super) async fn spool_takes(&self) -> bool {
+        let Some(spool) = self.spool.clone() else { return false };
+        match tokio::task::spawn_blocking(move || spool.probe()).await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the spool takes nothing");
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
     fn is_away(&self) -> bool {
         self.away.load(Ordering::Acquire)
     }

@@ -34,6 +34,11 @@ impl Incoming {
         self.intake.spooled()
     }
 
+    /// Whether the spool would take what Twilio tells while the store is away.
+    pub async fn spool_takes(&self) -> bool {
+        self.intake.spool_takes().await
+    }
+
     /// Whether the store is there and has everything that Twilio told this process.
     pub fn is_clear(&self) -> bool {
         self.intake.is_clear()

@@ -60,6 +60,11 @@ macro_rules! words {
 }
 
 words! {
+    /// What a service may be ready for.
+    Readiness {
+        /// Messages can be sent.
+        Sends = "sends",
+    }
     /// Where a message travels.
     Channel {
         /// SMS and MMS.

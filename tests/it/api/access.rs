@@ -306,7 +306,16 @@ async fn health_is_told_without_a_token(on: On) {
     let service = TestService::start(on).await;
     assert_eq!(answer(service.anonymous(Method::GET, "/healthz")).await.0, 200);
     let (status, ready) = answer(service.anonymous(Method::GET, "/readyz")).await;
-    assert_eq!((status, &ready["store"]), (200, &json!("ok")));
+    let well = json!({
+        "webhooks": "ok", "sends": "ok", "store": "ok", "service": "ok",
+        "spool": { "entries": 0, "bytes": 0, "oldest_s": null },
+    });
+    assert_eq!((status, ready), (200, well));
+    assert_eq!(answer(service.anonymous(Method::GET, "/readyz?for=sends")).await.0, 200);
+    for (query, field) in [("for=tea", "for"), ("for=sends&for=sends", "for"), ("force=1", "force")] {
+        let (status, problem) = answer(service.anonymous(Method::GET, &format!("/readyz?{query}"))).await;
+        assert_eq!((status, &problem["errors"][0]["field"]), (422, &json!(field)), "{query}");
+    }
     let head = service.anonymous(Method::HEAD, "/healthz").send().await.unwrap();
     assert_eq!((head.status().as_u16(), head.bytes().await.unwrap().len()), (200, 0));
     // An endless stream has no end for HEAD to wait for.

@@ -42,6 +42,10 @@ async fn a_disk_that_was_full_and_is_free_again_needs_no_restart() {
         assert_eq!((status, &problem["code"]), (503, &json!("store_unavailable")));
         let readable = async || (service.message_status(&sid(1)).await.0 == 200).then_some(());
         eventually("what is stored can be read", readable).await;
+        // There is no spool beside this store.
+        let (status, readiness) = service.readiness().await;
+        let refused = json!("refused");
+        assert_eq!((status, &readiness["webhooks"], &readiness["sends"]), (503, &refused, &refused));
     }
 
     service.limit_file_size(None);

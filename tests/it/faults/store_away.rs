@@ -105,7 +105,8 @@ async fn redis_stopped_for_30_s_under_load_costs_nothing_that_was_acknowledged()
     let spooled = r#"textledger_webhook_requests_total{route="status",result="spooled"}"#;
     eventually("callbacks are spooled", async || (service.metric(spooled).await > 50).then_some(())).await;
     let (status, readiness) = service.readiness().await;
-    assert_eq!((status, &readiness["store"]), (503, &json!("unavailable")));
+    assert_eq!((status, &readiness["webhooks"], &readiness["sends"]), (200, &json!("ok"), &json!("refused")));
+    assert_eq!((service.ready().await, &readiness["store"]), (503, &json!("unavailable")));
     assert!(readiness["spool"]["entries"].as_u64().unwrap() > 50 && readiness["spool"]["oldest_s"].is_u64());
     let (status, problem) = service.send("+14155559999", "hello").await;
     assert_eq!((status, &problem["code"]), (503, &json!("store_unavailable")));
@@ -161,7 +162,7 @@ async fn what_is_spooled_survives_a_kill_and_a_torn_record() {
     // Redis is still away. It has been seen from here before, so that this is no reason not to start.
     service.start_again();
     let (status, readiness) = service.readiness().await;
-    assert_eq!((status, &readiness["spool"]["entries"]), (503, &json!(23)));
+    assert_eq!((status, &readiness["spool"]["entries"]), (200, &json!(23)));
     assert_eq!(service.webhook(STATUS, &callback(&sid(21), "delivered")).await.status(), 204);
     expected.insert((sid(21), "delivered".to_owned()), 1);
     // What Twilio posts again is stored once.
@@ -218,6 +219,26 @@ async fn a_full_spool_turns_away_and_says_so() {
     caught_up(&service).await;
     assert_eq!(service.all_events().await.len(), taken);
     assert_eq!(service.webhook(STATUS, &callback(&sid(99), "sent")).await.status(), 204);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_is_ready_for_webhooks_while_the_spool_has_room_for_them() {
+    let redis = RedisServer::start();
+    let url = redis.url();
+    let settings = [("TEXTLEDGER_STORE", url.as_str()), ("TEXTLEDGER_SPOOL_MAX", "4096")];
+    let service = TestService::start_with(On::Redis, &settings).await;
+    drop(redis);
+    let readiness = async || {
+        let (status, readiness) = service.readiness().await;
+        (status, readiness["webhooks"].clone(), readiness["sends"].clone(), service.ready().await)
+    };
+    assert_eq!(readiness().await, (200, json!("ok"), json!("refused"), 503));
+    let mut number = 0;
+    while service.webhook(STATUS, &callback(&sid(number), "sent")).await.status() == 204 {
+        number += 1;
+    }
+    assert!(number > 0);
+    assert_eq!(readiness().await, (503, json!("refused"), json!("refused"), 503));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

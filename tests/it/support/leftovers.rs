@@ -59,7 +59,7 @@ impl Ending {
     pub async fn settled(&self, url: &str, left: &[&str]) {
         let expected = named(left);
         eventually_ok(DEADLINE, "nothing is left to be done", async || {
-            let (ready, readiness) = answer(Client::new().get(format!("{url}/readyz"))).await;
+            let (ready, readiness) = answer(Client::new().get(format!("{url}/readyz?for=sends"))).await;
             let (waiting, unfinished) = (waiting_webhooks(url).await, unfinished(url).await);
             let is_settled = ready == 200 && waiting == "0" && unfinished == expected;
             is_settled.then_some(()).ok_or_else(|| {

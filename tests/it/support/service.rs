@@ -393,9 +393,9 @@ impl TestService {
         answer(self.anonymous(reqwest::Method::GET, "/readyz")).await
     }
 
-    /// The status of `/readyz`.
+    /// Whether messages can be sent, as a status: 200 says too that nothing is left in the spool.
     pub async fn ready(&self) -> u16 {
-        answer(self.anonymous(reqwest::Method::GET, "/readyz")).await.0
+        answer(self.anonymous(reqwest::Method::GET, "/readyz?for=sends")).await.0
     }
 
     /// All events so far, page by page.
