@@ -5,6 +5,7 @@
 
 mod account;
 mod bounds;
+mod certificates;
 mod given;
 mod limits;
 pub mod setting;
@@ -41,6 +42,7 @@ use crate::{
         replies::Text,
     },
     phone::{Region, countries::Countries},
+    redis_address::RedisAddress,
     sealing::MasterKeys,
     twilio::reply::{FurtherWords, ReplyReader},
 };
@@ -50,8 +52,8 @@ use crate::{
 pub enum Store {
     /// In a folder of this machine.
     Embedded(PathBuf),
-    /// In Redis; the URL may hold a password.
-    Redis(SecretString),
+    /// In Redis.
+    Redis(Box<RedisAddress>),
 }
 
 /// The whole configuration.
@@ -205,8 +207,7 @@ struct Reader {
 impl Reader {
     fn config(&mut self) -> Config {
         let (store, data_dir) = self.store();
-        let on_cluster =
-            matches!(&store, Store::Redis(url) if url.expose_secret().starts_with("redis-cluster://"));
+        let on_cluster = matches!(&store, Store::Redis(address) if address.is_cluster());
         let unused = setting::all().filter(|setting| !setting.used && self.given.get(setting.name).is_some());
         let unused = unused.map(|setting| setting.name).collect();
         Config {
@@ -220,7 +221,7 @@ impl Reader {
             store,
             data_dir,
             key_prefix: self.key_prefix(),
-            replicas_ack: self.replicas_ack(on_cluster),
+            replicas_ack: self.replicas_ack(),
             master_keys: self.master_keys(),
             jwt_secret: self.jwt_secret(),
             jwks_file: self.text("TEXTLEDGER_JWKS_FILE").map(PathBuf::from),
@@ -324,13 +325,26 @@ impl Reader {
             let folder = PathBuf::from(folder);
             return (Store::Embedded(folder.clone()), data_dir.unwrap_or(folder));
         }
-        if !["redis://", "rediss://", "redis-cluster://"].iter().any(|scheme| text.starts_with(scheme)) {
+        if !RedisAddress::is_one(text) {
             self.fault(
                 "TEXTLEDGER_STORE",
-                "embedded:FOLDER, redis://HOST:PORT, rediss://HOST:PORT or redis-cluster://HOST:PORT,HOST:PORT",
+                "embedded:FOLDER, redis://HOST:PORT, redis+unix:///PATH, redis-sentinel://HOST:PORT,HOST:PORT/NAME or \
+                 redis-cluster://HOST:PORT,HOST:PORT; by TLS rediss://, rediss-sentinel:// or rediss-cluster://",
             );
         }
-        (Store::Redis(named), data_dir.unwrap_or_else(|| PathBuf::from("./data")))
+        let address = RedisAddress::parse(text);
+        if let (Err(fault), true) = (&address, RedisAddress::is_one(text)) {
+            self.faults.push(format!("TEXTLEDGER_STORE: {fault}"));
+        }
+        let data_dir = data_dir.unwrap_or_else(|| PathBuf::from("./data"));
+        match address {
+            Ok(address) => {
+                let certificates = certificates::read(self, address.is_tls);
+                (Store::Redis(Box::new(RedisAddress { certificates, ..address })), data_dir)
+            }
+            // What a fault was told of is not used.
+            Err(_) => (Store::Embedded(data_dir.clone()), data_dir),
+        }
     }
 
     fn public_url(&mut self) -> Option<String> {
@@ -375,13 +389,8 @@ impl Reader {
         partitions
     }
 
-    fn replicas_ack(&mut self, on_cluster: bool) -> u16 {
-        let wanted = "a number of replicas, such as 1; 0, or left out, on a cluster";
-        let replicas = self.parsed_or_default("TEXTLEDGER_REPLICAS_ACK", wanted);
-        if on_cluster && replicas > 0 {
-            self.fault("TEXTLEDGER_REPLICAS_ACK", wanted);
-        }
-        replicas
+    fn replicas_ack(&mut self) -> u16 {
+        self.parsed_or_default("TEXTLEDGER_REPLICAS_ACK", "a number of replicas, such as 1")
     }
 
     fn switch(&mut self, name: &str) -> bool {

@@ -12,7 +12,7 @@
 //! - [`twilio`]: Twilio's protocol, usable alone; [`simulator`] stands in for Twilio.
 //!
 //! Beside them: [`config`] reads the settings; [`clock`], [`metrics`], [`open_files`], [`phone`], [`printable`],
-//! [`public_host`], [`sampling`], [`sealing`] and [`telemetry`] are leaves. `docs/ARCHITECTURE.md` follows a send, a callback
+//! [`public_host`], [`redis_address`], [`sampling`], [`sealing`] and [`telemetry`] are leaves. `docs/ARCHITECTURE.md` follows a send, a callback
 //! and a STOP through all of it.
 
 pub mod app;
@@ -26,6 +26,7 @@ pub mod open_files;
 pub mod phone;
 pub mod printable;
 pub mod public_host;
+pub mod redis_address;
 pub mod sampling;
 pub mod sealing;
 pub mod simulator;

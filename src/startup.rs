@@ -403,10 +403,10 @@ fn open_spool(config: &Config) -> anyhow::Result<Option<Spool>> {
 /// are spooled. One that has never been reached is more likely misspelled.
 async fn find_store(config: &Config, app: &App) -> anyhow::Result<()> {
     let found = app.incoming.find_store().await;
-    let StoreConfig::Redis(url) = &config.store else { return Ok(found?) };
+    let StoreConfig::Redis(address) = &config.store else { return Ok(found?) };
     let path = config.spool_dir.join(REACHED_FILE);
     // A digest, since the URL may hold a password.
-    let store = hex::encode(Sha256::digest(format!("{} {}", url.expose_secret(), config.key_prefix)));
+    let store = hex::encode(Sha256::digest(format!("{} {}", address.url.expose_secret(), config.key_prefix)));
     let reached = fs::read_to_string(&path).is_ok_and(|reached| reached.trim() == store);
     match found {
         Ok(()) if reached => Ok(()),
@@ -452,8 +452,8 @@ fn not_opened(error: embedded::OpenError) -> anyhow::Error {
 pub async fn open_store(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Store>> {
     match &config.store {
         StoreConfig::Embedded(folder) => Ok(Arc::new(open_embedded(folder, clock)?)),
-        StoreConfig::Redis(url) => {
-            match RedisStore::open(url.expose_secret(), &config.key_prefix, config.partitions).await {
+        StoreConfig::Redis(address) => {
+            match RedisStore::open_at(address, &config.key_prefix, config.partitions).await {
                 Ok(store) => Ok(Arc::new(store.held_by(config.replicas_ack))),
                 Err(error @ redis::OpenError::Partitions { .. }) => Err(anyhow!(
                     "{error}: set TEXTLEDGER_PARTITIONS back, or use another TEXTLEDGER_KEY_PREFIX"

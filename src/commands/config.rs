@@ -109,7 +109,9 @@ fn derived(name: &str, config: &Config) -> Option<(SecretString, Source)> {
         "TEXTLEDGER_PUBLIC_URL" => format!("http://{}", config.listen),
         "TEXTLEDGER_STORE" => match &config.store {
             config::Store::Embedded(folder) => format!("embedded:{}", folder.display()),
-            config::Store::Redis(url) => return Some((url.clone(), Source::OtherSetting("REDIS_URL"))),
+            config::Store::Redis(address) => {
+                return Some((address.url.clone(), Source::OtherSetting("REDIS_URL")));
+            }
         },
         "TEXTLEDGER_DATA_DIR" => config.data_dir.display().to_string(),
         "TEXTLEDGER_PARTITIONS" => config.partitions.to_string(),
@@ -119,17 +121,26 @@ fn derived(name: &str, config: &Config) -> Option<(SecretString, Source)> {
     Some((value.into(), Source::Default))
 }
 
-/// The URL with what stands between the user's name and the host masked.
+/// The URL with what stands between the user's name and the host masked, and with every password behind its `?`.
 fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    match rest.rsplit_once('@') {
-        None => url.to_owned(),
-        Some((credentials, host)) => {
+    let (login, rest) = match rest.rsplit_once('@').filter(|_| !rest.starts_with('/')) {
+        None => (String::new(), rest),
+        Some((credentials, rest)) => {
             let user = credentials.split(':').next().unwrap_or_default();
             let user = if credentials.contains(':') { user } else { "" };
-            format!("{scheme}://{user}:{MASK}@{host}")
+            (format!("{user}:{MASK}@"), rest)
         }
-    }
+    };
+    let (place, query) = rest.split_once('?').map_or((rest, None), |(place, query)| (place, Some(query)));
+    let query = query.map(|query| {
+        let masked = query.split('&').map(|parameter| match parameter.split_once('=') {
+            Some((name, _)) if name.contains("pass") => format!("{name}={MASK}"),
+            _ => parameter.to_owned(),
+        });
+        format!("?{}", masked.collect::<Vec<_>>().join("&"))
+    });
+    format!("{scheme}://{login}{place}{}", query.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -144,6 +155,12 @@ mod tests {
             ("rediss://ada:hun@ter:2@localhost", "rediss://ada:********@localhost"),
             ("redis://hunter2@localhost", "redis://:********@localhost"),
             ("embedded:./data", "embedded:./data"),
+            ("redis+unix:///a?db=1&password=hunter2@hunter2", "redis+unix:///a?db=1&password=********"),
+            ("redis-cluster://:hunter2@one,:hunter2@two", "redis-cluster://:********@two"),
+            (
+                "redis-sentinel://ada:hunter2@one,two/m?sentinel_password=hunter2&db=1",
+                "redis-sentinel://ada:********@one,two/m?sentinel_password=********&db=1",
+            ),
         ] {
             assert_eq!(without_password(url), shown);
         }

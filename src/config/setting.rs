@@ -109,8 +109,9 @@ pub const GROUPS: [(&str, &[Setting]); 8] = [
             Setting::new(
                 "TEXTLEDGER_STORE",
                 Value("embedded:./data"),
-                "Where state is kept: embedded:FOLDER, redis://HOST:PORT, rediss://HOST:PORT or \
-                 redis-cluster://HOST:PORT,HOST:PORT. If it is not given, REDIS_URL may name it.",
+                "Where state is kept: embedded:FOLDER, redis://USER:PASSWORD@HOST:PORT/DATABASE, redis+unix:///PATH?db=DATABASE, \
+                 redis-sentinel://HOST:PORT,HOST:PORT/NAME or redis-cluster://HOST:PORT,HOST:PORT; by TLS rediss://, \
+                 rediss-sentinel:// and rediss-cluster://. If it is not given, REDIS_URL may name it.",
             )
             .holding(Secrecy::PasswordInUrl, "TEXTLEDGER_STORE_FILE"),
             Setting::unset(
@@ -119,6 +120,22 @@ pub const GROUPS: [(&str, &[Setting]); 8] = [
                 "The store, if TEXTLEDGER_STORE is not given.",
             )
             .holding(Secrecy::PasswordInUrl, "REDIS_URL_FILE"),
+            Setting::unset(
+                "TEXTLEDGER_REDIS_CA_FILE",
+                "",
+                "A file with the certificates (PEM) of the authorities by which Redis's certificate is believed, in place of the \
+                 system's.",
+            ),
+            Setting::unset(
+                "TEXTLEDGER_REDIS_CERT_FILE",
+                "",
+                "A file with our own certificate (PEM), for a Redis that asks for one. Given together with its key.",
+            ),
+            Setting::unset(
+                "TEXTLEDGER_REDIS_KEY_FILE",
+                "",
+                "A file with the private key (PEM) of that certificate.",
+            ),
             Setting::new(
                 "TEXTLEDGER_DATA_DIR",
                 Otherwise { said: "the embedded store's folder, else ./data", example: "./data" },
@@ -134,7 +151,7 @@ pub const GROUPS: [(&str, &[Setting]); 8] = [
                 "TEXTLEDGER_REPLICAS_ACK",
                 Value("0"),
                 "Replicas of Redis that must hold a write before it is acknowledged; fewer for a second count as a Redis \
-                 that is away. Not on a cluster.",
+                 that is away. On a cluster they are those of the node that has taken the write.",
             ),
             Setting::new(
                 "TEXTLEDGER_SPOOL_DIR",

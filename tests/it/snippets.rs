@@ -137,6 +137,7 @@ const USES: &[(&str, &str, Use)] = &[
         Use::Streams(&["tl:{default:0}:consents", "opted_in", "queued"]),
     ),
     ("docs/streams.md", "XGROUP", Use::Streams(&["OK", "delivered", "0-0"])),
+    ("docs/operations.md", "ACL SETUSER textledger", Use::Streams(&["OK"])),
     ("docs/streams.md", "ACL SETUSER", Use::Streams(&["OK"])),
     ("docs/streams.md", "XTRIM", Use::Streams(&["0"])),
     (

@@ -24,13 +24,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("clock", &["domain::UnixMs"]),
     ("phone", &["twilio"]),
     ("public_host", &[]),
+    ("redis_address", &[]),
     ("printable", &[]),
     ("telemetry", &["printable"]),
     ("open_files", &[]),
     ("metrics", &[]),
     ("spool", &[]),
     // What keeps state, what the service does, what drives it.
-    ("store", &["clock", "domain", "sampling", "twilio"]),
+    ("store", &["clock", "domain", "redis_address", "sampling", "twilio"]),
     ("sampling", &[]),
     ("sealing", &[]),
     ("app", &["clock", "domain", "metrics", "phone", "public_host", "sealing", "spool", "store", "twilio"]),
@@ -51,7 +52,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     // What puts it together.
-    ("config", &["domain", "phone", "sealing", "twilio"]),
+    ("config", &["domain", "phone", "redis_address", "sealing", "twilio"]),
     (
         "startup",
         &[

@@ -5,7 +5,7 @@
 //!
 //! - when it has **ended**: Redis closed it, or something on the way did. The command is repeated at once, which every
 //!   operation of the store allows: nobody notices;
-//! - when it leads to **no master** any more. A name that has moved to another server leaves the connections to the former one
+//! - when it leads to **no master** any more, by what the server says or by the word of its sentinels. A name that has moved to another server leaves the connections to the former one
 //!   as they were, and a thread that only reads would never know: all links of the process are left. The command, which has
 //!   done nothing there, is repeated;
 //! - when **no answer** comes in time, whatever it is that hangs. The command's own time is used up: it is not repeated.
@@ -13,64 +13,24 @@
 //! A link that cannot be made fails all who wait for it, and who asks soon after.
 
 use std::{
-    io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, IntoConnectionInfo, Pipeline, RedisError,
-    RedisResult, ServerErrorKind, Value,
-    aio::MultiplexedConnection,
-    cluster::{ClusterClient, ClusterConfig},
-    cluster_async::ClusterConnection,
-    io::tcp::{TcpSettings, socket2::TcpKeepalive},
-};
+use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::sync::OnceCell;
 
-/// How long a connection may take to be made.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How long the connection to one node of a cluster may take, so that one that is gone leaves time for the others.
-const NODE_CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
-
-/// How long an answer may take. Twilio waits 4 s for ours, by the connection overrides we ask for.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Commands that may wait to be written to the connection; one more waits outside.
-const PIPELINE_MAX: usize = 1_024;
+use super::{
+    replicas::Replicas,
+    sentinels::no_master,
+    server::{RENEWAL_INTERVAL, RESPONSE_TIMEOUT, Server, Wire, timed_out},
+};
 
 /// The shortest time between two attempts to connect that fail.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The shortest time for which a link is kept that still stands, but leads to no master or gets no answers.
-const RENEWAL_INTERVAL: Duration = Duration::from_secs(1);
-
 /// Links that a command is tried on. The second may have ended like the first, before anybody noticed.
 const TRIES_MAX: u32 = 3;
-
-/// After how long without a word it is looked whether the other side is still there, how often, and at what pace. It keeps
-/// whatever is on the way from forgetting the connection, too.
-const KEEPALIVE_TIME: Duration = Duration::from_secs(30);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-const KEEPALIVE_RETRIES: u32 = 3;
-
-/// How long replicas may take to hold a write.
-const REPLICAS_TIME_MAX: Duration = Duration::from_secs(1);
-
-/// Where Redis is.
-pub(super) struct Server {
-    address: Address,
-    /// Links that were begun before are left: one of them led to no master.
-    renewed: Mutex<Instant>,
-}
-
-enum Address {
-    /// One server.
-    Single(Box<Client>),
-    /// The nodes of a cluster by which it is found.
-    Cluster(Box<ClusterClient>),
-}
 
 /// Shared by the requests of one thread: commands of many of them travel together, and no other thread is woken.
 pub(super) struct Connection {
@@ -82,18 +42,6 @@ pub(super) struct Connection {
 struct Link {
     begun: Instant,
     wire: OnceCell<RedisResult<Wire>>,
-}
-
-#[derive(Clone)]
-enum Wire {
-    Single(MultiplexedConnection),
-    Cluster(ClusterConnection),
-}
-
-/// Replicas that have to hold what a command has written before it counts. A cluster has no such thing.
-pub(super) struct Replicas {
-    count: u16,
-    mark: Cmd,
 }
 
 /// What is asked of Redis, and how long the answer may take.
@@ -109,82 +57,6 @@ enum Failure {
     Ended,
     NoMaster,
     NoAnswer,
-}
-
-impl Server {
-    /// Reads `redis://…`, `rediss://…` or `redis-cluster://host:port,host:port`.
-    pub(super) fn parse(url: &str) -> RedisResult<Self> {
-        let keepalive = TcpKeepalive::new()
-            .with_time(KEEPALIVE_TIME)
-            .with_interval(KEEPALIVE_INTERVAL)
-            .with_retries(KEEPALIVE_RETRIES);
-        let tcp = TcpSettings::default().set_keepalive(keepalive);
-        let address = match url.strip_prefix("redis-cluster://") {
-            None => {
-                let info: ConnectionInfo = url.into_connection_info()?;
-                Address::Single(Box::new(Client::open(info.set_tcp_settings(tcp))?))
-            }
-            Some(nodes) => {
-                let nodes = nodes.split(',').map(|node| format!("redis://{node}"));
-                let client = ClusterClient::builder(nodes)
-                    .connection_timeout(NODE_CONNECT_TIMEOUT)
-                    .response_timeout(RESPONSE_TIMEOUT)
-                    .tcp_settings(tcp)
-                    .build()?;
-                Address::Cluster(Box::new(client))
-            }
-        };
-        Ok(Self { address, renewed: Mutex::new(Instant::now()) })
-    }
-
-    /// Whether it is a cluster, where no command can wait for several slots.
-    pub(super) fn is_cluster(&self) -> bool {
-        matches!(self.address, Address::Cluster(_))
-    }
-
-    /// Makes a connection. One that is closed in the middle of it is made again: connections that are ended at Redis's side
-    /// are so all at once, those under way with the others.
-    async fn connect(&self) -> RedisResult<Wire> {
-        match self.try_connect().await {
-            Err(error) if error.is_connection_dropped() && !error.is_connection_refusal() => {
-                self.try_connect().await
-            }
-            made => made,
-        }
-    }
-
-    async fn try_connect(&self) -> RedisResult<Wire> {
-        match &self.address {
-            Address::Single(client) => {
-                let config = AsyncConnectionConfig::new()
-                    .set_connection_timeout(Some(CONNECT_TIMEOUT))
-                    .set_response_timeout(Some(RESPONSE_TIMEOUT))
-                    .set_pipeline_buffer_size(PIPELINE_MAX);
-                client.get_multiplexed_async_connection_with_config(&config).await.map(Wire::Single)
-            }
-            Address::Cluster(client) => {
-                let connect = client.get_async_connection_with_config(ClusterConfig::new());
-                match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {
-                    Ok(made) => made.map(Wire::Cluster),
-                    Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
-                }
-            }
-        }
-    }
-
-    /// Has all links left that have been begun before now, unless some were just left so. Returns whether one that was `begun`
-    /// then is among those that are left.
-    fn renew(&self, begun: Instant) -> bool {
-        let mut renewed = self.renewed();
-        if begun >= *renewed && renewed.elapsed() >= RENEWAL_INTERVAL {
-            *renewed = Instant::now();
-        }
-        begun < *renewed
-    }
-
-    fn renewed(&self) -> MutexGuard<'_, Instant> {
-        self.renewed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Default for Link {
@@ -234,7 +106,7 @@ impl Connection {
         loop {
             let link = self.link();
             let wire = link.wire(&self.server).await?;
-            let error = match request.send(wire).await {
+            let error = match request.ask(&self.server, wire).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
@@ -271,41 +143,31 @@ impl Connection {
 }
 
 impl Request<'_> {
+    /// Sends it. What hangs on the way is waited for no longer than an answer: a connection to a cluster may.
     async fn send(&self, wire: Wire) -> RedisResult<Value> {
-        match (wire, self.replicas) {
-            (Wire::Single(mut connection), None) => {
-                connection.set_response_timeout(self.time_max);
-                self.command.query_async(&mut connection).await
+        let answer = async {
+            match self.replicas {
+                Some(replicas) => replicas.write(self.command, wire).await,
+                None => wire.send(self.command, self.time_max).await,
             }
-            (Wire::Single(mut connection), Some(replicas)) => {
-                replicas.write(self.command, &mut connection).await
-            }
-            (Wire::Cluster(mut connection), _) => self.command.query_async(&mut connection).await,
-        }
-    }
-}
-
-impl Replicas {
-    /// As many as `count`. `mark` is a command that always writes something.
-    pub(super) fn new(count: u16, mark: Cmd) -> Self {
-        Self { count, mark }
+        };
+        tokio::time::timeout(self.time_max, answer).await.unwrap_or_else(|_| Err(timed_out()))
     }
 
-    /// `WAIT` goes by what its own connection has written last. A command that finds everything written, by a former
-    /// connection maybe, writes nothing: so the mark is written behind it, and who holds that holds all before.
-    async fn write(&self, command: &Cmd, connection: &mut MultiplexedConnection) -> RedisResult<Value> {
-        let mut wait = redis::cmd("WAIT");
-        wait.arg(self.count).arg(REPLICAS_TIME_MAX.as_millis() as u64);
-        let mut pipeline = Pipeline::with_capacity(3);
-        pipeline.add_command(command.clone()).add_command(self.mark.clone()).add_command(wait);
-        let answers = connection.send_packed_commands(&pipeline, 0, 3).await?;
-        let (answer, _, held): (Value, Value, u16) =
-            redis::from_redis_value(Value::Array(answers).extract_error()?)?;
-        if held >= self.count {
-            return Ok(answer);
+    /// The same by a connection that leads to the master, if sentinels name it. An answer of a server that has ceased to be
+    /// the master meanwhile is none.
+    async fn ask(&self, server: &Server, wire: Wire) -> RedisResult<Value> {
+        let gone = || no_master("the sentinels name another master");
+        if !server.follows(&wire).await {
+            return Err(gone());
         }
-        let missing = format!("{held} of {} replicas hold what was written", self.count);
-        Err(redis::make_extension_error("NOREPLICAS".to_owned(), Some(missing)))
+        let answer = self.send(wire.clone()).await?;
+        let follows = match self.replicas {
+            // Replicas of a server that has just been replaced hold what it has written, until they follow the other one.
+            Some(_) => server.still_follows(&wire).await,
+            None => server.follows(&wire).await,
+        };
+        if follows { Ok(answer) } else { Err(gone()) }
     }
 }
 
@@ -332,7 +194,10 @@ pub(super) fn is_away(error: &RedisError) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
+    use crate::redis_address::RedisAddress;
 
     /// `line` as Redis says it.
     fn said(line: &str) -> RedisError {
@@ -382,7 +247,7 @@ mod tests {
 
     #[test]
     fn links_that_lead_to_no_master_are_left_once_in_a_while() {
-        let server = Server::parse("redis://127.0.0.1:1").unwrap();
+        let server = Server::new(&RedisAddress::parse("redis://127.0.0.1:1").unwrap()).unwrap();
         let begun = Instant::now();
         assert!(!server.renew(begun), "some were just left so");
         *server.renewed() = begun.checked_sub(2 * RENEWAL_INTERVAL).unwrap();

@@ -13,7 +13,7 @@
 //! | `tl:{default:0}:changes:<person>` | list | every change of consent, JSON | `record_inbound`, `change_consent`, `replace_person` | `consent_changes` |
 //! | `tl:{default:0}:persons` | sorted set | everybody whose consent ever changed | `record_inbound`, `change_consent`, `replace_person` | `persons` |
 //! | `tl:{default:0}:received:<sid>` | string | an inbound message's answer, JSON | `record_inbound` | the same |
-//! | `tl:{default:0}:out:<id>` | hash | `outbound`, `state` (JSON), `rank`, until it is resolved `content` (sealed), and the `bytes` that it takes while it is queued | `step_outbound`, `resolve_outbound` | the same, `outbounds` |
+//! | `tl:{default:0}:out:<id>` | hash | `outbound`, `state` (JSON), `rank`, the last `call` that changed them, until it is resolved `content` (sealed), and the `bytes` that it takes while it is queued | `step_outbound`, `resolve_outbound` | the same, `outbounds` |
 //! | `tl:{default:0}:queue:<flow>` | sorted set | message id -> when to look at it | `step_outbound`, `claim_outbounds`, `dequeue` | the same, `adopt_flow` |
 //! | `tl:{default:0}:due` | sorted set | flow -> when to look at its first message | `step_outbound`, `claim_outbounds`, `dequeue`, `adopt_flow` | `due_flows` |
 //! | `tl:{default:0}:due:urgent` | sorted set | the same of urgent flows | the same | the same |
@@ -31,8 +31,9 @@
 //! | `tl:{default:0}:docs:<kind>` | sorted set | the names of a kind that is listed | `change_documents`, `forget_names` | `documents` |
 //! | `tl:{default:0}:audit` | stream | who did what, JSON | `step_outbound`, `change_consent`, `change_documents`, `add_entry` | `entries` |
 //! | `tl:{default:0}:counter:<name>` | string | a counter; ends by itself | `count` | the same |
-//! | `tl:{default:0}:call:<random>` | string | that a call has done its work, in case it is repeated; ends by itself | `add_entry`, `count` | the same |
-//! | `tl:ping` | string | written to see whether Redis takes writes, and behind a write that replicas must hold | `ping`, every write | nobody |
+//! | `tl:{default:0}:call:<random>` | string | that a call has done its work, in case it is repeated; ends by itself | `add_entry`, `count`, `pass_gate`, `reserve_pace` | the same |
+//! | `tl:{default:0}:ping` | string | written behind a write that replicas must hold, in the same slot; ends by itself | every write with `TEXTLEDGER_REPLICAS_ACK` | nobody |
+//! | `tl:ping` | string | written to see whether Redis takes writes; ends by itself | `ping` | nobody |
 //! | `tl:partitions` | string | partitions per organization | the first start | every later one |
 //!
 //! What stands between braces is the hash tag: all keys that one script touches share a slot of a cluster. A message's
@@ -90,6 +91,12 @@ impl Keys {
 
     pub(super) fn ping(&self) -> String {
         format!("{}:ping", self.prefix)
+    }
+
+    /// What may be written behind a write at `key`, in the same slot, and changes nothing for anybody.
+    pub(super) fn mark(&self, key: &str) -> String {
+        let tag = key.find('{').zip(key.find('}')).and_then(|(first, last)| key.get(first..=last));
+        tag.map_or_else(|| self.ping(), |tag| format!("{}:{tag}:ping", self.prefix))
     }
 
     pub(super) fn stream(&self, organization: &Organization, partition: Partition, stream: Stream) -> String {
@@ -268,7 +275,12 @@ impl Keys {
 
     /// A key for one call of a script that must not do its work twice.
     pub(super) fn call(&self, organization: &Organization, partition: Partition) -> String {
-        self.key(organization, partition, &format!("call:{:032x}", rand::random::<u128>()))
+        self.key(organization, partition, &format!("call:{}", Self::random()))
+    }
+
+    /// A name for one call that must not do its work twice.
+    pub(super) fn random() -> String {
+        format!("{:032x}", rand::random::<u128>())
     }
 
     fn key(&self, organization: &Organization, partition: Partition, rest: &str) -> String {

@@ -19,7 +19,11 @@ mod keys;
 mod outbox;
 mod persons;
 mod record;
+mod refusal;
+mod replicas;
 mod scripts;
+mod sentinels;
+mod server;
 mod stream;
 mod tasks;
 
@@ -38,12 +42,18 @@ use thread_local::ThreadLocal;
 use tokio::sync::Mutex;
 
 use self::{
-    connection::{Connection, Replicas, Server, is_away},
+    connection::{Connection, is_away},
     keys::Keys,
+    refusal::explained,
+    replicas::Replicas,
     scripts::Script,
+    server::Server,
 };
 use super::{Error, Store};
-use crate::domain::{Person, message_id::PARTITIONS_MAX};
+use crate::{
+    domain::{Person, message_id::PARTITIONS_MAX},
+    redis_address::{InvalidAddress, RedisAddress},
+};
 
 /// How long a script knows its own call again that is repeated on another connection: longer than all tries take.
 const CALL_KNOWN: Duration = Duration::from_secs(30);
@@ -54,8 +64,8 @@ pub struct RedisStore {
     /// One for each thread that serves requests.
     connections: ThreadLocal<Connection>,
     keys: Keys,
-    /// Those that must hold a write before it counts.
-    replicas: Option<Replicas>,
+    /// How many replicas must hold a write before it counts.
+    replicas: u16,
     /// The number of partitions has been compared with that of the first start. Nothing is read or written before.
     prepared: AtomicBool,
     /// Waits at the server for new entries, for one reader at a time.
@@ -67,12 +77,15 @@ pub struct RedisStore {
 pub enum OpenError {
     /// The URL cannot be read.
     #[error("not a Redis URL: {0}")]
-    Url(RedisError),
+    Url(#[from] InvalidAddress),
+    /// The certificates cannot be used.
+    #[error("the certificates for Redis cannot be used: {0}")]
+    Certificates(RedisError),
     /// The server cannot be reached, or is not ready.
-    #[error("cannot reach Redis: {0}")]
+    #[error("cannot reach Redis: {}", explained(.0))]
     Away(RedisError),
     /// The server refuses us: a wrong password, for example.
-    #[error("Redis refuses: {0}")]
+    #[error("Redis refuses: {}", explained(.0))]
     Refused(RedisError),
     /// The number of partitions is not the one of the first start.
     #[error("this store was created with {stored} partitions, not {configured}")]
@@ -85,19 +98,24 @@ pub enum OpenError {
 }
 
 impl RedisStore {
-    /// The store at the server or cluster at `url`, under the key prefix `prefix`, with `partitions` (1 to
-    /// [`PARTITIONS_MAX`]) partitions per organization, which is fixed by the first start.
+    /// The store at `url`, as [`RedisAddress::parse`] reads it; else as [`RedisStore::open_at`].
+    pub async fn open(url: &str, prefix: &str, partitions: u16) -> Result<Self, OpenError> {
+        Self::open_at(&RedisAddress::parse(url)?, prefix, partitions).await
+    }
+
+    /// The store at `address`, under the key prefix `prefix`, with `partitions` (1 to [`PARTITIONS_MAX`]) partitions per
+    /// organization, which is fixed by the first start.
     ///
     /// A server that cannot be reached now is no failure: the store is unavailable until [`Store::ping`] finds it.
-    pub async fn open(url: &str, prefix: &str, partitions: u16) -> Result<Self, OpenError> {
+    pub async fn open_at(address: &RedisAddress, prefix: &str, partitions: u16) -> Result<Self, OpenError> {
         assert!((1..=PARTITIONS_MAX).contains(&partitions), "the configuration bounds the partitions");
-        let server = Arc::new(Server::parse(url).map_err(OpenError::Url)?);
+        let server = Arc::new(Server::new(address).map_err(OpenError::Certificates)?);
         let store = Self {
             waiting: Mutex::new(Connection::new(server.clone())),
             server,
             connections: ThreadLocal::new(),
             keys: Keys::new(prefix, partitions),
-            replicas: None,
+            replicas: 0,
             prepared: AtomicBool::new(false),
         };
         match store.prepare().await {
@@ -106,17 +124,15 @@ impl RedisStore {
         }
     }
 
-    /// The same store, in which a write counts once `replicas` replicas hold it. A cluster has no such thing.
+    /// The same store, in which a write counts once `replicas` replicas hold it.
     pub fn held_by(mut self, replicas: u16) -> Self {
-        self.replicas = (replicas > 0).then(|| Replicas::new(replicas, self.mark()));
+        self.replicas = replicas;
         self
     }
 
-    /// A write that changes nothing for anybody.
-    fn mark(&self) -> Cmd {
-        let mut command = redis::cmd("SET");
-        command.arg(self.keys.ping()).arg(1).arg("EX").arg(60);
-        command
+    /// Those that must hold what is written at `key` or beside it.
+    fn replicas(&self, key: &str) -> Option<Replicas> {
+        (self.replicas > 0).then(|| Replicas::new(self.replicas, self.keys.mark(key)))
     }
 
     /// Fixes the number of partitions, or finds it fixed.
@@ -160,7 +176,14 @@ impl RedisStore {
         keys: &[(&str, String)],
         arguments: &[(&str, A)],
     ) -> Result<Value, Error> {
-        script.run(self.connection()?, self.replicas.as_ref(), keys, arguments).await.map_err(unavailable)
+        let replicas = keys.first().and_then(|(_, key)| self.replicas(key));
+        script.run(self.connection()?, replicas.as_ref(), keys, arguments).await.map_err(unavailable)
+    }
+
+    /// Sends a command that writes at `key`, and waits like [`Self::write`].
+    async fn put(&self, key: &str, command: &Cmd) -> Result<(), Error> {
+        let replicas = self.replicas(key);
+        self.connection()?.write(command, replicas.as_ref()).await.map(drop).map_err(unavailable)
     }
 
     async fn get<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, Error> {
@@ -211,7 +234,10 @@ impl Store for RedisStore {
             self.prepare().await.map_err(|error| Error::Unavailable(error.into()))?;
         }
         // A write, since a replica or a full server answers PING all the same.
-        self.connection()?.write(&self.mark(), self.replicas.as_ref()).await.map(drop).map_err(unavailable)
+        let key = self.keys.ping();
+        let mut command = redis::cmd("SET");
+        command.arg(&key).arg(1).arg("EX").arg(60);
+        self.put(&key, &command).await
     }
 }
 
@@ -228,5 +254,6 @@ fn unlisted(words: &[&str]) -> Error {
 
 /// A failure of Redis is one of the store, whatever its cause.
 fn unavailable(error: RedisError) -> Error {
-    Error::Unavailable(error.into())
+    let explained = explained(&error);
+    Error::Unavailable(anyhow::Error::new(error).context(explained))
 }

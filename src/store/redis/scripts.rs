@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use redis::{Cmd, RedisResult, ServerErrorKind, Value};
 use sha1::{Digest, Sha1};
 
-use super::connection::{Connection, Replicas};
+use super::{connection::Connection, replicas::Replicas};
 
 /// A script as the server knows it.
 pub(super) struct Script {

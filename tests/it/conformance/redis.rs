@@ -24,7 +24,8 @@ use crate::support::{
     flows::{self, due_flows},
     former::Former,
     later,
-    redis_server::{MovingAddress, RedisCluster, RedisServer},
+    redis_cluster::RedisCluster,
+    redis_server::{MovingAddress, RedisServer},
 };
 
 struct Redis {

@@ -6,7 +6,8 @@ use textledger::domain::Role;
 
 use crate::support::{
     eventually_within,
-    redis_server::{MovingAddress, RedisCluster, RedisServer},
+    redis_cluster::RedisCluster,
+    redis_server::{MovingAddress, RedisServer},
     service::{On, TestService, callback},
     twilio::World,
 };

@@ -8,5 +8,7 @@ mod failover;
 mod full_disk;
 mod lost_callbacks;
 mod overload;
+mod promotion;
+mod redis_tls;
 mod stopping;
 mod store_away;

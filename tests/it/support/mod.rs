@@ -2,12 +2,15 @@
 
 pub mod accounts;
 pub mod browser;
+pub mod certificates;
 pub mod damage;
 pub mod flows;
 pub mod former;
 pub mod later;
 pub mod leftovers;
 pub mod platform;
+pub mod redis_cluster;
+pub mod redis_sentinels;
 pub mod redis_server;
 pub mod service;
 pub mod twilio;

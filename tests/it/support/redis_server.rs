@@ -20,21 +20,22 @@ use tokio::{
 use super::{DEADLINE, eventually};
 
 /// Ends the server when its standard input closes, which happens even if the tests are killed.
-const GUARDIAN: &str = r#"folder="$1" durable="$2"; shift 2
-redis-server --bind 127.0.0.1 --port "$0" --save "" --appendonly "$durable" --appendfsync always --dir "$folder" "$@" \
-  >/dev/null & server=$!
-trap 'kill -9 $server 2>/dev/null; [ "$durable" = yes ] || rm -rf "$folder"' EXIT; cat >/dev/null"#;
+const GUARDIAN: &str = r#"folder="$0" stays="$1"; shift; "$@" >/dev/null & server=$!
+trap 'kill -9 $server 2>/dev/null; [ "$stays" = yes ] || rm -rf "$folder"' EXIT; cat >/dev/null"#;
 
-/// The slots of a cluster's masters.
-const SLOTS: [(u16, u16); 3] = [(0, 5_460), (5_461, 10_922), (10_923, 16_383)];
-
-/// After how long without a word a cluster's node counts as gone.
-const NODE_TIMEOUT_MS: &str = "2000";
+/// The variable that names the program that is started as Redis, such as one of Valkey.
+const PROGRAM: &str = "TESTED_REDIS_SERVER";
 
 /// A running server; dropping it ends it, as a crash does.
 pub struct RedisServer {
     port: u16,
+    process_id: u32,
     guardian: Child,
+}
+
+/// The program that is started as Redis.
+fn program() -> String {
+    std::env::var(PROGRAM).unwrap_or_else(|_| "redis-server".to_owned())
 }
 
 impl RedisServer {
@@ -88,8 +89,27 @@ impl RedisServer {
         self.ask(redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal")).await;
     }
 
-    async fn ask(&self, command: &redis::Cmd) {
-        let _: redis::Value = command.query_async(&mut self.connect().await).await.unwrap();
+    /// Its answer to `command`.
+    pub async fn ask(&self, command: &redis::Cmd) -> redis::Value {
+        command.query_async(&mut self.connect().await).await.unwrap()
+    }
+
+    /// Whether it is a `master` or a `slave`, as Redis says it; nothing if it does not answer.
+    pub fn role(&self) -> Option<String> {
+        let client = redis::Client::open(self.url()).unwrap();
+        let mut connection = client.get_connection_with_timeout(Duration::from_millis(500)).ok()?;
+        connection.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        let told: Vec<redis::Value> = redis::cmd("ROLE").query(&mut connection).ok()?;
+        redis::from_redis_value(told.into_iter().next()?).ok()
+    }
+
+    /// What it says of its replication.
+    pub fn replication(&self) -> String {
+        let client = redis::Client::open(self.url()).unwrap();
+        let info = client.get_connection().and_then(|mut connection| {
+            redis::cmd("INFO").arg("replication").query::<String>(&mut connection)
+        });
+        info.unwrap_or_default()
     }
 
     /// Starts a server in the place of one that was, with what that had on disk.
@@ -97,24 +117,53 @@ impl RedisServer {
         Self::launch(port, folder.to_owned(), "yes", &[])
     }
 
+    /// Starts a server on a free port with `further` settings as arguments.
+    pub fn start_with(further: &[&str]) -> Self {
+        Self::launch(free_port(), tempfile::tempdir().unwrap().keep(), "no", further)
+    }
+
+    /// Starts a server at `port` that keeps its files in `folder`, and everything else in memory.
+    pub fn start_at(port: u16, folder: &Path, further: &[&str]) -> Self {
+        let command = Self::command(port, folder, "no", further);
+        Self::spawn(port, folder, "yes", &command)
+    }
+
+    /// Starts a sentinel at a free port with the configuration in the file `settings`.
+    pub fn start_sentinel(port: u16, settings: &Path) -> Self {
+        let command = [program(), settings.display().to_string(), "--sentinel".to_owned()];
+        Self::spawn(port, settings.parent().unwrap(), "yes", &command)
+    }
+
     fn launch(port: u16, folder: PathBuf, durable: &str, further: &[&str]) -> Self {
-        let guardian = Command::new("sh")
-            .args(["-c", GUARDIAN, &port.to_string()])
-            .arg(&folder)
-            .arg(durable)
-            .args(further)
-            .stdin(Stdio::piped())
-            .spawn()
-            .expect("sh starts");
-        let server = Self { port, guardian };
+        Self::spawn(port, &folder, durable, &Self::command(port, &folder, durable, further))
+    }
+
+    fn command(port: u16, folder: &Path, durable: &str, further: &[&str]) -> Vec<String> {
+        let (port, folder) = (port.to_string(), folder.display().to_string());
+        let settings = ["--bind", "127.0.0.1", "--port", &port, "--save", "", "--appendonly", durable];
+        let settings = [&settings[..], &["--appendfsync", "always", "--dir", &folder], further].concat();
+        [program()].into_iter().chain(settings.iter().map(|part| (*part).to_owned())).collect()
+    }
+
+    fn spawn(port: u16, folder: &Path, stays: &str, command: &[String]) -> Self {
+        let mut guardian = Command::new("sh");
+        guardian.args(["-c", GUARDIAN]).arg(folder).arg(stays).args(command).stdin(Stdio::piped());
+        let guardian = guardian.spawn().expect("sh starts");
+        let mut server = Self { port, process_id: 0, guardian };
         let give_up = Instant::now() + DEADLINE;
         let client = redis::Client::open(server.url()).unwrap();
-        while client.get_connection().and_then(|mut c| redis::cmd("PING").query::<String>(&mut c)).is_err() {
+        let info = || -> redis::RedisResult<String> {
+            redis::cmd("INFO").arg("server").query(&mut client.get_connection()?)
+        };
+        let process_id =
+            |info: &str| info.lines().find_map(|line| line.strip_prefix("process_id:")?.trim().parse().ok());
+        while server.process_id == 0 {
             assert!(
                 Instant::now() < give_up,
                 "redis-server does not answer: is it installed? (scripts/test)"
             );
             std::thread::sleep(Duration::from_millis(10));
+            server.process_id = info().ok().as_deref().and_then(process_id).unwrap_or_default();
         }
         server
     }
@@ -152,9 +201,9 @@ impl RedisServer {
     }
 
     fn signal(&self, name: &str) {
-        // The brackets keep the pattern from matching the shell that looks for it.
-        let script = format!("pkill -{name} -f 'redis-serve[r] 127.0.0.1:{}'", self.port);
-        assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
+        let process_id = self.process_id.to_string();
+        let sent = Command::new("kill").args([format!("-{name}"), process_id]).status().unwrap();
+        assert!(sent.success());
     }
 
     /// Makes everything due that is planned under the key prefix `prefix`.
@@ -289,84 +338,6 @@ async fn forward(
     tokio::select! {
         asked = tokio::io::copy(&mut commands, &mut to_server) => asked.map(drop),
         answered = answered => answered,
-    }
-}
-
-/// A cluster of three masters. One that tests share has no replicas, and each of them takes a key prefix of its own.
-pub struct RedisCluster {
-    nodes: Vec<RedisServer>,
-}
-
-impl RedisCluster {
-    /// The cluster, made when it is first asked for.
-    pub fn shared() -> &'static Self {
-        static SHARED: OnceLock<RedisCluster> = OnceLock::new();
-        SHARED.get_or_init(|| Self::start(0))
-    }
-
-    /// One whose first master has a replica, which takes its place within seconds.
-    pub fn start_with_replica() -> Self {
-        let cluster = Self::start(1);
-        let ask = |node: &RedisServer, command: &redis::Cmd| -> String {
-            command.query(&mut redis::Client::open(node.url()).unwrap().get_connection().unwrap()).unwrap()
-        };
-        let (master, replica) = (&cluster.nodes[0], &cluster.nodes[SLOTS.len()]);
-        let id = ask(master, redis::cmd("CLUSTER").arg("MYID"));
-        ask(replica, redis::cmd("CLUSTER").arg("REPLICATE").arg(id));
-        let give_up = Instant::now() + DEADLINE;
-        while !ask(master, redis::cmd("INFO").arg("replication")).contains("state=online") {
-            assert!(Instant::now() < give_up, "the replica does not follow");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        cluster
-    }
-
-    /// Ends the first master, as a crash does.
-    pub fn end_master(&mut self) {
-        drop(self.nodes.remove(0));
-    }
-
-    fn start(replicas: usize) -> Self {
-        let bus_ports: Vec<u16> = (0..SLOTS.len() + replicas).map(|_| free_port()).collect();
-        let nodes: Vec<RedisServer> = bus_ports
-            .iter()
-            .map(|bus_port| {
-                let bus_port = bus_port.to_string();
-                let further = ["--cluster-enabled", "yes", "--cluster-port", &bus_port];
-                let further = [&further[..], &["--cluster-node-timeout", NODE_TIMEOUT_MS]].concat();
-                let folder = tempfile::tempdir().unwrap().keep();
-                RedisServer::launch(free_port(), folder, "no", &further)
-            })
-            .collect();
-        let ask = |node: &RedisServer, command: &redis::Cmd| -> redis::Value {
-            let mut connection = redis::Client::open(node.url()).unwrap().get_connection().unwrap();
-            command.query(&mut connection).unwrap()
-        };
-        for (node, (first, last)) in nodes.iter().zip(SLOTS) {
-            ask(node, redis::cmd("CLUSTER").arg("ADDSLOTSRANGE").arg(first).arg(last));
-        }
-        for (node, bus_port) in nodes.iter().zip(&bus_ports).skip(1) {
-            let meet =
-                redis::cmd("CLUSTER").arg("MEET").arg("127.0.0.1").arg(node.port).arg(bus_port).to_owned();
-            ask(&nodes[0], &meet);
-        }
-        let give_up = Instant::now() + DEADLINE;
-        let is_well = |node: &RedisServer| {
-            let info: String = redis::from_redis_value(ask(node, redis::cmd("CLUSTER").arg("INFO"))).unwrap();
-            let known = format!("cluster_known_nodes:{}\r", nodes.len());
-            info.contains("cluster_state:ok") && info.contains(&known)
-        };
-        while !nodes.iter().all(is_well) {
-            assert!(Instant::now() < give_up, "the cluster does not come together");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Self { nodes }
-    }
-
-    /// Its URL, as the service takes it.
-    pub fn url(&self) -> String {
-        let nodes: Vec<String> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
-        format!("redis-cluster://{}", nodes.join(","))
     }
 }
 
