@@ -101,11 +101,15 @@ impl Counts for RedisStore {
         now: UnixMs,
         cost: Duration,
     ) -> Result<UnixMs, Error> {
-        let keys = [("pace", self.keys.pace(organization, sender))];
+        let keys = [
+            ("pace", self.keys.pace(organization, sender)),
+            ("call", self.keys.call(organization, self.keys.partition(&sender.to_twilio()))),
+        ];
         let arguments = [
             ("now", (now.get() * 1_000).to_string()),
             ("cost", cost.as_micros().to_string()),
             ("keep", PACE_KEPT.as_millis().to_string()),
+            ("known", CALL_KNOWN.as_millis().to_string()),
         ];
         let start: u64 = read(self.write(&scripts::RESERVE_PACE, &keys, &arguments).await?)?;
         Ok(UnixMs::EPOCH + Duration::from_micros(start))

@@ -1,9 +1,5 @@
 //! Messages as Twilio told of them, in Redis.
 
-use async_trait::async_trait;
-use futures_util::future::try_join_all;
-use redis::Value;
-
 use super::{
     RedisStore,
     counts::counts_end,
@@ -20,9 +16,12 @@ use crate::{
     store::{Deliveries, Error, Message, PAGE_MAX, StatusRecorded},
     twilio::{BareAddress, MessageSid},
 };
+use async_trait::async_trait;
+use futures_util::future::try_join_all;
 
 impl RedisStore {
-    /// Enters a message among its recipient's, whose partition is another than the message's.
+    /// Enters a message among its recipient's, whose partition is another than the message's. Done again with the same time, it
+    /// changes nothing.
     pub(super) async fn enter_for_person(
         &self,
         organization: &Organization,
@@ -33,10 +32,11 @@ impl RedisStore {
         // The place is not that in the whole history: the message's name stands for the sequence.
         let message = message.to_string();
         let place = HistoryId { ms: at, seq: u64::from(crc(&message)), partition: 0 };
+        let key = self.keys.history_of(organization, person);
         let mut command = redis::cmd("ZADD");
-        command.arg(self.keys.history_of(organization, person)).arg(0);
+        command.arg(&key).arg(0);
         command.arg(format!("{}:{}{message}", history_name(person.as_str()), place_text(place)));
-        self.get::<Value>(&command).await.map(drop)
+        self.put(&key, &command).await
     }
 }
 
@@ -112,8 +112,11 @@ impl Deliveries for RedisStore {
             Some(&"duplicate") => Recorded::Duplicate,
             _ => return Err(unlisted(&words)),
         };
-        if let Some(person) = recipient.filter(|_| words.contains(&"recipient_elsewhere")) {
-            self.enter_for_person(organization, person, &MessageRef::Sid(change.sid), change.at).await?;
+        let entered_at = words.iter().skip_while(|word| **word != "recipient_elsewhere").nth(1);
+        if let (Some(person), Some(entered_at)) = (recipient, entered_at) {
+            let at = entered_at.parse().map_err(|_| unlisted(&words))?;
+            self.enter_for_person(organization, person, &MessageRef::Sid(change.sid), UnixMs::new(at))
+                .await?;
         }
         Ok(StatusRecorded { recorded, learned_id: words.contains(&"learned_id") })
     }

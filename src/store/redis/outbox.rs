@@ -5,7 +5,7 @@ use futures_util::future::try_join_all;
 use rand::RngExt;
 use redis::Value;
 
-use super::{RedisStore, read, scripts, stream, unlisted};
+use super::{CALL_KNOWN, RedisStore, keys::Keys, read, scripts, stream, unlisted};
 use crate::{
     domain::{Flow, HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, Person, UnixMs},
     store::{
@@ -59,6 +59,12 @@ impl RedisStore {
             }
         }
         let gate = gate.filter(|_| is_here);
+        if from.is_none() && !is_here {
+            // First, since nobody repeats it if we end in between. Who lists the recipient's messages passes over one that is not
+            // stored.
+            let message = MessageRef::Id(outbound.id);
+            self.enter_for_person(organization, &person, &message, outbound.created_at).await?;
+        }
         let of_person = |kind: &str| self.keys.under_in(organization, partition, kind, person.as_str());
         let [noted, noted_urgent] = self.due_keys(organization, partition);
         let mut keys = vec![
@@ -92,17 +98,12 @@ impl RedisStore {
             ("flow", flow.to_string()),
             ("recipient", history_name(person.as_str()).to_owned()),
             ("entry", new.entry),
+            ("call", Keys::random()),
         ];
         let words: Vec<String> = read(self.write(&scripts::STEP_OUTBOUND, &keys, &arguments).await?)?;
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         match words[..] {
-            ["stored"] => {
-                if from.is_none() && !is_here {
-                    let message = MessageRef::Id(outbound.id);
-                    self.enter_for_person(organization, &person, &message, outbound.created_at).await?;
-                }
-                Ok(Passed::Yes)
-            }
+            ["stored"] => Ok(Passed::Yes),
             ["state_changed"] => Ok(Passed::StateChanged),
             ["consent_changed"] => Ok(Passed::ConsentChanged),
             ["cooling_down", until] => cooling_down(until),
@@ -139,9 +140,11 @@ impl RedisStore {
         let keys = [
             ("consent", self.keys.of_person(organization, "consent", person)),
             ("last", self.keys.of_person(organization, "last", person)),
+            ("call", self.keys.call(organization, self.keys.partition(person.as_str()))),
         ];
         let [decided_on, now, cooldown] = gate_arguments(gate);
-        let arguments = [("decided_on", decided_on), ("now", now), ("cooldown", cooldown)];
+        let known = CALL_KNOWN.as_millis().to_string();
+        let arguments = [("decided_on", decided_on), ("now", now), ("cooldown", cooldown), ("known", known)];
         let words: Vec<String> = read(self.write(&scripts::PASS_GATE, &keys, &arguments).await?)?;
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         match words[..] {
@@ -322,10 +325,10 @@ impl Outbox for RedisStore {
         until: UnixMs,
     ) -> Result<(), Error> {
         // What is noted of the flow stays too early, until somebody looks at the flow: a claim notes it anew.
+        let key = self.keys.queue(organization, id.partition(), flow);
         let mut command = redis::cmd("ZADD");
-        command.arg(self.keys.queue(organization, id.partition(), flow)).arg("XX").arg(until.get());
-        command.arg(id.as_str());
-        self.get::<Value>(&command).await.map(drop)
+        command.arg(&key).arg("XX").arg(until.get()).arg(id.as_str());
+        self.put(&key, &command).await
     }
 
     async fn queued(&self, organization: &Organization) -> Result<Queued, Error> {

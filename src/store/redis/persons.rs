@@ -6,10 +6,6 @@
 
 use std::collections::BTreeSet;
 
-use async_trait::async_trait;
-use futures_util::{StreamExt, TryStreamExt};
-use redis::Value;
-
 use super::{RedisStore, outbox::history_name, read, scripts};
 use crate::{
     domain::{Consent, Organization, Person, consent::ConsentChange},
@@ -21,6 +17,8 @@ use crate::{
     },
     twilio::BareAddress,
 };
+use async_trait::async_trait;
+use futures_util::{StreamExt, TryStreamExt};
 
 /// Partitions that are looked through at the same time, and keys of histories within one.
 const PARTITIONS_AT_ONCE: usize = 16;
@@ -148,8 +146,8 @@ impl RedisStore {
                 add.arg(0).arg(format!("{person}{entry}"));
                 remove.arg(member);
             }
-            self.get::<Value>(&add).await?;
-            self.get::<Value>(&remove).await?;
+            self.put(&to, &add).await?;
+            self.put(&from, &remove).await?;
         }
     }
 
@@ -161,9 +159,9 @@ impl RedisStore {
         let left_ms: i64 = self.get(redis::cmd("PTTL").arg(&from)).await?;
         let known: Option<u64> = self.get(redis::cmd("GET").arg(&to)).await?;
         if let Some(last) = last.filter(|last| left_ms > 0 && known < Some(*last)) {
-            self.get::<Value>(redis::cmd("SET").arg(to).arg(last).arg("PX").arg(left_ms)).await?;
+            self.put(&to, redis::cmd("SET").arg(&to).arg(last).arg("PX").arg(left_ms)).await?;
         }
-        self.get::<Value>(redis::cmd("DEL").arg(from)).await.map(drop)
+        self.put(&from, redis::cmd("DEL").arg(&from)).await
     }
 
     /// Everybody in a sorted set of recipients' messages whose number is between those of [`SPELLED_TWICE`].

@@ -1,21 +1,19 @@
 //! What is to be done later, in Redis.
 
-use async_trait::async_trait;
-use redis::Value;
-
 use super::{RedisStore, read, scripts};
 use crate::{
     domain::{Organization, Task, TaskLine, UnixMs},
     store::{Error, Row, Tasks, tasks::read_task},
 };
+use async_trait::async_trait;
 
 #[async_trait]
 impl Tasks for RedisStore {
     async fn schedule(&self, organization: &Organization, task: &Task, at: UnixMs) -> Result<(), Error> {
+        let key = self.keys.tasks(organization, self.keys.partition_of_task(task), task.line());
         let mut command = redis::cmd("ZADD");
-        command.arg(self.keys.tasks(organization, self.keys.partition_of_task(task), task.line()));
-        command.arg("NX").arg(at.get()).arg(task.to_string());
-        self.get::<Value>(&command).await.map(drop)
+        command.arg(&key).arg("NX").arg(at.get()).arg(task.to_string());
+        self.put(&key, &command).await
     }
 
     async fn claim(
@@ -50,9 +48,9 @@ impl Tasks for RedisStore {
     ) -> Result<(), Error> {
         let key = self.keys.tasks(organization, self.keys.partition_of_task(task), task.line());
         let command = match at {
-            Some(at) => redis::cmd("ZADD").arg(key).arg("XX").arg(at.get()).arg(task.to_string()).to_owned(),
-            None => redis::cmd("ZREM").arg(key).arg(task.to_string()).to_owned(),
+            Some(at) => redis::cmd("ZADD").arg(&key).arg("XX").arg(at.get()).arg(task.to_string()).to_owned(),
+            None => redis::cmd("ZREM").arg(&key).arg(task.to_string()).to_owned(),
         };
-        self.get::<Value>(&command).await.map(drop)
+        self.put(&key, &command).await
     }
 }

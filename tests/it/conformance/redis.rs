@@ -7,17 +7,22 @@ use std::sync::{
 
 use async_trait::async_trait;
 use textledger::{
-    domain::{EventId, Organization, OutboundState, delivery::Recorded, outgoing},
+    clock::{Clock as _, SystemClock},
+    domain::{
+        EventId, HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, StatusChange,
+        delivery::Recorded, outgoing,
+    },
     store::{
-        Counted, Counts as _, Deliveries as _, DocumentChange, Error, Events as _, Kind, NewOutbound, Queued,
-        Step, Store,
+        Counted, Counts as _, Deliveries as _, DocumentChange, Error, Events as _, Gate, Kind, NewOutbound,
+        Passed, Queued, Step, Store,
         redis::{OpenError, RedisStore},
     },
+    twilio::MessageSid,
 };
 
 use super::{
     outbox::that_waits,
-    suite::{AT, Harness, ms, outbound, sid, status},
+    suite::{AT, Harness, PERSON, being_sent, ms, outbound, sid, status, whose},
 };
 use crate::support::{
     DEADLINE, eventually_ok,
@@ -77,6 +82,34 @@ mod sixteen_partitions {
 
 mod on_a_cluster {
     super::super::conformance!(super::fresh_on_cluster());
+}
+
+mod as_a_user_with_the_rights_of_the_documents_at_a_socket {
+    super::super::conformance!(super::fresh_as_user());
+}
+
+/// As a user of Redis's that has the rights which docs/operations.md gives, and no other.
+async fn fresh_as_user() -> Redis {
+    static SERVER: tokio::sync::OnceCell<(RedisServer, String)> = tokio::sync::OnceCell::const_new();
+    let (_, url) = SERVER.get_or_init(start_for_user).await;
+    let redis = fresh_at(url.clone(), 16);
+    Redis { prefix: format!("tl:{}", redis.prefix), ..redis }
+}
+
+async fn start_for_user() -> (RedisServer, String) {
+    // It stays, like the server: both are for all tests.
+    let socket = tempfile::tempdir().unwrap().keep().join("redis.sock");
+    let server = RedisServer::start_with(&["--unixsocket", socket.to_str().unwrap()]);
+    let pages = include_str!("../../../docs/operations.md").replace("\\\n", " ");
+    let line = pages.lines().find(|line| line.starts_with("redis-cli ACL SETUSER textledger ")).unwrap();
+    let mut command = redis::cmd("ACL");
+    for word in line.split_whitespace().skip(2) {
+        command.arg(word.trim_matches('\''));
+    }
+    server.ask(&command).await;
+    server.ask(redis::cmd("ACL").arg("SETUSER").arg("default").arg("nocommands").arg("+info")).await;
+    let url = format!("redis+unix://{}?user=textledger&pass=a-long-password", socket.display());
+    (server, url)
 }
 
 /// The streams' keys and fields are the contract's, for clients that know nothing of textledger.
@@ -165,6 +198,162 @@ async fn what_no_replica_holds_does_not_count_when_it_is_repeated() {
     replica.resume();
     let told = eventually_ok(DEADLINE, "the replica holds it", async || told(&store).await).await;
     assert_eq!(told.recorded, Recorded::Duplicate);
+}
+
+/// The same of each node of a cluster: a write counts once a replica of the node holds it that has taken it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_replica_of_its_node_holds_does_not_count_on_a_cluster() {
+    let cluster = RedisCluster::start_replicated();
+    let store = RedisStore::open(&cluster.url(), "tl", 16).await.unwrap().held_by(1);
+    let organization = Organization::default();
+    let tails = || (0..32).map(|number| format!("{number:x}"));
+    let record = async |tail: &str, name: &str| store.record_status(&organization, status(tail, name)).await;
+    for tail in tails() {
+        assert_eq!(record(&tail, "queued").await.unwrap().recorded, Recorded::Moved);
+    }
+    let masters = cluster.masters();
+    let replicas: Vec<usize> = cluster.places().filter(|place| !masters.contains(place)).collect();
+    replicas.iter().for_each(|place| cluster.node(*place).pause());
+    for tail in tails().take(4) {
+        let told = record(&tail, "sent").await;
+        assert!(matches!(told, Err(Error::Unavailable(_))), "{told:?}");
+    }
+    replicas.iter().for_each(|place| cluster.resume(*place));
+    for tail in tails().take(4) {
+        let told =
+            eventually_ok(DEADLINE, "the replica holds it", async || record(&tail, "sent").await).await;
+        assert_eq!(told.recorded, Recorded::Duplicate);
+    }
+}
+
+/// What takes two steps, in the partitions of a message and of its recipient, and what is given away once: each is done again
+/// after its answer was lost, and is done whole, and once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_repeated_is_done_whole_in_both_partitions_and_once() {
+    let server = RedisServer::start();
+    let address = MovingAddress::of(&server).await;
+    let store: Arc<dyn Store> = Arc::new(RedisStore::open(&address.url(), "tl", 16).await.unwrap());
+    let organization = Organization::default();
+    let person = whose(PERSON);
+    let home = store.partition(&person);
+    let listed = async || {
+        let listed = store.history(&organization, Some(&person), HistoryId::END, 99).await.unwrap();
+        listed.into_iter().map(|(_, message)| message).collect::<Vec<_>>()
+    };
+    let consent = store.consent(&organization, &person).await.unwrap().version;
+    let now = SystemClock.now_ms();
+    // First with every answer, so that the server knows the scripts.
+    let mut wanted = Vec::new();
+    for (turn, loses) in [(0_u64, false), (1, true)] {
+        let lose = || loses.then(|| address.lose_an_answer());
+        let is_lost = || assert!(address.has_lost_it());
+
+        // A message that Twilio tells of, whose recipient is elsewhere.
+        let mut tails = (1..).map(|number| format!("{turn}{number:x}"));
+        let tail = tails.find(|tail| partition_of(&sid(tail)) != home).unwrap();
+        lose();
+        store.record_status(&organization, status(&tail, "sent")).await.unwrap();
+        is_lost();
+        wanted.push(MessageRef::Sid(sid(&tail)));
+
+        // One of ours that has waited under another partition, and begins to leave.
+        let id = MessageId::new((home + 1) % 16, (turn + 7).into());
+        let new = being_sent(&Outbound { id, ..outbound(store.as_ref(), 1) });
+        let gate =
+            Gate { consent: consent.clone(), cooldown: ms(60_000), now: now + ms(90_000) * turn as u32 };
+        lose();
+        assert_eq!(store.create_outbound(&organization, &new, Some(&gate)).await.unwrap(), Passed::Yes);
+        is_lost();
+        wanted.push(MessageRef::Id(id));
+        let gate = Gate { now: gate.now + ms(1), ..gate };
+        let again = being_sent(&Outbound {
+            id: MessageId::new((home + 1) % 16, (turn + 99).into()),
+            ..outbound(store.as_ref(), 1)
+        });
+        let cooling = store.create_outbound(&organization, &again, Some(&gate)).await.unwrap();
+        assert!(matches!(cooling, Passed::CoolingDown { .. }), "{cooling:?}");
+
+        // And one that is created where it is.
+        let id = MessageId::new(home, (turn + 7).into());
+        let new = being_sent(&Outbound { id, ..outbound(store.as_ref(), 1) });
+        lose();
+        assert_eq!(store.create_outbound(&organization, &new, None).await.unwrap(), Passed::Yes);
+        is_lost();
+        wanted.push(MessageRef::Id(id));
+        let taken = being_sent(&Outbound { id, ..outbound(store.as_ref(), 2) });
+        let taken = store.create_outbound(&organization, &taken, None).await.unwrap();
+        assert_eq!(taken, Passed::StateChanged, "another call with the same id");
+
+        // The time of a sender.
+        let sender = "+15005550006".parse().unwrap();
+        lose();
+        let starts_at = store.reserve_pace(&organization, &sender, now, ms(1_000)).await.unwrap();
+        is_lost();
+        assert_eq!(starts_at, now + ms(1_000) * turn as u32);
+
+        let mut found = listed().await;
+        found.sort_by_key(ToString::to_string);
+        wanted.sort_by_key(ToString::to_string);
+        assert_eq!(found, wanted);
+    }
+
+    // As after a crash between the two steps: the callback comes again, later.
+    let mut tails = (1..).map(|number| format!("f{number:x}"));
+    let tail = tails.find(|tail| partition_of(&sid(tail)) != home).unwrap();
+    let record = async |change| store.record_status(&organization, change).await.unwrap().recorded;
+    assert_eq!(record(status(&tail, "sent")).await, Recorded::Moved);
+    let key = format!("tl:{{default:{home}}}:history:*");
+    let mut connection = server.connect().await;
+    let keys: Vec<String> = redis::cmd("KEYS").arg(key).query_async(&mut connection).await.unwrap();
+    let emptied = redis::cmd("DEL").arg(keys).to_owned();
+    emptied.query_async::<()>(&mut connection).await.unwrap();
+    assert_eq!(record(status(&tail, "delivered")).await, Recorded::Moved);
+    assert_eq!(listed().await, []);
+    for _ in 0..2 {
+        let late = StatusChange { at: AT + ms(5_000), ..status(&tail, "sent") };
+        assert_eq!(record(late).await, Recorded::Duplicate);
+        assert_eq!(listed().await, [MessageRef::Sid(sid(&tail))]);
+    }
+}
+
+/// The partition of a message, of 16.
+fn partition_of(sid: &MessageSid) -> u16 {
+    crc16::State::<crc16::XMODEM>::calculate(sid.as_str().as_bytes()) % 16
+}
+
+/// What is refused says what to do, and shows no password.
+#[tokio::test]
+async fn a_redis_that_refuses_us_is_told_with_the_mend() {
+    let server = RedisServer::start();
+    for rule in
+        ["ada on >s3cret ~tl:* +@all", "eve on >s3cret ~tl:* +@all -set", "zoe on >s3cret ~other:* +@all"]
+    {
+        let mut command = redis::cmd("ACL");
+        command.arg("SETUSER").arg(rule.split(' ').collect::<Vec<_>>());
+        server.ask(&command).await;
+    }
+    server.ask(redis::cmd("CONFIG").arg("SET").arg("requirepass").arg("hunter2")).await;
+    let place = format!("127.0.0.1:{}", server.port());
+    for (login, says) in [
+        ("", "a password is asked for"),
+        (":hunter3@", "the user or the password in TEXTLEDGER_STORE is not taken"),
+        ("ada:hunter2@", "the user or the password in TEXTLEDGER_STORE is not taken"),
+        ("eve:s3cret@", "'set' command"),
+        ("zoe:s3cret@", "docs/operations.md"),
+    ] {
+        let Err(error) = RedisStore::open(&format!("redis://{login}{place}"), "tl", 1).await else {
+            panic!("{login} is taken");
+        };
+        let told = error.to_string();
+        assert!(matches!(error, OpenError::Refused(_)) && told.contains(says), "{login}: {told}");
+        assert!(!told.contains("hunter") && !told.contains("s3cret"), "{told}");
+    }
+    for login in [":hunter2@", "ada:s3cret@"] {
+        RedisStore::open(&format!("redis://{login}{place}/1"), "tl", 1).await.unwrap();
+    }
+    // Each is in the database that its URL names.
+    let other = RedisStore::open(&format!("redis://ada:s3cret@{place}/2"), "tl", 2).await;
+    assert!(other.is_ok(), "the number of partitions is another one there");
 }
 
 #[tokio::test]

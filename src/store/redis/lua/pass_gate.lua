@@ -4,19 +4,24 @@
 -- KEYS
 --   consent  string  <prefix>:{<organization>:<partition>}:consent:<person>
 --   last     string  <prefix>:{<organization>:<partition>}:last:<person>     when the person was last sent to
+--   call     string  <prefix>:{<organization>:<partition>}:call:<random>     there once the call has passed a cooldown
 --
 -- ARGV
 --   decided_on  the recipient's consent that it was decided on, empty if none was stored
 --   now         milliseconds since 1970
 --   cooldown    the least time between two messages to the recipient, milliseconds
+--   known       how long it is known that the call has passed, milliseconds
 --
 -- Returns a word. Only with the first is anything written.
 --   passed
 --   consent_changed  another consent than `decided_on` is stored
 --   cooling_down     the recipient is not to be sent to yet; until when follows, milliseconds since 1970
-local consent, last = unpack(KEYS)
-local decided_on, now, cooldown = unpack(ARGV)
+local consent, last, call = unpack(KEYS)
+local decided_on, now, cooldown, known = unpack(ARGV)
 
+if redis.call('EXISTS', call) == 1 then
+  return { 'passed' }
+end
 if (redis.call('GET', consent) or '') ~= decided_on then
   return { 'consent_changed' }
 end
@@ -27,5 +32,6 @@ if cooldown ~= '0' then
     return { 'cooling_down', cooled_at }
   end
   redis.call('SET', last, now, 'PX', cooldown)
+  redis.call('SET', call, 1, 'PX', known)
 end
 return { 'passed' }

@@ -42,7 +42,8 @@
 --   duplicate            it was recorded before, and no entry is written
 -- What may follow:
 --   learned_id           the record has `id` now and had none before; or it has it and the status is a duplicate
---   recipient_elsewhere  the message was entered in the history, and not in that of its recipient
+--   recipient_elsewhere  the message was entered in the history, and not in that of its recipient, now or when the same was
+--                        recorded before; when follows, milliseconds since 1970
 local messages, deliveries, raw, tasks, history, minute_counts, hour_counts, recipients = unpack(KEYS)
 local sid, id, rank, word, token, unknown, status, channel, to, from, error_code, batch, source, at, ask_at, is_final,
   minute_ends, hour_ends, latency, recipient = unpack(ARGV)
@@ -61,7 +62,14 @@ if record and string.find(';' .. seen, ';' .. token .. '@', 1, true) then
   if learned then
     redis.call('HSET', messages, sid, reached_rank .. ';' .. reached .. ';' .. known_id .. ';' .. seen)
   end
-  return known_id ~= '' and known_id == id and 'duplicate learned_id' or 'duplicate'
+  local result = known_id ~= '' and known_id == id and 'duplicate learned_id' or 'duplicate'
+  -- What was to be done in the other partition may not have been done, and is the same when it is done again.
+  local entered = known_id == '' and not recipients and recipient ~= ''
+    and string.match(seen, '^' .. string.gsub(token, '%p', '%%%0') .. '@(%x+)')
+  if entered then
+    result = result .. ' recipient_elsewhere ' .. string.format('%.0f', tonumber(entered, 16))
+  end
+  return result
 end
 
 local moves = tonumber(rank) > tonumber(reached_rank)
@@ -101,8 +109,8 @@ if not record and known_id == '' then
   if recipients then
     local entered = string.format('%011x%05x', tonumber(entered_ms), tonumber(entered_seq))
     redis.call('ZADD', recipients, 0, recipient .. ':' .. entered .. ':' .. sid)
-  else
-    result = result .. ' recipient_elsewhere'
+  elseif recipient ~= '' then
+    result = result .. ' recipient_elsewhere ' .. ms
   end
 end
 if moves then

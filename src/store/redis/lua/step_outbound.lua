@@ -29,6 +29,7 @@
 --   flow         its flow
 --   recipient    the recipient, as the history of recipients names it
 --   entry        what the audit says of it; empty if it says nothing
+--   call         what this call alone is named by
 --
 -- Returns a word. Only with the first is anything written.
 --   stored
@@ -37,10 +38,11 @@
 --   cooling_down     the recipient is not to be sent to yet; until when follows, milliseconds since 1970
 local message, queue, consent, last, due, urgent, queued, history, audit, recipients = unpack(KEYS)
 local before, after, rank, is_resolved, id, at, decided_on, now, cooldown, outbound, content, bytes,
-  flow, recipient, entry = unpack(ARGV)
+  flow, recipient, entry, call = unpack(ARGV)
 
 if (redis.call('HGET', message, 'state') or '') ~= before then
-  return { 'state_changed' }
+  -- The same call, whose answer was lost, finds what it has stored itself.
+  return { redis.call('HGET', message, 'call') == call and 'stored' or 'state_changed' }
 end
 if now ~= '' then
   if (redis.call('GET', consent) or '') ~= decided_on then
@@ -62,7 +64,7 @@ end
 if now ~= '' and cooldown ~= '0' then
   redis.call('SET', last, now, 'PX', cooldown)
 end
-redis.call('HSET', message, 'state', after, 'rank', rank)
+redis.call('HSET', message, 'state', after, 'rank', rank, 'call', call)
 if before == '' then
   redis.call('HSET', message, 'outbound', outbound, 'bytes', bytes)
   if content ~= '' and is_resolved == '0' then
