@@ -251,6 +251,11 @@ struct SettingsLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FaultLabels {
+    fault: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RelayLabels {
     result: RelayResult,
 }
@@ -292,6 +297,9 @@ pub struct Metrics {
     spool_entries: Gauge,
     spool_bytes: Gauge,
     spool_oldest_seconds: Gauge,
+    spool_fault: Family<FaultLabels, Gauge>,
+    spool_taken_over: Counter,
+    spool_lost: Gauge,
     waiting: Gauge,
     connections_closed: Family<ConnectionLabels, Counter>,
     unreadable_requests: Family<UnreadableLabels, Counter>,
@@ -354,6 +362,9 @@ impl Metrics {
             spool_unreadable: "Records of the spool that could not be read",
             spool_entries: "Webhooks in the spool",
             spool_bytes: "Size of the spool on disk",
+            spool_fault: "1 while the spool would turn away a webhook, since it is full or cannot be written",
+            spool_taken_over: "Webhooks in the spool that processes left which have ended, and that this one took over",
+            spool_lost: "Webhooks whose file in the spool was removed before they reached the store",
             spool_oldest_seconds: "Age of the oldest webhook in the spool, 0 if there is none",
             waiting: "Verified webhooks that wait for their turn",
             connections_closed: "Connections that were closed for want of room, by address and cause",
@@ -463,6 +474,19 @@ impl Metrics {
         self.spool_entries.set(gauge(entries));
         self.spool_bytes.set(gauge(bytes));
         self.spool_oldest_seconds.set(gauge(oldest_seconds));
+    }
+
+    /// Tells what is wrong with the spool, and how many of its records were `lost`.
+    pub fn spool_faults(&self, fault: Option<&'static str>, lost: u64) {
+        for word in ["full", "unwritable"] {
+            self.spool_fault.get_or_create(&FaultLabels { fault: word }).set(i64::from(fault == Some(word)));
+        }
+        self.spool_lost.set(i64::try_from(lost).unwrap_or(i64::MAX));
+    }
+
+    /// Counts records of the spool that were taken over.
+    pub fn taken_over(&self, records: u64) {
+        self.spool_taken_over.inc_by(records);
     }
 
     /// Tells how many webhooks wait.

@@ -43,14 +43,17 @@ use crate::{
     open_files,
     public_host::PublicOnly,
     sealing::MasterKeys,
-    spool::Spool,
+    spool::{self, Spool},
     store::{
         Queued, Store,
         embedded::{self, EmbeddedStore},
         redis::{self, RedisStore},
     },
     twilio::{client::Client, poster::Poster},
-    worker::{self, dispatcher, queues, reconciler, relayer, replayer, reviewer, tailer::Tailer, verifier},
+    worker::{
+        self, caretaker, dispatcher, queues, reconciler, relayer, replayer, reviewer, tailer::Tailer,
+        verifier,
+    },
 };
 
 /// How long background tasks may take to end, beside the last requests: a call to Twilio, or to a caller's own URL, that is
@@ -178,6 +181,7 @@ impl Service {
             async move { state.authenticator.follow_public_keys(interval).await }
         });
         spawn(&tracker, &stop, replayer::run(app.clone()));
+        spawn(&tracker, &stop, caretaker::run(app.clone()));
         tracker.spawn(reviewer::run(app.clone(), stop.clone()));
         spawn(&tracker, &stop, reconciler::run(app.clone()));
         spawn(&tracker, &stop, queues::run(app.clone()));
@@ -397,6 +401,11 @@ fn open_spool(config: &Config) -> anyhow::Result<Option<Spool>> {
             })
         }
     }
+}
+
+/// The folders of processes in that of the spool.
+pub fn spool_folders(config: &Config) -> impl Iterator<Item = PathBuf> + use<> {
+    spool::folders(&config.spool_dir)
 }
 
 /// Looks for the store. One that has been reached from here before may be away: the service starts, so that webhooks

@@ -250,12 +250,17 @@ fn spool(config: &Config) -> Found {
         return Well("spool: none is needed beside the embedded store".to_owned());
     }
     let folder = &config.spool_dir;
-    let written = fs::create_dir_all(folder).and_then(|()| tempfile::tempfile_in(folder).map(drop));
-    match written {
-        Ok(()) => Well(format!("spool: {} can be written", folder.display())),
-        Err(error) => Failed(format!(
+    let written = fs::create_dir_all(folder).map_err(|error| (folder.clone(), error));
+    // Each process has a folder of its own in it.
+    let unwritable = written.err().or_else(|| {
+        let folders = [folder.clone()].into_iter().chain(startup::spool_folders(config));
+        folders.into_iter().find_map(|folder| Some((folder.clone(), tempfile::tempfile_in(&folder).err()?)))
+    });
+    match unwritable {
+        None => Well(format!("spool: {} can be written", folder.display())),
+        Some((unwritable, error)) => Failed(format!(
             "spool: {} cannot be written: {error}; set TEXTLEDGER_SPOOL_DIR, or make it writable",
-            folder.display()
+            unwritable.display()
         )),
     }
 }

@@ -39,6 +39,7 @@ pub async fn readyz(state: web::Data<State>, request: HttpRequest) -> Result<Htt
     if let Err(error) = &store {
         tracing::warn!(%error, "the store takes no writes");
     }
+    state.app.incoming.probe_spool().await;
     let spooled = state.app.incoming.spooled();
     let is_stopping = state.stop.is_cancelled();
     let takes_webhooks = store.is_ok() || state.app.incoming.spool_takes().await;
@@ -53,7 +54,10 @@ pub async fn readyz(state: web::Data<State>, request: HttpRequest) -> Result<Htt
         "webhooks": word(takes_webhooks),
         "sends": word(sends),
         "store": if store.is_ok() { "ok" } else { "unavailable" },
-        "spool": { "entries": spooled.entries, "bytes": spooled.bytes, "oldest_s": oldest_s(&state, spooled) },
+        "spool": {
+            "state": state.app.incoming.spool_fault().unwrap_or("ok"), "entries": spooled.entries, "bytes": spooled.bytes,
+            "oldest_s": oldest_s(&state, spooled),
+        },
         "service": if is_stopping { "stopping" } else { "ok" },
     })))
 }
@@ -69,8 +73,10 @@ pub async fn metrics_for_operators(state: web::Data<State>) -> HttpResponse {
 }
 
 fn metrics(state: &State, reader: Reader) -> HttpResponse {
-    let (metrics, spooled) = (state.app.metrics(), state.app.incoming.spooled());
+    let (metrics, incoming) = (state.app.metrics(), &state.app.incoming);
+    let spooled = incoming.spooled();
     metrics.spool(spooled.entries, spooled.bytes, oldest_s(state, spooled).unwrap_or(0));
+    metrics.spool_faults(incoming.spool_fault(), incoming.spool_lost());
     metrics.jwks_age(state.authenticator.public_keys_age().unwrap_or_default().as_secs());
     HttpResponse::Ok().content_type(metrics::CONTENT_TYPE).body(metrics.write(reader))
 }

@@ -11,27 +11,37 @@
 //! <spool>/0/statuses-00000000000000000001.spool
 //! ```
 //!
-//! Processes that share a spool take a folder each (`0`, `1`, …). At its start a process also takes over what others
-//! left behind in theirs. A process never appends to a file of an earlier one: a record that was torn by a crash is the
-//! last of its file, is found by its checksum, and stands in nobody's way.
+//! Processes that share a spool take a folder each (`0`, `1`, …), and take over what is left in those of processes that have
+//! ended: file by file, by a new name for each, so that a crash in the middle leaves every file in one of the two. A process
+//! never appends to a file of an earlier one: a record that was torn by a crash is the last of its file, is found by its
+//! checksum, and stands in nobody's way.
+//!
+//! A folder that is removed while its process runs is made again, or another one is taken.
 
-mod probe;
+mod home;
 mod record;
 mod segment;
 
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::JoinHandle,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{mpsc, oneshot};
 
-pub use self::segment::Batch;
-use self::segment::{Queue, Segment};
+use self::{
+    home::Home,
+    segment::{Queue, Segment},
+};
+pub use self::{home::folders, segment::Batch};
 
 /// How large a segment becomes before the next one is begun, in bytes: what is read again at most after a crash.
 const SEGMENT_BYTES_MAX: u64 = 4 << 20;
@@ -42,8 +52,20 @@ const WRITES_MAX: usize = 1_024;
 /// Records that share one sync at the most.
 const BATCH_MAX: usize = 512;
 
-/// Processes that may share a spool.
-const FOLDERS_MAX: u32 = 64;
+/// The file that is written to see whether one can be.
+const PROBE_FILE: &str = "probe";
+
+/// What is written into it: as much as a disk gives at once.
+const PROBE_BYTES: usize = 4_096;
+
+/// Room for a record of ordinary size, in bytes: with less than this left, most are turned away.
+const RECORD_BYTES: u64 = 2_048;
+
+/// The shortest time between two such looks, whoever asks for them.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A spool that was full takes records again as soon as one fits; it counts as full no more when it is a tenth emptier.
+const ROOM_AGAIN: u64 = 10;
 
 /// What records are kept apart by: each lane is read in its own order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +107,25 @@ pub enum SpoolError {
     Unwritable(String),
 }
 
+/// Why the spool would turn away what it was given now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// It has the size that it may have.
+    Full,
+    /// The disk refuses, with these words.
+    Unwritable(String),
+}
+
+impl Fault {
+    /// The word for it.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Fault::Full => "full",
+            Fault::Unwritable(_) => "unwritable",
+        }
+    }
+}
+
 /// How much is in the spool.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Size {
@@ -101,20 +142,92 @@ pub struct Spool {
     shared: Arc<Shared>,
     writes: Option<mpsc::Sender<Job>>,
     writer: Option<JoinHandle<()>>,
-    /// Holds the lock on the folder.
-    _lock: File,
+    probed: Mutex<Option<Instant>>,
 }
 
 struct Shared {
-    folder: PathBuf,
+    /// Where the folders of all processes are.
+    spool: PathBuf,
     bytes_max: u64,
+    home: Mutex<Home>,
     queues: Mutex<[Queue; 2]>,
+    fault: Mutex<Option<Fault>>,
+    /// Records whose files were removed before they reached the store.
+    lost: AtomicU64,
 }
 
+// Nothing that holds one of the locks can panic half-way.
 impl Shared {
     fn queues(&self) -> MutexGuard<'_, [Queue; 2]> {
-        // Nothing that holds the lock can panic half-way.
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn home(&self) -> MutexGuard<'_, Home> {
+        self.home.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fault(&self) -> MutexGuard<'_, Option<Fault>> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.queues().iter().map(Queue::bytes).sum()
+    }
+
+    /// Takes in what is in the own folder and not known yet.
+    fn load(&self, home: &Home) -> io::Result<()> {
+        for path in home.segments()? {
+            let Some((lane, _)) = segment::name_of(&path) else { continue };
+            if self.queues()[lane as usize].has(&path) {
+                continue;
+            }
+            let segment = Segment::found(&path)?;
+            if segment.is_empty() {
+                segment.remove()?;
+            } else {
+                self.queues()[lane as usize].add(segment);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a folder again if the own one is not there any more, or is another's; whether that was so.
+    fn settle(&self) -> io::Result<bool> {
+        let mut home = self.home();
+        if home.is_held() {
+            return Ok(false);
+        }
+        *home = Home::claim(&self.spool)?;
+        tracing::warn!(
+            folder = %home.folder.display(),
+            "the spool's folder was removed, or is another's by now: this one is used"
+        );
+        self.load(&home)?;
+        Ok(true)
+    }
+
+    /// Notes how a try to write has ended, and tells the operator when that begins to fail and when it ends.
+    fn note(&self, fault: Option<Fault>) {
+        let mut known = self.fault();
+        if *known == fault {
+            return;
+        }
+        match &fault {
+            Some(Fault::Full) => tracing::error!(
+                bytes_max = self.bytes_max,
+                mend = "bring the store back, or raise TEXTLEDGER_SPOOL_MAX",
+                "the spool is full: webhooks are turned away until there is room"
+            ),
+            // The same one in other words is not told again.
+            Some(Fault::Unwritable(_)) if matches!(*known, Some(Fault::Unwritable(_))) => {}
+            Some(Fault::Unwritable(error)) => tracing::error!(
+                error,
+                mend = "make the folder of TEXTLEDGER_SPOOL_DIR writable, and see that its disk has room",
+                "the spool cannot be written: while the store is away, webhooks are turned away"
+            ),
+            None => tracing::info!("the spool takes webhooks again"),
+        }
+        *known = fault;
     }
 }
 
@@ -122,25 +235,89 @@ impl Spool {
     /// Opens the spool in `folder`, which is made if need be, and takes over what is left in it. It may become
     /// `bytes_max` bytes large.
     pub fn open(folder: &Path, bytes_max: u64) -> io::Result<Self> {
-        let (own, lock, left_behind) = claim(folder)?;
-        let mut queues = [Queue::default(), Queue::default()];
-        for path in left_behind {
-            let Some((lane, _)) = segment::name_of(&path) else { continue };
-            let queue = &mut queues[lane as usize];
-            let segment = Segment::found(&path)?;
-            if segment.entries() == 0 && !segment.is_damaged() {
-                fs::remove_file(&path)?;
-                continue;
-            }
-            queue.add(segment);
-        }
-        let shared = Arc::new(Shared { folder: own, bytes_max, queues: Mutex::new(queues) });
+        let shared = Arc::new(Shared {
+            spool: folder.to_owned(),
+            bytes_max,
+            home: Mutex::new(Home::claim(folder)?),
+            queues: Mutex::default(),
+            fault: Mutex::default(),
+            lost: AtomicU64::default(),
+        });
+        shared.load(&shared.home())?;
         let (writes, waiting) = mpsc::channel(WRITES_MAX);
         let writer = std::thread::Builder::new().name("spool-writer".to_owned()).spawn({
             let shared = shared.clone();
             move || write_loop(&shared, waiting)
         })?;
-        Ok(Self { shared, writes: Some(writes), writer: Some(writer), _lock: lock })
+        let spool = Self { shared, writes: Some(writes), writer: Some(writer), probed: Mutex::default() };
+        spool.take_over()?;
+        Ok(spool)
+    }
+
+    /// Takes over what processes that have ended left in their folders: it is read after what is here already, in the order
+    /// in which each of them had it. Returns how many records that were. It blocks on the disk.
+    pub fn take_over(&self) -> io::Result<u64> {
+        let own = self.shared.home().folder.clone();
+        let mut taken = 0;
+        for abandoned in Home::abandoned(&self.shared.spool, &own) {
+            let abandoned = abandoned?;
+            for path in abandoned.segments()? {
+                let Some((lane, _)) = segment::name_of(&path) else { continue };
+                let mut segment = Segment::found(&path)?;
+                if segment.is_empty() {
+                    segment.remove()?;
+                    continue;
+                }
+                // Together, so that the numbers of the files tell the order after a crash as well.
+                let mut queues = self.shared.queues();
+                let queue = &mut queues[lane as usize];
+                segment.move_to(own.join(segment::file_name(lane, queue.next_number())))?;
+                taken += segment.entries();
+                queue.add(segment);
+            }
+            home::sync(&own)?;
+            home::sync(&abandoned.folder)?;
+        }
+        Ok(taken)
+    }
+
+    /// Looks whether a record could be written now, unless that was looked at a moment ago; makes the folder again if it is
+    /// gone. [`Spool::fault`] then tells what was found. It blocks on the disk.
+    pub fn probe(&self) {
+        // Whoever asks meanwhile waits for the same look.
+        let mut probed = self.probed.lock().unwrap_or_else(PoisonError::into_inner);
+        if probed.is_some_and(|at| at.elapsed() < PROBE_INTERVAL) {
+            return;
+        }
+        let shared = &self.shared;
+        let written = shared.settle().and_then(|_| {
+            let path = shared.home().folder.join(PROBE_FILE);
+            let mut file =
+                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+            let written = file.write_all(&[0; PROBE_BYTES]).and_then(|()| file.sync_data());
+            fs::remove_file(&path)?;
+            written
+        });
+        let is_full = || {
+            let (bytes, was_full) = (shared.bytes(), *shared.fault() == Some(Fault::Full));
+            bytes + RECORD_BYTES > shared.bytes_max
+                || (was_full && bytes > shared.bytes_max - shared.bytes_max / ROOM_AGAIN)
+        };
+        shared.note(match written {
+            Err(error) => Some(Fault::Unwritable(error.to_string())),
+            Ok(()) => is_full().then_some(Fault::Full),
+        });
+        *probed = Some(Instant::now());
+    }
+
+    /// Why it would turn away what it was given now, as was found last; nothing if all is well.
+    pub fn fault(&self) -> Option<Fault> {
+        self.shared.fault().clone()
+    }
+
+    /// How many records were lost since their files were removed, by whomever.
+    pub fn lost(&self) -> u64 {
+        self.shared.lost.load(Ordering::Relaxed)
     }
 
     /// Keeps `record`, which was received at `at_ms` (milliseconds since 1970) and has no line break; it is on disk
@@ -156,8 +333,24 @@ impl Spool {
 
     /// The oldest records of `lane` that are not confirmed, if there are any. It blocks on the disk.
     pub fn read(&self, lane: Lane) -> io::Result<Option<Batch>> {
-        let place = self.shared.queues()[lane as usize].front();
-        place.map(Batch::read).transpose()
+        loop {
+            let Some(batch) = self.shared.queues()[lane as usize].front() else { return Ok(None) };
+            match batch.clone().read() {
+                // What was removed is lost. Unless it comes back with its folder, nothing is gained by waiting for it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    self.shared.settle()?;
+                    let entries = self.shared.queues()[lane as usize].forget(&batch);
+                    self.shared.lost.fetch_add(entries, Ordering::Relaxed);
+                    tracing::error!(
+                        entries,
+                        lane = lane.as_str(),
+                        mend = "put the folder back if it was moved away; else ask Twilio for what was told meanwhile",
+                        "a file of the spool was removed: what was in it is lost unless it comes back"
+                    );
+                }
+                read => return read.map(Some),
+            }
+        }
     }
 
     /// Forgets what `batch` holds, the oldest records of `lane`, since it has been dealt with.
@@ -195,62 +388,6 @@ impl Drop for Spool {
     }
 }
 
-/// Takes a folder of its own below `spool`, with the segments that are in it and those that nobody else holds.
-fn claim(spool: &Path) -> io::Result<(PathBuf, File, Vec<PathBuf>)> {
-    // They hold people's numbers: for their owner alone.
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(spool)?;
-    let mut own: Option<(PathBuf, File)> = None;
-    let mut found = Vec::new();
-    for number in 0..FOLDERS_MAX {
-        let folder = spool.join(number.to_string());
-        if own.is_some() && !folder.exists() {
-            break;
-        }
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-        let lock = OpenOptions::new().append(true).create(true).mode(0o600).open(folder.join("lock"))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => continue,
-            Err(fs::TryLockError::Error(error)) => return Err(error),
-        }
-        let mut segments: Vec<PathBuf> = Vec::new();
-        for entry in fs::read_dir(&folder)? {
-            let path = entry?.path();
-            if segment::name_of(&path).is_some() {
-                segments.push(path);
-            }
-        }
-        segments.sort();
-        match &own {
-            None => {
-                found = segments;
-                own = Some((folder, lock));
-            }
-            Some((own, _)) => {
-                // Read before what this process adds, and after what it had itself.
-                let mut next = next_number(&found);
-                for path in segments {
-                    let Some((lane, _)) = segment::name_of(&path) else { continue };
-                    let moved = own.join(segment::file_name(lane, next));
-                    fs::rename(&path, &moved)?;
-                    found.push(moved);
-                    next += 1;
-                }
-                File::open(own)?.sync_all()?;
-            }
-        }
-    }
-    let (own, lock) = own.ok_or_else(|| {
-        io::Error::new(io::ErrorKind::ResourceBusy, format!("{FOLDERS_MAX} processes share it already"))
-    })?;
-    Ok((own, lock, found))
-}
-
-/// A number above those of `segments`.
-fn next_number(segments: &[PathBuf]) -> u64 {
-    segments.iter().filter_map(|path| segment::name_of(path)).map(|(_, number)| number).max().unwrap_or(0) + 1
-}
-
 /// The writer thread: runs until every sender is gone and nothing waits.
 fn write_loop(shared: &Shared, mut waiting: mpsc::Receiver<Job>) {
     let mut open: [Option<File>; 2] = [None, None];
@@ -267,17 +404,11 @@ fn write_loop(shared: &Shared, mut waiting: mpsc::Receiver<Job>) {
                 continue;
             }
             let result = write_batch(shared, lane, &mut open[lane as usize], &of_lane);
-            if let Err(error) = &result {
-                tracing::error!(%error, records = of_lane.len(), "webhooks could not be spooled");
-            }
-            if let Err(SpoolError::Unwritable(_)) = result {
-                // What stands half-written at its end is nobody's; the next record begins a new file.
-                open[lane as usize] = None;
-                if let Some(empty) = shared.queues()[lane as usize].seal() {
-                    // If it cannot be deleted either, the next start does it.
-                    drop(empty.remove());
-                }
-            }
+            shared.note(match &result {
+                Ok(()) => None,
+                Err(SpoolError::Full) => Some(Fault::Full),
+                Err(SpoolError::Unwritable(error)) => Some(Fault::Unwritable(error.clone())),
+            });
             for job in of_lane {
                 // Whoever asked may have gone away; the record stands all the same.
                 drop(job.answer.send(result.clone()));
@@ -286,34 +417,71 @@ fn write_loop(shared: &Shared, mut waiting: mpsc::Receiver<Job>) {
     }
 }
 
-/// Appends the records of `jobs` to the lane's last segment, or to a new one, and syncs it.
+/// Writes the records of `jobs`; once more if the folder was gone, and was made again.
 fn write_batch(shared: &Shared, lane: Lane, open: &mut Option<File>, jobs: &[Job]) -> Result<(), SpoolError> {
-    let unwritable = |error: io::Error| SpoolError::Unwritable(error.to_string());
     let bytes: u64 = jobs.iter().map(|job| job.line.len() as u64).sum();
-    let new_path = {
-        let mut queues = shared.queues();
-        if queues.iter().map(Queue::bytes).sum::<u64>() + bytes > shared.bytes_max {
-            return Err(SpoolError::Full);
+    if shared.bytes() + bytes > shared.bytes_max {
+        return Err(SpoolError::Full);
+    }
+    let mut written = try_write(shared, lane, open, jobs, bytes);
+    if written.is_err() && shared.settle().unwrap_or(false) {
+        written = try_write(shared, lane, open, jobs, bytes);
+    }
+    written.map_err(|error| SpoolError::Unwritable(error.to_string()))
+}
+
+/// Appends the records to the lane's last segment, or to a new one, and syncs it. If that fails, the next record begins a new
+/// one: what stands half-written at the end is nobody's.
+fn try_write(
+    shared: &Shared,
+    lane: Lane,
+    open: &mut Option<File>,
+    jobs: &[Job],
+    bytes: u64,
+) -> io::Result<()> {
+    let written = append(shared, lane, open, jobs);
+    let mut queues = shared.queues();
+    match &written {
+        Ok(()) => queues[lane as usize].wrote(jobs.len() as u64, bytes, jobs[0].at),
+        Err(_) => {
+            *open = None;
+            if let Some(empty) = queues[lane as usize].seal() {
+                // If it cannot be deleted either, the next start does it.
+                drop(empty.remove());
+            }
         }
+    }
+    written
+}
+
+fn append(shared: &Shared, lane: Lane, open: &mut Option<File>, jobs: &[Job]) -> io::Result<()> {
+    let removed = || io::Error::new(io::ErrorKind::NotFound, "its folder was removed");
+    let folder = shared.home().folder.clone();
+    let (path, is_new) = {
+        let mut queues = shared.queues();
         let queue = &mut queues[lane as usize];
-        if open.is_some() && queue.begin_write(SEGMENT_BYTES_MAX) {
-            None
-        } else {
-            let path = shared.folder.join(segment::file_name(lane, queue.next_number()));
-            queue.begin(path.clone());
-            Some(path)
+        match open.as_ref().and_then(|_| queue.begin_write(SEGMENT_BYTES_MAX)) {
+            Some(path) => (path, false),
+            None => {
+                let path = folder.join(segment::file_name(lane, queue.next_number()));
+                queue.begin(path.clone());
+                (path, true)
+            }
         }
     };
-    if let Some(path) = new_path {
-        let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path);
-        *open = Some(file.map_err(unwritable)?);
-        File::open(&shared.folder).and_then(|folder| folder.sync_all()).map_err(unwritable)?;
+    if is_new {
+        // Another process may have made the folder again, and holds it.
+        if !shared.home().is_held() {
+            return Err(removed());
+        }
+        *open = Some(OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path)?);
+        home::sync(&folder)?;
     }
     let file = open.as_mut().expect("a file is open by now");
     let lines: Vec<u8> = jobs.iter().flat_map(|job| job.line.iter().copied()).collect();
-    file.write_all(&lines).and_then(|()| file.sync_data()).map_err(unwritable)?;
-    shared.queues()[lane as usize].wrote(jobs.len() as u64, bytes, jobs[0].at);
-    Ok(())
+    file.write_all(&lines)?;
+    file.sync_data()?;
+    if home::is_in_place(file, &path) { Ok(()) } else { Err(removed()) }
 }
 
 #[cfg(test)]

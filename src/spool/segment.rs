@@ -73,8 +73,16 @@ impl Segment {
         self.entries
     }
 
-    pub(super) fn is_damaged(&self) -> bool {
-        self.damaged
+    /// Whether there is nothing in it, not even anything that cannot be read.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries == 0 && !self.damaged
+    }
+
+    /// Renames the file to `path`.
+    pub(super) fn move_to(&mut self, path: PathBuf) -> io::Result<()> {
+        fs::rename(&self.path, &path)?;
+        self.path = path;
+        Ok(())
     }
 
     /// Deletes the file, or puts it aside if there is something in it that could not be read.
@@ -96,10 +104,28 @@ pub(super) struct Queue {
 }
 
 impl Queue {
+    /// Adds a segment behind all others. None of those takes another write.
     pub(super) fn add(&mut self, segment: Segment) {
         let number = name_of(&segment.path).map_or(0, |(_, number)| number);
         self.newest_number = self.newest_number.max(number);
         self.segments.push_back(segment);
+        self.open = false;
+    }
+
+    /// Whether the file at `path` is one of its segments.
+    pub(super) fn has(&self, path: &Path) -> bool {
+        self.segments.iter().any(|segment| segment.path == path)
+    }
+
+    /// Forgets the segment that `batch` is of, since its file is gone; with how many records.
+    pub(super) fn forget(&mut self, batch: &Batch) -> u64 {
+        let Some(index) = self.segments.iter().position(|segment| segment.path == batch.path) else {
+            return 0;
+        };
+        if index + 1 == self.segments.len() {
+            self.open = false;
+        }
+        self.segments.remove(index).map_or(0, |segment| segment.entries)
     }
 
     pub(super) fn next_number(&self) -> u64 {
@@ -112,32 +138,37 @@ impl Queue {
         self.open = true;
     }
 
-    /// Whether the last segment takes another write, which is then under way; not if it has `bytes_max` bytes.
-    pub(super) fn begin_write(&mut self, bytes_max: u64) -> bool {
-        match self.segments.back_mut() {
-            Some(last) if self.open && last.bytes < bytes_max => {
-                last.writing = true;
-                true
-            }
-            _ => false,
-        }
+    /// The file of the last segment, if that takes another write, which is then under way; not if it has `bytes_max` bytes.
+    pub(super) fn begin_write(&mut self, bytes_max: u64) -> Option<PathBuf> {
+        let last = self.segments.back_mut().filter(|last| self.open && last.bytes < bytes_max)?;
+        last.writing = true;
+        Some(last.path.clone())
     }
 
     /// The write under way has put so many records on disk.
     pub(super) fn wrote(&mut self, entries: u64, bytes: u64, first_ms: u64) {
-        let last = self.segments.back_mut().expect("a write is under way");
-        last.entries += entries;
-        last.bytes += bytes;
-        last.oldest_ms = last.oldest_ms.or(Some(first_ms));
-        last.writing = false;
+        // Others may have been added behind it meanwhile.
+        let Some(index) = self.written() else { return };
+        let segment = &mut self.segments[index];
+        segment.entries += entries;
+        segment.bytes += bytes;
+        segment.oldest_ms = segment.oldest_ms.or(Some(first_ms));
+        segment.writing = false;
     }
 
-    /// The write under way has failed: the last segment takes no more. Returns it if there is nothing in it.
+    /// The write under way has failed: its segment takes no more. Returns it if there is nothing in it.
     pub(super) fn seal(&mut self) -> Option<Segment> {
-        self.open = false;
-        let last = self.segments.back_mut()?;
-        last.writing = false;
-        if last.bytes == 0 { self.segments.pop_back() } else { None }
+        let index = self.written()?;
+        if index + 1 == self.segments.len() {
+            self.open = false;
+        }
+        self.segments[index].writing = false;
+        if self.segments[index].bytes == 0 { self.segments.remove(index) } else { None }
+    }
+
+    /// Where the segment is that is written to.
+    fn written(&self) -> Option<usize> {
+        self.segments.iter().rposition(|segment| segment.writing)
     }
 
     /// Where the oldest records are.
@@ -177,7 +208,7 @@ impl Queue {
 }
 
 /// Records that were read together.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Batch {
     path: PathBuf,
     start: u64,

@@ -114,18 +114,121 @@ async fn a_full_spool_takes_nothing_until_there_is_room() {
 
 #[tokio::test]
 async fn an_unwritable_spool_says_so_and_recovers() {
-    let folder = tempfile::tempdir().unwrap();
-    let spool = Spool::open(folder.path(), ROOM).unwrap();
-    let own = folder.path().join("0");
-    let aside = folder.path().join("aside");
-    fs::rename(&own, &aside).unwrap();
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("spool");
+    let spool = Spool::open(&folder, ROOM).unwrap();
+    spool.append(Lane::Statuses, 1, "moved").await.unwrap();
+    let aside = parent.path().join("aside");
+    fs::rename(&folder, &aside).unwrap();
+    fs::write(&folder, "a file in its place").unwrap();
     for _ in 0..3 {
         assert!(matches!(spool.append(Lane::Statuses, 1, "lost").await, Err(SpoolError::Unwritable(_))));
     }
-    fs::rename(&aside, &own).unwrap();
+    assert_eq!(spool.fault().map(|fault| fault.as_str()), Some("unwritable"));
+    // Away with its folder, which cannot be made again: that is no reason to forget it.
+    assert!(spool.read(Lane::Statuses).is_err());
+    fs::remove_file(&folder).unwrap();
+    fs::rename(&aside, &folder).unwrap();
     spool.append(Lane::Statuses, 1, "kept").await.unwrap();
-    assert_eq!(drain(&spool, Lane::Statuses), ["kept"]);
-    assert_eq!(files(folder.path()), ["lock"]);
+    assert_eq!(spool.fault(), None);
+    assert_eq!(drain(&spool, Lane::Statuses), ["moved", "kept"]);
+    assert_eq!((files(&folder), spool.lost()), (vec!["lock".to_owned()], 0));
+}
+
+#[tokio::test]
+async fn a_folder_that_was_removed_is_made_again_and_held() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), ROOM).unwrap();
+    let own = folder.path().join("0");
+    for lane in Lane::ALL {
+        spool.append(lane, 1, "removed").await.unwrap();
+    }
+    fs::remove_dir_all(&own).unwrap();
+    // Into a file that is open still, and must not be written to any more.
+    spool.append(Lane::Replies, 2, "kept").await.unwrap();
+    assert_eq!(drain(&spool, Lane::Replies), ["kept"]);
+    assert_eq!(drain(&spool, Lane::Statuses), [""; 0]);
+    assert_eq!(spool.lost(), 2);
+    // Nothing was written since: looked after.
+    fs::remove_dir_all(&own).unwrap();
+    spool.probe();
+    assert_eq!((spool.fault(), files(folder.path())), (None, vec!["lock".to_owned()]));
+    // And it is held: another process takes another one.
+    let other = Spool::open(folder.path(), ROOM).unwrap();
+    other.append(Lane::Replies, 3, "the other's").await.unwrap();
+    assert!(folder.path().join("1/lock").exists());
+    assert_eq!(spool.take_over().unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_folder_that_another_process_has_by_now_is_left_to_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Spool::open(folder.path(), ROOM).unwrap();
+    fs::remove_dir_all(folder.path().join("0")).unwrap();
+    let second = Spool::open(folder.path(), ROOM).unwrap();
+    assert!(folder.path().join("0/lock").exists() && !folder.path().join("1").exists());
+    first.append(Lane::Replies, 1, "first").await.unwrap();
+    second.append(Lane::Replies, 1, "second").await.unwrap();
+    assert_eq!(drain(&first, Lane::Replies), ["first"]);
+    assert_eq!(drain(&second, Lane::Replies), ["second"]);
+    assert!(folder.path().join("1/lock").exists());
+}
+
+#[tokio::test]
+async fn a_running_process_takes_over_what_a_dead_one_left_in_the_middle_of_its_own_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let heir = Spool::open(folder.path(), ROOM).unwrap();
+    let dead = Spool::open(folder.path(), ROOM).unwrap();
+    heir.append(Lane::Replies, 5, "own").await.unwrap();
+    for (number, lane) in [(1, Lane::Replies), (2, Lane::Statuses), (3, Lane::Replies)] {
+        dead.append(lane, number, &number.to_string()).await.unwrap();
+    }
+    assert_eq!(heir.take_over().unwrap(), 0, "it lives");
+    drop(dead);
+    assert_eq!(heir.take_over().unwrap(), 3);
+    assert_eq!(heir.take_over().unwrap(), 0);
+    heir.append(Lane::Replies, 6, "later").await.unwrap();
+    assert_eq!(heir.size(), Size { entries: 5, bytes: heir.size().bytes, oldest_ms: Some(1) });
+    assert_eq!(fs::read_dir(folder.path().join("1")).unwrap().count(), 1, "the lock alone");
+    // The order outlives a crash.
+    drop(heir);
+    let heir = Spool::open(folder.path(), ROOM).unwrap();
+    assert_eq!(drain(&heir, Lane::Replies), ["own", "1", "3", "later"]);
+    assert_eq!(drain(&heir, Lane::Statuses), ["2"]);
+}
+
+/// Many who start, take over, write and end over one spool: every record is read once.
+#[test]
+fn takeovers_and_starts_at_the_same_time_lose_and_double_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let read: Mutex<Vec<String>> = Mutex::default();
+    let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
+    std::thread::scope(|scope| {
+        for process in 0..4 {
+            let (folder, read) = (folder.path(), &read);
+            scope.spawn(move || {
+                for life in 0..15 {
+                    let spool = Spool::open(folder, ROOM).unwrap();
+                    for number in 0..3 {
+                        let text = format!("{process} {life} {number}");
+                        runtime().block_on(spool.append(Lane::Statuses, 1, &text)).unwrap();
+                        spool.take_over().unwrap();
+                    }
+                    // One of two ends with all of it unread.
+                    if life % 2 == 0 {
+                        read.lock().unwrap().extend(drain(&spool, Lane::Statuses));
+                    }
+                }
+            });
+        }
+    });
+    let mut read = read.into_inner().unwrap();
+    read.extend(drain(&Spool::open(folder.path(), ROOM).unwrap(), Lane::Statuses));
+    read.sort();
+    let whole = |process| (0..15).flat_map(move |life| (0..3).map(move |n| format!("{process} {life} {n}")));
+    let mut expected: Vec<String> = (0..4).flat_map(whole).collect();
+    expected.sort();
+    assert_eq!(read, expected);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Loops that run beside the requests.
 
+pub mod caretaker;
 pub mod dispatcher;
 mod jobs;
 pub mod queues;

@@ -6,6 +6,7 @@
 //! be among them. Applying twice does no harm, because the store knows what it has.
 
 use std::{
+    io,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -106,6 +107,24 @@ impl Intake {
         self.spool.as_ref().map(|spool| spool.size()).unwrap_or_default()
     }
 
+    /// Why the spool would turn away what it was given now, if it would, in a word.
+    pub fn spool_fault(&self) -> Option<&'static str> {
+        self.spool.as_ref().and_then(|spool| spool.fault()).map(|fault| fault.as_str())
+    }
+
+    /// How many records of the spool were lost.
+    pub fn spool_lost(&self) -> u64 {
+        self.spool.as_ref().map(|spool| spool.lost()).unwrap_or_default()
+    }
+
+    /// Looks whether the spool can be written; [`Intake::spool_fault`] then tells.
+    pub async fn probe_spool(&self) {
+        if let Some(spool) = self.spool.clone() {
+            // A panic has been reported by the panic hook already.
+            drop(tokio::task::spawn_blocking(move || spool.probe()).await);
+        }
+    }
+
     /// Whether the store is there and has everything that Twilio told this process. Only then may messages leave.
     pub fn is_clear(&self) -> bool {
         !self.is_away() && self.spooled().entries == 0
@@ -113,15 +132,8 @@ impl Intake {
 
     /// Whether the spool would take what arrives now; not if there is none.
     pub(super) async fn spool_takes(&self) -> bool {
-        let Some(spool) = self.spool.clone() else { return false };
-        match tokio::task::spawn_blocking(move || spool.probe()).await {
-            Ok(Ok(())) => true,
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "the spool takes nothing");
-                false
-            }
-            Err(_) => false,
-        }
+        self.probe_spool().await;
+        self.spool.as_ref().is_some_and(|spool| spool.fault().is_none())
     }
 
     fn is_away(&self) -> bool {
@@ -205,6 +217,26 @@ impl Incoming {
         while self.intake.is_clear() {
             self.intake.wanted.notified().await;
         }
+    }
+
+    /// Takes over what processes that have ended left in the spool, if the store is there to take it.
+    pub async fn take_over_spools(&self) -> io::Result<()> {
+        let Some(spool) = self.intake.spool.clone() else { return Ok(()) };
+        if self.intake.is_away() {
+            return Ok(());
+        }
+        let taken = tokio::task::spawn_blocking(move || spool.take_over()).await.map_err(io::Error::other)?;
+        if let Ok(records) = &taken
+            && *records > 0
+        {
+            self.core.metrics.taken_over(*records);
+            tracing::warn!(
+                records,
+                "what a process that has ended left in the spool was taken over: sends are refused until it is stored"
+            );
+            self.intake.wanted.notify_one();
+        }
+        taken.map(drop)
     }
 
     /// Looks whether the store is there; if so, it is used again, once what an earlier version left there is in the form of

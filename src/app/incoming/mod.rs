@@ -34,6 +34,21 @@ impl Incoming {
         self.intake.spooled()
     }
 
+    /// Why the spool would turn away what it was given now, if it would, in a word.
+    pub fn spool_fault(&self) -> Option<&'static str> {
+        self.intake.spool_fault()
+    }
+
+    /// How many records of the spool were lost, since their files were removed.
+    pub fn spool_lost(&self) -> u64 {
+        self.intake.spool_lost()
+    }
+
+    /// Looks whether the spool can be written; [`Incoming::spool_fault`] then tells.
+    pub async fn probe_spool(&self) {
+        self.intake.probe_spool().await;
+    }
+
     /// Whether the spool would take what Twilio tells while the store is away.
     pub async fn spool_takes(&self) -> bool {
         self.intake.spool_takes().await

@@ -10,5 +10,6 @@ mod lost_callbacks;
 mod overload;
 mod promotion;
 mod redis_tls;
+mod spool;
 mod stopping;
 mod store_away;
