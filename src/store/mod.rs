@@ -32,6 +32,7 @@ pub mod events;
 pub mod outbox;
 pub mod persons;
 pub mod redis;
+pub mod retention;
 pub mod tasks;
 
 use async_trait::async_trait;
@@ -46,6 +47,7 @@ pub use self::{
     events::{EVENTS_PAGE_MAX, Events},
     outbox::{Gate, NewOutbound, Outbox, Passed, Queued, Step, StoredOutbound},
     persons::Persons,
+    retention::{Forget, Removed, Retention},
     tasks::Tasks,
 };
 
@@ -99,7 +101,19 @@ impl From<Unreadable> for Error {
 /// See the [module](self) for the promises.
 #[async_trait]
 pub trait Store:
-    Deliveries + Consents + Persons + Events + Outbox + Tasks + Documents + Counts + Audit + Send + Sync + 'static
+    Deliveries
+    + Consents
+    + Persons
+    + Events
+    + Outbox
+    + Tasks
+    + Documents
+    + Counts
+    + Audit
+    + Retention
+    + Send
+    + Sync
+    + 'static
 {
     /// The partition that `person`'s data is in: the first part of a new message's id.
     fn partition(&self, person: &Person) -> u16;

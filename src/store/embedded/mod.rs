@@ -18,6 +18,7 @@ mod events;
 mod file;
 mod outbox;
 mod persons;
+mod retention;
 mod tables;
 mod tasks;
 mod writer;

@@ -170,11 +170,23 @@ impl Tables<'_> {
         self.history.insert((organization, ms, seq), name.as_str()).map_err(unavailable)?;
         if let Some(person) = person {
             let known = self.consent(organization, person)?;
-            self.history_of
-                .insert((organization, known.version.person().as_str(), ms, seq), name.as_str())
-                .map_err(unavailable)?;
+            let person = known.version.person().as_str();
+            self.history_of.insert((organization, person, ms, seq), name.as_str()).map_err(unavailable)?;
+            // Of one that was asked for here, that tells.
+            if let MessageRef::Sid(_) = message {
+                self.recipients.insert((organization, name.as_str()), person).map_err(unavailable)?;
+            }
         }
         Ok(())
+    }
+
+    /// To whom the message `id` is, and where it stands.
+    pub(super) fn outbound_row(
+        &self,
+        organization: &str,
+        id: &MessageId,
+    ) -> Result<Option<(Person, OutboundState)>, Error> {
+        Ok(self.row(organization, id)?.map(|row| (row.outbound.recipient(), row.state)))
     }
 
     fn create(&mut self, organization: &str, new: NewOutbound) -> Result<(), Error> {

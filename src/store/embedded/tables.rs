@@ -91,6 +91,10 @@ tables! {
     COUNTS, counts: (&'static str, u64, u64, &'static str) => u64;
     /// (organization, milliseconds, sequence) -> [`crate::domain::audit::Entry`]: who did what.
     AUDIT, audit: (&'static str, u64, u64) => &'static [u8];
+    /// (organization, SID of a message that was sent elsewhere) -> the person in whose history it is.
+    RECIPIENTS, recipients: Key => &'static str;
+    /// organization -> up to which (milliseconds, sequence) entries of the streams have been taken away.
+    TRIMMED, trimmed: &'static str => (u64, u64);
 }
 
 /// Makes sure that the tables exist and agree with each other, and returns the newest entry.
@@ -99,7 +103,7 @@ pub(super) fn prepare(database: &Database) -> Result<(UnixMs, u64), redb::Error>
     let newest = {
         let mut tables = Tables::open(&transaction, (UnixMs::EPOCH, 0), UnixMs::EPOCH)?;
         note_due_flows(&mut tables)?;
-        newest_event(&tables.events)?
+        newest_event(&tables.events, &tables.trimmed)?
     };
     transaction.commit()?;
     Ok(newest)
@@ -122,13 +126,20 @@ fn note_due_flows(tables: &mut Tables<'_>) -> Result<(), redb::Error> {
 
 /// The newest entry that is committed.
 pub(super) fn committed_event(database: &Database) -> Result<(UnixMs, u64), redb::Error> {
-    newest_event(&database.begin_read()?.open_table(EVENTS)?)
+    let transaction = database.begin_read()?;
+    newest_event(&transaction.open_table(EVENTS)?, &transaction.open_table(TRIMMED)?)
 }
 
 fn newest_event(
     events: &impl ReadableTable<(&'static str, u64, u64), &'static [u8]>,
+    trimmed: &impl ReadableTable<&'static str, (u64, u64)>,
 ) -> Result<(UnixMs, u64), redb::Error> {
     let mut newest = (UnixMs::EPOCH, 0);
+    // Of those that have been taken away too, so that none comes in the place of another.
+    for row in trimmed.iter()? {
+        let (ms, seq) = row?.1.value();
+        newest = newest.max((UnixMs::new(ms), seq));
+    }
     // Entries are ordered by organization first, so the newest of each is looked at.
     let mut end: Option<(String, u64, u64)> = None;
     loop {

@@ -11,7 +11,7 @@ use crate::{
 
 impl Tables<'_> {
     /// When `task` is planned for.
-    fn planned(&self, organization: &str, task: &Task) -> Result<Option<UnixMs>, Error> {
+    pub(super) fn planned(&self, organization: &str, task: &Task) -> Result<Option<UnixMs>, Error> {
         let planned = self.planned.get((organization, task.to_string().as_str())).map_err(unavailable)?;
         Ok(planned.map(|at| UnixMs::new(at.value())))
     }

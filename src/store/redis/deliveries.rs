@@ -29,19 +29,20 @@ impl RedisStore {
         message: &MessageRef,
         at: UnixMs,
     ) -> Result<(), Error> {
-        // The place is not that in the whole history: the message's name stands for the sequence.
-        let message = message.to_string();
-        let place = HistoryId { ms: at, seq: u64::from(crc(&message)), partition: 0 };
+        let place = place_text(elsewhere(at, message));
         let key = self.keys.history_of(organization, person);
         let mut command = redis::cmd("ZADD");
         command.arg(&key).arg(0);
-        command.arg(format!("{}:{}{message}", history_name(person.as_str()), place_text(place)));
+        command.arg(format!("{}:{place}{message}", history_name(person.as_str())));
         self.put(&key, &command).await
     }
 }
 
-fn crc(text: &str) -> u16 {
-    crc16::State::<crc16::XMODEM>::calculate(text.as_bytes())
+/// The place of a message in the history of a recipient whose partition is another. It is not that in the whole history: the
+/// message's name stands for the sequence.
+pub(super) fn elsewhere(at: UnixMs, message: &MessageRef) -> HistoryId {
+    let digest = crc16::State::<crc16::XMODEM>::calculate(message.to_string().as_bytes());
+    HistoryId { ms: at, seq: u64::from(digest), partition: 0 }
 }
 
 #[async_trait]

@@ -4,16 +4,16 @@
 //!
 //! | key | type | what | written by | read by |
 //! | --- | --- | --- | --- | --- |
-//! | `tl:{default:0}:deliveries` | stream | an entry per accepted status change | `record_status` | dashboards, `events` |
-//! | `tl:{default:0}:inbound` | stream | an entry per message received | `record_inbound` | dashboards, `events` |
-//! | `tl:{default:0}:consents` | stream | an entry per opt-out or opt-in | `record_inbound`, `change_consent` | dashboards, `events` |
-//! | `tl:{default:0}:raw` | hash | deliveries entry -> its unknown parameters, form-encoded | `record_status` | `events`, `message` |
-//! | `tl:{default:0}:msg:<xyz>` | hash | message SID -> where it stands ([`super::record`]) | `record_status` | the same, `message` |
+//! | `tl:{default:0}:deliveries` | stream | an entry per accepted status change | `record_status`; `forget_deliveries`, `trim` | dashboards, `events` |
+//! | `tl:{default:0}:inbound` | stream | an entry per message received | `record_inbound`; `trim` | dashboards, `events` |
+//! | `tl:{default:0}:consents` | stream | an entry per opt-out or opt-in | `record_inbound`, `change_consent`; `trim` | dashboards, `events` |
+//! | `tl:{default:0}:raw` | hash | deliveries entry -> its unknown parameters, form-encoded | `record_status`; `forget_deliveries`, `trim` | `events`, `message` |
+//! | `tl:{default:0}:msg:<xyz>` | hash | message SID -> where it stands ([`super::record`]) | `record_status`; `forget_deliveries` | the same, `message` |
 //! | `tl:{default:0}:consent:<person>` | string | consent, or of which person it is another name; JSON | `record_inbound`, `change_consent`, `replace_consent`, `replace_person` | the same, `step_outbound`, `pass_gate` |
 //! | `tl:{default:0}:changes:<person>` | list | every change of consent, JSON | `record_inbound`, `change_consent`, `replace_person` | `consent_changes` |
 //! | `tl:{default:0}:persons` | sorted set | everybody whose consent ever changed | `record_inbound`, `change_consent`, `replace_person` | `persons` |
-//! | `tl:{default:0}:received:<sid>` | string | an inbound message's answer, JSON | `record_inbound` | the same |
-//! | `tl:{default:0}:out:<id>` | hash | `outbound`, `state` (JSON), `rank`, the last `call` that changed them, until it is resolved `content` (sealed), and the `bytes` that it takes while it is queued | `step_outbound`, `resolve_outbound` | the same, `outbounds` |
+//! | `tl:{default:0}:received:<sid>` | string | an inbound message's answer, JSON | `record_inbound`; `trim` | the same |
+//! | `tl:{default:0}:out:<id>` | hash | `outbound`, `state` (JSON), `rank`, the last `call` that changed them, until it is resolved `content` (sealed), and the `bytes` that it takes while it is queued | `step_outbound`, `resolve_outbound`; `forget_message` | the same, `outbounds` |
 //! | `tl:{default:0}:queue:<flow>` | sorted set | message id -> when to look at it | `step_outbound`, `claim_outbounds`, `dequeue` | the same, `adopt_flow` |
 //! | `tl:{default:0}:due` | sorted set | flow -> when to look at its first message | `step_outbound`, `claim_outbounds`, `dequeue`, `adopt_flow` | `due_flows` |
 //! | `tl:{default:0}:due:urgent` | sorted set | the same of urgent flows | the same | the same |
@@ -21,8 +21,8 @@
 //! | `tl:{default:0}:queued` | hash | how many `messages` are queued in all flows, and the sum of their `bytes` | `step_outbound`, `dequeue`; `claim_outbounds`, `adopt_flow` forget it | `queued` |
 //! | `tl:{default:0}:last:<person>` | string | when the person was last sent to, for as long as that matters | `step_outbound`, `pass_gate` | the same |
 //! | `tl:{default:0}:pace:<sender>` | string | until when its time to send is given away | `reserve_pace` | the same |
-//! | `tl:{default:0}:history` | stream | an entry per message, by id or SID | `step_outbound`, `record_status` | `history` |
-//! | `tl:{default:0}:history:<xyz>` | sorted set | the same by recipient, in the order of the text | `step_outbound`, `record_status` | `history` |
+//! | `tl:{default:0}:history` | stream | an entry per message, by id or SID; one of a message that was sent elsewhere names the recipient too | `step_outbound`, `record_status`; `forget_message` | `history`, `oldest_messages` |
+//! | `tl:{default:0}:history:<xyz>` | sorted set | the same by recipient, in the order of the text | `step_outbound`, `record_status`; `forget_messages` | `history` |
 //! | `tl:{default:0}:tasks` | sorted set | task -> when it is due | `record_status`, `schedule`, `claim` | `claim` |
 //! | `tl:{default:0}:relays` | sorted set | statuses to be relayed -> when | `schedule`, `reschedule`, `claim` | `claim` |
 //! | `tl:{default:0}:reviews` | sorted set | replies under review -> when they become opt-outs | `schedule`, `reschedule`, `claim` | `claim` |
@@ -131,7 +131,12 @@ impl Keys {
     }
 
     pub(super) fn received(&self, organization: &Organization, person: &Person, sid: &MessageSid) -> String {
-        self.key(organization, self.partition(person.as_str()), &format!("received:{sid}"))
+        self.received_in(organization, self.partition(person.as_str()), sid.as_str())
+    }
+
+    /// The same where the partition is known and the person is not.
+    pub(super) fn received_in(&self, organization: &Organization, partition: Partition, sid: &str) -> String {
+        self.key(organization, partition, &format!("received:{sid}"))
     }
 
     /// `None` for an id that names a partition which this store does not have.

@@ -21,6 +21,7 @@ mod persons;
 mod record;
 mod refusal;
 mod replicas;
+mod retention;
 mod scripts;
 mod sentinels;
 mod server;

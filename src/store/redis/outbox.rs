@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The lowest rank of a state in which nothing is left to be done.
-const RESOLVED_RANK: u8 = 3;
+pub(super) const RESOLVED_RANK: u8 = 3;
 
 /// What `step_outbound.lua` stores of a new message beside its state; of all that, a step has only an entry.
 #[derive(Default)]
@@ -201,6 +201,18 @@ fn entry_of_person(member: &str, person: &str, partition: u16) -> Option<(Histor
     let ms = UnixMs::new(u64::from_str_radix(ms, 16).ok()?);
     let seq = u64::from_str_radix(seq, 16).ok()?;
     Some((HistoryId { ms, seq, partition }, message.parse().ok()?))
+}
+
+/// Reads an entry of the whole history.
+pub(super) fn entry_of_all(
+    (id, fields): &stream::Entry,
+    partition: u16,
+) -> Result<(HistoryId, Row<MessageRef>), Error> {
+    let (ms, seq) = stream::entry_id(id)?;
+    let message = fields.first().and_then(|(_, message)| str::from_utf8(message).ok()?.parse().ok());
+    let unreadable =
+        || Unreadable { record: format!("entry {id} of a history"), error: "it names no message".to_owned() };
+    Ok((HistoryId { ms, seq, partition }, message.ok_or_else(unreadable)))
 }
 
 #[async_trait]
@@ -403,12 +415,9 @@ impl Outbox for RedisStore {
             command.arg(format!("{exclusive}{}-{}", before.ms, before.seq)).arg("-");
             command.arg("COUNT").arg(limit);
             let answer = self.get::<Value>(&command).await?;
-            let entries = stream::entries(answer)?.into_iter().map(|(id, fields)| {
-                let (ms, seq) = stream::entry_id(&id)?;
-                let message =
-                    fields.first().and_then(|(_, message)| str::from_utf8(message).ok()?.parse().ok());
-                let message = message.ok_or_else(|| Error::Unreadable(format!("entry {id} of a history")))?;
-                Ok::<_, Error>((HistoryId { ms, seq, partition }, message))
+            let entries = stream::entries(answer)?.into_iter().map(|entry| {
+                let (place, message) = entry_of_all(&entry, partition)?;
+                Ok::<_, Error>((place, message?))
             });
             entries.collect::<Result<Vec<_>, _>>()
         });

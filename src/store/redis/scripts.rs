@@ -42,6 +42,9 @@ script!(CHANGE_DOCUMENTS, "lua/change_documents.lua");
 script!(FORGET_NAMES, "lua/forget_names.lua");
 script!(COUNT, "lua/count.lua");
 script!(ADD_ENTRY, "lua/add_entry.lua");
+script!(FORGET_DELIVERIES, "lua/forget_deliveries.lua");
+script!(FORGET_MESSAGE, "lua/forget_message.lua");
+script!(TRIM, "lua/trim.lua");
 
 impl Script {
     fn new(source: &'static str) -> Self {

@@ -7,6 +7,7 @@ mod outbox;
 mod outbox_model;
 mod persons;
 mod redis;
+mod retention;
 mod suite;
 
 /// Runs the whole suite as one test per promise; `$open` makes a fresh, empty store and what keeps it alive.
@@ -58,6 +59,9 @@ macro_rules! conformance {
             a_change_and_its_entry_are_stored_together_or_not_at_all
             what_a_later_version_has_written_hides_no_entry
             nothing_that_is_done_at_once_is_lost_or_told_twice
+            what_is_old_is_taken_away_and_nothing_younger
+            everything_of_a_person_s_messages_is_forgotten
+            many_old_entries_go_in_steps
             random_histories_of_statuses_agree_with_the_model
             random_histories_of_consent_agree_with_the_model
             random_histories_of_the_outbox_agree_with_the_model

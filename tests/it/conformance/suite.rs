@@ -43,6 +43,10 @@ pub use super::outbox_model::random_histories_of_the_outbox_agree_with_the_model
 pub use super::persons::{
     a_user_id_and_a_number_become_one_person, what_was_kept_under_a_spelling_moves_to_the_person,
 };
+pub use super::retention::{
+    everything_of_a_person_s_messages_is_forgotten, many_old_entries_go_in_steps,
+    what_is_old_is_taken_away_and_nothing_younger,
+};
 
 /// Makes the store under test, and makes it again on the same data.
 #[async_trait]
@@ -113,7 +117,7 @@ pub fn organization() -> Organization {
     Organization::default()
 }
 
-fn inbound(tail: &str) -> InboundEntry {
+pub fn inbound(tail: &str) -> InboundEntry {
     InboundEntry {
         sid: sid(tail),
         channel: Channel::Sms,
@@ -171,7 +175,7 @@ pub fn being_sent(outbound: &Outbound) -> NewOutbound {
     }
 }
 
-async fn all_events(store: &dyn Store, organization: &Organization) -> Vec<(EventId, Event)> {
+pub async fn all_events(store: &dyn Store, organization: &Organization) -> Vec<(EventId, Event)> {
     whole(store.events(organization, EventId::START, 1_000).await.unwrap())
 }
 

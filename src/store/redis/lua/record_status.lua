@@ -105,7 +105,7 @@ if unknown ~= '' then
   redis.call('HSET', raw, entry, unknown)
 end
 if not record and known_id == '' then
-  local entered_ms, entered_seq = string.match(redis.call('XADD', history, '*', 'm', sid), '^(%d+)%-(%d+)$')
+  local entered_ms, entered_seq = string.match(redis.call('XADD', history, '*', 'm', sid, 'to', to), '^(%d+)%-(%d+)$')
   if recipients then
     local entered = string.format('%011x%05x', tonumber(entered_ms), tonumber(entered_seq))
     redis.call('ZADD', recipients, 0, recipient .. ':' .. entered .. ':' .. sid)
