@@ -149,6 +149,10 @@ pub struct Config {
     pub pumping: PumpingGuard,
     /// How long somebody has to decide on a reply that may be an opt-out.
     pub review_deadline: Duration,
+    /// How long messages and entries of the streams are kept.
+    pub retention: Duration,
+    /// How long what shows a person's consent is kept after its last change, at the least.
+    pub consent_retention: Duration,
     /// Requests per second and caller on the application's side.
     pub api_rate: u32,
     /// Connections and live streams that callers may have open.
@@ -263,6 +267,8 @@ impl Reader {
                 .parsed("TEXTLEDGER_COUNTRIES", "all, or a list of ISO countries such as US,CA,GB"),
             pumping: self.pumping(),
             review_deadline: self.review_deadline(),
+            retention: self.retention(),
+            consent_retention: self.consent_retention(),
             api_rate: self.api_rate(),
             bounds: Bounds::read(self),
             unsigned_rate: self.unsigned_rate(),
@@ -507,6 +513,23 @@ impl Reader {
         })
     }
 
+    fn retention(&mut self) -> Duration {
+        let wanted = "a whole number of days, from 1 to 36500";
+        self.read_or_default("TEXTLEDGER_RETENTION_DAYS", wanted, |text| {
+            text.parse().ok().filter(|days| RETENTION_DAYS.contains(days)).map(|days| days * DAY)
+        })
+    }
+
+    fn consent_retention(&mut self) -> Duration {
+        let wanted = "a whole number of years, from 1 to 100";
+        self.read_or_default("TEXTLEDGER_CONSENT_RETENTION_YEARS", wanted, |text| {
+            text.parse()
+                .ok()
+                .filter(|years| CONSENT_RETENTION_YEARS.contains(years))
+                .map(|years| years * LEAP_YEAR)
+        })
+    }
+
     fn cors_origins(&mut self) -> Vec<String> {
         let name = "TEXTLEDGER_CORS_ORIGINS";
         let origins = self.text(name).unwrap_or_default();
@@ -550,6 +573,18 @@ const RECONCILE_TIMES_MAX: usize = 16;
 /// before it is open.
 const REVIEW_DEADLINES: RangeInclusive<Duration> =
     Duration::from_secs(60)..=Duration::from_secs(30 * 24 * 60 * 60);
+
+/// A day.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The longest year: what is kept for years is kept for no day less.
+const LEAP_YEAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// How many days messages and entries of the streams may be kept: up to a century.
+const RETENTION_DAYS: RangeInclusive<u32> = 1..=36_500;
+
+/// How many years what shows a person's consent may be kept.
+const CONSENT_RETENTION_YEARS: RangeInclusive<u32> = 1..=100;
 
 /// Reads a size: a number of bytes, or with KB, MB, GB (powers of 1000) or KiB, MiB, GiB (powers of 1024), in any case.
 fn bytes(text: &str) -> Option<u64> {
@@ -629,6 +664,28 @@ mod tests {
             assert!(
                 faults[0].starts_with("TEXTLEDGER_REVIEW_DEADLINE must be a time from 1m to 30d"),
                 "{wrong}"
+            );
+        }
+    }
+
+    #[test]
+    fn things_are_kept_for_as_many_days_and_consent_for_as_many_years_as_are_set() {
+        let kept = |name, text| {
+            read(&[(name, text)], "")
+                .map(|config| (config.retention.as_secs(), config.consent_retention.as_secs()))
+        };
+        const DAY_S: u64 = 24 * 60 * 60;
+        let (days, years) = ("TEXTLEDGER_RETENTION_DAYS", "TEXTLEDGER_CONSENT_RETENTION_YEARS");
+        assert_eq!(kept(days, ""), Ok((30 * DAY_S, 3_660 * DAY_S)));
+        assert_eq!(kept(days, "36500"), Ok((36_500 * DAY_S, 3_660 * DAY_S)));
+        assert_eq!(kept(years, "2"), Ok((30 * DAY_S, 732 * DAY_S)));
+        for (name, text) in
+            [(days, "0"), (days, "30d"), (days, "36501"), (days, "-1"), (years, "0"), (years, "101")]
+        {
+            let Invalid(faults) = kept(name, text).unwrap_err();
+            assert!(
+                faults[0].starts_with(&format!("{name} must be a whole number of ")),
+                "{text}: {faults:?}"
             );
         }
     }

@@ -231,6 +231,11 @@ struct UnreadableLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabels {
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct SourceLabels {
     source: &'static str,
 }
@@ -309,6 +314,9 @@ pub struct Metrics {
     unreadable_records: Counter,
     queued_messages: Gauge,
     queued_bytes: Gauge,
+    retention_removed: Family<KindLabels, Counter>,
+    retention_end_seconds: Gauge,
+    retention_behind_seconds: Gauge,
     opt_out_seconds: Histogram,
 }
 
@@ -375,6 +383,9 @@ impl Metrics {
             unreadable_records: "Times at which a stored record could not be read beside others, and was left out or left alone",
             queued_messages: "Messages in the queues of all organizations",
             queued_bytes: "What the messages in the queues take, in bytes of sealed content",
+            retention_removed: "What was taken away because it was older than TEXTLEDGER_RETENTION_DAYS, by kind",
+            retention_end_seconds: "When this instance last ended looking for what is too old, in seconds since 1970, 0 if it has not yet",
+            retention_behind_seconds: "How much older than it is to be the oldest was that was left then",
         }
     }
 
@@ -529,6 +540,20 @@ impl Metrics {
         let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         self.queued_messages.set(gauge(messages));
         self.queued_bytes.set(gauge(bytes));
+    }
+
+    /// Counts what was taken away because of its age.
+    pub fn retention_removed(&self, by_kind: &[(&'static str, u64)]) {
+        for (kind, count) in by_kind {
+            self.retention_removed.get_or_create(&KindLabels { kind }).inc_by(*count);
+        }
+    }
+
+    /// Tells when it was last looked for what is too old, and how much older the oldest is that was left.
+    pub fn retention_ended(&self, at_s: u64, behind: Duration) {
+        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.retention_end_seconds.set(gauge(at_s));
+        self.retention_behind_seconds.set(gauge(behind.as_secs()));
     }
 
     /// Tells how long a person's request to stop took from its arrival until it was obeyed.

@@ -51,8 +51,8 @@ use crate::{
     },
     twilio::{client::Client, poster::Poster},
     worker::{
-        self, caretaker, dispatcher, queues, reconciler, relayer, replayer, reviewer, tailer::Tailer,
-        verifier,
+        self, caretaker, dispatcher, queues, reconciler, relayer, replayer, retention, reviewer,
+        tailer::Tailer, verifier,
     },
 };
 
@@ -190,6 +190,7 @@ impl Service {
         tracker.spawn(relayer::run(app.clone(), stop.clone()));
         spawn(&tracker, &stop, worker::settings::run(app.clone()));
         tracker.spawn(verifier::run(app.clone(), stop.clone()));
+        tracker.spawn(retention::run(app.clone(), stop.clone()));
         spawn(&tracker, &stop, {
             let state = state.clone();
             async move { state.refusals.look_into(&state.app, &state.public_url).await }
@@ -302,6 +303,8 @@ pub fn assemble(
             },
             review_deadline: config.review_deadline,
             relay_private: config.relay_private,
+            retention: config.retention,
+            consent_retention: config.consent_retention,
         },
         clock,
         metrics: Arc::new(Metrics::new()),

@@ -12,6 +12,7 @@ pub mod outgoing;
 pub mod passthrough;
 pub mod reads;
 pub mod relays;
+pub mod retention;
 mod scope;
 mod unreadable;
 
@@ -31,6 +32,7 @@ use self::{
     passthrough::Passthrough,
     reads::Reads,
     relays::Relays,
+    retention::Retention,
 };
 use crate::{
     clock::Clock,
@@ -49,6 +51,9 @@ use crate::{
 
 /// How often an operation is decided again when consent changes under it.
 const DECISIONS_MAX: usize = 8;
+
+/// How long after it is too old it may take until it is found that something of a batch still waits: longer than no instance runs.
+const BATCH_MARGIN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// What the operator has set, as far as the services use it.
 #[derive(Debug, Clone)]
@@ -83,6 +88,10 @@ pub struct Settings {
     pub review_deadline: Duration,
     /// Whether callers' own StatusCallback URLs may be of this machine or of an inner network.
     pub relay_private: bool,
+    /// How long messages and entries of the streams are kept.
+    pub retention: Duration,
+    /// How long what shows a person's consent is kept after its last change, at the least.
+    pub consent_retention: Duration,
 }
 
 /// What every service stands on.
@@ -119,6 +128,11 @@ impl Settings {
     fn first_asked_at(&self, at: UnixMs) -> Option<UnixMs> {
         next_ask(at, at, &self.reconcile_after)
     }
+
+    /// How long a batch is kept after the last of it may have left. Where something of it still waits then, it is kept for longer.
+    fn batch_kept(&self) -> Duration {
+        self.retention.saturating_add(BATCH_MARGIN)
+    }
 }
 
 /// The service, without its doors: the services that it consists of, each for one noun.
@@ -146,6 +160,8 @@ pub struct App {
     pub passthrough: Passthrough,
     /// Writes down who did what.
     pub audit: Arc<Audit>,
+    /// Takes away what is older than it is to be.
+    pub retention: Retention,
 }
 
 /// What a service is made of.
@@ -192,6 +208,7 @@ impl App {
         let statuses = Arc::new(Statuses::new(core.clone(), relays.clone(), steps.clone(), consents.clone()));
         let reads = Arc::new(Reads::new(core.clone()));
         let audit = Arc::new(Audit::new(core.clone()));
+        let retention = Retention::new(core.clone(), steps.clone());
         let outgoing = Outgoing {
             core: core.clone(),
             accounts: accounts.clone(),
@@ -229,6 +246,7 @@ impl App {
             idempotency,
             passthrough,
             audit,
+            retention,
         }
     }
 

@@ -10,6 +10,7 @@ mod demo;
 mod key;
 mod remote;
 mod restore;
+mod retention;
 mod serve;
 mod simulator;
 mod through;
@@ -73,6 +74,8 @@ enum Command {
     Audit(audit::Audit),
     /// List, release and refuse what is held as a burst of first messages.
     Traffic(traffic::Traffic),
+    /// Tell what is older than it is kept, and would be taken away now.
+    Retention(retention::Retention),
     /// Print a bearer token, signed with the service's own key.
     Token(token::Token),
 }
@@ -92,6 +95,7 @@ pub fn run() -> ExitCode {
         Command::Key(command) => command.run(line.config.as_deref()),
         Command::Audit(command) => command.run(line.config.as_deref()),
         Command::Traffic(command) => command.run(line.config.as_deref()),
+        Command::Retention(command) => command.run(line.config.as_deref()),
         Command::Token(command) => command.run(line.config.as_deref()),
     };
     match result {

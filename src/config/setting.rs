@@ -76,7 +76,7 @@ impl Setting {
 const BUILT_IN_TEXT: &str = "a text that is built in";
 
 /// The settings by subject, in the order in which they are read about.
-pub const GROUPS: [(&str, &[Setting]); 8] = [
+pub const GROUPS: [(&str, &[Setting]); 9] = [
     (
         "Where it listens, and what it keeps where",
         &[
@@ -496,6 +496,24 @@ pub const GROUPS: [(&str, &[Setting]); 8] = [
         ],
     ),
     (
+        "How long things are kept",
+        &[
+            Setting::new(
+                "TEXTLEDGER_RETENTION_DAYS",
+                Value("30"),
+                "How many days messages, entries of the streams, messages received, batches and what is kept beside them stay. By \
+                 age, never anything younger. What is still open (waiting, its answer lost, to be asked for) stays until it is \
+                 closed. From 1 to 36500.",
+            ),
+            Setting::new(
+                "TEXTLEDGER_CONSENT_RETENTION_YEARS",
+                Value("10"),
+                "How many years the words of replies under review and what was decided are kept at the least, whatever the other \
+                 setting says. Consent and its changes stay. From 1 to 100.",
+            ),
+        ],
+    ),
+    (
         "The process",
         &[
             Setting::new(
@@ -513,12 +531,6 @@ pub const GROUPS: [(&str, &[Setting]); 8] = [
     (
         "Accepted and not used yet: no effect in this version, and a warning in the log",
         &[
-            Setting::new(
-                "TEXTLEDGER_RETENTION_DAYS",
-                Value("30"),
-                "How long messages and stream entries are kept.",
-            )
-            .unused(),
             Setting::new("TEXTLEDGER_STORE_BODIES", Value("false"), "Whether message texts are kept.")
                 .unused(),
         ],

@@ -23,10 +23,10 @@ use super::{
     connections,
     contract::{
         self, Declared, Fields, Read, kinds,
-        operations::{self, ReadProblems},
+        operations::{self, GoneProblems, ReadProblems},
         words::{self, EventType, EventsFrom, Words},
     },
-    problem::Problem,
+    problem::{Code, Problem},
     time,
 };
 use crate::{
@@ -58,6 +58,9 @@ const STILL_ALLOWED_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The type of an event that cannot be read.
 const UNREADABLE: &str = "unreadable";
+
+/// The event that tells a listener that others have been taken away before they were read.
+const HISTORY_LOST: &str = "history-lost";
 
 /// How a listener names the last event that it has seen.
 const LAST_EVENT_ID: &str = "Last-Event-ID";
@@ -106,10 +109,12 @@ struct EventFilter {
 /// What happened: status changes, received messages, opt-outs.
 ///
 /// A page of JSON, oldest first; or with `Accept: text/event-stream` live as server-sent events, whose `data` is an event
-/// as it stands in a page, and which `Last-Event-ID` resumes.
+/// as it stands in a page, and which `Last-Event-ID` resumes. Events that are older than they are kept are taken away: where some
+/// were that a cursor would lead to, the page is refused with `history_lost`, and a live stream begins with an event
+/// `history-lost`, tells in its `data` after which and until which events some are missing, and goes on with the oldest kept.
 #[utoipa::path(
     get, path = "/api/sms/events", tags = [operations::TAG, operations::EVENTS], operation_id = "listEvents", params(EventsQuery),
-    responses(ReadProblems, (status = 200, body = EventsPage, description = "events, oldest first")),
+    responses(ReadProblems, GoneProblems, (status = 200, body = EventsPage, description = "events, oldest first")),
 )]
 pub async fn events(
     state: web::Data<State>,
@@ -146,6 +151,7 @@ async fn page(
     limit: usize,
     filter: &EventFilter,
 ) -> Result<HttpResponse, Problem> {
+    let cursor = after;
     let mut events = Vec::new();
     let mut looked_through = 0;
     let mut more = true;
@@ -165,8 +171,28 @@ async fn page(
             }
         }
     }
+    if let Some(until) = lost(state, organization, cursor).await? {
+        let detail =
+            format!("events after {cursor}, up to {until}, have been taken away because of their age");
+        let mend = "start again without a cursor: the first page begins at the oldest event that is kept";
+        return Err(Problem::new(Code::HistoryLost, detail, mend));
+    }
     let next_cursor = more.then(|| after.to_string());
     Ok(HttpResponse::Ok().json(EventsPage { events, next_cursor }))
+}
+
+/// Up to where events have been taken away that a reader who has read up to `after` has not seen. Asked after a page was read, so that
+/// none is overlooked that is taken away meanwhile.
+async fn lost(
+    state: &State,
+    organization: &Organization,
+    after: EventId,
+) -> Result<Option<EventId>, store::Error> {
+    match after {
+        // Whoever begins at the oldest that is kept misses none.
+        EventId::START => Ok(None),
+        after => state.app.store().lost_events(organization, after).await,
+    }
 }
 
 /// Answers with a stream that first tells what came after `after`, then what comes.
@@ -248,7 +274,14 @@ async fn catch_up(
 ) -> Option<()> {
     loop {
         let page = state.app.store().events(organization, *position, store::EVENTS_PAGE_MAX).await;
-        let page = page.inspect_err(|error| tracing::warn!(%error, "a live stream ends")).ok()?;
+        let ends = |error: &store::Error| tracing::warn!(%error, "a live stream ends");
+        let page = page.inspect_err(ends).ok()?;
+        if let Some(until) = lost(state, organization, *position).await.inspect_err(ends).ok()? {
+            // Without an id of its own: whoever loses the connection now is told again.
+            let data =
+                json!({ "type": HISTORY_LOST, "after": position.to_string(), "until": until.to_string() });
+            socket.send(Bytes::from(format!("event: {HISTORY_LOST}\ndata: {data}\n\n"))).await.ok()?;
+        }
         let caught_up = page.len() < store::EVENTS_PAGE_MAX;
         for (id, event) in page {
             *position = id;

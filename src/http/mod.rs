@@ -30,6 +30,7 @@ pub mod public_url;
 pub mod rate_limit;
 pub mod refusals;
 mod request_id;
+mod retention;
 mod reviews;
 mod send;
 pub mod server;
@@ -167,6 +168,7 @@ pub fn routes(config: &mut web::ServiceConfig, prefix: &str, has_metrics: bool) 
         .service(api("/api/sms/events", [get(events::events)]))
         .service(api("/api/sms/webhook-refusals", [get(refusals::list)]))
         .service(api("/api/sms/audit", [get(audit::list)]))
+        .service(api("/api/sms/retention", [get(retention::dry_run)]))
         .service(page("/api/openapi.json", [get(document::document)]));
     document::page(config);
     for prefix in prefixes(prefix) {

@@ -147,6 +147,8 @@ codes! {
     DailyLimitReached = "daily_limit_reached", 429, "The limit of messages per day is reached";
     /// The recipient was sent to a short time ago.
     RecipientCoolingDown = "recipient_cooling_down", 429, "The recipient was sent to a short time ago";
+    /// Events behind the cursor have been taken away.
+    HistoryLost = "history_lost", 410, "Events have been removed";
     /// Too many requests of one caller.
     RateLimited = "rate_limited", 429, "Too many requests";
     /// As many live streams as there may be.

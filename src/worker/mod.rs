@@ -7,6 +7,7 @@ pub mod queues;
 pub mod reconciler;
 pub mod relayer;
 pub mod replayer;
+pub mod retention;
 pub mod reviewer;
 pub mod settings;
 mod shares;

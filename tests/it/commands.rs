@@ -6,6 +6,7 @@ mod check;
 mod config;
 mod consent;
 mod key;
+mod retention;
 mod terminal;
 mod traffic;
 

@@ -15,6 +15,7 @@ mod faults;
 mod packaging;
 mod races;
 mod replies;
+mod retention;
 mod schema;
 mod sdk;
 mod signature;

@@ -32,10 +32,6 @@ use crate::{
     },
 };
 
-/// How long the words of a reply and what was decided are kept: ten years, as all evidence of consent, which outlasts
-/// every time in which a claim over messages that were not wanted can be brought.
-const EVIDENCE_KEPT: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
-
 /// How long a claim of a review at its deadline holds: longer than it takes to record an opt-out.
 const CLAIM_TIME: Duration = Duration::from_secs(60);
 
@@ -479,7 +475,15 @@ impl Scope<'_, Consents> {
     ) -> Result<bool, store::Error> {
         let (kind, after) = (Kind::Review, store::encode(review));
         let change = DocumentChange { kind, name: sid.as_str(), before, after: Some(&after) };
-        self.core.store.change_with_entry(self.organization, &[change], Some(EVIDENCE_KEPT), entry).await
+        self.core
+            .store
+            .change_with_entry(
+                self.organization,
+                &[change],
+                Some(self.core.settings.consent_retention),
+                entry,
+            )
+            .await
     }
 }
 

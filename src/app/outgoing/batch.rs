@@ -8,12 +8,15 @@ use super::{Steps, content::Content};
 use crate::{
     app::Scope,
     domain::{BatchId, Principal, UnixMs},
-    store::{self, Kind},
+    store::{self, Kind, outbox::OUTBOUNDS_MAX},
     twilio::Address,
 };
 
 /// Batches whose content is held in memory, so that it is not opened for each message.
 const CACHED_MAX: usize = 64;
+
+/// Members of a batch that are in one document, and are stored in one go.
+pub(super) const MEMBERS_AT_ONCE: usize = OUTBOUNDS_MAX;
 
 /// A batch as it is stored.
 #[derive(Serialize, Deserialize)]
@@ -53,10 +56,45 @@ impl Scope<'_, Steps> {
         Ok(Some(content))
     }
 
+    /// Keeps the batch, of which something still waits, as if that were to leave now. One that cannot be read is left alone.
+    pub(in crate::app) async fn keep_batch(&self, id: &BatchId) -> Result<(), store::Error> {
+        let Some(text) = self.keep(Kind::Batch, id.as_str()).await? else { return Ok(()) };
+        let batch =
+            self.core.if_readable(self.organization, || format!("batch {id}"), read::<Batch>(id, &text))?;
+        for part in 0..batch.as_ref().map_or(0, parts) {
+            self.keep(Kind::Members, &part_name(id, part)).await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps a document for as long as batches are, from now on.
+    async fn keep(&self, kind: Kind, name: &str) -> Result<Option<String>, store::Error> {
+        let stored = self.core.store.document(self.organization, kind, name).await?;
+        if let Some(text) = stored.as_deref() {
+            let keep = Some(self.core.settings.batch_kept());
+            // Who changes it meanwhile keeps it for as long.
+            self.core
+                .store
+                .change_document(self.organization, kind, name, Some(text), Some(text), keep)
+                .await?;
+        }
+        Ok(stored)
+    }
+
     /// Whether the batch has been called off.
     pub(super) async fn is_canceled(&self, id: &BatchId) -> Result<bool, store::Error> {
         Ok(self.batch(id).await?.is_some_and(|batch| batch.canceled_at.is_some()))
     }
+}
+
+/// How many documents the members of `batch` are in.
+pub(super) fn parts(batch: &Batch) -> usize {
+    batch.total.div_ceil(MEMBERS_AT_ONCE)
+}
+
+/// The name of one of these documents.
+pub(super) fn part_name(id: &BatchId, part: usize) -> String {
+    format!("{id}.{part}")
 }
 
 /// Reads what is stored about the batch `id`.

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use super::{
     Outgoing,
     advance::Occasion,
-    batch::{self, Batch},
+    batch::{self, Batch, MEMBERS_AT_ONCE, part_name, parts},
     content::Content,
     limits::DayCount,
     send::{self, SendError},
@@ -31,21 +31,15 @@ use crate::{
         consent::{NoConsent, Route},
         outgoing::{Fact, NotAllowed},
     },
-    store::{self, DocumentChange, Kind, NewOutbound, Queued, StoredOutbound, outbox::OUTBOUNDS_MAX},
+    store::{self, DocumentChange, Kind, NewOutbound, Queued, StoredOutbound},
     twilio::{Address, Channel, MessagingServiceSid},
 };
 
 /// The most recipients of one batch.
 pub const RECIPIENTS_MAX: usize = 10_000;
 
-/// Messages that are stored in one go.
-const STORED_AT_ONCE: usize = OUTBOUNDS_MAX;
-
 /// Goes that are under way at a time.
 const GOES: usize = 4;
-
-/// How long a batch is kept after the last of it may have left.
-const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// How long a batch is kept of which nothing was accepted: as long as the answer to its request. It takes no room in the
 /// queue and counts for no day, so that nothing else bounds how many there are.
@@ -242,15 +236,15 @@ impl Scope<'_, Outgoing> {
         if let DayCount::Beyond { left } = steps.count_for_the_day(first, wanted, by).await? {
             return Err(SendError::DailyLimit { wanted, left });
         }
-        let kept = KEPT + due(new.len() as u32).since(now);
-        for (part, new) in new.chunks(STORED_AT_ONCE).enumerate() {
+        let kept = self.core.settings.batch_kept() + due(new.len() as u32).since(now);
+        for (part, new) in new.chunks(MEMBERS_AT_ONCE).enumerate() {
             let ids: Vec<MessageId> = new.iter().map(|new| new.outbound.id).collect();
             let ids = store::encode(&ids);
             self.put(Kind::Members, &part_name(&id, part), &ids, kept).await?;
         }
-        futures_util::stream::iter(0..new.chunks(STORED_AT_ONCE).len())
+        futures_util::stream::iter(0..new.chunks(MEMBERS_AT_ONCE).len())
             .map(|part| {
-                let new = new.chunks(STORED_AT_ONCE).nth(part).unwrap_or_default();
+                let new = new.chunks(MEMBERS_AT_ONCE).nth(part).unwrap_or_default();
                 steps.enqueue(new)
             })
             .buffer_unordered(GOES)
@@ -406,12 +400,12 @@ impl Scope<'_, Outgoing> {
     ) -> Result<Option<BatchPage>, store::Error> {
         let Some(batch) = self.steps.of(self.organization).batch(id).await? else { return Ok(None) };
         let mut wanted: Vec<MessageId> = Vec::with_capacity(limit);
-        for part in skip / STORED_AT_ONCE..parts(&batch) {
+        for part in skip / MEMBERS_AT_ONCE..parts(&batch) {
             if wanted.len() == limit {
                 break;
             }
             let ids = self.members(id, part).await?;
-            let skipped = skip.saturating_sub(part * STORED_AT_ONCE);
+            let skipped = skip.saturating_sub(part * MEMBERS_AT_ONCE);
             wanted.extend(ids.into_iter().skip(skipped).take(limit - wanted.len()));
         }
         let (mut messages, mut unreadable) = (Vec::with_capacity(wanted.len()), 0);
@@ -448,7 +442,7 @@ impl Scope<'_, Outgoing> {
                 let (before, after) = (Some(text.as_str()), Some(canceled.as_str()));
                 let change = DocumentChange { kind: Kind::Batch, name: id.as_str(), before, after };
                 let entry = entry.clone().with(Facts { canceled: Some(left), ..Facts::default() });
-                let (store, keep) = (&self.core.store, Some(KEPT));
+                let (store, keep) = (&self.core.store, Some(self.core.settings.batch_kept()));
                 if !store.change_with_entry(self.organization, &[change], keep, Some(&entry)).await? {
                     continue;
                 }
@@ -560,12 +554,4 @@ struct Place {
 pub fn each_once(recipients: Vec<Address>) -> Vec<Address> {
     let mut seen = HashSet::with_capacity(recipients.len());
     recipients.into_iter().filter(|recipient| seen.insert(Person::of(recipient.bare()))).collect()
-}
-
-fn parts(batch: &Batch) -> usize {
-    batch.total.div_ceil(STORED_AT_ONCE)
-}
-
-fn part_name(id: &BatchId, part: usize) -> String {
-    format!("{id}.{part}")
 }

@@ -91,6 +91,8 @@ problems! {
     SendProblems = [400, 401, 403, 404, 408, 409, 413, 414, 415, 422, 429, 502, 503];
     /// How a question that needs an account at Twilio can fail.
     ConflictProblems = [409];
+    /// How a question that goes on from a cursor can fail.
+    GoneProblems = [410];
     /// How asking Twilio can fail.
     TwilioProblems = [409, 502, 503];
 }

@@ -45,11 +45,12 @@ impl For {
 }
 
 /// Every operation of the document.
-const ROUTES: [(&str, &str, For); 37] = [
+const ROUTES: [(&str, &str, For); 38] = [
     ("delete", "/api/sms/api-keys/{sid}", For::Administrators),
     ("delete", "/api/sms/batches/{batch_id}", For::Senders),
     ("get", "/api/sms/api-keys", For::Administrators),
     ("get", "/api/sms/audit", For::Administrators),
+    ("get", "/api/sms/retention", For::Administrators),
     ("get", "/api/sms/batches/{batch_id}", For::Viewers),
     ("get", "/api/sms/batches/{batch_id}/messages", For::Viewers),
     ("get", "/api/sms/consent/export", For::Administrators),

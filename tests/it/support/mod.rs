@@ -8,6 +8,7 @@ pub mod flows;
 pub mod former;
 pub mod later;
 pub mod leftovers;
+pub mod made_up_time;
 pub mod platform;
 pub mod redis_cluster;
 pub mod redis_sentinels;

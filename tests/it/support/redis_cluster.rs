@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     DEADLINE,
+    made_up_time::MadeUpTime,
     redis_server::{RedisServer, free_port},
 };
 
@@ -17,11 +18,15 @@ const SLOTS: [(u16, u16); 3] = [(0, 5_460), (5_461, 10_922), (10_923, 16_383)];
 /// After how long without a word a cluster's node counts as gone.
 const NODE_TIMEOUT_MS: &str = "2000";
 
+/// The same where days pass at once: three weeks.
+const FAR_TIMEOUT_MS: &str = "1800000000";
+
 /// A node: its place stays when it has ended.
 struct Node {
     port: u16,
     bus_port: u16,
     folder: PathBuf,
+    environment: Vec<String>,
     further: Vec<String>,
     server: Option<RedisServer>,
 }
@@ -40,7 +45,7 @@ impl Node {
         let further = [&further[..], &["--cluster-node-timeout", NODE_TIMEOUT_MS]].concat();
         let own: Vec<&str> = self.further.iter().map(String::as_str).collect();
         let further = [&further[..], &own].concat();
-        self.server = Some(RedisServer::start_at(self.port, &self.folder, &further));
+        self.server = Some(RedisServer::start_at(&self.environment, self.port, &self.folder, &further));
     }
 
     fn server(&self) -> &RedisServer {
@@ -74,32 +79,40 @@ impl RedisCluster {
     /// The cluster, made when it is first asked for.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<RedisCluster> = OnceLock::new();
-        SHARED.get_or_init(|| Self::start(0, |_| Vec::new()))
+        SHARED.get_or_init(|| Self::start(&[], 0, |_| Vec::new()))
     }
 
     /// One whose first master has a replica, which takes its place within seconds.
     pub fn start_with_replica() -> Self {
-        Self::start(1, |_| Vec::new())
+        Self::start(&[], 1, |_| Vec::new())
     }
 
     /// One whose masters have a replica each.
     pub fn start_replicated() -> Self {
-        Self::start(SLOTS.len(), |_| Vec::new())
+        Self::start(&[], SLOTS.len(), |_| Vec::new())
     }
 
     /// One without replicas whose nodes have further settings, by the port of each.
     pub fn start_with(further: impl Fn(u16) -> Vec<String>) -> Self {
-        Self::start(0, further)
+        Self::start(&[], 0, further)
     }
 
-    fn start(replicas: usize, further: impl Fn(u16) -> Vec<String>) -> Self {
+    /// One without replicas whose clocks show what `time` does.
+    pub fn start_in(time: &MadeUpTime) -> Self {
+        // Where days pass at once, no node is gone for that.
+        let further = ["--cluster-node-timeout", FAR_TIMEOUT_MS].map(str::to_owned);
+        time.pass_during(|| Self::start(&time.environment(), 0, |_| further.to_vec()))
+    }
+
+    fn start(environment: &[String], replicas: usize, further: impl Fn(u16) -> Vec<String>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut nodes: Vec<Node> = (0..SLOTS.len() + replicas)
             .map(|number| {
                 let port = free_port();
                 let folder = folder.path().join(number.to_string());
                 std::fs::create_dir(&folder).unwrap();
-                Node { port, bus_port: free_port(), folder, further: further(port), server: None }
+                let (bus_port, environment, further) = (free_port(), environment.to_vec(), further(port));
+                Node { port, bus_port, folder, environment, further, server: None }
             })
             .collect();
         nodes.iter_mut().for_each(Node::start);
@@ -166,6 +179,11 @@ impl RedisCluster {
     pub fn is_whole(&self) -> bool {
         let masters = self.masters();
         masters.len() == SLOTS.len() && masters.iter().all(|place| self.nodes[*place].is_followed())
+    }
+
+    /// Its nodes.
+    pub fn nodes(&self) -> impl Iterator<Item = &RedisServer> {
+        self.nodes.iter().map(Node::server)
     }
 
     /// A connection to the node at `place`.

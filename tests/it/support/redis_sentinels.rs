@@ -107,7 +107,7 @@ impl RedisSentinels {
         let folder = self.server_folder(place);
         let port = self.servers[place].0;
         self.servers[place].1 =
-            Some(RedisServer::start_at(port, &folder, &["--repl-diskless-sync-delay", "0"]));
+            Some(RedisServer::start_at(&[], port, &folder, &["--repl-diskless-sync-delay", "0"]));
     }
 
     fn server_folder(&self, place: usize) -> PathBuf {

@@ -17,7 +17,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{DEADLINE, eventually};
+use super::{DEADLINE, eventually, made_up_time::MadeUpTime};
 
 /// Ends the server when its standard input closes, which happens even if the tests are killed.
 const GUARDIAN: &str = r#"folder="$0" stays="$1"; shift; "$@" >/dev/null & server=$!
@@ -122,9 +122,16 @@ impl RedisServer {
         Self::launch(free_port(), tempfile::tempdir().unwrap().keep(), "no", further)
     }
 
-    /// Starts a server at `port` that keeps its files in `folder`, and everything else in memory.
-    pub fn start_at(port: u16, folder: &Path, further: &[&str]) -> Self {
-        let command = Self::command(port, folder, "no", further);
+    /// Starts a server on a free port whose clock shows what `time` does.
+    pub fn start_in(time: &MadeUpTime) -> Self {
+        let (port, folder) = (free_port(), tempfile::tempdir().unwrap().keep());
+        let command = [time.environment(), Self::command(port, &folder, "no", &[])].concat();
+        Self::spawn(port, &folder, "no", &command)
+    }
+
+    /// Starts a server at `port`, in an `environment` of its own, that keeps its files in `folder`, and everything else in memory.
+    pub fn start_at(environment: &[String], port: u16, folder: &Path, further: &[&str]) -> Self {
+        let command = [environment, &Self::command(port, folder, "no", further)].concat();
         Self::spawn(port, folder, "yes", &command)
     }
 
