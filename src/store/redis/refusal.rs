@@ -45,7 +45,7 @@ const TLS: [(&str, &str); 13] = [
 pub(super) fn explained(error: &RedisError) -> String {
     let said = error.to_string();
     let meaning = match error.kind() {
-        ErrorKind::AuthenticationFailed => {
+        ErrorKind::AuthenticationFailed if said.contains("Password authentication failed") => {
             Some("the user or the password in TEXTLEDGER_STORE is not taken (WRONGPASS)")
         }
         ErrorKind::Server(ServerErrorKind::NoPerm) => {

@@ -144,14 +144,15 @@ impl Sentinels {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(ANSWER_TIME_MAX))
             .set_response_timeout(Some(ANSWER_TIME_MAX));
-        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        let mut connection =
+            client.get_multiplexed_async_connection_with_config(&config).await.map_err(refusal)?;
         let mut pipeline = Pipeline::with_capacity(2);
         // Once the other server is promoted only the first names it, and only the second tells of the time before.
         pipeline.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(&self.name);
         pipeline.cmd("SENTINEL").arg("MASTER").arg(&self.name);
         let mut answers = connection.send_packed_commands(&pipeline, 0, 2).await?.into_iter();
         let (place, state) = (answers.next().unwrap_or(Value::Nil), answers.next().unwrap_or(Value::Nil));
-        let place: Option<(String, u16)> = redis::from_redis_value(place.extract_error()?)?;
+        let place: Option<(String, u16)> = redis::from_redis_value(place.extract_error().map_err(refusal)?)?;
         let Some((host, port)) = place else {
             let unknown = "the sentinels know no master of the name behind them in TEXTLEDGER_STORE";
             return Err((ErrorKind::MasterNameNotFoundBySentinel, unknown).into());
@@ -180,6 +181,19 @@ fn word(answers: Vec<Answer>, failures: Vec<RedisError>) -> Word {
     match master.filter(|_| latest.all(|answer| !answer.is_promoting)) {
         Some(master) => Word::Master(master),
         None => Word::Promoting,
+    }
+}
+
+/// What a sentinel that refuses us says: it has users of its own.
+fn refusal(error: RedisError) -> RedisError {
+    match error.kind() == ErrorKind::AuthenticationFailed || error.code() == Some("NOAUTH") {
+        true => (
+            ErrorKind::AuthenticationFailed,
+            "a sentinel wants a user and a password of its own: give sentinel_user and sentinel_password behind the ? in \
+             TEXTLEDGER_STORE",
+        )
+            .into(),
+        false => error,
     }
 }
 
