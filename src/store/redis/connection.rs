@@ -157,15 +157,16 @@ impl Request<'_> {
     /// The same by a connection that leads to the master, if sentinels name it. An answer of a server that has ceased to be
     /// the master meanwhile is none.
     async fn ask(&self, server: &Server, wire: Wire) -> RedisResult<Value> {
+        let Some(master) = wire.master() else { return self.send(wire).await };
         let gone = || no_master("the sentinels name another master");
-        if !server.follows(&wire).await {
+        if !server.follows(&master).await {
             return Err(gone());
         }
-        let answer = self.send(wire.clone()).await?;
+        let answer = self.send(wire).await?;
         let follows = match self.replicas {
             // Replicas of a server that has just been replaced hold what it has written, until they follow the other one.
-            Some(_) => server.still_follows(&wire).await,
-            None => server.follows(&wire).await,
+            Some(_) => server.still_follows(&master).await,
+            None => server.follows(&master).await,
         };
         if follows { Ok(answer) } else { Err(gone()) }
     }

@@ -191,18 +191,18 @@ impl Server {
         }
     }
 
-    /// Whether `wire` may be used: if sentinels name the master, it leads there.
-    pub(super) async fn follows(&self, wire: &Wire) -> bool {
-        match (&self.address, wire) {
-            (Address::Sentinel(sentinels, _), Wire::Master(_, master)) => sentinels.follow(master).await,
+    /// Whether `master` may be asked: sentinels called it the master a moment ago.
+    pub(super) async fn follows(&self, master: &Endpoint) -> bool {
+        match &self.address {
+            Address::Sentinel(sentinels, _) => sentinels.follow(master).await,
             _ => true,
         }
     }
 
-    /// Whether `wire` leads to the master still, now that it has answered.
-    pub(super) async fn still_follows(&self, wire: &Wire) -> bool {
-        match (&self.address, wire) {
-            (Address::Sentinel(sentinels, _), Wire::Master(_, master)) => {
+    /// Whether sentinels call `master` the master still, now that it has answered.
+    pub(super) async fn still_follows(&self, master: &Endpoint) -> bool {
+        match &self.address {
+            Address::Sentinel(sentinels, _) => {
                 sentinels.calls_master(master, tokio::time::Instant::now()).await
             }
             _ => true,
@@ -239,6 +239,14 @@ pub(super) fn timed_out() -> RedisError {
 }
 
 impl Wire {
+    /// The server that it leads to, if sentinels have named it.
+    pub(super) fn master(&self) -> Option<Endpoint> {
+        match self {
+            Wire::Master(_, master) => Some(master.clone()),
+            Wire::Single(_) | Wire::Cluster(_) => None,
+        }
+    }
+
     /// Sends `command`; the answer may take `time_max`.
     pub(super) async fn send(self, command: &Cmd, time_max: Duration) -> RedisResult<Value> {
         match self {
