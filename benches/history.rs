@@ -8,7 +8,7 @@ mod support;
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use futures_util::future::try_join_all;
-use support::{NOW, Redis, outbound};
+use support::{NOW, Redis, keys, outbound};
 use textledger::{
     app::reads::messages::MessageFilter,
     clock::SystemClock,
@@ -30,7 +30,11 @@ async fn main() -> anyhow::Result<()> {
     println!("| store | messages | pages | ms | messages/s |");
     println!("| --- | --- | --- | --- | --- |");
     let folder = tempfile::tempdir()?;
-    report("embedded", Arc::new(EmbeddedStore::open(folder.path(), Arc::new(SystemClock))?)).await?;
+    report(
+        "embedded",
+        Arc::new(EmbeddedStore::open(folder.path(), Arc::new(SystemClock))?.sealed_with(keys())),
+    )
+    .await?;
     let redis = Redis::start(folder.path())?;
     report("Redis", Arc::new(redis.store().await?)).await
 }

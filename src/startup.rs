@@ -117,7 +117,7 @@ impl Service {
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
         let store: Arc<dyn Store> = match &config.store {
             StoreConfig::Embedded(folder) => {
-                let store = open_embedded(folder, clock.clone())?;
+                let store = open_embedded(folder, clock.clone())?.sealed_with(master_keys(&config)?);
                 backup::hand_out(&store, &tracker, &stop);
                 Arc::new(store)
             }
@@ -463,10 +463,14 @@ fn not_opened(error: embedded::OpenError) -> anyhow::Error {
 /// Opens the store that `config` names. One in Redis may be away: its ping tells.
 pub async fn open_store(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Store>> {
     match &config.store {
-        StoreConfig::Embedded(folder) => Ok(Arc::new(open_embedded(folder, clock)?)),
+        StoreConfig::Embedded(folder) => {
+            Ok(Arc::new(open_embedded(folder, clock)?.sealed_with(master_keys(config)?)))
+        }
         StoreConfig::Redis(address) => {
             match RedisStore::open_at(address, &config.key_prefix, config.partitions).await {
-                Ok(store) => Ok(Arc::new(store.held_by(config.replicas_ack))),
+                Ok(store) => {
+                    Ok(Arc::new(store.held_by(config.replicas_ack).sealed_with(master_keys(config)?)))
+                }
                 Err(error @ redis::OpenError::Partitions { .. }) => Err(anyhow!(
                     "{error}: set TEXTLEDGER_PARTITIONS back, or use another TEXTLEDGER_KEY_PREFIX"
                 )),

@@ -9,6 +9,7 @@ use std::{
 
 use textledger::{
     domain::{MessageId, Outbound, UnixMs},
+    sealing::MasterKeys,
     store::{Store, redis::RedisStore},
     twilio::Address,
 };
@@ -37,6 +38,11 @@ pub fn outbound(number: u128, from: Address) -> Outbound {
 }
 
 /// A server of the bench's own.
+/// What seals what is secret in a store.
+pub fn keys() -> MasterKeys {
+    MasterKeys::parse("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").expect("32 bytes in base64")
+}
+
 pub struct Redis {
     port: u16,
     child: Child,
@@ -56,7 +62,8 @@ impl Redis {
 
     /// A store in it, once it answers.
     pub async fn store(&self) -> anyhow::Result<RedisStore> {
-        let store = RedisStore::open(&format!("redis://127.0.0.1:{}", self.port), "tl", 1).await?;
+        let store =
+            RedisStore::open(&format!("redis://127.0.0.1:{}", self.port), "tl", 1).await?.sealed_with(keys());
         let give_up = Instant::now() + Duration::from_secs(10);
         while let Err(error) = store.ping().await {
             anyhow::ensure!(Instant::now() < give_up, "redis-server does not answer: {error}");

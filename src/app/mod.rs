@@ -6,6 +6,7 @@ pub mod api_keys;
 pub mod audit;
 mod callback_url;
 pub mod consents;
+pub mod erasure;
 pub mod idempotency;
 pub mod incoming;
 pub mod outgoing;
@@ -26,6 +27,7 @@ use self::{
     api_keys::ApiKeys,
     audit::Audit,
     consents::Consents,
+    erasure::Erasures,
     idempotency::Idempotency,
     incoming::{Incoming, intake::Intake, status::Statuses},
     outgoing::{Outgoing, advance::Steps, limits::Limits},
@@ -162,6 +164,8 @@ pub struct App {
     pub audit: Arc<Audit>,
     /// Takes away what is older than it is to be.
     pub retention: Retention,
+    /// Erases persons' data.
+    pub erasures: Erasures,
 }
 
 /// What a service is made of.
@@ -209,6 +213,8 @@ impl App {
         let reads = Arc::new(Reads::new(core.clone()));
         let audit = Arc::new(Audit::new(core.clone()));
         let retention = Retention::new(core.clone(), steps.clone());
+        let erasures =
+            Erasures::new(core.clone(), steps.clone(), consents.clone(), relays.clone(), intake.clone());
         let outgoing = Outgoing {
             core: core.clone(),
             accounts: accounts.clone(),
@@ -247,6 +253,7 @@ impl App {
             passthrough,
             audit,
             retention,
+            erasures,
         }
     }
 

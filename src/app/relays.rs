@@ -157,6 +157,22 @@ impl Scope<'_, Relays> {
         self.plan_telling(name, &Relay::OwnEnd { id, since }, at).await
     }
 
+    /// Forgets what is to be told of the message that is `sid` to Twilio, and what has been told.
+    pub(super) async fn forget_relays(&self, sid: &MessageSid) -> Result<(), store::Error> {
+        let store = &self.core.store;
+        let known = store.deliveries(self.organization, std::slice::from_ref(sid)).await?.pop().flatten();
+        for seen in known.into_iter().flat_map(|delivery| delivery.seen) {
+            let error_code = seen.error_code.unwrap_or(0);
+            let name = name_of(&[sid.as_str(), seen.status.as_str(), &error_code.to_string()]);
+            let kind = Kind::Relay;
+            if let Some(text) = store.document(self.organization, kind, &name).await? {
+                store.change_document(self.organization, kind, &name, Some(&text), None, None).await?;
+            }
+            store.reschedule(self.organization, &Task::Relay { name }, None).await?;
+        }
+        Ok(())
+    }
+
     async fn plan_telling(&self, name: String, relay: &Relay, at: UnixMs) -> Result<(), store::Error> {
         let (kind, text) = (Kind::Relay, store::encode(relay));
         let is_new = self

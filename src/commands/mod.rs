@@ -7,6 +7,7 @@ mod check;
 mod config;
 mod consent;
 mod demo;
+mod erase;
 mod key;
 mod remote;
 mod restore;
@@ -67,6 +68,8 @@ enum Command {
     Restore(restore::Restore),
     /// Move consent in and out as CSV, say what a reply means, make a link for a person.
     Consent(consent::Consent),
+    /// Erase one person's data, and keep obeying what they have opted out of.
+    Erase(erase::Erase),
     /// Make, list, rotate and revoke API keys.
     #[command(visible_alias = "api-key")]
     Key(key::Key),
@@ -92,6 +95,7 @@ pub fn run() -> ExitCode {
         Command::Backup(command) => command.run(line.config.as_deref()),
         Command::Restore(command) => command.run(line.config.as_deref()),
         Command::Consent(command) => command.run(line.config.as_deref()),
+        Command::Erase(command) => command.run(line.config.as_deref()),
         Command::Key(command) => command.run(line.config.as_deref()),
         Command::Audit(command) => command.run(line.config.as_deref()),
         Command::Traffic(command) => command.run(line.config.as_deref()),

@@ -152,6 +152,8 @@ actions! {
     ConsentImportBegin = "consent.import_begin", "an import of consent began";
     /// Everybody's wishes were asked for, and are handed out from then on.
     ConsentExport = "consent.export", "an export of consent was asked for";
+    /// All data of a person was to be erased, but what they have opted out of.
+    PersonErase = "person.erase", "the erasure of a person's data was asked for";
     /// A link to a person's page was made.
     ConsentLink = "consent.link", "a link to a person's consent was made";
     /// A doubtful reply was decided on.

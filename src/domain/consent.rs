@@ -5,6 +5,7 @@
 //! and can still not be reached from that sender. SMS, MMS and RCS are one channel here, WhatsApp another.
 
 mod blocks;
+mod erasure;
 mod keyword_handling;
 mod merge;
 mod reviews;

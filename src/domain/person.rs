@@ -27,6 +27,12 @@ impl Person {
         &self.0
     }
 
+    /// Every address that is the person's: the one that stands for all of them first.
+    pub fn spellings(&self) -> Vec<BareAddress> {
+        let other = other_spelling(&self.0).and_then(|number| number.try_into().ok());
+        std::iter::once(self.0.clone()).chain(other).collect()
+    }
+
     /// Whether the person is known by a number, and not only by a short code or an id.
     pub fn has_number(&self) -> bool {
         is_e164(&self.0)
@@ -68,6 +74,20 @@ fn usual_spelling(address: &str) -> Option<String> {
     None
 }
 
+/// The spelling that WhatsApp has of the number `address`, if it has another one.
+fn other_spelling(address: &str) -> Option<String> {
+    let number = address.strip_prefix('+').filter(|_| is_e164(address))?;
+    let spelled = if let Some(national) = number.strip_prefix("55") {
+        let (area, subscriber) = national.split_at_checked(2)?;
+        format!("+55{area}{}", subscriber.strip_prefix('9').filter(|number| number.len() == 8)?)
+    } else if let Some(national) = number.strip_prefix("52") {
+        format!("+521{national}")
+    } else {
+        format!("+549{}", number.strip_prefix("54")?)
+    };
+    usual_spelling(&spelled).filter(|usual| usual == address).map(|_| spelled)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -101,6 +121,8 @@ mod tests {
             for spelling in &one {
                 let known = person(spelling);
                 prop_assert_eq!(known.as_str(), &one[0]);
+                let all: Vec<String> = known.spellings().into_iter().map(String::from).collect();
+                prop_assert_eq!(&all, &one);
                 prop_assert_eq!(one == other, person(spelling) == person(&other[0]));
             }
         }

@@ -24,6 +24,7 @@ mod misdirected;
 mod notify;
 mod outer;
 mod payload_kind;
+mod persons;
 mod preferences;
 mod problem;
 pub mod public_url;
@@ -158,6 +159,7 @@ pub fn routes(config: &mut web::ServiceConfig, prefix: &str, has_metrics: bool) 
         .service(api("/api/sms/consent/reviews/{message_sid}", [post(reviews::decide)]))
         .service(api("/api/sms/consent/{phone}", [get(consent::consent)]))
         .service(api("/api/sms/consent/{phone}/history", [get(consent::history)]))
+        .service(api("/api/sms/persons/{phone}", [delete(persons::erase)]))
         .service(api("/api/sms/settings", [get(settings::show), post(settings::save)]))
         .service(api("/api/sms/api-keys", [get(api_keys::list), post(api_keys::create)]))
         .service(api("/api/sms/api-keys/{sid}", [delete(api_keys::revoke)]))

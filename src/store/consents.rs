@@ -164,6 +164,17 @@ pub trait Consents {
         expected: &ConsentVersion,
         consent: &Consent,
     ) -> Result<bool, Error>;
+
+    /// Erases everything that is kept of a person's consent under their name, with the list of its changes and when they were
+    /// last sent to, if the version is still `expected`; returns whether it was. What is still to be obeyed, `kept`, stays
+    /// under the person's pseudonym ([`Pseudonym`](crate::domain::Pseudonym)), where it is found like any other consent
+    /// until another takes its place.
+    async fn erase_consent(
+        &self,
+        organization: &Organization,
+        expected: &ConsentVersion,
+        kept: Option<&Consent>,
+    ) -> Result<bool, Error>;
 }
 
 /// Reads change `number` of the consent of `person`.

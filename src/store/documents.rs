@@ -52,6 +52,8 @@ pub enum Kind {
     HeldTraffic,
     /// What was decided on blocks of numbers.
     TrafficDecisions,
+    /// The key of the pseudonyms of erased persons; of the installation.
+    PseudonymKey,
 }
 
 impl Kind {
@@ -77,6 +79,7 @@ impl Kind {
             Kind::ApiKeyUse => "api_key_use",
             Kind::HeldTraffic => "held_traffic",
             Kind::TrafficDecisions => "traffic_decisions",
+            Kind::PseudonymKey => "pseudonym_key",
         }
     }
 
@@ -87,6 +90,7 @@ impl Kind {
             Kind::Settings
                 | Kind::PendingSettings
                 | Kind::Preferences
+                | Kind::Review
                 | Kind::OpenReview
                 | Kind::ApiKey
                 | Kind::HeldTraffic
@@ -115,7 +119,8 @@ impl Kind {
             | Kind::OpenReview
             | Kind::ApiKeyUse
             | Kind::HeldTraffic
-            | Kind::TrafficDecisions => false,
+            | Kind::TrafficDecisions
+            | Kind::PseudonymKey => false,
         }
     }
 }

@@ -28,9 +28,11 @@ pub mod counts;
 pub mod deliveries;
 pub mod documents;
 pub mod embedded;
+pub mod erasure;
 pub mod events;
 pub mod outbox;
 pub mod persons;
+mod pseudonyms;
 pub mod redis;
 pub mod retention;
 pub mod tasks;
@@ -44,6 +46,7 @@ pub use self::{
     counts::{Counted, Counts},
     deliveries::{Deliveries, Message, StatusRecorded},
     documents::{DocumentChange, Documents, Kind},
+    erasure::Erasure,
     events::{EVENTS_PAGE_MAX, Events},
     outbox::{Gate, NewOutbound, Outbox, Passed, Queued, Step, StoredOutbound},
     persons::Persons,
@@ -111,6 +114,7 @@ pub trait Store:
     + Counts
     + Audit
     + Retention
+    + Erasure
     + Send
     + Sync
     + 'static

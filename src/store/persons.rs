@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::Error;
 use crate::{
-    domain::{Organization, Person},
+    domain::{Consent, Organization, Person},
     twilio::BareAddress,
 };
 
@@ -34,4 +34,17 @@ pub trait Persons {
 
     /// Moves what is kept under `spelling` to the person that it belongs to.
     async fn unite(&self, organization: &Organization, spelling: &BareAddress) -> Result<(), Error>;
+
+    /// The other names that lead to `person`, or once did.
+    async fn other_names(&self, organization: &Organization, person: &Person) -> Result<Vec<Person>, Error>;
+
+    /// Erases that `name` leads to `person`, if it does, and keeps `kept` of what was known by it, under its pseudonym: what
+    /// is still to be obeyed of an erased person by whichever of their names they are sent to.
+    async fn erase_name(
+        &self,
+        organization: &Organization,
+        name: &Person,
+        person: &Person,
+        kept: Option<&Consent>,
+    ) -> Result<(), Error>;
 }

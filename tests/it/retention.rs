@@ -38,6 +38,9 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 const DAYS: u32 = 365;
 
+/// Every so many days all that is left is compared with the model.
+const COMPARED_EVERY: u32 = 7;
+
 /// TEXTLEDGER_RETENTION_DAYS, as it is by default.
 const RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
@@ -171,14 +174,14 @@ async fn what_waits_keeps_its_batch() {
             batch.is_some()
         };
         let waiting = year.waiting(0, Some(batch.clone())).await;
-        for _ in 0..10 {
-            time.pass(10 * DAY);
+        for _ in 0..20 {
+            time.pass(5 * DAY);
             year.clean().await;
             assert!(is_kept(&year).await, "{place}");
         }
         year.cancel(waiting).await;
-        for _ in 0..10 {
-            time.pass(10 * DAY);
+        for _ in 0..20 {
+            time.pass(5 * DAY);
             year.clean().await;
         }
         assert!(!is_kept(&year).await, "{place}");
@@ -307,7 +310,9 @@ impl<'a> Year<'a> {
             }
             self.time.pass(Duration::from_secs(1));
             self.clean().await;
-            self.compare(day).await;
+            if day % COMPARED_EVERY == 0 {
+                self.compare(day).await;
+            }
         }
         self.end().await;
     }

@@ -142,6 +142,11 @@ const USES: &[(&str, &str, Use)] = &[
     ("docs/streams.md", "XTRIM", Use::Streams(&["0"])),
     (
         "docs/streams.md",
+        "event: history-lost",
+        Use::LeftOut("nothing here is old enough; tests/it/retention.rs sees it"),
+    ),
+    (
+        "docs/streams.md",
         "\"next_cursor\"",
         Use::AnswerTo(
             "curl -s 'http://127.0.0.1:8080/api/sms/events?type=delivery&limit=1' \

@@ -31,7 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("metrics", &[]),
     ("spool", &[]),
     // What keeps state, what the service does, what drives it.
-    ("store", &["clock", "domain", "redis_address", "sampling", "twilio"]),
+    ("store", &["clock", "domain", "redis_address", "sampling", "sealing", "twilio"]),
     ("sampling", &[]),
     ("sealing", &[]),
     ("app", &["clock", "domain", "metrics", "phone", "public_host", "sealing", "spool", "store", "twilio"]),

@@ -68,6 +68,11 @@ pub struct Subscription {
     pub blocked_senders: Vec<String>,
 }
 
+/// The counter of the opt-ins of `person` on their page.
+pub(in crate::app) fn counter_of(person: &Person) -> String {
+    format!("opt-ins by link of {}", person.as_str())
+}
+
 impl Scope<'_, Consents> {
     /// A link for `person`, and its URL.
     pub fn link(
@@ -113,7 +118,7 @@ impl Scope<'_, Consents> {
         let adds = is_on(ConsentChannel::Sms) && is_news(&known.sms, wish)
             || is_on(ConsentChannel::Whatsapp) && is_news(&known.whatsapp, wish);
         if wish == ConsentState::OptedIn && adds {
-            let name = format!("opt-ins by link of {}", Person::of(person).as_str());
+            let name = counter_of(&Person::of(person));
             let (max, period) = (OWN_CHANGES_MAX, OWN_CHANGES_PERIOD);
             if self.core.store.count(self.organization, &name, max, period).await?.is_none() {
                 return Ok(OwnWish::TooOften);

@@ -19,7 +19,7 @@ use crate::{
         consent::{ChannelConsent, ConsentChannel, ConsentSource, ConsentState, NoConsent},
         rights::{self, Verdict},
     },
-    store::{self, DocumentChange, Kind},
+    store::{self, DocumentChange, Kind, documents::DOCUMENTS_MAX},
     twilio::{BareAddress, Channel, address::mask},
 };
 
@@ -242,6 +242,59 @@ impl Scope<'_, Consents> {
             return Ok(self.preferences(user).await?);
         }
         Err(contended().into())
+    }
+
+    /// Erases the preferences in which a number stands that `is_theirs`: how many they were, and how many more cannot be read.
+    pub(in crate::app) async fn erase_preferences(
+        &self,
+        is_theirs: impl Fn(&BareAddress) -> bool,
+    ) -> Result<(usize, usize), store::Error> {
+        let (mut erased, mut unreadable, mut after) = (0, 0, None);
+        loop {
+            let store = &self.core.store;
+            let page = store
+                .documents(self.organization, Kind::Preferences, after.as_deref(), DOCUMENTS_MAX)
+                .await?;
+            for (user, text) in &page {
+                match store::decode::<StoredPreferences>("preferences", text) {
+                    Err(_) => unreadable += 1,
+                    Ok(stored) if stored.phone_number.as_ref().is_some_and(&is_theirs) => {
+                        erased += usize::from(self.erase_preferences_of(user, &is_theirs).await?);
+                    }
+                    Ok(_) => {}
+                }
+            }
+            after = match page.into_iter().last() {
+                Some((user, _)) => Some(user),
+                None => return Ok((erased, unreadable)),
+            };
+        }
+    }
+
+    /// The same of one user, and with them that the number is that user's; whether there was something.
+    async fn erase_preferences_of(
+        &self,
+        user: &str,
+        is_theirs: impl Fn(&BareAddress) -> bool,
+    ) -> Result<bool, store::Error> {
+        for _ in 0..DECISIONS_MAX {
+            let (text, stored) = self.stored_preferences(user).await?;
+            let Some(number) = stored.phone_number.filter(&is_theirs) else { return Ok(false) };
+            let kind = Kind::Preferences;
+            let preferences = DocumentChange { kind, name: user, before: text.as_deref(), after: None };
+            let owner = self.owner(&number).await?.filter(|owner| owner == user);
+            let owner = owner.map(|owner| OwnerChange {
+                number: Person::of(&number),
+                before: Some(owner),
+                after: None,
+            });
+            let changes: Vec<_> =
+                [preferences].into_iter().chain(owner.iter().map(OwnerChange::document)).collect();
+            if self.core.store.change_documents(self.organization, &changes).await? {
+                return Ok(true);
+            }
+        }
+        Err(contended())
     }
 
     /// Makes the number that stands in the preferences of `user` theirs, unless it is somebody's. Version 0.1.0 let several

@@ -136,7 +136,12 @@ impl Scope<'_, Consents> {
         for unreadable in changes.iter().filter_map(|change| change.as_ref().err()) {
             self.core.tell_unreadable(self.organization, unreadable);
         }
-        Ok(changes)
+        if !changes.is_empty() || skip > 0 {
+            return Ok(changes);
+        }
+        // Of a person whose data was erased there is no list, but perhaps an opt-out that is obeyed.
+        let known = self.consent(phone).await?;
+        Ok(known.wishes(phone).into_iter().take(limit).map(Ok).collect())
     }
 
     /// Records a wish, unless the author may not: then nothing changes. What waits for a person who opts out is refused. If it

@@ -444,7 +444,38 @@ impl Scope<'_, Consents> {
         store.reschedule(self.organization, &Task::ExpireReview { sid: sid.clone() }, None).await
     }
 
-    /// The same of replies whose reviews a change of consent has closed. What is not done here is done at their deadlines.
+    /// Erases the replies of everybody who `is_theirs`, with their words and what was decided on them: how many they were, and how
+    /// many more cannot be read.
+    pub(in crate::app) async fn erase_reviews(
+        &self,
+        is_theirs: impl Fn(&BareAddress) -> bool,
+    ) -> Result<(usize, usize), store::Error> {
+        let (mut erased, mut unreadable, mut after) = (0, 0, None);
+        let (store, kind) = (&self.core.store, Kind::Review);
+        loop {
+            let page = store.documents(self.organization, kind, after.as_deref(), DOCUMENTS_MAX).await?;
+            for (name, text) in &page {
+                let read = store::decode::<StoredReview>("a review", text);
+                let (Ok(review), Ok(sid)) = (read, MessageSid::parse(name)) else {
+                    unreadable += 1;
+                    continue;
+                };
+                if is_theirs(&review.phone) {
+                    // Before the words, by which its place in the list is known.
+                    self.forget(&sid, &review).await?;
+                    let (before, after) = (Some(text.as_str()), None);
+                    store.change_document(self.organization, kind, name, before, after, None).await?;
+                    erased += 1;
+                }
+            }
+            after = match page.into_iter().last() {
+                Some((name, _)) => Some(name),
+                None => return Ok((erased, unreadable)),
+            };
+        }
+    }
+
+    /// Forgets replies whose reviews a change of consent has closed, as [`Self::forget`] does. What is not done here is done at their deadlines.
     pub(super) async fn forget_closed(&self, closed: &[MessageSid]) {
         for sid in closed {
             let forgotten = match self.stored_review(sid).await {

@@ -136,6 +136,11 @@ impl Intake {
         self.spool.as_ref().is_some_and(|spool| spool.fault().is_none())
     }
 
+    /// Whether this process holds what Twilio told and the store has not taken yet.
+    pub(in crate::app) fn holds_anything(&self) -> bool {
+        self.spooled().entries > 0
+    }
+
     fn is_away(&self) -> bool {
         self.away.load(Ordering::Acquire)
     }

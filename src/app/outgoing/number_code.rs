@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     app::{
-        DECISIONS_MAX, Scope,
+        Core, DECISIONS_MAX, Scope,
         consents::{
             preferences::{ChangeError, Preferences, PreferencesChange},
             record::Author,
@@ -24,7 +24,7 @@ use crate::{
         contended,
     },
     domain::{
-        UnixMs,
+        Organization, Outbound, Person, UnixMs,
         audit::{Action, Entry, Facts, Masked, Origin, Subject},
     },
     store::{self, Kind},
@@ -105,6 +105,28 @@ pub enum ConfirmError {
     Store(#[from] store::Error),
 }
 
+/// The counter of codes to `phone_number`.
+pub(in crate::app) fn counter_of(phone_number: &BareAddress) -> String {
+    format!("codes to {}", phone_number.as_str())
+}
+
+/// Forgets the change of preferences that waits for the code in `outbound`, if there was one in it.
+pub(in crate::app) async fn forget_confirmation(
+    core: &Core,
+    organization: &Organization,
+    outbound: &Outbound,
+) -> Result<(), store::Error> {
+    let user = outbound.user_id.as_ref().filter(|_| outbound.category.as_deref() == Some(CATEGORY));
+    let Some(user) = user else { return Ok(()) };
+    let kind = Kind::Confirmation;
+    let Some(text) = core.store.document(organization, kind, user).await? else { return Ok(()) };
+    let pending: Pending = store::decode("a confirmation", &text)?;
+    if Person::of(&pending.phone_number) == outbound.recipient() {
+        core.store.change_document(organization, kind, user, Some(&text), None, None).await?;
+    }
+    Ok(())
+}
+
 impl Scope<'_, Outgoing> {
     /// Sends a code to `phone_number`; who tells it to [`Scope::confirm_number`] makes `change`, which names that number.
     pub async fn send_number_code(
@@ -114,7 +136,7 @@ impl Scope<'_, Outgoing> {
         change: &PreferencesChange,
         by: &Origin,
     ) -> Result<CodeSent, CodeError> {
-        for counted in [format!("codes for user {user}"), format!("codes to {}", phone_number.as_str())] {
+        for counted in [format!("codes for user {user}"), counter_of(phone_number)] {
             let count = self.core.store.count(self.organization, &counted, SENT_MAX, SENT_PERIOD).await?;
             if count.is_none() {
                 return Err(CodeError::TooMany);

@@ -6,7 +6,7 @@ use super::advance::{Occasion, Steps};
 use crate::{
     app::Scope,
     domain::{
-        HistoryId, MessageId, MessageRef, Person,
+        HistoryId, MessageId, MessageRef, OutboundState, Person,
         consent::{ConsentChannel, ConsentEntry, ConsentState},
         outgoing::Fact,
     },
@@ -37,6 +37,17 @@ impl Scope<'_, Steps> {
         if let Err(error) = self.advance_waiting(phone, channel, &Fact::ReviewClosed).await {
             tracing::warn!(organization = %self.organization, %error, "what was held for a review leaves later");
         }
+    }
+
+    /// Calls `stored` off if it waits; the state that it is in then.
+    pub(in crate::app) async fn end(&self, stored: &StoredOutbound) -> Result<OutboundState, store::Error> {
+        let StoredOutbound { outbound, state, .. } = stored;
+        if state.is_resolved() {
+            return Ok(state.clone());
+        }
+        self.advance(outbound, state, Occasion::Known(Fact::CalledOff), false).await?;
+        let now = self.core.store.outbound(self.organization, &outbound.id).await?;
+        Ok(now.map_or(OutboundState::Canceled { at: self.core.now_ms() }, |stored| stored.state))
     }
 
     /// Hands `fact` to every message that waits for the person at `phone` on `channel`.

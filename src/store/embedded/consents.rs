@@ -7,12 +7,12 @@ use redb::ReadableTable;
 
 use super::{
     EmbeddedStore,
-    tables::{CHANGES, CONSENTS, Tables},
+    tables::{CHANGES, CONSENTS, ERASED, Tables},
     unavailable,
 };
 use crate::{
     domain::{
-        Consent, Event, Organization, Person,
+        Consent, Event, Organization, Person, PseudonymKey,
         consent::{Answer, ConsentChange},
         event::InboundEntry,
         stats::Counter,
@@ -25,15 +25,28 @@ use crate::{
 };
 
 impl Tables<'_> {
-    /// What is known of `person`, under whichever name.
-    pub(super) fn consent(&self, organization: &str, person: &Person) -> Result<KnownConsent, Error> {
-        known_consent(&self.consents, organization, person)
+    /// Whether what is stored of a person's consent is still what `expected` names.
+    pub(super) fn is_current(
+        &self,
+        organization: &Organization,
+        expected: &ConsentVersion,
+        key: &PseudonymKey,
+    ) -> Result<bool, Error> {
+        let person = expected.person();
+        let (named, erased) = stored(&self.consents, &self.erased, key, organization, person)?;
+        Ok(named.or(erased) == expected.stored)
     }
 
-    fn change_consent(&mut self, organization: &str, update: ConsentUpdate) -> Result<bool, Error> {
-        if !self.replace_consent(organization, &update.expected, &update.consent)? {
+    fn change_consent(
+        &mut self,
+        organization: &Organization,
+        update: ConsentUpdate,
+        key: &PseudonymKey,
+    ) -> Result<bool, Error> {
+        if !self.replace_consent(organization, &update.expected, &update.consent, key)? {
             return Ok(false);
         }
+        let organization = organization.as_str();
         if let Some(entry) = &update.audit_entry {
             self.add_entry(organization, entry)?;
         }
@@ -57,59 +70,120 @@ impl Tables<'_> {
 
     fn replace_consent(
         &mut self,
-        organization: &str,
+        organization: &Organization,
         expected: &ConsentVersion,
         consent: &Consent,
+        key: &PseudonymKey,
     ) -> Result<bool, Error> {
-        let person = expected.person();
-        if self.consent(organization, person)?.version != *expected {
+        if !self.is_current(organization, expected, key)? {
             return Ok(false);
         }
-        let (key, text) = ((organization, person.as_str()), encode(consent));
-        self.consents.insert(key, text.as_str()).map_err(unavailable)?;
+        self.put_consent(organization, expected.person(), &encode(consent), key)?;
         Ok(true)
+    }
+
+    /// Stores `text` under the name of `person`, in the place of what was known of them after they were erased.
+    pub(super) fn put_consent(
+        &mut self,
+        organization: &Organization,
+        person: &Person,
+        text: &str,
+        key: &PseudonymKey,
+    ) -> Result<(), Error> {
+        let pseudonym = key.pseudonym(organization, person.as_str());
+        let organization = organization.as_str();
+        self.consents.insert((organization, person.as_str()), text).map_err(unavailable)?;
+        self.erased.remove((organization, pseudonym.as_str())).map_err(unavailable)?;
+        Ok(())
+    }
+
+    /// Takes away what is stored under `name` with the list of its changes, and keeps `kept` under its pseudonym.
+    pub(super) fn erase_consent(
+        &mut self,
+        organization: &Organization,
+        name: &str,
+        kept: Option<&Consent>,
+        key: &PseudonymKey,
+    ) -> Result<(), Error> {
+        let pseudonym = key.pseudonym(organization, name);
+        let organization = organization.as_str();
+        let of_pseudonym = (organization, pseudonym.as_str());
+        match kept {
+            Some(kept) => self.erased.insert(of_pseudonym, encode(kept).as_str()),
+            None => self.erased.remove(of_pseudonym),
+        }
+        .map_err(unavailable)?;
+        self.consents.remove((organization, name)).map_err(unavailable)?;
+        let of_name = (organization, name, 0)..=(organization, name, u64::MAX);
+        self.changes.retain_in(of_name, |_, _| false).map_err(unavailable)
     }
 
     fn record_inbound(
         &mut self,
-        organization: &str,
+        organization: &Organization,
         entry: InboundEntry,
         consent: Option<ConsentUpdate>,
         answer: Answer,
+        key: &PseudonymKey,
     ) -> Result<InboundRecorded, Error> {
         let sid = entry.sid.clone();
-        let key = (organization, sid.as_str());
-        if let Some(stored) = self.received.get(key).map_err(unavailable)? {
+        let received = (organization.as_str(), sid.as_str());
+        if let Some(stored) = self.received.get(received).map_err(unavailable)? {
             return Ok(InboundRecorded::Duplicate(decode("an inbound message", stored.value())?));
         }
         if let Some(update) = &consent
-            && self.consent(organization, update.expected.person())?.version != update.expected
+            && !self.is_current(organization, &update.expected, key)?
         {
             return Ok(InboundRecorded::ConsentChanged);
         }
-        self.received.insert(key, encode(&answer).as_bytes()).map_err(unavailable)?;
-        self.add_event(organization, &Event::Inbound(entry))?;
+        self.received.insert(received, encode(&answer).as_bytes()).map_err(unavailable)?;
+        self.add_event(organization.as_str(), &Event::Inbound(entry))?;
         if let Some(update) = consent {
-            self.change_consent(organization, update)?;
+            self.change_consent(organization, update, key)?;
         }
         Ok(InboundRecorded::Stored)
     }
 }
 
-/// What is known of `person`, under whichever name.
-pub(super) fn known_consent(
+/// What is stored of a person's consent under their name, and under their pseudonym.
+fn stored(
+    consents: &impl ReadableTable<(&'static str, &'static str), &'static str>,
+    erased: &impl ReadableTable<(&'static str, &'static str), &'static str>,
+    key: &PseudonymKey,
+    organization: &Organization,
+    person: &Person,
+) -> Result<(Option<String>, Option<String>), Error> {
+    let of = organization.as_str();
+    let named = consents.get((of, person.as_str())).map_err(unavailable)?;
+    let named = named.map(|stored| stored.value().to_owned());
+    let pseudonym = key.pseudonym(organization, person.as_str());
+    let erased = erased.get((of, pseudonym.as_str())).map_err(unavailable)?;
+    Ok((named, erased.map(|stored| stored.value().to_owned())))
+}
+
+/// What is found under the name of `person`, or under their pseudonym.
+fn found_consent(
+    consents: &impl ReadableTable<(&'static str, &'static str), &'static str>,
+    erased: &impl ReadableTable<(&'static str, &'static str), &'static str>,
+    key: &PseudonymKey,
+    organization: &Organization,
+    person: &Person,
+) -> Result<FoundConsent, Error> {
+    let (named, erased) = stored(consents, erased, key, organization, person)?;
+    FoundConsent::read(person.clone(), named.or(erased))
+}
+
+/// The person of whom `person` is another name, or `person`.
+pub(super) fn resolved(
     consents: &impl ReadableTable<(&'static str, &'static str), &'static str>,
     organization: &str,
     person: &Person,
-) -> Result<KnownConsent, Error> {
-    let found = |person: &Person| {
-        let stored = consents.get((organization, person.as_str())).map_err(unavailable)?;
-        FoundConsent::read(person.clone(), stored.map(|stored| stored.value().to_owned()))
-    };
-    match found(person)? {
-        FoundConsent::Known(known) => Ok(*known),
-        FoundConsent::Elsewhere(person) => found(&person)?.known(),
-    }
+) -> Result<Person, Error> {
+    let stored = consents.get((organization, person.as_str())).map_err(unavailable)?;
+    Ok(match FoundConsent::read(person.clone(), stored.map(|stored| stored.value().to_owned()))? {
+        FoundConsent::Known(_) => person.clone(),
+        FoundConsent::Elsewhere(person) => person,
+    })
 }
 
 #[async_trait]
@@ -122,8 +196,8 @@ impl Consents for EmbeddedStore {
         consent: Option<ConsentUpdate>,
         answer: Answer,
     ) -> Result<InboundRecorded, Error> {
-        let organization = organization.clone();
-        self.write(move |tables| tables.record_inbound(organization.as_str(), entry, consent, answer)).await
+        let (organization, key) = (organization.clone(), self.pseudonyms.key(self).await?);
+        self.write(move |tables| tables.record_inbound(&organization, entry, consent, answer, &key)).await
     }
 
     async fn consents(
@@ -131,11 +205,16 @@ impl Consents for EmbeddedStore {
         organization: &Organization,
         persons: &[&Person],
     ) -> Result<Vec<KnownConsent>, Error> {
-        let organization = organization.clone();
+        let (organization, key) = (organization.clone(), self.pseudonyms.key(self).await?);
         let persons: Vec<Person> = persons.iter().take(PAGE_MAX).map(|&person| person.clone()).collect();
         self.read(move |transaction| {
             let consents = transaction.open_table(CONSENTS).map_err(unavailable)?;
-            let known = |person: &Person| known_consent(&consents, organization.as_str(), person);
+            let erased = transaction.open_table(ERASED).map_err(unavailable)?;
+            let found = |person: &Person| found_consent(&consents, &erased, &key, &organization, person);
+            let known = |person: &Person| match found(person)? {
+                FoundConsent::Known(known) => Ok(*known),
+                FoundConsent::Elsewhere(person) => found(&person)?.known(),
+            };
             persons.iter().map(known).collect()
         })
         .await
@@ -153,8 +232,7 @@ impl Consents for EmbeddedStore {
             let consents = transaction.open_table(CONSENTS).map_err(unavailable)?;
             let changes = transaction.open_table(CHANGES).map_err(unavailable)?;
             let organization = organization.as_str();
-            let known = known_consent(&consents, organization, &person)?;
-            let whose = known.version.person();
+            let whose = &resolved(&consents, organization, &person)?;
             let person = whose.as_str();
             let range = (organization, person, skip as u64)..=(organization, person, u64::MAX);
             let rows = changes.range(range).map_err(unavailable)?.take(limit.min(PAGE_MAX));
@@ -205,8 +283,8 @@ impl Consents for EmbeddedStore {
         organization: &Organization,
         update: ConsentUpdate,
     ) -> Result<bool, Error> {
-        let organization = organization.clone();
-        self.write(move |tables| tables.change_consent(organization.as_str(), update)).await
+        let (organization, key) = (organization.clone(), self.pseudonyms.key(self).await?);
+        self.write(move |tables| tables.change_consent(&organization, update, &key)).await
     }
 
     async fn replace_consent(
@@ -215,7 +293,28 @@ impl Consents for EmbeddedStore {
         expected: &ConsentVersion,
         consent: &Consent,
     ) -> Result<bool, Error> {
-        let (organization, expected, consent) = (organization.clone(), expected.clone(), consent.clone());
-        self.write(move |tables| tables.replace_consent(organization.as_str(), &expected, &consent)).await
+        let (organization, key) = (organization.clone(), self.pseudonyms.key(self).await?);
+        let (expected, consent) = (expected.clone(), consent.clone());
+        self.write(move |tables| tables.replace_consent(&organization, &expected, &consent, &key)).await
+    }
+
+    async fn erase_consent(
+        &self,
+        organization: &Organization,
+        expected: &ConsentVersion,
+        kept: Option<&Consent>,
+    ) -> Result<bool, Error> {
+        let (organization, key) = (organization.clone(), self.pseudonyms.key_to_use(self).await?);
+        let (expected, kept) = (expected.clone(), kept.cloned());
+        self.write(move |tables| {
+            let is_current = tables.is_current(&organization, &expected, &key)?;
+            if is_current {
+                let name = expected.person().as_str();
+                tables.erase_consent(&organization, name, kept.as_ref(), &key)?;
+                tables.forget_last_sent(organization.as_str(), name)?;
+            }
+            Ok(is_current)
+        })
+        .await
     }
 }

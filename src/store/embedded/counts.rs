@@ -23,7 +23,7 @@ use crate::{
 const COUNTS_DROPPED: usize = 4;
 
 /// The kind under which counters are kept.
-const COUNTER: &str = "counter";
+pub(super) const COUNTER: &str = "counter";
 
 /// A unit as keys name it.
 fn length_ms(unit: Unit) -> u64 {

@@ -14,6 +14,7 @@ mod consents;
 mod counts;
 mod deliveries;
 mod documents;
+mod erasure;
 mod events;
 mod file;
 mod outbox;
@@ -39,11 +40,12 @@ use self::{
     tables::Tables,
     writer::{Job, write_loop},
 };
-use super::{Error, Store};
+use super::{Error, Store, pseudonyms::Pseudonyms};
 use crate::{
     clock::Clock,
     domain::{Person, UnixMs},
     sampling::Sampled,
+    sealing::MasterKeys,
 };
 
 /// The database's file, in the store's folder.
@@ -62,6 +64,8 @@ pub struct EmbeddedStore {
     writer: Option<JoinHandle<()>>,
     last_event: watch::Receiver<(UnixMs, u64)>,
     clock: Arc<dyn Clock>,
+    /// By which erased persons are still known.
+    pseudonyms: Pseudonyms,
     /// Lines about a damaged file.
     damage: Sampled<()>,
 }
@@ -89,8 +93,15 @@ impl EmbeddedStore {
             writer: Some(writer),
             last_event,
             clock,
+            pseudonyms: Pseudonyms::default(),
             damage: Sampled::new(DAMAGE_LINES),
         })
+    }
+
+    /// The same store, in which what is secret is sealed with `keys`. Nobody's consent is read without them.
+    pub fn sealed_with(mut self, keys: MasterKeys) -> Self {
+        self.pseudonyms = Pseudonyms::new(keys);
+        self
     }
 
     /// Runs `job` in the next transaction and returns its result once that is on disk.

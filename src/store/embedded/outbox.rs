@@ -6,12 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     EmbeddedStore,
-    consents::known_consent,
+    consents::resolved,
     tables::{CONSENTS, DUE_FLOWS, HISTORY, HISTORY_OF, OUTBOUND, QUEUE_SIZES, QUEUED, Tables},
     unavailable,
 };
 use crate::{
-    domain::{Flow, HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, Person, UnixMs},
+    domain::{
+        Flow, HistoryId, MessageId, MessageRef, Organization, Outbound, OutboundState, Person, PseudonymKey,
+        UnixMs,
+    },
     store::{
         Error, Gate, NewOutbound, Outbox, Passed, Queued, Row as Read, Step, StoredOutbound, Unreadable,
         decode, encode,
@@ -21,14 +24,14 @@ use crate::{
 
 /// A message as its row holds it.
 #[derive(Serialize, Deserialize)]
-struct Row {
-    outbound: Outbound,
-    state: OutboundState,
+pub(super) struct Row {
+    pub(super) outbound: Outbound,
+    pub(super) state: OutboundState,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     content: Option<String>,
     /// How much room it takes while it is queued.
     #[serde(default)]
-    bytes: u64,
+    pub(super) bytes: u64,
 }
 
 /// How many messages of `organization` are queued, counted one by one: for a file of a version that did not count them,
@@ -67,7 +70,13 @@ pub(super) fn last_sent(name: &str) -> String {
 }
 
 impl Tables<'_> {
-    fn row(&self, organization: &str, id: &MessageId) -> Result<Option<Row>, Error> {
+    /// Forgets when the person called `name` was last sent to.
+    pub(super) fn forget_last_sent(&mut self, organization: &str, name: &str) -> Result<(), Error> {
+        self.pace.remove((organization, last_sent(name).as_str())).map_err(unavailable)?;
+        Ok(())
+    }
+
+    pub(super) fn row(&self, organization: &str, id: &MessageId) -> Result<Option<Row>, Error> {
         let stored = self.outbound.get((organization, id.as_str())).map_err(unavailable)?;
         stored.map(|stored| decode("an outbound message", stored.value())).transpose()
     }
@@ -84,11 +93,16 @@ impl Tables<'_> {
     }
 
     /// What `gate` says to a message. Who passes has been sent to at that moment.
-    fn pass(&mut self, organization: &str, gate: &Gate) -> Result<Passed, Error> {
-        let person = gate.consent.person();
-        if self.consent(organization, person)?.version != gate.consent {
+    fn pass(
+        &mut self,
+        organization: &Organization,
+        gate: &Gate,
+        key: &PseudonymKey,
+    ) -> Result<Passed, Error> {
+        if !self.is_current(organization, &gate.consent, key)? {
             return Ok(Passed::ConsentChanged);
         }
+        let (organization, person) = (organization.as_str(), gate.consent.person());
         if gate.cooldown.is_zero() {
             return Ok(Passed::Yes);
         }
@@ -103,7 +117,7 @@ impl Tables<'_> {
     }
 
     /// Says when `id`, which takes `bytes` while it is queued, is to be looked at, if at all.
-    fn queue(
+    pub(super) fn queue(
         &mut self,
         organization: &str,
         flow: &Flow,
@@ -169,8 +183,8 @@ impl Tables<'_> {
         let name = message.to_string();
         self.history.insert((organization, ms, seq), name.as_str()).map_err(unavailable)?;
         if let Some(person) = person {
-            let known = self.consent(organization, person)?;
-            let person = known.version.person().as_str();
+            let person = resolved(&self.consents, organization, person)?;
+            let person = person.as_str();
             self.history_of.insert((organization, person, ms, seq), name.as_str()).map_err(unavailable)?;
             // Of one that was asked for here, that tells.
             if let MessageRef::Sid(_) = message {
@@ -210,14 +224,15 @@ impl Outbox for EmbeddedStore {
         new: &NewOutbound,
         gate: Option<&Gate>,
     ) -> Result<Passed, Error> {
-        let (organization, new, gate) = (organization.clone(), new.clone(), gate.cloned());
+        let (of, new, gate) = (organization.clone(), new.clone(), gate.cloned());
+        let key = self.pseudonyms.key(self).await?;
         self.write(move |tables| {
-            let organization = organization.as_str();
+            let organization = of.as_str();
             if tables.row(organization, &new.outbound.id)?.is_some() {
                 return Ok(Passed::StateChanged);
             }
             if let Some(gate) = &gate {
-                let passed = tables.pass(organization, gate)?;
+                let passed = tables.pass(&of, gate, &key)?;
                 if passed != Passed::Yes {
                     return Ok(passed);
                 }
@@ -247,15 +262,16 @@ impl Outbox for EmbeddedStore {
         outbound: &Outbound,
         step: &Step,
     ) -> Result<Passed, Error> {
-        let (organization, id, step) = (organization.clone(), outbound.id, step.clone());
+        let (of, id, step) = (organization.clone(), outbound.id, step.clone());
+        let key = self.pseudonyms.key(self).await?;
         self.write(move |tables| {
-            let organization = organization.as_str();
+            let organization = of.as_str();
             let Some(row) = tables.row(organization, &id)? else { return Ok(Passed::StateChanged) };
             if row.state != step.from {
                 return Ok(Passed::StateChanged);
             }
             if let Some(gate) = &step.gate {
-                let passed = tables.pass(organization, gate)?;
+                let passed = tables.pass(&of, gate, &key)?;
                 if passed != Passed::Yes {
                     return Ok(passed);
                 }
@@ -429,8 +445,8 @@ impl Outbox for EmbeddedStore {
                 Some(person) => {
                     let consents = transaction.open_table(CONSENTS).map_err(unavailable)?;
                     let table = transaction.open_table(HISTORY_OF).map_err(unavailable)?;
-                    let known = known_consent(&consents, of, person)?;
-                    let person = known.version.person().as_str();
+                    let person = resolved(&consents, of, person)?;
+                    let person = person.as_str();
                     let range = (of, person, 0, 0)..(of, person, before.ms.get(), end);
                     let rows = table.range(range).map_err(unavailable)?;
                     let rows = rows.rev().take(limit).map(|row| {

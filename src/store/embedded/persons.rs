@@ -7,15 +7,16 @@ use redb::ReadableTable;
 
 use super::{
     EmbeddedStore,
+    consents::resolved,
     outbox::last_sent,
-    tables::{CONSENTS, HISTORY_OF, Tables},
+    tables::{CONSENTS, HISTORY_OF, NAMES, Tables},
     unavailable,
 };
 use crate::{
-    domain::{Organization, Person, consent::ConsentChange},
+    domain::{Consent, Organization, Person, PseudonymKey, consent::ConsentChange},
     store::{
         Consents, Error, Persons,
-        consents::{FoundConsent, KeptConsent},
+        consents::{FoundConsent, KeptConsent, read_person},
         decode, encode,
         persons::{SPELLED_TWICE, former_spelling},
     },
@@ -26,48 +27,61 @@ impl Tables<'_> {
     /// Moves what is kept under `name` to `person`; under `name` stays `remains`.
     fn move_person(
         &mut self,
-        organization: &str,
+        organization: &Organization,
         name: &BareAddress,
         person: &Person,
         remains: Option<&KeptConsent>,
+        key: &PseudonymKey,
     ) -> Result<(), Error> {
-        let key = (organization, name.as_str());
-        let stored = self.consents.get(key).map_err(unavailable)?.map(|stored| stored.value().to_owned());
-        let is_stored = stored.is_some();
+        let of = organization.as_str();
         // A name may have been that of another person before, whose consent it had then.
-        let source = match FoundConsent::read(Person::of(name), stored)? {
+        let (source, theirs) = match self.found_under(organization, name, key)? {
             FoundConsent::Elsewhere(same_as) if same_as == *person => return Ok(()),
-            FoundConsent::Elsewhere(same_as) => same_as.address().clone(),
-            FoundConsent::Known(_) => name.clone(),
+            FoundConsent::Elsewhere(same_as) => {
+                let theirs = self.found_under(organization, same_as.address(), key)?.known()?;
+                (same_as.address().clone(), theirs)
+            }
+            FoundConsent::Known(theirs) => (name.clone(), *theirs),
         };
-        if is_stored {
-            let theirs = self.consents.get((organization, source.as_str())).map_err(unavailable)?;
-            let theirs = theirs.map(|stored| stored.value().to_owned());
-            let theirs = FoundConsent::read(Person::of(&source), theirs)?.known()?.consent;
-            let merged = encode(&self.consent(organization, person)?.consent.merged(&theirs));
-            let changes = ConsentChange::merged(
-                self.changes_of(organization, person.as_str())?,
-                self.changes_of(organization, &source)?,
-            );
-            self.consents.insert((organization, person.as_str()), merged.as_str()).map_err(unavailable)?;
+        if theirs.version.stored.is_some() {
+            let own = self.found_under(organization, person.address(), key)?.known()?;
+            let merged = own.consent.merged(&theirs.consent);
+            let own_changes = self.changes_of(of, person.as_str())?;
+            let changes = ConsentChange::merged(own_changes, self.changes_of(of, &source)?);
+            // Of an erased person nothing is written down again that is known by the pseudonym.
+            let is_known = changes.is_empty() && own.version.stored.is_some() && merged == own.consent;
+            if !is_known {
+                self.put_consent(organization, person, &encode(&merged), key)?;
+            }
             for (number, change) in (0..).zip(changes) {
                 self.changes
-                    .insert((organization, person.as_str(), number), encode(&change).as_bytes())
+                    .insert((of, person.as_str(), number), encode(&change).as_bytes())
                     .map_err(unavailable)?;
             }
         }
-        match remains {
-            Some(remains) => self.consents.insert(key, encode(remains).as_str()),
-            None => self.consents.remove(key),
+        self.erase_consent(organization, name.as_str(), None, key)?;
+        if let Some(remains) = remains {
+            self.consents.insert((of, name.as_str()), encode(remains).as_str()).map_err(unavailable)?;
+            self.names.insert((of, person.as_str(), name.as_str()), ()).map_err(unavailable)?;
         }
-        .map_err(unavailable)?;
-        self.changes
-            .retain_in((organization, name.as_str(), 0)..=(organization, name.as_str(), u64::MAX), |_, _| {
-                false
-            })
-            .map_err(unavailable)?;
+        let organization = of;
         self.move_history(organization, name, person)?;
         self.move_last(organization, name, person)
+    }
+
+    /// What is kept under `name`, which may be a former spelling, or under its pseudonym.
+    fn found_under(
+        &self,
+        organization: &Organization,
+        name: &BareAddress,
+        key: &PseudonymKey,
+    ) -> Result<FoundConsent, Error> {
+        let of = organization.as_str();
+        let named = self.consents.get((of, name.as_str())).map_err(unavailable)?;
+        let pseudonym = key.pseudonym(organization, name.as_str());
+        let erased = self.erased.get((of, pseudonym.as_str())).map_err(unavailable)?;
+        let stored = named.or(erased).map(|stored| stored.value().to_owned());
+        FoundConsent::read(Person::of(name), stored)
     }
 
     /// Moves when somebody was last sent to; the later of both times stays.
@@ -111,9 +125,10 @@ impl Persons for EmbeddedStore {
             return Ok(());
         }
         let (organization, user, person) = (organization.clone(), user.clone(), person.clone());
+        let key = self.pseudonyms.key(self).await?;
         self.write(move |tables| {
             let remains = KeptConsent::Elsewhere { same_as: person.clone() };
-            tables.move_person(organization.as_str(), user.address(), &person, Some(&remains))
+            tables.move_person(&organization, user.address(), &person, Some(&remains), &key)
         })
         .await
     }
@@ -147,9 +162,53 @@ impl Persons for EmbeddedStore {
 
     async fn unite(&self, organization: &Organization, spelling: &BareAddress) -> Result<(), Error> {
         let (organization, spelling) = (organization.clone(), spelling.clone());
+        let key = self.pseudonyms.key(self).await?;
         self.write(move |tables| {
             let person = Person::of(&spelling);
-            tables.move_person(organization.as_str(), &spelling, &person, None)
+            tables.move_person(&organization, &spelling, &person, None, &key)
+        })
+        .await
+    }
+
+    async fn other_names(&self, organization: &Organization, person: &Person) -> Result<Vec<Person>, Error> {
+        let (organization, person) = (organization.clone(), person.clone());
+        self.read(move |transaction| {
+            let names = transaction.open_table(NAMES).map_err(unavailable)?;
+            let (of, person) = (organization.as_str(), person.as_str());
+            let rows = names.range((of, person, "")..).map_err(unavailable)?;
+            let mut found = Vec::new();
+            for row in rows {
+                let (key, ()) = row.map(|(key, value)| (key, value.value())).map_err(unavailable)?;
+                let (known_of, known_person, name) = key.value();
+                if (known_of, known_person) != (of, person) {
+                    break;
+                }
+                found.push(read_person(name)?);
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn erase_name(
+        &self,
+        organization: &Organization,
+        name: &Person,
+        person: &Person,
+        kept: Option<&Consent>,
+    ) -> Result<(), Error> {
+        let key = self.pseudonyms.key_to_use(self).await?;
+        let (organization, name, person) = (organization.clone(), name.clone(), person.clone());
+        let kept = kept.cloned();
+        self.write(move |tables| {
+            let of = organization.as_str();
+            // It may be another person's by now, or stand for itself again.
+            if name != person && resolved(&tables.consents, of, &name)? == person {
+                tables.erase_consent(&organization, name.as_str(), kept.as_ref(), &key)?;
+                tables.forget_last_sent(of, name.as_str())?;
+            }
+            tables.names.remove((of, person.as_str(), name.as_str())).map_err(unavailable)?;
+            Ok(())
         })
         .await
     }

@@ -7,6 +7,7 @@ use redb::ReadableTable;
 
 use super::{
     EmbeddedStore,
+    consents::resolved,
     tables::{HISTORY, TRIMMED, Tables},
     unavailable,
 };
@@ -60,7 +61,7 @@ impl Tables<'_> {
         };
         // Read before anything is taken away: what cannot be read leaves the message as it is.
         let person = match person {
-            Some(person) => Some(self.consent(organization, &person)?.version.person().clone()),
+            Some(person) => Some(resolved(&self.consents, organization, &person)?),
             None => None,
         };
         let mut removed = Removed::messages(1);

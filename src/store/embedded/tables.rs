@@ -59,6 +59,10 @@ tables! {
     EVENTS, events: (&'static str, u64, u64) => &'static [u8];
     /// (organization, name) -> the [`crate::domain::Consent`] of that person, or of which person it is another name.
     CONSENTS, consents: Key => &'static str;
+    /// (organization, pseudonym) -> the [`crate::domain::Consent`] that is still to be obeyed of an erased person.
+    ERASED, erased: Key => &'static str;
+    /// (organization, person, name): the other names that lead to a person.
+    NAMES, names: (&'static str, &'static str, &'static str) => ();
     /// (organization, person, number) -> [`crate::domain::consent::ConsentChange`].
     CHANGES, changes: (&'static str, &'static str, u64) => &'static [u8];
     /// (organization, message id) -> the message asked for, and what became of it.

@@ -20,34 +20,58 @@ use crate::{
 
 impl RedisStore {
     /// The keys of a change of consent, as both scripts that change it name them.
-    fn consent_keys(
+    async fn consent_keys(
         &self,
         organization: &Organization,
         person: &Person,
         at: UnixMs,
-    ) -> [(&'static str, String); 6] {
+    ) -> Result<[(&'static str, String); 7], Error> {
+        let erased = self.erased_key(organization, person.as_str()).await?;
         let partition = self.keys.partition(person.as_str());
-        [
+        Ok([
             ("consent", self.keys.of_person(organization, "consent", person)),
+            ("erased", erased),
             ("consents", self.keys.stream(organization, partition, Stream::Consents)),
             ("changes", self.keys.of_person(organization, "changes", person)),
             ("persons", self.keys.persons(organization, partition)),
             ("minute_counts", self.counts_key(organization, partition, Unit::Minute, at)),
             ("hour_counts", self.counts_key(organization, partition, Unit::Hour, at)),
-        ]
+        ])
     }
 }
 
 impl RedisStore {
-    /// What is kept under the name of `person`.
+    /// What is kept under the name of `person`, or under their pseudonym.
     pub(super) async fn found_consent(
         &self,
         organization: &Organization,
         person: &Person,
     ) -> Result<FoundConsent, Error> {
-        let mut command = redis::cmd("GET");
-        command.arg(self.keys.of_person(organization, "consent", person));
-        FoundConsent::read(person.clone(), self.get(&command).await?)
+        let (named, erased) = self.stored_consent(organization, person.as_str()).await?;
+        FoundConsent::read(person.clone(), named.or(erased))
+    }
+
+    /// Erases what is stored under `name`, if that is still `stored`, and keeps `kept` under its pseudonym.
+    pub(super) async fn erase_stored(
+        &self,
+        organization: &Organization,
+        name: &Person,
+        stored: Option<&str>,
+        kept: Option<&Consent>,
+    ) -> Result<bool, Error> {
+        let pseudonym = self.pseudonyms.key_to_use(self).await?.pseudonym(organization, name.as_str());
+        let partition = self.keys.partition(name.as_str());
+        let keys = [
+            ("consent", self.keys.of_person(organization, "consent", name)),
+            ("erased", self.keys.erased(organization, partition, &pseudonym)),
+            ("changes", self.keys.of_person(organization, "changes", name)),
+            ("persons", self.keys.persons(organization, partition)),
+            ("last", self.keys.of_person(organization, "last", name)),
+        ];
+        let kept = kept.map(encode).unwrap_or_default();
+        let arguments =
+            [("decided_on", stored.unwrap_or_default()), ("kept", &kept), ("person", name.as_str())];
+        read(self.write(&scripts::ERASE_CONSENT, &keys, &arguments).await?)
     }
 
     /// The person of whom `person` is another name, or `person`. Whoever is known by a number has no other name, and
@@ -124,7 +148,7 @@ impl Consents for RedisStore {
                 self.keys.stream(organization, self.keys.partition(person.as_str()), Stream::Inbound),
             ),
         ];
-        keys.extend(self.consent_keys(organization, person, at));
+        keys.extend(self.consent_keys(organization, person, at).await?);
         let inbound_entry = entry_arguments("inbound_entry", stream::inbound_fields(&entry));
         let mut arguments =
             vec![("answer", encode(&answer)), ("changes_consent", u8::from(consent.is_some()).to_string())];
@@ -196,7 +220,8 @@ impl Consents for RedisStore {
         update: ConsentUpdate,
     ) -> Result<bool, Error> {
         let partition = self.keys.partition(update.expected.person().as_str());
-        let mut keys = self.consent_keys(organization, update.expected.person(), update.entry.at).to_vec();
+        let keys = self.consent_keys(organization, update.expected.person(), update.entry.at).await?;
+        let mut keys = keys.to_vec();
         keys.push(("audit", self.keys.audit(organization, partition)));
         let mut arguments = consent_arguments(Some(&update)).to_vec();
         arguments.push(("audit_entry", update.audit_entry.as_ref().map(encode).unwrap_or_default()));
@@ -210,9 +235,22 @@ impl Consents for RedisStore {
         expected: &ConsentVersion,
         consent: &Consent,
     ) -> Result<bool, Error> {
-        let keys = [("consent", self.keys.of_person(organization, "consent", expected.person()))];
+        let person = expected.person();
+        let keys = [
+            ("consent", self.keys.of_person(organization, "consent", person)),
+            ("erased", self.erased_key(organization, person.as_str()).await?),
+        ];
         let decided_on = expected.stored.clone().unwrap_or_default();
         let arguments = [("decided_on", decided_on), ("after", encode(consent))];
         read(self.write(&scripts::REPLACE_CONSENT, &keys, &arguments).await?)
+    }
+
+    async fn erase_consent(
+        &self,
+        organization: &Organization,
+        expected: &ConsentVersion,
+        kept: Option<&Consent>,
+    ) -> Result<bool, Error> {
+        self.erase_stored(organization, expected.person(), expected.stored.as_deref(), kept).await
     }
 }

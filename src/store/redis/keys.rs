@@ -9,7 +9,9 @@
 //! | `tl:{default:0}:consents` | stream | an entry per opt-out or opt-in | `record_inbound`, `change_consent`; `trim` | dashboards, `events` |
 //! | `tl:{default:0}:raw` | hash | deliveries entry -> its unknown parameters, form-encoded | `record_status`; `forget_deliveries`, `trim` | `events`, `message` |
 //! | `tl:{default:0}:msg:<xyz>` | hash | message SID -> where it stands ([`super::record`]) | `record_status`; `forget_deliveries` | the same, `message` |
-//! | `tl:{default:0}:consent:<person>` | string | consent, or of which person it is another name; JSON | `record_inbound`, `change_consent`, `replace_consent`, `replace_person` | the same, `step_outbound`, `pass_gate` |
+//! | `tl:{default:0}:consent:<person>` | string | consent, or of which person it is another name; JSON | `record_inbound`, `change_consent`, `replace_consent`, `replace_person`, `erase_consent` | the same, `step_outbound`, `pass_gate` |
+//! | `tl:{default:0}:erased:<pseudonym>` | string | consent that is still to be obeyed of an erased person, JSON | `erase_consent` | those of `consent`, which take it away with the next one |
+//! | `tl:{default:0}:names:<person>` | set | the other names that lead to a person | `link`, `erase_name` | `other_names` |
 //! | `tl:{default:0}:changes:<person>` | list | every change of consent, JSON | `record_inbound`, `change_consent`, `replace_person` | `consent_changes` |
 //! | `tl:{default:0}:persons` | sorted set | everybody whose consent ever changed | `record_inbound`, `change_consent`, `replace_person` | `persons` |
 //! | `tl:{default:0}:received:<sid>` | string | an inbound message's answer, JSON | `record_inbound`; `trim` | the same |
@@ -50,7 +52,9 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    domain::{Flow, MessageId, Organization, Person, Sender, Stream, Task, TaskLine, UnixMs, stats::Unit},
+    domain::{
+        Flow, MessageId, Organization, Person, Pseudonym, Sender, Stream, Task, TaskLine, UnixMs, stats::Unit,
+    },
     store::Kind,
     twilio::MessageSid,
 };
@@ -187,6 +191,16 @@ impl Keys {
         name: &str,
     ) -> String {
         self.key(organization, partition, &format!("{kind}:{name}"))
+    }
+
+    /// Where what is still to be obeyed of the erased person of that pseudonym is kept: `partition` is that of their name.
+    pub(super) fn erased(
+        &self,
+        organization: &Organization,
+        partition: Partition,
+        pseudonym: &Pseudonym,
+    ) -> String {
+        self.key(organization, partition, &format!("erased:{}", pseudonym.as_str()))
     }
 
     pub(super) fn persons(&self, organization: &Organization, partition: Partition) -> String {

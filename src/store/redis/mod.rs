@@ -14,6 +14,7 @@ mod consents;
 mod counts;
 mod deliveries;
 mod documents;
+mod erasure;
 mod events;
 mod keys;
 mod outbox;
@@ -50,10 +51,11 @@ use self::{
     scripts::Script,
     server::Server,
 };
-use super::{Error, Store};
+use super::{Error, Store, pseudonyms::Pseudonyms};
 use crate::{
-    domain::{Person, message_id::PARTITIONS_MAX},
+    domain::{Organization, Person, message_id::PARTITIONS_MAX},
     redis_address::{InvalidAddress, RedisAddress},
+    sealing::MasterKeys,
 };
 
 /// How long a script knows its own call again that is repeated on another connection: longer than all tries take.
@@ -65,6 +67,8 @@ pub struct RedisStore {
     /// One for each thread that serves requests.
     connections: ThreadLocal<Connection>,
     keys: Keys,
+    /// By which erased persons are still known.
+    pseudonyms: Pseudonyms,
     /// How many replicas must hold a write before it counts.
     replicas: u16,
     /// The number of partitions has been compared with that of the first start. Nothing is read or written before.
@@ -116,6 +120,7 @@ impl RedisStore {
             server,
             connections: ThreadLocal::new(),
             keys: Keys::new(prefix, partitions),
+            pseudonyms: Pseudonyms::default(),
             replicas: 0,
             prepared: AtomicBool::new(false),
         };
@@ -128,6 +133,12 @@ impl RedisStore {
     /// The same store, in which a write counts once `replicas` replicas hold it.
     pub fn held_by(mut self, replicas: u16) -> Self {
         self.replicas = replicas;
+        self
+    }
+
+    /// The same store, in which what is secret is sealed with `keys`. Nobody's consent is read without them.
+    pub fn sealed_with(mut self, keys: MasterKeys) -> Self {
+        self.pseudonyms = Pseudonyms::new(keys);
         self
     }
 
@@ -155,6 +166,35 @@ impl RedisStore {
                 Ok(())
             }
         }
+    }
+
+    /// The key under which what is still to be obeyed of the person called `name` stays once they are erased.
+    async fn erased_key(&self, organization: &Organization, name: &str) -> Result<String, Error> {
+        self.erased_key_in(organization, self.keys.partition(name), name).await
+    }
+
+    /// The same in another partition, where nothing is kept under it: for a script that names the key and does not use it.
+    async fn erased_key_in(
+        &self,
+        organization: &Organization,
+        partition: u16,
+        name: &str,
+    ) -> Result<String, Error> {
+        let pseudonym = self.pseudonyms.key(self).await?.pseudonym(organization, name);
+        Ok(self.keys.erased(organization, partition, &pseudonym))
+    }
+
+    /// What is kept of a person's consent under their `name`, and under their pseudonym. They are asked for one by one, since a
+    /// value of another type has to be an error and not nothing; whoever decides on them names both.
+    async fn stored_consent(
+        &self,
+        organization: &Organization,
+        name: &str,
+    ) -> Result<(Option<String>, Option<String>), Error> {
+        let (mut named, mut erased) = (redis::cmd("GET"), redis::cmd("GET"));
+        named.arg(self.keys.under(organization, "consent", name));
+        erased.arg(self.erased_key(organization, name).await?);
+        tokio::try_join!(self.get(&named), self.get(&erased))
     }
 
     /// This thread's connection, once the store is prepared.

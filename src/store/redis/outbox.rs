@@ -71,6 +71,7 @@ impl RedisStore {
             ("message", key),
             ("queue", self.keys.queue(organization, partition, &flow)),
             ("consent", of_person("consent")),
+            ("erased", self.erased_key_in(organization, partition, person.as_str()).await?),
             ("last", of_person("last")),
             noted,
             noted_urgent,
@@ -139,6 +140,7 @@ impl RedisStore {
         let person = gate.consent.person();
         let keys = [
             ("consent", self.keys.of_person(organization, "consent", person)),
+            ("erased", self.erased_key(organization, person.as_str()).await?),
             ("last", self.keys.of_person(organization, "last", person)),
             ("call", self.keys.call(organization, self.keys.partition(person.as_str()))),
         ];

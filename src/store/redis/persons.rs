@@ -35,6 +35,8 @@ const TRIES_MAX: usize = 8;
 struct Kept {
     consent: Option<String>,
     changes: Vec<String>,
+    /// Whether the consent is that of an erased person.
+    is_erased: bool,
 }
 
 impl Kept {
@@ -50,11 +52,12 @@ impl Kept {
 
 impl RedisStore {
     async fn kept(&self, organization: &Organization, name: &str) -> Result<Kept, Error> {
-        let (mut consent, mut changes) = (redis::cmd("GET"), redis::cmd("LRANGE"));
-        consent.arg(self.keys.under(organization, "consent", name));
+        let mut changes = redis::cmd("LRANGE");
         changes.arg(self.keys.under(organization, "changes", name)).arg(0).arg(-1);
-        let (consent, changes) = tokio::try_join!(self.get(&consent), self.get(&changes))?;
-        Ok(Kept { consent, changes })
+        let consent = self.stored_consent(organization, name);
+        let ((named, erased), changes) = tokio::try_join!(consent, self.get(&changes))?;
+        let is_erased = named.is_none() && erased.is_some();
+        Ok(Kept { consent: named.or(erased), changes, is_erased })
     }
 
     /// Puts `after` in the place of `before`; whether that was still there.
@@ -68,6 +71,7 @@ impl RedisStore {
     ) -> Result<bool, Error> {
         let keys = [
             ("consent", self.keys.under(organization, "consent", name)),
+            ("erased", self.erased_key(organization, name).await?),
             ("changes", self.keys.under(organization, "changes", name)),
             ("persons", self.keys.persons(organization, self.keys.partition(name))),
         ];
@@ -104,13 +108,26 @@ impl RedisStore {
                 let own = self.kept(organization, person.as_str()).await?;
                 let consent = own.consent(person.as_str())?.merged(&theirs.consent(person.as_str())?);
                 let changes = ConsentChange::merged(own.changes()?, theirs.changes()?);
-                let merged =
-                    Kept { consent: Some(encode(&consent)), changes: changes.iter().map(encode).collect() };
-                if !self.replace_person(organization, person.as_str(), &own, &merged, true).await? {
+                // Of an erased person nothing is written down again that is known by the pseudonym.
+                let is_known =
+                    own.is_erased && changes.is_empty() && consent == own.consent(person.as_str())?;
+                let merged = Kept {
+                    consent: Some(encode(&consent)),
+                    changes: changes.iter().map(encode).collect(),
+                    is_erased: false,
+                };
+                if !is_known
+                    && !self.replace_person(organization, person.as_str(), &own, &merged, true).await?
+                {
                     continue;
                 }
             }
-            let left = Kept { consent: remains.map(encode), changes: Vec::new() };
+            if remains.is_some() {
+                // First, so that no name leads to somebody by whom it cannot be found.
+                let names = self.keys.of_person(organization, "names", person);
+                self.put(&names, redis::cmd("SADD").arg(&names).arg(name.as_str())).await?;
+            }
+            let left = Kept { consent: remains.map(encode), changes: Vec::new(), is_erased: false };
             if self.replace_person(organization, name, &named, &left, false).await? {
                 self.move_history(organization, name, person).await?;
                 return self.move_last(organization, name, person).await;
@@ -223,5 +240,38 @@ impl Persons for RedisStore {
 
     async fn unite(&self, organization: &Organization, spelling: &BareAddress) -> Result<(), Error> {
         self.move_person(organization, spelling, &Person::of(spelling), None).await
+    }
+
+    async fn other_names(&self, organization: &Organization, person: &Person) -> Result<Vec<Person>, Error> {
+        let mut command = redis::cmd("SMEMBERS");
+        command.arg(self.keys.of_person(organization, "names", person));
+        let names: Vec<String> = self.get(&command).await?;
+        names.iter().map(|name| read_person(name)).collect()
+    }
+
+    async fn erase_name(
+        &self,
+        organization: &Organization,
+        name: &Person,
+        person: &Person,
+        kept: Option<&Consent>,
+    ) -> Result<(), Error> {
+        for _ in 0..TRIES_MAX {
+            let named = self.kept(organization, name.as_str()).await?;
+            let found = FoundConsent::read(name.clone(), named.consent.clone())?;
+            // It may be another person's by now, or stand for itself again.
+            let is_theirs = matches!(found, FoundConsent::Elsewhere(same_as) if same_as == *person);
+            let stored = named.consent.as_deref();
+            if !is_theirs || self.erase_stored(organization, name, stored, kept).await? {
+                let names = self.keys.of_person(organization, "names", person);
+                self.put(&names, redis::cmd("SREM").arg(&names).arg(name.as_str())).await?;
+                // A message that names both may have made it lead here again meanwhile.
+                if self.resolve(organization, name).await? == *person {
+                    self.put(&names, redis::cmd("SADD").arg(&names).arg(name.as_str())).await?;
+                }
+                return Ok(());
+            }
+        }
+        Err(Error::Unavailable(anyhow::anyhow!("a name changed {TRIES_MAX} times while it was erased")))
     }
 }

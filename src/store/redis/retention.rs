@@ -3,7 +3,8 @@
 //! Where a message stands is in the partition of its SID, as are its entries; what was asked for is in that of the recipient. The
 //! place in the history leads from one to the other and goes last: after a crash in between, doing it again does the rest.
 //!
-//! Which entries were taken away is known to Redis: a stream keeps the newest id of those that were, whoever did it.
+//! Up to where entries were taken away is known to Redis: a stream keeps the newest id of those that were deleted. What others trim
+//! with XTRIM it does not note.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -268,10 +269,13 @@ impl RedisStore {
         let mut command = redis::cmd("XRANGE");
         command.arg(&key).arg("-").arg(format!("({before}-0")).arg("COUNT").arg(TRIMMED_MAX);
         let entries = stream::entries(self.get(&command).await?)?;
-        let Some((last, _)) = entries.last() else { return Ok((Removed::default(), false)) };
-        let (last_ms, last_seq) = stream::entry_id(last)?;
+        if entries.is_empty() {
+            return Ok((Removed::default(), false));
+        }
         let mut keys = vec![("stream", key), ("raw", self.keys.raw(organization, partition))];
-        let mut arguments = vec![("first", format!("{last_ms}-{}", last_seq + 1))];
+        let has_raw = stream == Stream::Deliveries;
+        let mut arguments = vec![("has_raw", u8::from(has_raw).to_string())];
+        arguments.extend(entries.iter().map(|(id, _)| ("entries", id.clone())));
         // One that cannot be read goes by its age like any other.
         let events = entries.iter().map(|(id, fields)| stream::event(stream, id, fields).ok());
         let mut sids = Vec::new();
@@ -286,8 +290,7 @@ impl RedisStore {
             }
         }
         let mut removed = Removed::default();
-        if stream == Stream::Deliveries {
-            arguments.extend(entries.iter().map(|(id, _)| ("entries", id.clone())));
+        if has_raw {
             for taken in self.forget_deliveries(organization, &sids, Forget::HeardBefore(before)).await? {
                 removed += Removed::entries(stream, taken.try_into().unwrap_or_default());
             }

@@ -45,9 +45,10 @@ impl For {
 }
 
 /// Every operation of the document.
-const ROUTES: [(&str, &str, For); 38] = [
+const ROUTES: [(&str, &str, For); 39] = [
     ("delete", "/api/sms/api-keys/{sid}", For::Administrators),
     ("delete", "/api/sms/batches/{batch_id}", For::Senders),
+    ("delete", "/api/sms/persons/{phone}", For::Administrators),
     ("get", "/api/sms/api-keys", For::Administrators),
     ("get", "/api/sms/audit", For::Administrators),
     ("get", "/api/sms/retention", For::Administrators),

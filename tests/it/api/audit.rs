@@ -120,6 +120,7 @@ fn requests(Prepared { world, batch, reply, key }: &Prepared) -> Vec<Asked> {
             .replace("{message_sid}", reply)
             .replace("{user_id}", "ben")
             .replace("{sid}", key)
+            .replace("{phone}", "+14155550189")
             .replace("{prefix}", "+4479111");
         let request = service.anonymous(method.to_uppercase().parse().unwrap(), &filled);
         let own = path.starts_with("/api/sms/preferences") && !path.contains('{');
@@ -179,6 +180,7 @@ fn requests(Prepared { world, batch, reply, key }: &Prepared) -> Vec<Asked> {
     ask("post", "/api/sms/api-keys", made, Leaves::Entry("api_key.create", tester));
     ask("post", "/api/sms/api-keys/{sid}/rotate", json!({}), Leaves::Entry("api_key.rotate", tester));
     ask("delete", "/api/sms/api-keys/{sid}", json!({}), Leaves::Entry("api_key.revoke", tester));
+    ask("delete", "/api/sms/persons/{phone}", json!({}), Leaves::Entry("person.erase", tester));
     asked
 }
 
@@ -236,6 +238,7 @@ async fn every_route_that_changes_something_leaves_its_entry_and_none_if_it_is_r
             .replace("{batch_id}", batch)
             .replace("{message_sid}", reply)
             .replace("{sid}", key)
+            .replace("{phone}", "+14155550189")
             .replace("{prefix}", "+4479111");
         let request = || service.anonymous(method.to_uppercase().parse().unwrap(), &filled);
         let wrong = json!({ "no_such_field": TEXT });

@@ -21,7 +21,7 @@ async fn the_command_tells_the_same_through_the_store_and_through_the_service(on
     let told = async |service: &TestService, arguments: &[&str]| {
         let output = service.run(&[&["retention", "--dry-run"], arguments].concat(), &[]).await;
         assert!(output.status.success(), "{}", text(&output.stderr));
-        text(&output.stdout)
+        text(&output.stdout).to_owned()
     };
     assert_eq!(told(&service, &["--url", &url]).await, nothing);
     let (status, shown) = answer(service.get(Role::Admin, "/api/sms/retention")).await;

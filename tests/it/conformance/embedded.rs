@@ -17,14 +17,16 @@ use super::{
     outbox::that_waits,
     suite::{AT, Harness, ms, outbound, status},
 };
-use crate::support::{flows::due_flows, former::Former, later};
+use crate::support::{flows::due_flows, former::Former, later, service::master_keys};
 
 struct Embedded(tempfile::TempDir);
 
 #[async_trait]
 impl Harness for Embedded {
     async fn open(&self) -> Arc<dyn Store> {
-        Arc::new(EmbeddedStore::open(self.0.path(), Arc::new(SystemClock)).unwrap())
+        Arc::new(
+            EmbeddedStore::open(self.0.path(), Arc::new(SystemClock)).unwrap().sealed_with(master_keys()),
+        )
     }
 
     fn write(&self, former: &Former) {
@@ -87,12 +89,12 @@ async fn a_clock_that_is_set_back_does_not_set_the_events_back() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new(UnixMs::new(1_000)));
     let organization = Organization::default();
-    let store = EmbeddedStore::open(folder.path(), clock.clone()).unwrap();
+    let store = EmbeddedStore::open(folder.path(), clock.clone()).unwrap().sealed_with(master_keys());
     store.record_status(&organization, status("a", "queued")).await.unwrap();
     clock.set(UnixMs::new(500));
     store.record_status(&organization, status("a", "sent")).await.unwrap();
     drop(store);
-    let store = EmbeddedStore::open(folder.path(), clock.clone()).unwrap();
+    let store = EmbeddedStore::open(folder.path(), clock.clone()).unwrap().sealed_with(master_keys());
     store.record_status(&organization, status("a", "delivered")).await.unwrap();
     clock.set(UnixMs::new(2_000));
     store.record_status(&organization, status("a", "read")).await.unwrap();
@@ -106,7 +108,8 @@ async fn a_clock_that_is_set_back_does_not_set_the_events_back() {
 async fn messages_that_version_0_1_0_queued_are_found_when_they_are_due() {
     let folder = tempfile::tempdir().unwrap();
     let organization = Organization::default();
-    let open = || EmbeddedStore::open(folder.path(), Arc::new(SystemClock)).unwrap();
+    let open =
+        || EmbeddedStore::open(folder.path(), Arc::new(SystemClock)).unwrap().sealed_with(master_keys());
     let store = open();
     let urgent = Outbound { category: Some("emergency".to_owned()), ..outbound(&store, 1) };
     let flows = [urgent.flow(), outbound(&store, 2).flow()];

@@ -2,6 +2,7 @@
 
 mod audit;
 mod embedded;
+mod erasure;
 mod model;
 mod outbox;
 mod outbox_model;
@@ -30,6 +31,10 @@ macro_rules! conformance {
             all_spellings_of_a_person_are_one
             a_user_id_and_a_number_become_one_person
             what_was_kept_under_a_spelling_moves_to_the_person
+            an_erased_opt_out_is_obeyed_until_the_person_says_otherwise
+            an_erased_person_is_obeyed_by_whichever_name
+            an_erasure_lets_nothing_leave_at_any_moment
+            a_message_and_its_events_are_taken_away_and_no_others
             what_became_of_a_send_only_gets_surer
             a_resolved_message_loses_its_content
             of_equal_steps_at_once_one_is_taken

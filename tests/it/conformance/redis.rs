@@ -31,6 +31,7 @@ use crate::support::{
     later,
     redis_cluster::RedisCluster,
     redis_server::{MovingAddress, RedisServer},
+    service::master_keys,
 };
 
 struct Redis {
@@ -42,7 +43,8 @@ struct Redis {
 #[async_trait]
 impl Harness for Redis {
     async fn open(&self) -> Arc<dyn Store> {
-        Arc::new(RedisStore::open(&self.url, &self.prefix, self.partitions).await.unwrap())
+        let store = RedisStore::open(&self.url, &self.prefix, self.partitions).await.unwrap();
+        Arc::new(store.sealed_with(master_keys()))
     }
 
     fn write(&self, former: &Former) {
@@ -145,7 +147,7 @@ async fn a_redis_client_reads_the_streams_of_the_contract() {
 async fn a_server_that_forgot_the_scripts_is_taught_again() {
     // A server of its own, since its scripts are flushed.
     let server = RedisServer::start();
-    let store = RedisStore::open(&server.url(), "tl", 1).await.unwrap();
+    let store = RedisStore::open(&server.url(), "tl", 1).await.unwrap().sealed_with(master_keys());
     let organization = Organization::default();
     store.record_status(&organization, status("a", "queued")).await.unwrap();
     let mut connection = server.connect().await;
@@ -160,7 +162,7 @@ async fn a_server_that_forgot_the_scripts_is_taught_again() {
 async fn what_is_done_and_not_answered_is_repeated_and_done_once() {
     let server = RedisServer::start();
     let address = MovingAddress::of(&server).await;
-    let store = RedisStore::open(&address.url(), "tl", 1).await.unwrap();
+    let store = RedisStore::open(&address.url(), "tl", 1).await.unwrap().sealed_with(master_keys());
     let organization = Organization::default();
     // First with every answer: that to a script which the server does not know yet says that nothing is done.
     for (turn, loses, recorded) in [(1, false, Recorded::Moved), (2, true, Recorded::Duplicate)] {
@@ -185,7 +187,9 @@ async fn what_no_replica_holds_does_not_count_when_it_is_repeated() {
     let server = RedisServer::start();
     let replica = RedisServer::start_replica_of(server.port()).await;
     server.followed().await;
-    let open = async || RedisStore::open(&server.url(), "tl", 1).await.unwrap().held_by(1);
+    let open = async || {
+        RedisStore::open(&server.url(), "tl", 1).await.unwrap().sealed_with(master_keys()).held_by(1)
+    };
     let organization = Organization::default();
     let told = async |store: &RedisStore| store.record_status(&organization, status("a", "sent")).await;
     let store = open().await;
@@ -204,7 +208,8 @@ async fn what_no_replica_holds_does_not_count_when_it_is_repeated() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_no_replica_of_its_node_holds_does_not_count_on_a_cluster() {
     let cluster = RedisCluster::start_replicated();
-    let store = RedisStore::open(&cluster.url(), "tl", 16).await.unwrap().held_by(1);
+    let store =
+        RedisStore::open(&cluster.url(), "tl", 16).await.unwrap().sealed_with(master_keys()).held_by(1);
     let organization = Organization::default();
     let tails = || (0..32).map(|number| format!("{number:x}"));
     let record = async |tail: &str, name: &str| store.record_status(&organization, status(tail, name)).await;
@@ -232,7 +237,8 @@ async fn what_no_replica_of_its_node_holds_does_not_count_on_a_cluster() {
 async fn what_is_repeated_is_done_whole_in_both_partitions_and_once() {
     let server = RedisServer::start();
     let address = MovingAddress::of(&server).await;
-    let store: Arc<dyn Store> = Arc::new(RedisStore::open(&address.url(), "tl", 16).await.unwrap());
+    let store: Arc<dyn Store> =
+        Arc::new(RedisStore::open(&address.url(), "tl", 16).await.unwrap().sealed_with(master_keys()));
     let organization = Organization::default();
     let person = whose(PERSON);
     let home = store.partition(&person);

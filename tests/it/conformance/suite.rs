@@ -24,6 +24,11 @@ pub use super::audit::{
     nothing_that_is_done_at_once_is_lost_or_told_twice, what_a_later_version_has_written_hides_no_entry,
     who_did_what_is_told_in_its_order_and_page_by_page,
 };
+pub use super::erasure::{
+    a_message_and_its_events_are_taken_away_and_no_others,
+    an_erased_opt_out_is_obeyed_until_the_person_says_otherwise,
+    an_erased_person_is_obeyed_by_whichever_name, an_erasure_lets_nothing_leave_at_any_moment,
+};
 pub use super::model::{
     random_histories_of_consent_agree_with_the_model, random_histories_of_statuses_agree_with_the_model,
 };
@@ -468,7 +473,7 @@ const DUE: UnixMs = UnixMs::new(AT.get() + 900_000);
 const LATER: UnixMs = UnixMs::new(AT.get() + 1_900_000);
 
 /// The messages that are to be asked for at `now`, as they are claimed until `until`.
-async fn claimed_messages(store: &dyn Store, now: UnixMs, until: UnixMs) -> Vec<MessageSid> {
+pub async fn claimed_messages(store: &dyn Store, now: UnixMs, until: UnixMs) -> Vec<MessageSid> {
     let claimed = store.claim(&organization(), TaskLine::Twilio, now, until, 1_000).await.unwrap();
     let sid = |(task, _)| match task {
         Ok(Task::Ask { sid, .. }) => sid,

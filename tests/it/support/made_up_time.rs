@@ -3,7 +3,6 @@
 use std::{
     fs::File,
     os::unix::fs::FileExt,
-    path::PathBuf,
     process::Command,
     sync::Arc,
     time::{Duration, Instant},

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use textledger::{
     domain::{Organization, Role},
     http::auth::{self, Claims},
+    sealing::MasterKeys,
     twilio::{
         Form,
         signature::{self, Algorithm, SIGNATURE_HEADER, SigningKey},
@@ -32,6 +33,11 @@ pub const PUBLIC_URL: &str = "https://sms.example.com/textledger";
 
 /// Of nought bytes.
 pub const MASTER_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
+/// The same, for a store that a test opens itself.
+pub fn master_keys() -> MasterKeys {
+    MasterKeys::parse(MASTER_KEY).unwrap()
+}
 
 pub const JWT_SECRET: &str = "a secret of the tests, long enough";
 

@@ -2,6 +2,7 @@
 --
 -- KEYS
 --   consent        string      <prefix>:{<organization>:<partition>}:consent:<person>
+--   erased         string      <prefix>:{<organization>:<partition>}:erased:<pseudonym>    consent of an erased person
 --   consents       stream      <prefix>:{<organization>:<partition>}:consents
 --   changes        list        <prefix>:{<organization>:<partition>}:changes:<person>    every change, oldest first
 --   persons        sorted set  <prefix>:{<organization>:<partition>}:persons             everybody whose consent ever changed
@@ -21,11 +22,11 @@
 --   entry…       the entry's fields and values
 --
 -- Returns 1: changed. 0: another consent than `decided_on` is stored, nothing written.
-local consent, consents, changes, persons, minute_counts, hour_counts, audit = unpack(KEYS)
+local consent, erased, consents, changes, persons, minute_counts, hour_counts, audit = unpack(KEYS)
 local decided_on, after, person, change, counter, minute_ends, hour_ends, audit_entry = unpack(ARGV)
 local entry = { unpack(ARGV, 9) }
 
-if (redis.call('GET', consent) or '') ~= decided_on then
+if stored_consent(consent, erased) ~= decided_on then
   return 0
 end
 -- First, so that nothing is changed if it cannot be added.
@@ -33,6 +34,7 @@ if audit_entry ~= '' then
   redis.call('XADD', audit, '*', 'entry', audit_entry)
 end
 redis.call('SET', consent, after)
+redis.call('DEL', erased)
 redis.call('ZADD', persons, 0, person)
 if change ~= '' then
   redis.call('RPUSH', changes, change)

@@ -3,6 +3,7 @@
 --
 -- KEYS
 --   consent  string  <prefix>:{<organization>:<partition>}:consent:<person>
+--   erased   string  <prefix>:{<organization>:<partition>}:erased:<pseudonym>    consent of an erased person
 --   last     string  <prefix>:{<organization>:<partition>}:last:<person>     when the person was last sent to
 --   call     string  <prefix>:{<organization>:<partition>}:call:<random>     there once the call has passed a cooldown
 --
@@ -16,13 +17,13 @@
 --   passed
 --   consent_changed  another consent than `decided_on` is stored
 --   cooling_down     the recipient is not to be sent to yet; until when follows, milliseconds since 1970
-local consent, last, call = unpack(KEYS)
+local consent, erased, last, call = unpack(KEYS)
 local decided_on, now, cooldown, known = unpack(ARGV)
 
 if redis.call('EXISTS', call) == 1 then
   return { 'passed' }
 end
-if (redis.call('GET', consent) or '') ~= decided_on then
+if stored_consent(consent, erased) ~= decided_on then
   return { 'consent_changed' }
 end
 if cooldown ~= '0' then

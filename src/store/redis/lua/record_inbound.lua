@@ -4,6 +4,7 @@
 --   received       string      <prefix>:{<organization>:<partition>}:received:<sid>      the answer
 --   inbound        stream      <prefix>:{<organization>:<partition>}:inbound
 --   consent        string      <prefix>:{<organization>:<partition>}:consent:<person>
+--   erased         string      <prefix>:{<organization>:<partition>}:erased:<pseudonym>    consent of an erased person
 --   consents       stream      <prefix>:{<organization>:<partition>}:consents
 --   changes        list        <prefix>:{<organization>:<partition>}:changes:<person>    every change, oldest first
 --   persons        sorted set  <prefix>:{<organization>:<partition>}:persons             everybody whose consent ever changed
@@ -28,7 +29,7 @@
 --   stored
 --   consent_changed  another consent than `decided_on` is stored
 --   duplicate        the message was stored before; the answer that it got then follows
-local received, inbound, consent, consents, changes, persons, minute_counts, hour_counts = unpack(KEYS)
+local received, inbound, consent, erased, consents, changes, persons, minute_counts, hour_counts = unpack(KEYS)
 local answer, changes_consent, decided_on, after, person, change, counter, minute_ends, hour_ends,
   inbound_length = unpack(ARGV)
 local inbound_entry = { unpack(ARGV, 11, 10 + tonumber(inbound_length)) }
@@ -38,7 +39,7 @@ local answered = redis.call('GET', received)
 if answered then
   return { 'duplicate', answered }
 end
-if changes_consent == '1' and (redis.call('GET', consent) or '') ~= decided_on then
+if changes_consent == '1' and stored_consent(consent, erased) ~= decided_on then
   return { 'consent_changed' }
 end
 redis.call('SET', received, answer)
@@ -47,6 +48,7 @@ if changes_consent == '0' then
   return { 'stored' }
 end
 redis.call('SET', consent, after)
+redis.call('DEL', erased)
 redis.call('ZADD', persons, 0, person)
 if change ~= '' then
   redis.call('RPUSH', changes, change)

@@ -2,6 +2,7 @@
 --
 -- KEYS
 --   consent  string      <prefix>:{<organization>:<partition>}:consent:<person>
+--   erased   string      <prefix>:{<organization>:<partition>}:erased:<pseudonym>    consent of an erased person
 --   changes  list        <prefix>:{<organization>:<partition>}:changes:<person>    every change, oldest first
 --   persons  sorted set  <prefix>:{<organization>:<partition>}:persons             everybody whose consent ever changed
 --
@@ -14,12 +15,13 @@
 --   changes…    every change afterwards
 --
 -- Returns 1: replaced. 0: something else is stored, nothing written.
-local consent, changes, persons = unpack(KEYS)
+local consent, erased, changes, persons = unpack(KEYS)
 local decided_on, listed, after, person, is_person = unpack(ARGV)
 
-if (redis.call('GET', consent) or '') ~= decided_on or redis.call('LLEN', changes) ~= tonumber(listed) then
+if stored_consent(consent, erased) ~= decided_on or redis.call('LLEN', changes) ~= tonumber(listed) then
   return 0
 end
+redis.call('DEL', erased)
 if after == '' then
   redis.call('DEL', consent)
 else

@@ -4,6 +4,7 @@
 --   message      hash        <prefix>:{<organization>:<partition>}:out:<id>
 --   queue        sorted set  <prefix>:{<organization>:<partition>}:queue:<flow>      message id -> when to look at it
 --   consent      string      <prefix>:{<organization>:<partition>}:consent:<person>
+--   erased       string      <prefix>:{<organization>:<partition>}:erased:<pseudonym>    consent of an erased person
 --   last         string      <prefix>:{<organization>:<partition>}:last:<person>     when the person was last sent to
 --   due          sorted set  <prefix>:{<organization>:<partition>}:due               flow -> when to look at its first message
 --   urgent       sorted set  <prefix>:{<organization>:<partition>}:due:urgent        the same of urgent flows
@@ -36,7 +37,7 @@
 --   state_changed    another state than `before` is stored, or the id is taken
 --   consent_changed  another consent than `decided_on` is stored
 --   cooling_down     the recipient is not to be sent to yet; until when follows, milliseconds since 1970
-local message, queue, consent, last, due, urgent, queued, history, audit, recipients = unpack(KEYS)
+local message, queue, consent, erased, last, due, urgent, queued, history, audit, recipients = unpack(KEYS)
 local before, after, rank, is_resolved, id, at, decided_on, now, cooldown, outbound, content, bytes,
   flow, recipient, entry, call = unpack(ARGV)
 
@@ -45,7 +46,7 @@ if (redis.call('HGET', message, 'state') or '') ~= before then
   return { redis.call('HGET', message, 'call') == call and 'stored' or 'state_changed' }
 end
 if now ~= '' then
-  if (redis.call('GET', consent) or '') ~= decided_on then
+  if stored_consent(consent, erased) ~= decided_on then
     return { 'consent_changed' }
   end
   if cooldown ~= '0' then
