@@ -297,6 +297,7 @@ pub struct Metrics {
     settings_not_in_force: Family<SettingsLabels, Gauge>,
     listings: Counter,
     unknown_events: Counter,
+    store_known: Gauge,
     spool_replayed: Counter,
     spool_unreadable: Counter,
     spool_entries: Gauge,
@@ -366,6 +367,7 @@ impl Metrics {
             settings_not_in_force: "Organizations whose saved settings are not in force: unverified since Twilio could not be asked, or refused by it",
             listings: "Daily listings of an account's messages at Twilio that came to their end",
             unknown_events: "Events of Event Streams of types that are not known",
+            store_known: "1 while the store is the one that this installation knew, 0 while it is not and nothing is sent",
             spool_replayed: "Webhooks that were spooled and have reached the store",
             spool_unreadable: "Records of the spool that could not be read",
             spool_entries: "Webhooks in the spool",
@@ -467,6 +469,11 @@ impl Metrics {
     /// Counts an event whose type is not known.
     pub fn unknown_event(&self) {
         self.unknown_events.inc();
+    }
+
+    /// Tells whether the store is the known one.
+    pub fn store_known(&self, is_known: bool) {
+        self.store_known.set(is_known.into());
     }
 
     /// Counts `entries` of the spool that have reached the store.

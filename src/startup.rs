@@ -1,6 +1,7 @@
 //! Puts the service together: the one place that knows every concrete type.
 
 pub mod backup;
+pub mod known;
 
 use std::{
     fs,
@@ -17,7 +18,6 @@ use anyhow::{Context, anyhow};
 use base64::Engine;
 use rand::Rng;
 use secrecy::{ExposeSecret, SecretString};
-use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -45,13 +45,13 @@ use crate::{
     sealing::MasterKeys,
     spool::{self, Spool},
     store::{
-        Queued, Store,
+        self, Queued, Store,
         embedded::{self, EmbeddedStore},
         redis::{self, RedisStore},
     },
     twilio::{client::Client, poster::Poster},
     worker::{
-        self, caretaker, dispatcher, queues, reconciler, relayer, replayer, retention, reviewer,
+        self, caretaker, dispatcher, queues, recognizer, reconciler, relayer, replayer, retention, reviewer,
         tailer::Tailer, verifier,
     },
 };
@@ -72,8 +72,8 @@ const JWT_SECRET_FILE: &str = "jwt_secret";
 /// The file that holds a created master key, in the data folder.
 const MASTER_KEY_FILE: &str = "master_key";
 
-/// The file in the spool's folder that names the store that was reached last.
-const REACHED_FILE: &str = "reached";
+/// The folder of the spool beside the embedded store, in the data folder.
+const EMBEDDED_SPOOL: &str = "spool";
 
 /// The service, running.
 pub struct Service {
@@ -123,7 +123,8 @@ impl Service {
             }
             StoreConfig::Redis(_) => open_store(&config, clock.clone()).await?,
         };
-        let app = assemble(&config, &public_url, store.clone(), open_spool(&config)?, clock)?;
+        let copy = known::recognize(&config, &*store).await?;
+        let app = assemble(&config, &public_url, store.clone(), open_spool(&config, &*store)?, clock)?;
         let app = Arc::new(app);
         find_store(&config, &app).await?;
         // Before the first request: what an administrator saved has other senders and tokens than the configuration.
@@ -182,6 +183,7 @@ impl Service {
         });
         spawn(&tracker, &stop, replayer::run(app.clone()));
         spawn(&tracker, &stop, caretaker::run(app.clone()));
+        tracker.spawn(recognizer::run(app.clone(), stop.clone(), copy, known::place(&config)));
         tracker.spawn(reviewer::run(app.clone(), stop.clone()));
         spawn(&tracker, &stop, reconciler::run(app.clone()));
         spawn(&tracker, &stop, queues::run(app.clone()));
@@ -263,6 +265,7 @@ pub async fn open_app(config: &Config) -> anyhow::Result<App> {
     let clock = Arc::new(SystemClock);
     let store = open_store(config, clock.clone()).await?;
     store.ping().await.context("check TEXTLEDGER_STORE and that Redis runs")?;
+    known::compare(config, &*store).await?;
     assemble(config, config.public_url.as_deref().unwrap_or_default(), store, None, clock)
 }
 
@@ -391,19 +394,23 @@ fn spawn(tracker: &TaskTracker, stop: &CancellationToken, work: impl Future<Outp
     tracker.spawn(async move { stop.run_until_cancelled(work).await });
 }
 
-/// The spool: beside Redis only, since the embedded store is on the same disk.
-fn open_spool(config: &Config) -> anyhow::Result<Option<Spool>> {
-    match &config.store {
-        StoreConfig::Embedded(_) => Ok(None),
-        StoreConfig::Redis(_) => {
-            Spool::open(&config.spool_dir, config.spool_max).map(Some).with_context(|| {
-                let path = config.spool_dir.display();
-                format!(
-                    "cannot keep a spool in {path}: make it writable, or name another TEXTLEDGER_SPOOL_DIR"
-                )
-            })
+/// The spool. The embedded store is on the same disk, and needs none as long as it is the known one; what was spooled while it was
+/// not is applied once it is.
+fn open_spool(config: &Config, store: &dyn Store) -> anyhow::Result<Option<Spool>> {
+    let folder = match &config.store {
+        StoreConfig::Redis(_) => config.spool_dir.clone(),
+        StoreConfig::Embedded(_) => {
+            let folder = config.data_dir.join(EMBEDDED_SPOOL);
+            if store.known().mismatch().is_none() && !folder.exists() {
+                return Ok(None);
+            }
+            folder
         }
-    }
+    };
+    Spool::open(&folder, config.spool_max).map(Some).with_context(|| {
+        let path = folder.display();
+        format!("cannot keep a spool in {path}: make it writable, or name another TEXTLEDGER_SPOOL_DIR")
+    })
 }
 
 /// The folders of processes in that of the spool.
@@ -411,23 +418,19 @@ pub fn spool_folders(config: &Config) -> impl Iterator<Item = PathBuf> + use<> {
     spool::folders(&config.spool_dir)
 }
 
-/// Looks for the store. One that has been reached from here before may be away: the service starts, so that webhooks
-/// are spooled. One that has never been reached is more likely misspelled.
+/// Looks for the store. One that is known from here may be away, and so may the known one while another is in its place: the service
+/// starts, so that webhooks are spooled. One in Redis that has never been reached is more likely misspelled.
 async fn find_store(config: &Config, app: &App) -> anyhow::Result<()> {
-    let found = app.incoming.find_store().await;
-    let StoreConfig::Redis(address) = &config.store else { return Ok(found?) };
-    let path = config.spool_dir.join(REACHED_FILE);
-    // A digest, since the URL may hold a password.
-    let store = hex::encode(Sha256::digest(format!("{} {}", address.url.expose_secret(), config.key_prefix)));
-    let reached = fs::read_to_string(&path).is_ok_and(|reached| reached.trim() == store);
-    match found {
-        Ok(()) if reached => Ok(()),
-        Ok(()) => fs::write(&path, store).with_context(|| format!("cannot write {}", path.display())),
-        Err(error) if reached => {
+    match (app.incoming.find_store().await, &config.store) {
+        (Ok(()) | Err(store::Error::NotKnown(_)), _) => Ok(()),
+        (Err(error), StoreConfig::Redis(_)) if app.store().known().mark().is_some() => {
             tracing::error!(%error, "the store is away: webhooks are spooled and sends are refused until it is back");
             Ok(())
         }
-        Err(error) => Err(anyhow!("{error}: check TEXTLEDGER_STORE and that Redis runs")),
+        (Err(error), StoreConfig::Redis(_)) => {
+            Err(anyhow!("{error}: check TEXTLEDGER_STORE and that Redis runs"))
+        }
+        (Err(error), StoreConfig::Embedded(_)) => Err(error.into()),
     }
 }
 

@@ -12,6 +12,7 @@ pub mod incoming;
 pub mod outgoing;
 pub mod passthrough;
 pub mod reads;
+pub mod recognition;
 pub mod relays;
 pub mod retention;
 mod scope;
@@ -33,6 +34,7 @@ use self::{
     outgoing::{Outgoing, advance::Steps, limits::Limits},
     passthrough::Passthrough,
     reads::Reads,
+    recognition::Recognizer,
     relays::Relays,
     retention::Retention,
 };
@@ -146,6 +148,8 @@ pub struct App {
     pub api_keys: Arc<ApiKeys>,
     /// Sends, now or from the queue.
     pub outgoing: Outgoing,
+    /// Looks whether the store is the known one.
+    pub recognizer: Recognizer,
     /// Takes what Twilio tells, and asks for what it did not tell.
     pub incoming: Arc<Incoming>,
     /// Records what becomes of messages.
@@ -205,7 +209,8 @@ impl App {
         });
         let accounts = Arc::new(Accounts::new(core.clone(), twilio.clone(), configured));
         let api_keys = Arc::new(ApiKeys::new(core.clone()));
-        let intake = Arc::new(Intake::new(core.metrics.clone(), spool));
+        let intake = Arc::new(Intake::new(core.clone(), spool));
+        let recognizer = Recognizer::new(core.clone(), accounts.clone());
         let relays = Arc::new(Relays::new(core.clone(), accounts.clone(), poster));
         let steps = Arc::new(Steps::new(core.clone(), accounts.clone(), api_keys.clone(), relays.clone()));
         let consents = Arc::new(Consents::new(core.clone(), steps.clone()));
@@ -244,6 +249,7 @@ impl App {
             accounts,
             api_keys,
             outgoing,
+            recognizer,
             incoming,
             statuses,
             consents,

@@ -30,7 +30,7 @@ use crate::{
     config::{self, Config},
     domain::{AccountSettings, Organization, Role, UnixMs},
     http::auth::Claims,
-    startup,
+    startup::{self, known},
     twilio::{
         Address, Form,
         client::Client,
@@ -186,6 +186,9 @@ async fn store(config: &Config) -> (Found, Option<anyhow::Result<App>>) {
     match startup::open_store(config, Arc::new(SystemClock)).await {
         Ok(store) => match store.ping().await {
             Ok(()) => {
+                if let Err(error) = known::compare(config, &*store).await {
+                    return (Failed(format!("store: {error:#}")), None);
+                }
                 let app = startup::assemble(config, "", store, None, Arc::new(SystemClock));
                 (Well("store: takes writes".to_owned()), Some(app))
             }

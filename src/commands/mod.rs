@@ -14,6 +14,7 @@ mod restore;
 mod retention;
 mod serve;
 mod simulator;
+mod store;
 mod through;
 mod token;
 mod traffic;
@@ -66,6 +67,8 @@ enum Command {
     Backup(backup::Backup),
     /// Make the embedded store of a backup.
     Restore(restore::Restore),
+    /// Accept a store that is not the one that this installation knew.
+    Store(store::Store),
     /// Move consent in and out as CSV, say what a reply means, make a link for a person.
     Consent(consent::Consent),
     /// Erase one person's data, and keep obeying what they have opted out of.
@@ -94,6 +97,7 @@ pub fn run() -> ExitCode {
         Command::Config(command) => command.run(line.config.as_deref()),
         Command::Backup(command) => command.run(line.config.as_deref()),
         Command::Restore(command) => command.run(line.config.as_deref()),
+        Command::Store(command) => command.run(line.config.as_deref()),
         Command::Consent(command) => command.run(line.config.as_deref()),
         Command::Erase(command) => command.run(line.config.as_deref()),
         Command::Key(command) => command.run(line.config.as_deref()),

@@ -3,13 +3,17 @@
 use std::{
     fs::File,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::Context;
 use clap::Args;
 
-use super::{Misuse, complain, configure, say};
-use crate::startup::{self, backup};
+use super::{Misuse, block_on, complain, configure, say};
+use crate::{
+    clock::SystemClock,
+    startup::{self, backup, known},
+};
 
 /// The store is made in the folder of TEXTLEDGER_STORE, which must have none. Run it as the user that the service runs as, whose
 /// store it is then. A file that is broken off, or was changed, is refused, and leaves nothing.
@@ -34,6 +38,15 @@ impl Restore {
                 "{} messages waited when the backup was made: those of them that have left since then will leave again",
                 restored.queued
             ))?;
+        }
+        let compared = block_on(async {
+            let restored = startup::open_store(&config, Arc::new(SystemClock)).await?;
+            known::compare(&config, &*restored).await
+        });
+        if let Err(error) = compared {
+            complain(format_args!(
+                "{error:#}. Until then a service takes what Twilio posts, and sends nothing"
+            ));
         }
         if let Some(key) = startup::secret_file(&config, startup::MASTER_KEY).filter(|key| !key.exists()) {
             complain(format_args!(

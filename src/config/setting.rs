@@ -139,7 +139,7 @@ pub const GROUPS: [(&str, &[Setting]); 9] = [
             Setting::new(
                 "TEXTLEDGER_DATA_DIR",
                 Otherwise { said: "the embedded store's folder, else ./data", example: "./data" },
-                "Where created secrets are kept.",
+                "Where created secrets, and what is known of the store, are kept.",
             ),
             Setting::new("TEXTLEDGER_KEY_PREFIX", Value("tl"), "The first part of every Redis key."),
             Setting::new(

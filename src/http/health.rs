@@ -1,7 +1,7 @@
 //! Whether the service lives, and whether it can work.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     State,
@@ -12,6 +12,7 @@ use crate::{
     domain::UnixMs,
     metrics::{self, Reader},
     spool::Size,
+    store::{Mismatch, StoreId},
 };
 
 /// `GET /healthz`: alive.
@@ -42,8 +43,10 @@ pub async fn readyz(state: web::Data<State>, request: HttpRequest) -> Result<Htt
     state.app.incoming.probe_spool().await;
     let spooled = state.app.incoming.spooled();
     let is_stopping = state.stop.is_cancelled();
-    let takes_webhooks = store.is_ok() || state.app.incoming.spool_takes().await;
-    let sends = store.is_ok() && state.app.incoming.is_clear() && !is_stopping;
+    let mismatch = state.app.store().known().mismatch();
+    let is_usable = store.is_ok() && mismatch.is_none();
+    let takes_webhooks = is_usable || state.app.incoming.spool_takes().await;
+    let sends = is_usable && state.app.incoming.is_clear() && !is_stopping;
     let is_ready = match query.readiness {
         Some(Readiness::Sends) => sends,
         None => takes_webhooks && !is_stopping,
@@ -53,13 +56,36 @@ pub async fn readyz(state: web::Data<State>, request: HttpRequest) -> Result<Htt
     Ok(response.json(json!({
         "webhooks": word(takes_webhooks),
         "sends": word(sends),
-        "store": if store.is_ok() { "ok" } else { "unavailable" },
+        "store": match (&store, &mismatch) {
+            (Err(_), _) => "unavailable",
+            (Ok(()), Some(_)) => "not_known",
+            (Ok(()), None) => "ok",
+        },
+        "not_known": mismatch.as_ref().map(why_not_known),
         "spool": {
             "state": state.app.incoming.spool_fault().unwrap_or("ok"), "entries": spooled.entries, "bytes": spooled.bytes,
             "oldest_s": oldest_s(&state, spooled),
         },
         "service": if is_stopping { "stopping" } else { "ok" },
     })))
+}
+
+/// What is another about a store, without the organizations' names.
+fn why_not_known(mismatch: &Mismatch) -> Value {
+    let (known, known_changes, found, found_changes) = match mismatch {
+        Mismatch::NoIdentity { known, known_changes } => (known, known_changes, None, 0),
+        Mismatch::Another { known, known_changes, found, found_changes } => {
+            (known, known_changes, Some(found), *found_changes)
+        }
+        Mismatch::FewerChanges { known, known_changes, found_changes, .. } => {
+            (known, known_changes, Some(known), *found_changes)
+        }
+    };
+    json!({
+        "reason": mismatch.as_str(),
+        "known": { "id": known.as_str(), "changes": known_changes },
+        "found": { "id": found.map(StoreId::as_str), "changes": found_changes },
+    })
 }
 
 /// `GET /metrics` at the main address: what is counted and measured, without the accounts' names.
@@ -75,6 +101,7 @@ pub async fn metrics_for_operators(state: web::Data<State>) -> HttpResponse {
 fn metrics(state: &State, reader: Reader) -> HttpResponse {
     let (metrics, incoming) = (state.app.metrics(), &state.app.incoming);
     let spooled = incoming.spooled();
+    metrics.store_known(state.app.store().known().mismatch().is_none());
     metrics.spool(spooled.entries, spooled.bytes, oldest_s(state, spooled).unwrap_or(0));
     metrics.spool_faults(incoming.spool_fault(), incoming.spool_lost());
     metrics.jwks_age(state.authenticator.public_keys_age().unwrap_or_default().as_secs());

@@ -54,7 +54,7 @@ pub trait Failure {
 
 impl Failure for Problem {
     fn is_of_store(&self) -> bool {
-        self.code() == Code::StoreUnavailable
+        matches!(self.code(), Code::StoreUnavailable | Code::StoreNotKnown)
     }
 }
 

@@ -159,6 +159,8 @@ codes! {
     SettingsUnreadable = "settings_unreadable", 503, "The saved settings cannot be opened";
     /// No store.
     StoreUnavailable = "store_unavailable", 503, "The store is unavailable";
+    /// Another store than the one that was known, or one that has lost changes of consent.
+    StoreNotKnown = "store_not_known", 503, "The store is not the known one";
 }
 
 /// A failure, as it is answered.
@@ -311,10 +313,18 @@ impl ResponseError for Problem {
 
 impl From<store::Error> for Problem {
     fn from(error: store::Error) -> Self {
+        if let store::Error::NotKnown(_) = error {
+            // The log tells when that begins and ends.
+            let detail =
+                "the store is not the one that this installation knew; /readyz tells what is another";
+            let mend = "have the operator put the right store back, or run textledger store accept to use this one; until then \
+                        nothing is sent, since it may not know who has opted out";
+            return Self::new(Code::StoreNotKnown, detail, mend);
+        }
         // The cause is for the operator; the caller learns only that trying again may help.
         tracing::error!(%error, "the store failed");
         let (detail, mend) = match error {
-            store::Error::Unavailable(_) => {
+            store::Error::Unavailable(_) | store::Error::NotKnown(_) => {
                 ("the store did not answer", "try again in a moment; the operator finds the cause in the log")
             }
             store::Error::Unreadable(_) => (

@@ -16,6 +16,8 @@
 //! - **Apart.** Where several records are read in one call, each is a [`Row`]: one that cannot be read hides none beside it, and
 //!   whoever asked is told of it. What a decision rests on is no such row: consent that cannot be read is an [`Error`], never
 //!   taken for consent of which nothing is known.
+//! - **Recognised.** Where a store is known ([`Recognition`]), no message leaves on another one, nor on one that has forgotten a
+//!   change of consent which this process has seen, and nothing that Twilio told is recorded there: [`Error::NotKnown`].
 //! - **Append-only.** What is in the audit stays there as it is: no operation changes an entry or takes one away.
 //!
 //! Each noun has a trait in a file of its name, with what it promises beside these; a store has files of the same names.
@@ -30,9 +32,12 @@ pub mod documents;
 pub mod embedded;
 pub mod erasure;
 pub mod events;
+mod known;
+pub mod known_copy;
 pub mod outbox;
 pub mod persons;
 mod pseudonyms;
+pub mod recognition;
 pub mod redis;
 pub mod retention;
 pub mod tasks;
@@ -48,8 +53,10 @@ pub use self::{
     documents::{DocumentChange, Documents, Kind},
     erasure::Erasure,
     events::{EVENTS_PAGE_MAX, Events},
+    known::{Changes, Known, KnownStore, in_all},
     outbox::{Gate, NewOutbound, Outbox, Passed, Queued, Step, StoredOutbound},
     persons::Persons,
+    recognition::{Former, Mark, Mismatch, Recognition, StoreId},
     retention::{Forget, Removed, Retention},
     tasks::Tasks,
 };
@@ -70,6 +77,9 @@ pub enum Error {
     /// It holds something that this version cannot read.
     #[error("the store holds what cannot be read: {0}")]
     Unreadable(String),
+    /// It is not the one that this installation knew; nothing was written.
+    #[error("the store is not the one that this installation knew: {0}")]
+    NotKnown(Box<Mismatch>),
 }
 
 /// A record of several that cannot be read by this version: damaged, or written by a later one during an upgrade.
@@ -115,6 +125,7 @@ pub trait Store:
     + Audit
     + Retention
     + Erasure
+    + Recognition
     + Send
     + Sync
     + 'static

@@ -4,6 +4,7 @@ pub mod caretaker;
 pub mod dispatcher;
 mod jobs;
 pub mod queues;
+pub mod recognizer;
 pub mod reconciler;
 pub mod relayer;
 pub mod replayer;

@@ -64,6 +64,10 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
 
 impl Relayer {
     fn look(&mut self) {
+        // What is to be told in a store that is not the known one was asked for by others.
+        if self.app.store().known().mismatch().is_some() {
+            return;
+        }
         for account in self.app.accounts.all().iter() {
             self.claim(account.organization.clone());
         }

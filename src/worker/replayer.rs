@@ -4,10 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::app::App;
+use crate::{app::App, store};
 
 /// How often a store that is away is looked for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How often one that is not the known one is looked at.
+const LOOK_AGAIN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often it is said that the store is still away.
 const REMINDER_INTERVAL: Duration = Duration::from_secs(30);
@@ -23,10 +26,11 @@ pub async fn run(app: Arc<App>) {
                 reminded = Instant::now();
                 let spooled = app.incoming.spooled();
                 tracing::error!(
-                    %error, away_s = gone.elapsed().as_secs(), spooled = spooled.entries, "the store is still away"
+                    %error, away_s = gone.elapsed().as_secs(), spooled = spooled.entries, "the store still cannot be used"
                 );
             }
-            tokio::time::sleep(LOOK_INTERVAL).await;
+            let is_there = matches!(error, store::Error::NotKnown(_));
+            tokio::time::sleep(if is_there { LOOK_AGAIN_INTERVAL } else { LOOK_INTERVAL }).await;
         }
         tracing::info!(
             away_s = gone.elapsed().as_secs(),

@@ -51,6 +51,8 @@ impl Told {
                 self.is_away = false;
                 tracing::info!("{what} can be {done} again");
             }
+            // The store's own line tells of that.
+            Err(store::Error::NotKnown(_)) => {}
             Err(error) if !self.is_away => {
                 self.is_away = true;
                 tracing::warn!(%error, "{what} cannot be {done}: what is known here counts until they can");

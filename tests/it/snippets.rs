@@ -96,6 +96,11 @@ const USES: &[(&str, &str, Use)] = &[
     ("docs/http.md", "/api/sms/settings", Use::Run(&["is not the token of this account"])),
     ("docs/http.md", "[[accounts]]", Use::Settings(&["# account of acme: ", ACME_ACCOUNT])),
     ("docs/threat-model.md", "strangers", Use::LeftOut("a picture")),
+    (
+        "docs/operations.md",
+        "\"webhooks\"",
+        Use::LeftOut("what a service says whose Redis is away; tests/it/faults/store_away.rs looks at it"),
+    ),
     ("docs/operations.md", "TEXTLEDGER_LISTEN", Use::LeftOut("two settings, whose names tidy.rs knows")),
     ("docs/operations.md", "proxy_pass", Use::LeftOut("it takes nginx")),
     ("docs/operations.md", "reverse_proxy", Use::LeftOut("it takes Caddy")),

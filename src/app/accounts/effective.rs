@@ -13,6 +13,7 @@ use tokio::sync::Mutex;
 
 use super::{Accounts, directory};
 use crate::{
+    app::recognition,
     domain::{AccountSettings, Organization, UnixMs, account::is_same_account},
     store::{self, Kind, documents::DOCUMENTS_MAX},
     twilio::AccountSid,
@@ -98,9 +99,11 @@ impl Accounts {
         self.apply(&saved);
     }
 
-    /// Loads the saved settings again if the revision counter has moved. If the store fails, those loaded last stay in use.
+    /// Loads the saved settings again if the revision counter has moved. If the store fails, or is not the known one, those loaded
+    /// last stay in use: webhooks of their accounts come all the same.
     pub async fn follow_settings(&self) -> Result<(), store::Error> {
         let mut saved = self.effective.saved.lock().await;
+        self.core.store.known().check()?;
         // Asked for first: a change during the reading is read next time.
         let installation = Organization::installation();
         let revision = self.core.store.document(&installation, Kind::Revision, REVISION).await?;
@@ -121,13 +124,15 @@ impl Accounts {
         for sid in contested_by(&entries) {
             contested.insert(directory::name(&sid), self.owners(&sid).await?);
         }
+        // Asked for last: a store that was emptied meanwhile, or before, has no settings that count.
+        recognition::compare_identity(&*self.core.store).await?;
         *saved = Saved { read: Some((revision, now)), entries, contested };
         self.apply(&saved);
         Ok(())
     }
 
     /// Every organization that has an account, saved or configured.
-    pub(in crate::app) async fn organizations(&self) -> Result<BTreeSet<Organization>, store::Error> {
+    pub async fn organizations(&self) -> Result<BTreeSet<Organization>, store::Error> {
         let saved = self.all_sealed(Kind::Settings).await?.into_iter().map(|(organization, _)| organization);
         let configured = self.effective.configured.load();
         Ok(configured.iter().map(|(organization, _)| organization.clone()).chain(saved).collect())

@@ -17,6 +17,7 @@ use tokio::sync::Mutex;
 
 use super::{ApiKeys, REVISION, read_key};
 use crate::{
+    app::recognition,
     domain::{KeySid, Organization, StoredKey, UnixMs},
     store::{self, Kind, documents::DOCUMENTS_MAX},
 };
@@ -86,15 +87,20 @@ impl ApiKeys {
         if looked.has_failed { Err(NotAsked) } else { Ok(self.find(sid)) }
     }
 
-    /// Loads the keys again if the revision counter has moved. If the store fails, those loaded last stay in use.
+    /// Loads the keys again if the revision counter has moved. If the store fails, or is not the known one, those loaded last stay
+    /// in use.
     pub async fn follow(&self) -> Result<(), store::Error> {
         let mut loaded = self.directory.loaded.lock().await;
+        self.core.store.known().check()?;
         // Asked for first: a change during the reading is read next time.
         let now = self.core.now_ms();
         let revision =
             self.core.store.document(&Organization::installation(), Kind::Revision, REVISION).await?;
         if loaded.as_ref() != Some(&revision) {
-            self.directory.keys.store(Arc::new(self.load().await?));
+            let keys = self.load().await?;
+            // Asked for last: a store that was emptied meanwhile, or before, has no keys that count.
+            recognition::compare_identity(&*self.core.store).await?;
+            self.directory.keys.store(Arc::new(keys));
             *loaded = Some(revision);
         }
         self.directory.compared_at.store(now.get(), Ordering::Relaxed);

@@ -25,12 +25,11 @@ use super::{
     reply::{Receipt, Received},
 };
 use crate::{
-    app::{Scope, consents::reassigned::Reassignment},
+    app::{Core, Scope, consents::reassigned::Reassignment, recognition},
     domain::{
         Organization, StatusChange, UnixMs,
         delivery::{self, Recorded},
     },
-    metrics::Metrics,
     sealing,
     spool::{self, Size, Spool, SpoolError},
     store,
@@ -86,6 +85,7 @@ enum SpooledItem {
 
 /// The way in.
 pub struct Intake {
+    core: Arc<Core>,
     admission: Admission,
     spool: Option<Arc<Spool>>,
     /// The store has failed, and has not been seen to work since.
@@ -97,9 +97,10 @@ pub struct Intake {
 impl Intake {
     /// A way in; without a spool, what cannot be stored is turned away. With one, the store counts as away until it has
     /// been seen to work.
-    pub fn new(metrics: Arc<Metrics>, spool: Option<Spool>) -> Self {
+    pub fn new(core: Arc<Core>, spool: Option<Spool>) -> Self {
         let away = AtomicBool::new(spool.is_some());
-        Self { admission: Admission::new(metrics), spool: spool.map(Arc::new), away, wanted: Notify::new() }
+        let admission = Admission::new(core.metrics.clone());
+        Self { core, admission, spool: spool.map(Arc::new), away, wanted: Notify::new() }
     }
 
     /// How much waits in the spool.
@@ -125,9 +126,14 @@ impl Intake {
         }
     }
 
-    /// Whether the store is there and has everything that Twilio told this process. Only then may messages leave.
+    /// Whether the store is there, is the known one, and has everything that Twilio told this process. Only then may messages
+    /// leave.
     pub fn is_clear(&self) -> bool {
-        !self.is_away() && self.spooled().entries == 0
+        !self.is_away() && self.is_known() && self.spooled().entries == 0
+    }
+
+    fn is_known(&self) -> bool {
+        self.core.store.known().mismatch().is_none()
     }
 
     /// Whether the spool would take what arrives now; not if there is none.
@@ -147,7 +153,7 @@ impl Intake {
 
     fn must_spool(&self, spool: &Spool, lane: spool::Lane) -> bool {
         // A reply waits behind those before it; the order of statuses does not matter.
-        self.is_away() || (lane == spool::Lane::Replies && spool.entries(lane) > 0)
+        self.is_away() || !self.is_known() || (lane == spool::Lane::Replies && spool.entries(lane) > 0)
     }
 }
 
@@ -194,6 +200,7 @@ impl Scope<'_, Incoming> {
             match tokio::time::timeout(STORE_TIME_MAX, store()).await {
                 Ok(Ok(stored)) => return Ok(Accepted::Stored(stored)),
                 Ok(Err(store::Error::Unavailable(error))) => self.store_went_away(&error.to_string()),
+                Ok(Err(store::Error::NotKnown(_))) => {}
                 Ok(Err(error)) => return Err(IntakeError::Store(error)),
                 Err(_) => self.store_went_away("it did not answer in time"),
             }
@@ -244,10 +251,16 @@ impl Incoming {
         taken.map(drop)
     }
 
-    /// Looks whether the store is there; if so, it is used again, once what an earlier version left there is in the form of
-    /// this one.
+    /// The store was found not to be the known one.
+    pub fn store_is_not_known(&self) {
+        self.intake.wanted.notify_one();
+    }
+
+    /// Looks whether the store is there, and the known one; if so, it is used again, once what an earlier version left there is in
+    /// the form of this one.
     pub async fn find_store(&self) -> Result<(), store::Error> {
         self.core.store.ping().await?;
+        recognition::look(&*self.core.store, &self.core.store.known().organizations()).await?;
         for organization in self.accounts.organizations().await? {
             self.consents.of(&organization).upgrade().await?;
         }
@@ -258,8 +271,8 @@ impl Incoming {
     /// Looks whether the store is back, and applies what is in the spool. An error means that it is away again; what
     /// has been applied by then is no longer in the spool.
     pub async fn replay(&self) -> Result<(), store::Error> {
-        let Some(spool) = &self.intake.spool else { return Ok(()) };
         self.find_store().await?;
+        let Some(spool) = &self.intake.spool else { return Ok(()) };
         for lane in spool::Lane::ALL {
             let replayed = self.replay_lane(spool, lane).await;
             if replayed.is_err() {

@@ -169,6 +169,7 @@ impl Scope<'_, Outgoing> {
     /// Accepts a batch: when this returns, it is stored, and leaves by itself. One for which the queue has no room, or the
     /// day on which its first message is due not so many messages left, is not accepted at all.
     pub async fn send_bulk(&self, bulk: Bulk) -> Result<Accepted, SendError> {
+        self.core.store.known().check()?;
         if !self.intake.is_clear() {
             return Err(SendError::CatchingUp);
         }

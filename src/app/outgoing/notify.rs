@@ -76,6 +76,7 @@ impl Scope<'_, Outgoing> {
     /// Puts a message for each user and channel into the queue that they want and may be sent to on. If the queue has no
     /// room for all of them, or the day not so many messages left, nothing is stored.
     pub async fn notify(&self, notify: &Notify) -> Result<Vec<Notified>, SendError> {
+        self.core.store.known().check()?;
         if !self.intake.is_clear() {
             return Err(SendError::CatchingUp);
         }

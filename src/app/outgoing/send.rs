@@ -178,6 +178,7 @@ impl Scope<'_, Outgoing> {
     /// Sends one message. `Ok` means that Twilio has it, may have it, or will get it; an error, that it does not and
     /// will not.
     pub async fn send(&self, send: Send) -> Result<Sent, SendError> {
+        self.core.store.known().check()?;
         if !self.intake.is_clear() {
             return Err(SendError::CatchingUp);
         }

@@ -374,6 +374,12 @@ mod tests {
                     tables.messages.insert((org, "name"), &b"\0\xff"[..]).map_err(unavailable)?;
                     tables.events.insert((org, u64::MAX, number), &b""[..]).map_err(unavailable)?;
                     tables.consents.insert((org, "name"), "opted out").map_err(unavailable)?;
+                    tables.erased.insert((org, "pseudonym"), "opted out").map_err(unavailable)?;
+                    tables.names.insert((org, "name", "other"), ()).map_err(unavailable)?;
+                    tables.consent_counts.insert(org, number).map_err(unavailable)?;
+                    tables.marks.insert(org, "mark").map_err(unavailable)?;
+                    tables.recipients.insert((org, "name"), "person").map_err(unavailable)?;
+                    tables.trimmed.insert(org, (number, 0)).map_err(unavailable)?;
                     tables.changes.insert((org, "name", number), &b"change"[..]).map_err(unavailable)?;
                     tables.outbound.insert((org, "name"), &b"message"[..]).map_err(unavailable)?;
                     tables.queue.insert((org, "flow", number, "name"), ()).map_err(unavailable)?;

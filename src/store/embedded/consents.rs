@@ -196,8 +196,13 @@ impl Consents for EmbeddedStore {
         consent: Option<ConsentUpdate>,
         answer: Answer,
     ) -> Result<InboundRecorded, Error> {
-        let (organization, key) = (organization.clone(), self.pseudonyms.key(self).await?);
-        self.write(move |tables| tables.record_inbound(&organization, entry, consent, answer, &key)).await
+        let (whose, key) = (organization.clone(), self.pseudonyms.key(self).await?);
+        let changes = consent.is_some();
+        self.change_consent_by(organization, move |tables| {
+            let recorded = tables.record_inbound(&whose, entry, consent, answer, &key)?;
+            Ok((recorded, changes && recorded == InboundRecorded::Stored))
+        })
+        .await
     }
 
     async fn consents(
@@ -283,8 +288,12 @@ impl Consents for EmbeddedStore {
         organization: &Organization,
         update: ConsentUpdate,
     ) -> Result<bool, Error> {
-        let (organization, key) = (organization.clone(), self.pseudonyms.key(self).await?);
-        self.write(move |tables| tables.change_consent(&organization, update, &key)).await
+        let (whose, key) = (organization.clone(), self.pseudonyms.key(self).await?);
+        self.change_consent_by(organization, move |tables| {
+            let has_changed = tables.change_consent(&whose, update, &key)?;
+            Ok((has_changed, has_changed))
+        })
+        .await
     }
 
     async fn replace_consent(
@@ -293,9 +302,12 @@ impl Consents for EmbeddedStore {
         expected: &ConsentVersion,
         consent: &Consent,
     ) -> Result<bool, Error> {
-        let (organization, key) = (organization.clone(), self.pseudonyms.key(self).await?);
+        let (whose, key) = (organization.clone(), self.pseudonyms.key(self).await?);
         let (expected, consent) = (expected.clone(), consent.clone());
-        self.write(move |tables| tables.replace_consent(&organization, &expected, &consent, &key)).await
+        self.write_known(organization, move |tables| {
+            tables.replace_consent(&whose, &expected, &consent, &key)
+        })
+        .await
     }
 
     async fn erase_consent(

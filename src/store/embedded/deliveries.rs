@@ -72,8 +72,8 @@ impl Deliveries for EmbeddedStore {
         organization: &Organization,
         change: StatusChange,
     ) -> Result<StatusRecorded, Error> {
-        let organization = organization.clone();
-        self.write(move |tables| tables.record_status(organization.as_str(), change)).await
+        let whose = organization.clone();
+        self.write_known(organization, move |tables| tables.record_status(whose.as_str(), change)).await
     }
 
     async fn message(&self, organization: &Organization, sid: &MessageSid) -> Result<Option<Message>, Error> {

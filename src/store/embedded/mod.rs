@@ -19,6 +19,7 @@ mod events;
 mod file;
 mod outbox;
 mod persons;
+mod recognition;
 mod retention;
 mod tables;
 mod tasks;
@@ -40,7 +41,7 @@ use self::{
     tables::Tables,
     writer::{Job, write_loop},
 };
-use super::{Error, Store, pseudonyms::Pseudonyms};
+use super::{Error, Known, Store, pseudonyms::Pseudonyms};
 use crate::{
     clock::Clock,
     domain::{Person, UnixMs},
@@ -68,6 +69,7 @@ pub struct EmbeddedStore {
     pseudonyms: Pseudonyms,
     /// Lines about a damaged file.
     damage: Sampled<()>,
+    known: Known,
 }
 
 impl EmbeddedStore {
@@ -95,6 +97,7 @@ impl EmbeddedStore {
             clock,
             pseudonyms: Pseudonyms::default(),
             damage: Sampled::new(DAMAGE_LINES),
+            known: Known::default(),
         })
     }
 
@@ -104,8 +107,18 @@ impl EmbeddedStore {
         self
     }
 
-    /// Runs `job` in the next transaction and returns its result once that is on disk.
+    /// Runs `job` in the next transaction and returns its result once that is on disk. Nothing is written into a store that is
+    /// not the known one.
     async fn write<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Tables<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.known.check()?;
+        self.write_anyway(job).await
+    }
+
+    /// The same, whatever is known of the store.
+    async fn write_anyway<T: Send + 'static>(
         &self,
         job: impl FnOnce(&mut Tables<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
@@ -208,7 +221,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn ping(&self) -> Result<(), Error> {
-        self.write(|_| Ok(())).await
+        self.write_anyway(|_| Ok(())).await
     }
 
     async fn close(&self) {

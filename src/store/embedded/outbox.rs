@@ -224,15 +224,15 @@ impl Outbox for EmbeddedStore {
         new: &NewOutbound,
         gate: Option<&Gate>,
     ) -> Result<Passed, Error> {
-        let (of, new, gate) = (organization.clone(), new.clone(), gate.cloned());
+        let (whose, new, gate) = (organization.clone(), new.clone(), gate.cloned());
         let key = self.pseudonyms.key(self).await?;
-        self.write(move |tables| {
-            let organization = of.as_str();
+        self.write_known(organization, move |tables| {
+            let organization = whose.as_str();
             if tables.row(organization, &new.outbound.id)?.is_some() {
                 return Ok(Passed::StateChanged);
             }
             if let Some(gate) = &gate {
-                let passed = tables.pass(&of, gate, &key)?;
+                let passed = tables.pass(&whose, gate, &key)?;
                 if passed != Passed::Yes {
                     return Ok(passed);
                 }
@@ -244,11 +244,11 @@ impl Outbox for EmbeddedStore {
     }
 
     async fn enqueue(&self, organization: &Organization, new: &[NewOutbound]) -> Result<(), Error> {
-        let (organization, new) = (organization.clone(), new.to_vec());
-        self.write(move |tables| {
+        let (whose, new) = (organization.clone(), new.to_vec());
+        self.write_known(organization, move |tables| {
             for new in new {
-                if tables.row(organization.as_str(), &new.outbound.id)?.is_none() {
-                    tables.create(organization.as_str(), new)?;
+                if tables.row(whose.as_str(), &new.outbound.id)?.is_none() {
+                    tables.create(whose.as_str(), new)?;
                 }
             }
             Ok(())
@@ -262,16 +262,16 @@ impl Outbox for EmbeddedStore {
         outbound: &Outbound,
         step: &Step,
     ) -> Result<Passed, Error> {
-        let (of, id, step) = (organization.clone(), outbound.id, step.clone());
+        let (whose, id, step) = (organization.clone(), outbound.id, step.clone());
         let key = self.pseudonyms.key(self).await?;
-        self.write(move |tables| {
-            let organization = of.as_str();
+        self.write_known(organization, move |tables| {
+            let organization = whose.as_str();
             let Some(row) = tables.row(organization, &id)? else { return Ok(Passed::StateChanged) };
             if row.state != step.from {
                 return Ok(Passed::StateChanged);
             }
             if let Some(gate) = &step.gate {
-                let passed = tables.pass(&of, gate, &key)?;
+                let passed = tables.pass(&whose, gate, &key)?;
                 if passed != Passed::Yes {
                     return Ok(passed);
                 }

@@ -124,11 +124,11 @@ impl Persons for EmbeddedStore {
         if self.consent(organization, user).await?.version.person() == person {
             return Ok(());
         }
-        let (organization, user, person) = (organization.clone(), user.clone(), person.clone());
+        let (whose, user, person) = (organization.clone(), user.clone(), person.clone());
         let key = self.pseudonyms.key(self).await?;
-        self.write(move |tables| {
+        self.change_consent_by(organization, move |tables| {
             let remains = KeptConsent::Elsewhere { same_as: person.clone() };
-            tables.move_person(&organization, user.address(), &person, Some(&remains), &key)
+            tables.move_person(&whose, user.address(), &person, Some(&remains), &key).map(|()| ((), true))
         })
         .await
     }
@@ -161,11 +161,11 @@ impl Persons for EmbeddedStore {
     }
 
     async fn unite(&self, organization: &Organization, spelling: &BareAddress) -> Result<(), Error> {
-        let (organization, spelling) = (organization.clone(), spelling.clone());
+        let (whose, spelling) = (organization.clone(), spelling.clone());
         let key = self.pseudonyms.key(self).await?;
-        self.write(move |tables| {
+        self.change_consent_by(organization, move |tables| {
             let person = Person::of(&spelling);
-            tables.move_person(&organization, &spelling, &person, None, &key)
+            tables.move_person(&whose, &spelling, &person, None, &key).map(|()| ((), true))
         })
         .await
     }

@@ -93,6 +93,10 @@ tables! {
     ENDING, ending: (u64, &'static str, &'static str, &'static str) => ();
     /// (organization, length of the time in milliseconds, when it began, counter) -> count.
     COUNTS, counts: (&'static str, u64, u64, &'static str) => u64;
+    /// [`super::recognition::STORE`] -> [`crate::store::Mark`]: what the store says of itself.
+    MARKS, marks: &'static str => &'static str;
+    /// organization -> how often consent has changed.
+    CONSENT_COUNTS, consent_counts: &'static str => u64;
     /// (organization, milliseconds, sequence) -> [`crate::domain::audit::Entry`]: who did what.
     AUDIT, audit: (&'static str, u64, u64) => &'static [u8];
     /// (organization, SID of a message that was sent elsewhere) -> the person in whose history it is.

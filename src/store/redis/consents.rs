@@ -141,12 +141,10 @@ impl Consents for RedisStore {
             return Ok(InboundRecorded::Duplicate(answer));
         }
         let at = consent.as_ref().map_or(entry.at, |update| update.entry.at);
+        let partition = self.keys.partition(person.as_str());
         let mut keys = vec![
             ("received", self.keys.received(organization, person, &entry.sid)),
-            (
-                "inbound",
-                self.keys.stream(organization, self.keys.partition(person.as_str()), Stream::Inbound),
-            ),
+            ("inbound", self.keys.stream(organization, partition, Stream::Inbound)),
         ];
         keys.extend(self.consent_keys(organization, person, at).await?);
         let inbound_entry = entry_arguments("inbound_entry", stream::inbound_fields(&entry));
@@ -158,10 +156,18 @@ impl Consents for RedisStore {
         if let Some(update) = consent {
             arguments.extend(entry_arguments("consents_entry", stream::consent_fields(&update.entry)));
         }
-        let words: Vec<String> = read(self.write(&scripts::RECORD_INBOUND, &keys, &arguments).await?)?;
+        let store = self.known_id();
+        let recorded =
+            self.write_in(organization, partition, &scripts::RECORD_INBOUND, &keys, &arguments).await?;
+        let words: Vec<String> = read(recorded)?;
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         match words[..] {
             ["stored"] => Ok(InboundRecorded::Stored),
+            ["stored", changes] => {
+                let changes = changes.parse().map_err(|_| unlisted(&words))?;
+                self.note(store.as_ref(), organization, partition, changes);
+                Ok(InboundRecorded::Stored)
+            }
             ["consent_changed"] => Ok(InboundRecorded::ConsentChanged),
             ["duplicate", answer] => {
                 decode("an inbound message", answer.as_bytes()).map(InboundRecorded::Duplicate)
@@ -226,7 +232,7 @@ impl Consents for RedisStore {
         let mut arguments = consent_arguments(Some(&update)).to_vec();
         arguments.push(("audit_entry", update.audit_entry.as_ref().map(encode).unwrap_or_default()));
         arguments.extend(entry_arguments("entry", stream::consent_fields(&update.entry)));
-        read(self.write(&scripts::CHANGE_CONSENT, &keys, &arguments).await?)
+        self.count_change(organization, partition, &scripts::CHANGE_CONSENT, &keys, &arguments).await
     }
 
     async fn replace_consent(
@@ -242,7 +248,8 @@ impl Consents for RedisStore {
         ];
         let decided_on = expected.stored.clone().unwrap_or_default();
         let arguments = [("decided_on", decided_on), ("after", encode(consent))];
-        read(self.write(&scripts::REPLACE_CONSENT, &keys, &arguments).await?)
+        let partition = self.keys.partition(expected.person().as_str());
+        read(self.write_in(organization, partition, &scripts::REPLACE_CONSENT, &keys, &arguments).await?)
     }
 
     async fn erase_consent(

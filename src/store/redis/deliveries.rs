@@ -1,5 +1,8 @@
 //! Messages as Twilio told of them, in Redis.
 
+use async_trait::async_trait;
+use futures_util::future::try_join_all;
+
 use super::{
     RedisStore,
     counts::counts_end,
@@ -16,8 +19,6 @@ use crate::{
     store::{Deliveries, Error, Message, PAGE_MAX, StatusRecorded},
     twilio::{BareAddress, MessageSid},
 };
-use async_trait::async_trait;
-use futures_util::future::try_join_all;
 
 impl RedisStore {
     /// Enters a message among its recipient's, whose partition is another than the message's. Done again with the same time, it
@@ -105,7 +106,8 @@ impl Deliveries for RedisStore {
             ("recipient", recipient.map_or("", |person| history_name(person.as_str()))),
         ];
         arguments.extend(counters.iter().map(|counter| ("counters", counter.as_str())));
-        let answer: String = read(self.write(&scripts::RECORD_STATUS, &keys, &arguments).await?)?;
+        let answer: String =
+            read(self.write_in(organization, partition, &scripts::RECORD_STATUS, &keys, &arguments).await?)?;
         let words: Vec<&str> = answer.split(' ').collect();
         let recorded = match words.first() {
             Some(&"moved") => Recorded::Moved,

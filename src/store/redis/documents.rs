@@ -39,6 +39,9 @@ impl RedisStore {
         if kind.is_kept_together() {
             return;
         }
+        if self.known.check().is_err() {
+            return;
+        }
         let mut in_partition = BTreeMap::<Partition, Vec<String>>::new();
         for name in ended {
             in_partition.entry(self.keys.partition_of_document(kind, &name)).or_default().push(name);

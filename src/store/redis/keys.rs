@@ -9,6 +9,7 @@
 //! | `tl:{default:0}:consents` | stream | an entry per opt-out or opt-in | `record_inbound`, `change_consent`; `trim` | dashboards, `events` |
 //! | `tl:{default:0}:raw` | hash | deliveries entry -> its unknown parameters, form-encoded | `record_status`; `forget_deliveries`, `trim` | `events`, `message` |
 //! | `tl:{default:0}:msg:<xyz>` | hash | message SID -> where it stands ([`super::record`]) | `record_status`; `forget_deliveries` | the same, `message` |
+//! | `tl:{default:0}:known` | hash | the identity of the `store` that the partition is of, and how many `changes` of consent there have been in it | `change_consent`, `record_inbound`, `replace_person`, `change_mark` | the same, and whatever lets a message leave or records what Twilio told (`known.lua`) |
 //! | `tl:{default:0}:consent:<person>` | string | consent, or of which person it is another name; JSON | `record_inbound`, `change_consent`, `replace_consent`, `replace_person`, `erase_consent` | the same, `step_outbound`, `pass_gate` |
 //! | `tl:{default:0}:erased:<pseudonym>` | string | consent that is still to be obeyed of an erased person, JSON | `erase_consent` | those of `consent`, which take it away with the next one |
 //! | `tl:{default:0}:names:<person>` | set | the other names that lead to a person | `link`, `erase_name` | `other_names` |
@@ -34,6 +35,7 @@
 //! | `tl:{default:0}:audit` | stream | who did what, JSON | `step_outbound`, `change_consent`, `change_documents`, `add_entry` | `entries` |
 //! | `tl:{default:0}:counter:<name>` | string | a counter; ends by itself | `count` | the same |
 //! | `tl:{default:0}:call:<random>` | string | that a call has done its work, in case it is repeated; ends by itself | `add_entry`, `count`, `pass_gate`, `reserve_pace` | the same |
+//! | `tl:{*:0}:mark` | hash | `store`: what the store says of itself, JSON | `change_mark` | every look at the store |
 //! | `tl:{default:0}:ping` | string | written behind a write that replicas must hold, in the same slot; ends by itself | every write with `TEXTLEDGER_REPLICAS_ACK` | nobody |
 //! | `tl:ping` | string | written to see whether Redis takes writes; ends by itself | `ping` | nobody |
 //! | `tl:partitions` | string | partitions per organization | the first start | every later one |
@@ -205,6 +207,16 @@ impl Keys {
 
     pub(super) fn persons(&self, organization: &Organization, partition: Partition) -> String {
         self.key(organization, partition, "persons")
+    }
+
+    /// Of which store a partition is, and how often consent has changed in it.
+    pub(super) fn known(&self, organization: &Organization, partition: Partition) -> String {
+        self.key(organization, partition, "known")
+    }
+
+    /// What the store says of itself: beside the documents of the installation, so that those are never of another store.
+    pub(super) fn store_mark(&self) -> String {
+        self.key(&Organization::installation(), KEPT_TOGETHER, "mark")
     }
 
     pub(super) fn history(&self, organization: &Organization, partition: Partition) -> String {

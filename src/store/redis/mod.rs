@@ -19,6 +19,7 @@ mod events;
 mod keys;
 mod outbox;
 mod persons;
+mod recognition;
 mod record;
 mod refusal;
 mod replicas;
@@ -30,6 +31,7 @@ mod stream;
 mod tasks;
 
 use std::{
+    io,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -39,19 +41,19 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
-use redis::{Cmd, FromRedisValue, RedisError, Value};
+use redis::{Cmd, FromRedisValue, RedisError, RedisResult, Value};
 use thread_local::ThreadLocal;
 use tokio::sync::Mutex;
 
 use self::{
     connection::{Connection, is_away},
-    keys::Keys,
+    keys::{Keys, Partition},
     refusal::explained,
     replicas::Replicas,
     scripts::Script,
     server::Server,
 };
-use super::{Error, Store, pseudonyms::Pseudonyms};
+use super::{Error, Known, Store, StoreId, pseudonyms::Pseudonyms};
 use crate::{
     domain::{Organization, Person, message_id::PARTITIONS_MAX},
     redis_address::{InvalidAddress, RedisAddress},
@@ -75,6 +77,7 @@ pub struct RedisStore {
     prepared: AtomicBool,
     /// Waits at the server for new entries, for one reader at a time.
     waiting: Mutex<Connection>,
+    known: Known,
 }
 
 /// Why the Redis store could not be opened.
@@ -123,6 +126,7 @@ impl RedisStore {
             pseudonyms: Pseudonyms::default(),
             replicas: 0,
             prepared: AtomicBool::new(false),
+            known: Known::default(),
         };
         match store.prepare().await {
             Err(OpenError::Away(_)) | Ok(()) => Ok(store),
@@ -200,7 +204,7 @@ impl RedisStore {
     /// This thread's connection, once the store is prepared.
     fn connection(&self) -> Result<&Connection, Error> {
         if !self.prepared.load(Ordering::Acquire) {
-            return Err(Error::Unavailable(anyhow::anyhow!("Redis has not been reached yet")));
+            return Err(unavailable(not_reached()));
         }
         Ok(self.thread_connection())
     }
@@ -210,21 +214,63 @@ impl RedisStore {
     }
 
     /// Runs a script that writes, and waits until as many replicas have it as were asked for. An error may mean that it
-    /// is written and not held by enough of them.
+    /// is written and not held by enough of them. Nothing is written into a store that is not the known one.
     async fn write<A: AsRef<[u8]>>(
         &self,
         script: &Script,
         keys: &[(&str, String)],
         arguments: &[(&str, A)],
     ) -> Result<Value, Error> {
-        let replicas = keys.first().and_then(|(_, key)| self.replicas(key));
-        script.run(self.connection()?, replicas.as_ref(), keys, arguments).await.map_err(unavailable)
+        self.known.check()?;
+        self.run(script, keys, arguments).await.map_err(unavailable)
     }
 
     /// Sends a command that writes at `key`, and waits like [`Self::write`].
     async fn put(&self, key: &str, command: &Cmd) -> Result<(), Error> {
+        self.known.check()?;
         let replicas = self.replicas(key);
         self.connection()?.write(command, replicas.as_ref()).await.map(drop).map_err(unavailable)
+    }
+
+    /// The same for a script that compares its partition of `organization` with what is known of the store.
+    async fn write_in<A: AsRef<[u8]>>(
+        &self,
+        organization: &Organization,
+        partition: Partition,
+        script: &Script,
+        keys: &[(&str, String)],
+        arguments: &[(&str, A)],
+    ) -> Result<Value, Error> {
+        self.known.check()?;
+        let mut with_known = vec![("known", self.keys.known(organization, partition))];
+        with_known.extend_from_slice(keys);
+        let mut is_recognized = false;
+        loop {
+            let seen = self.known.seen(organization, partition);
+            let store = seen.store.as_ref().map_or("", StoreId::as_str);
+            let changes = seen.changes.to_string();
+            let mut with_seen: Vec<(&str, &[u8])> =
+                vec![("store", store.as_bytes()), ("seen", changes.as_bytes())];
+            with_seen.extend(arguments.iter().map(|(name, argument)| (*name, argument.as_ref())));
+            match self.run(script, &with_known, &with_seen).await {
+                Err(error) if error.code() == Some(recognition::NOT_KNOWN) && !is_recognized => {
+                    self.recognize(organization, partition).await?;
+                    is_recognized = true;
+                }
+                answer => return answer.map_err(unavailable),
+            }
+        }
+    }
+
+    async fn run<A: AsRef<[u8]>>(
+        &self,
+        script: &Script,
+        keys: &[(&str, String)],
+        arguments: &[(&str, A)],
+    ) -> RedisResult<Value> {
+        let connection = self.connection().map_err(|_| not_reached())?;
+        let replicas = keys.first().and_then(|(_, key)| self.replicas(key));
+        script.run(connection, replicas.as_ref(), keys, arguments).await
     }
 
     async fn get<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, Error> {
@@ -278,8 +324,12 @@ impl Store for RedisStore {
         let key = self.keys.ping();
         let mut command = redis::cmd("SET");
         command.arg(&key).arg(1).arg("EX").arg(60);
-        self.put(&key, &command).await
+        self.connection()?.write(&command, self.replicas(&key).as_ref()).await.map(drop).map_err(unavailable)
     }
+}
+
+fn not_reached() -> RedisError {
+    io::Error::new(io::ErrorKind::NotConnected, "Redis has not been reached yet").into()
 }
 
 fn read<T: FromRedisValue>(answer: Value) -> Result<T, Error> {

@@ -101,7 +101,8 @@ impl RedisStore {
             ("entry", new.entry),
             ("call", Keys::random()),
         ];
-        let words: Vec<String> = read(self.write(&scripts::STEP_OUTBOUND, &keys, &arguments).await?)?;
+        let words: Vec<String> =
+            read(self.write_in(organization, partition, &scripts::STEP_OUTBOUND, &keys, &arguments).await?)?;
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         match words[..] {
             ["stored"] => Ok(Passed::Yes),
@@ -145,9 +146,12 @@ impl RedisStore {
             ("call", self.keys.call(organization, self.keys.partition(person.as_str()))),
         ];
         let [decided_on, now, cooldown] = gate_arguments(gate);
-        let known = CALL_KNOWN.as_millis().to_string();
-        let arguments = [("decided_on", decided_on), ("now", now), ("cooldown", cooldown), ("known", known)];
-        let words: Vec<String> = read(self.write(&scripts::PASS_GATE, &keys, &arguments).await?)?;
+        let kept = CALL_KNOWN.as_millis().to_string();
+        let arguments =
+            [("decided_on", decided_on), ("now", now), ("cooldown", cooldown), ("call_kept", kept)];
+        let partition = self.keys.partition(person.as_str());
+        let passed = self.write_in(organization, partition, &scripts::PASS_GATE, &keys, &arguments).await?;
+        let words: Vec<String> = read(passed)?;
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         match words[..] {
             ["passed"] => Ok(Passed::Yes),

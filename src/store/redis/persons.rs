@@ -6,7 +6,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{RedisStore, outbox::history_name, read, scripts};
+use async_trait::async_trait;
+use futures_util::{StreamExt, TryStreamExt};
+
+use super::{RedisStore, outbox::history_name, scripts};
 use crate::{
     domain::{Consent, Organization, Person, consent::ConsentChange},
     store::{
@@ -17,8 +20,6 @@ use crate::{
     },
     twilio::BareAddress,
 };
-use async_trait::async_trait;
-use futures_util::{StreamExt, TryStreamExt};
 
 /// Partitions that are looked through at the same time, and keys of histories within one.
 const PARTITIONS_AT_ONCE: usize = 16;
@@ -69,11 +70,12 @@ impl RedisStore {
         after: &Kept,
         is_person: bool,
     ) -> Result<bool, Error> {
+        let partition = self.keys.partition(name);
         let keys = [
             ("consent", self.keys.under(organization, "consent", name)),
             ("erased", self.erased_key(organization, name).await?),
             ("changes", self.keys.under(organization, "changes", name)),
-            ("persons", self.keys.persons(organization, self.keys.partition(name))),
+            ("persons", self.keys.persons(organization, partition)),
         ];
         let listed = before.changes.len().to_string();
         let mut arguments = vec![
@@ -84,7 +86,7 @@ impl RedisStore {
             ("is_person", if is_person { "1" } else { "0" }),
         ];
         arguments.extend(after.changes.iter().map(|change| ("changes", change.as_str())));
-        read(self.write(&scripts::REPLACE_PERSON, &keys, &arguments).await?)
+        self.count_change(organization, partition, &scripts::REPLACE_PERSON, &keys, &arguments).await
     }
 
     /// Moves what is kept under `name` to `person`; under `name` stays `remains`.

@@ -68,7 +68,7 @@ impl RedisStore {
             MessageRef::Sid(sid) => self.keys.partition(sid.as_str()),
         };
         let place = self.place_in_all(organization, partition, place, message).await?;
-        let Some(known) = self.known(organization, partition, place, message).await? else {
+        let Some(known) = self.known_message(organization, partition, place, message).await? else {
             return Ok(Removed::default());
         };
         let mut removed = Removed::default();
@@ -98,7 +98,7 @@ impl RedisStore {
     }
 
     /// What is known of a message, `None` if it is to stay.
-    async fn known(
+    async fn known_message(
         &self,
         organization: &Organization,
         partition: u16,

@@ -25,15 +25,16 @@ macro_rules! script {
     };
 }
 
-script!(RECORD_STATUS, "lua/record_status.lua");
-script!(RECORD_INBOUND, "lua/consent.lua", "lua/record_inbound.lua");
-script!(CHANGE_CONSENT, "lua/consent.lua", "lua/change_consent.lua");
-script!(REPLACE_CONSENT, "lua/consent.lua", "lua/replace_consent.lua");
+script!(RECORD_STATUS, "lua/known.lua", "lua/record_status.lua");
+script!(RECORD_INBOUND, "lua/known.lua", "lua/consent.lua", "lua/record_inbound.lua");
+script!(CHANGE_CONSENT, "lua/known.lua", "lua/consent.lua", "lua/change_consent.lua");
+script!(REPLACE_CONSENT, "lua/known.lua", "lua/consent.lua", "lua/replace_consent.lua");
 script!(ERASE_CONSENT, "lua/consent.lua", "lua/erase_consent.lua");
-script!(REPLACE_PERSON, "lua/consent.lua", "lua/replace_person.lua");
-script!(PASS_GATE, "lua/consent.lua", "lua/pass_gate.lua");
+script!(REPLACE_PERSON, "lua/known.lua", "lua/consent.lua", "lua/replace_person.lua");
+script!(PASS_GATE, "lua/known.lua", "lua/consent.lua", "lua/pass_gate.lua");
+script!(CHANGE_MARK, "lua/change_mark.lua");
 script!(CLAIM, "lua/claim.lua");
-script!(STEP_OUTBOUND, "lua/queue.lua", "lua/consent.lua", "lua/step_outbound.lua");
+script!(STEP_OUTBOUND, "lua/known.lua", "lua/queue.lua", "lua/consent.lua", "lua/step_outbound.lua");
 script!(CLAIM_OUTBOUNDS, "lua/queue.lua", "lua/claim_outbounds.lua");
 script!(ADOPT_FLOW, "lua/queue.lua", "lua/adopt_flow.lua");
 script!(RESOLVE_OUTBOUND, "lua/resolve_outbound.lua");

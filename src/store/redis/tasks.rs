@@ -1,11 +1,12 @@
 //! What is to be done later, in Redis.
 
+use async_trait::async_trait;
+
 use super::{RedisStore, read, scripts};
 use crate::{
     domain::{Organization, Task, TaskLine, UnixMs},
     store::{Error, Row, Tasks, tasks::read_task},
 };
-use async_trait::async_trait;
 
 #[async_trait]
 impl Tasks for RedisStore {

@@ -309,7 +309,7 @@ async fn health_is_told_without_a_token(on: On) {
     assert_eq!(answer(service.anonymous(Method::GET, "/healthz")).await.0, 200);
     let (status, ready) = answer(service.anonymous(Method::GET, "/readyz")).await;
     let well = json!({
-        "webhooks": "ok", "sends": "ok", "store": "ok", "service": "ok",
+        "webhooks": "ok", "sends": "ok", "store": "ok", "not_known": null, "service": "ok",
         "spool": { "entries": 0, "bytes": 0, "oldest_s": null },
     });
     assert_eq!((status, ready), (200, well));

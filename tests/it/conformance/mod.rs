@@ -7,6 +7,7 @@ mod model;
 mod outbox;
 mod outbox_model;
 mod persons;
+mod recognition;
 mod redis;
 mod retention;
 mod suite;
@@ -67,6 +68,9 @@ macro_rules! conformance {
             what_is_old_is_taken_away_and_nothing_younger
             everything_of_a_person_s_messages_is_forgotten
             many_old_entries_go_in_steps
+            changes_of_consent_are_counted_and_seen
+            nothing_leaves_on_a_store_that_is_not_the_known_one
+            a_store_that_is_accepted_is_used_by_all_who_knew_the_former_one
             random_histories_of_statuses_agree_with_the_model
             random_histories_of_consent_agree_with_the_model
             random_histories_of_the_outbox_agree_with_the_model

@@ -48,6 +48,10 @@ pub use super::outbox_model::random_histories_of_the_outbox_agree_with_the_model
 pub use super::persons::{
     a_user_id_and_a_number_become_one_person, what_was_kept_under_a_spelling_moves_to_the_person,
 };
+pub use super::recognition::{
+    a_store_that_is_accepted_is_used_by_all_who_knew_the_former_one, changes_of_consent_are_counted_and_seen,
+    nothing_leaves_on_a_store_that_is_not_the_known_one,
+};
 pub use super::retention::{
     everything_of_a_person_s_messages_is_forgotten, many_old_entries_go_in_steps,
     what_is_old_is_taken_away_and_nothing_younger,

@@ -13,3 +13,4 @@ mod redis_tls;
 mod spool;
 mod stopping;
 mod store_away;
+mod store_not_known;

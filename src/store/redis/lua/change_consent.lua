@@ -1,6 +1,7 @@
 -- Changes a person's consent, if it is still what the change was decided on.
 --
 -- KEYS
+--   known          hash        <prefix>:{<organization>:<partition>}:known               known.lua
 --   consent        string      <prefix>:{<organization>:<partition>}:consent:<person>
 --   erased         string      <prefix>:{<organization>:<partition>}:erased:<pseudonym>    consent of an erased person
 --   consents       stream      <prefix>:{<organization>:<partition>}:consents
@@ -11,6 +12,8 @@
 --   audit          stream      <prefix>:{<organization>:<partition>}:audit               who did what
 --
 -- ARGV
+--   store        the identity of the store that is known, empty if none is
+--   seen         the changes of consent that were seen in the partition
 --   decided_on   the consent that the change was decided on, empty if none was stored
 --   after        the consent afterwards
 --   person       the person
@@ -21,10 +24,16 @@
 --   audit_entry  the audit's entry of the change, empty for none
 --   entry…       the entry's fields and values
 --
--- Returns 1: changed. 0: another consent than `decided_on` is stored, nothing written.
-local consent, erased, consents, changes, persons, minute_counts, hour_counts, audit = unpack(KEYS)
-local decided_on, after, person, change, counter, minute_ends, hour_ends, audit_entry = unpack(ARGV)
-local entry = { unpack(ARGV, 9) }
+-- Returns how often consent has changed in the partition, this change counted. 0: another consent than `decided_on` is stored, nothing written.
+-- Or the error NOTKNOWN, nothing written: the partition is not of the store that is known.
+local known, consent, erased, consents, changes, persons, minute_counts, hour_counts, audit = unpack(KEYS)
+local store, seen, decided_on, after, person, change, counter, minute_ends, hour_ends, audit_entry = unpack(ARGV)
+local entry = { unpack(ARGV, 11) }
+
+local refused = not_known(known, store, seen)
+if refused then
+  return refused
+end
 
 if stored_consent(consent, erased) ~= decided_on then
   return 0
@@ -46,4 +55,4 @@ if counter ~= '' then
   redis.call('PEXPIREAT', hour_counts, hour_ends)
 end
 redis.call('XADD', consents, '*', unpack(entry))
-return 1
+return redis.call('HINCRBY', known, 'changes', 1)

@@ -1,6 +1,7 @@
 -- Records a message received, with the change of consent that it causes and the answer it gets.
 --
 -- KEYS
+--   known          hash        <prefix>:{<organization>:<partition>}:known                known.lua
 --   received       string      <prefix>:{<organization>:<partition>}:received:<sid>      the answer
 --   inbound        stream      <prefix>:{<organization>:<partition>}:inbound
 --   consent        string      <prefix>:{<organization>:<partition>}:consent:<person>
@@ -12,6 +13,8 @@
 --   hour_counts    hash        <prefix>:{<organization>:<partition>}:count:<hour>        counter -> count
 --
 -- ARGV
+--   store            the identity of the store that is known, empty if none is
+--   seen             the changes of consent that were seen in the partition
 --   answer           the answer
 --   changes_consent  1 if consent changes, 0 if not; then what follows up to `hour_ends` is empty
 --   decided_on       the consent that the change was decided on, empty if none was stored
@@ -26,14 +29,20 @@
 --   consents_entry…  the consents entry's fields and values, if consent changes
 --
 -- Returns a word. Only with the first is anything written.
---   stored
+--   stored           if consent has changed, how often it now has in the partition follows
 --   consent_changed  another consent than `decided_on` is stored
 --   duplicate        the message was stored before; the answer that it got then follows
-local received, inbound, consent, erased, consents, changes, persons, minute_counts, hour_counts = unpack(KEYS)
-local answer, changes_consent, decided_on, after, person, change, counter, minute_ends, hour_ends,
+-- Or the error NOTKNOWN, nothing written: the partition is not of the store that is known.
+local known, received, inbound, consent, erased, consents, changes, persons, minute_counts, hour_counts = unpack(KEYS)
+local store, seen, answer, changes_consent, decided_on, after, person, change, counter, minute_ends, hour_ends,
   inbound_length = unpack(ARGV)
-local inbound_entry = { unpack(ARGV, 11, 10 + tonumber(inbound_length)) }
-local consents_entry = { unpack(ARGV, 11 + tonumber(inbound_length)) }
+local inbound_entry = { unpack(ARGV, 13, 12 + tonumber(inbound_length)) }
+local consents_entry = { unpack(ARGV, 13 + tonumber(inbound_length)) }
+
+local refused = not_known(known, store, seen)
+if refused then
+  return refused
+end
 
 local answered = redis.call('GET', received)
 if answered then
@@ -60,4 +69,4 @@ if counter ~= '' then
   redis.call('PEXPIREAT', hour_counts, hour_ends)
 end
 redis.call('XADD', consents, '*', unpack(consents_entry))
-return { 'stored' }
+return { 'stored', redis.call('HINCRBY', known, 'changes', 1) }

@@ -1,6 +1,7 @@
 -- Records one status of one message, unless this status with this error is recorded already.
 --
 -- KEYS
+--   known          hash        <prefix>:{<organization>:<partition>}:known             known.lua
 --   messages       hash        <prefix>:{<organization>:<partition>}:msg:<xyz>         message SID -> record (record.rs)
 --   deliveries     stream      <prefix>:{<organization>:<partition>}:deliveries
 --   raw            hash        <prefix>:{<organization>:<partition>}:raw               entry -> unknown parameters
@@ -13,6 +14,8 @@
 --                                                                                      if the recipient's partition is another
 --
 -- ARGV
+--   store        the identity of the store that is known, empty if none is
+--   seen         the changes of consent that were seen in the partition
 --   sid          the message's SID
 --   id           our own id of it, empty if not known
 --   rank         the status's rank, 0 if it moves nothing
@@ -44,28 +47,34 @@
 --   learned_id           the record has `id` now and had none before; or it has it and the status is a duplicate
 --   recipient_elsewhere  the message was entered in the history, and not in that of its recipient, now or when the same was
 --                        recorded before; when follows, milliseconds since 1970
-local messages, deliveries, raw, tasks, history, minute_counts, hour_counts, recipients = unpack(KEYS)
-local sid, id, rank, word, token, unknown, status, channel, to, from, error_code, batch, source, at, ask_at, is_final,
-  minute_ends, hour_ends, latency, recipient = unpack(ARGV)
+-- Or the error NOTKNOWN, nothing written: the partition is not of the store that is known.
+local known, messages, deliveries, raw, tasks, history, minute_counts, hour_counts, recipients = unpack(KEYS)
+local store, seen, sid, id, rank, word, token, unknown, status, channel, to, from, error_code, batch, source, at,
+  ask_at, is_final, minute_ends, hour_ends, latency, recipient = unpack(ARGV)
+
+local refused = not_known(known, store, seen)
+if refused then
+  return refused
+end
 
 local record = redis.call('HGET', messages, sid)
-local reached_rank, reached, known_id, seen = '0', '', '', ''
+local reached_rank, reached, known_id, recorded = '0', '', '', ''
 if record then
-  reached_rank, reached, known_id, seen = string.match(record, '^(%d+);([^;]*);([^;]*);(.*)$')
+  reached_rank, reached, known_id, recorded = string.match(record, '^(%d+);([^;]*);([^;]*);(.*)$')
 end
 local learned = known_id == '' and id ~= ''
 if learned then
   known_id = id
 end
 
-if record and string.find(';' .. seen, ';' .. token .. '@', 1, true) then
+if record and string.find(';' .. recorded, ';' .. token .. '@', 1, true) then
   if learned then
-    redis.call('HSET', messages, sid, reached_rank .. ';' .. reached .. ';' .. known_id .. ';' .. seen)
+    redis.call('HSET', messages, sid, reached_rank .. ';' .. reached .. ';' .. known_id .. ';' .. recorded)
   end
   local result = known_id ~= '' and known_id == id and 'duplicate learned_id' or 'duplicate'
   -- What was to be done in the other partition may not have been done, and is the same when it is done again.
   local entered = known_id == '' and not recipients and recipient ~= ''
-    and string.match(seen, '^' .. string.gsub(token, '%p', '%%%0') .. '@(%x+)')
+    and string.match(recorded, '^' .. string.gsub(token, '%p', '%%%0') .. '@(%x+)')
   if entered then
     result = result .. ' recipient_elsewhere ' .. string.format('%.0f', tonumber(entered, 16))
   end
@@ -83,7 +92,7 @@ local entry = redis.call('XADD', deliveries, '*',
   'to', to, 'from', from, 'error_code', error_code, 'batch', batch, 'source', source, 'at', at)
 
 local ms, seq = string.match(entry, '^(%d+)%-(%d+)$')
-local first = string.match(seen, '@(%x+)')
+local first = string.match(recorded, '@(%x+)')
 local since_first = tonumber(ms) - (first and tonumber(first, 16) or 0)
 local place = string.format('%x', since_first)
 local ask = sid .. '@' .. (first or place)
@@ -94,7 +103,7 @@ if moves then
   reached_rank, reached = rank, word
 end
 redis.call('HSET', messages, sid,
-  reached_rank .. ';' .. reached .. ';' .. known_id .. ';' .. seen .. token .. '@' .. place .. ';')
+  reached_rank .. ';' .. reached .. ';' .. known_id .. ';' .. recorded .. token .. '@' .. place .. ';')
 
 if record and moves and is_final == '1' then
   redis.call('ZREM', tasks, ask)
@@ -114,7 +123,7 @@ if not record and known_id == '' then
   end
 end
 if moves then
-  local counters = { unpack(ARGV, 21) }
+  local counters = { unpack(ARGV, 23) }
   if latency ~= '' and first then
     local step = math.floor(4 * math.log(math.max(since_first, 1)) / math.log(2))
     table.insert(counters, latency .. ' ' .. string.format('%d', step))

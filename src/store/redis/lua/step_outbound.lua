@@ -1,6 +1,7 @@
 -- Stores a new message, or takes one from one state to another; with a gate, if it passes that.
 --
 -- KEYS
+--   known        hash        <prefix>:{<organization>:<partition>}:known             known.lua
 --   message      hash        <prefix>:{<organization>:<partition>}:out:<id>
 --   queue        sorted set  <prefix>:{<organization>:<partition>}:queue:<flow>      message id -> when to look at it
 --   consent      string      <prefix>:{<organization>:<partition>}:consent:<person>
@@ -15,6 +16,8 @@
 --                                                                                    if the recipient's partition is another
 --
 -- ARGV
+--   store        the identity of the store that is known, empty if none is
+--   seen         the changes of consent that were seen in the partition
 --   before       the state that it is decided on, empty for a new message
 --   after        the state afterwards
 --   rank         its rank
@@ -37,9 +40,15 @@
 --   state_changed    another state than `before` is stored, or the id is taken
 --   consent_changed  another consent than `decided_on` is stored
 --   cooling_down     the recipient is not to be sent to yet; until when follows, milliseconds since 1970
-local message, queue, consent, erased, last, due, urgent, queued, history, audit, recipients = unpack(KEYS)
-local before, after, rank, is_resolved, id, at, decided_on, now, cooldown, outbound, content, bytes,
+-- Or the error NOTKNOWN, nothing written: the partition is not of the store that is known.
+local known, message, queue, consent, erased, last, due, urgent, queued, history, audit, recipients = unpack(KEYS)
+local store, seen, before, after, rank, is_resolved, id, at, decided_on, now, cooldown, outbound, content, bytes,
   flow, recipient, entry, call = unpack(ARGV)
+
+local refused = not_known(known, store, seen)
+if refused then
+  return refused
+end
 
 if (redis.call('HGET', message, 'state') or '') ~= before then
   -- The same call, whose answer was lost, finds what it has stored itself.
