@@ -407,7 +407,7 @@ fn open_spool(config: &Config, store: &dyn Store) -> anyhow::Result<Option<Spool
             folder
         }
     };
-    Spool::open(&folder, config.spool_max).map(Some).with_context(|| {
+    Spool::open_for(known::names(store), &folder, config.spool_max).map(Some).with_context(|| {
         let path = folder.display();
         format!("cannot keep a spool in {path}: make it writable, or name another TEXTLEDGER_SPOOL_DIR")
     })

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::segment;
+use super::{owner, segment};
 
 /// Processes that may share a spool.
 const FOLDERS_MAX: u32 = 64;
@@ -25,14 +25,15 @@ pub(super) struct Home {
 }
 
 impl Home {
-    /// Takes the first folder below `spool` that nobody holds, and makes it if need be. One that cannot be used stands in
-    /// nobody's way.
-    pub(super) fn claim(spool: &Path) -> io::Result<Self> {
+    /// Takes the first folder below `spool` that nobody holds and that is open to the first of `stores`, and makes it if need be.
+    /// One that cannot be used stands in nobody's way.
+    pub(super) fn claim(spool: &Path, stores: &[String]) -> io::Result<Self> {
         make(spool)?;
         let mut fault = None;
         for number in 0..FOLDERS_MAX {
             let folder = spool.join(number.to_string());
-            match make(&folder).and_then(|()| Self::hold(folder)) {
+            let held = make(&folder).and_then(|()| Self::hold(folder, stores));
+            match held.and_then(|home| home.map(|home| home.marked(stores)).transpose()) {
                 Ok(Some(home)) => return Ok(home),
                 Ok(None) => {}
                 Err(error) => fault = fault.or(Some(error)),
@@ -43,22 +44,26 @@ impl Home {
         }))
     }
 
-    /// The folders below `spool`, other than `own`, that nobody holds and that have something in them: held until they are
-    /// dropped, so that a process that starts meanwhile leaves them alone.
-    pub(super) fn abandoned(spool: &Path, own: &Path) -> impl Iterator<Item = io::Result<Self>> + use<> {
+    /// The folders below `spool`, other than `own`, that nobody holds, that are open to the first of `stores` and that have something
+    /// in them: held until they are dropped, so that a process that starts meanwhile leaves them alone.
+    pub(super) fn abandoned<'a>(
+        spool: &Path,
+        own: &Path,
+        stores: &'a [String],
+    ) -> impl Iterator<Item = io::Result<Self>> + use<'a> {
         let own = own.to_owned();
         folders(spool).filter(move |folder| *folder != own).filter_map(|folder| {
             // Looked at before it is held: a process that starts is not to find an empty folder taken.
             match segments(&folder) {
                 Ok(found) if found.is_empty() => None,
-                Ok(_) => Self::hold(folder).transpose(),
+                Ok(_) => Self::hold(folder, stores).transpose(),
                 Err(error) => (error.kind() != io::ErrorKind::NotFound).then_some(Err(error)),
             }
         })
     }
 
-    /// Holds `folder`, unless somebody else does.
-    fn hold(folder: PathBuf) -> io::Result<Option<Self>> {
+    /// Holds `folder`, unless somebody else does, or it is of another store than the first of `stores` and those that it stands for.
+    fn hold(folder: PathBuf, stores: &[String]) -> io::Result<Option<Self>> {
         let lock = OpenOptions::new().append(true).create(true).mode(0o600).open(folder.join(LOCK_FILE))?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -67,7 +72,14 @@ impl Home {
         }
         let home = Self { folder, lock };
         // Removed in the moment before it was locked: what is there now may be somebody else's.
-        Ok(home.is_held().then_some(home))
+        let is_open = home.is_held() && owner::is_open_to(&home.folder, stores)?;
+        Ok(is_open.then_some(home))
+    }
+
+    /// The same, naming the first of `stores` as the one that it is of.
+    fn marked(self, stores: &[String]) -> io::Result<Self> {
+        owner::claim(&self.folder, stores)?;
+        Ok(self)
     }
 
     /// Whether the folder is there and still this process's.

@@ -7,18 +7,20 @@
 //!
 //! ```text
 //! <spool>/0/lock                       held by the process that uses this folder
+//! <spool>/0/store                      the store that its records are meant for
 //! <spool>/0/replies-00000000000000000001.spool
 //! <spool>/0/statuses-00000000000000000001.spool
 //! ```
 //!
 //! Processes that share a spool take a folder each (`0`, `1`, …), and take over what is left in those of processes that have
-//! ended: file by file, by a new name for each, so that a crash in the middle leaves every file in one of the two. A process
-//! never appends to a file of an earlier one: a record that was torn by a crash is the last of its file, is found by its
-//! checksum, and stands in nobody's way.
+//! ended, if it was meant for the same store: file by file, by a new name for each, so that a crash in the middle leaves every
+//! file in one of the two. A process never appends to a file of an earlier one: a record that was torn by a crash is the last of
+//! its file, is found by its checksum, and stands in nobody's way.
 //!
 //! A folder that is removed while its process runs is made again, or another one is taken.
 
 mod home;
+mod owner;
 mod record;
 mod segment;
 
@@ -148,6 +150,8 @@ pub struct Spool {
 struct Shared {
     /// Where the folders of all processes are.
     spool: PathBuf,
+    /// The names of the store that records are meant for, and of those that it stands for.
+    stores: Vec<String>,
     bytes_max: u64,
     home: Mutex<Home>,
     queues: Mutex<[Queue; 2]>,
@@ -197,7 +201,7 @@ impl Shared {
         if home.is_held() {
             return Ok(false);
         }
-        *home = Home::claim(&self.spool)?;
+        *home = Home::claim(&self.spool, &self.stores)?;
         tracing::warn!(
             folder = %home.folder.display(),
             "the spool's folder was removed, or is another's by now: this one is used"
@@ -233,12 +237,18 @@ impl Shared {
 
 impl Spool {
     /// Opens the spool in `folder`, which is made if need be, and takes over what is left in it. It may become
-    /// `bytes_max` bytes large.
+    /// `bytes_max` bytes large. What was kept for a store is nobody's.
     pub fn open(folder: &Path, bytes_max: u64) -> io::Result<Self> {
+        Self::open_for(Vec::new(), folder, bytes_max)
+    }
+
+    /// The same for the first of `stores`, by name: of what is left in `folder`, that which was kept for one of them is taken over.
+    pub fn open_for(stores: Vec<String>, folder: &Path, bytes_max: u64) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             spool: folder.to_owned(),
             bytes_max,
-            home: Mutex::new(Home::claim(folder)?),
+            home: Mutex::new(Home::claim(folder, &stores)?),
+            stores,
             queues: Mutex::default(),
             fault: Mutex::default(),
             lost: AtomicU64::default(),
@@ -259,7 +269,7 @@ impl Spool {
     pub fn take_over(&self) -> io::Result<u64> {
         let own = self.shared.home().folder.clone();
         let mut taken = 0;
-        for abandoned in Home::abandoned(&self.shared.spool, &own) {
+        for abandoned in Home::abandoned(&self.shared.spool, &own, &self.shared.stores) {
             let abandoned = abandoned?;
             for path in abandoned.segments()? {
                 let Some((lane, _)) = segment::name_of(&path) else { continue };

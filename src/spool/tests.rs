@@ -285,3 +285,30 @@ fn a_spool_is_its_owners_alone() {
     drop(Spool::open(&path, ROOM).unwrap());
     assert!(path.join("0/notes.txt").exists());
 }
+
+#[tokio::test]
+async fn what_was_kept_for_a_store_is_taken_over_for_it_alone_or_for_one_that_stands_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |stores: &[&str]| {
+        let stores = stores.iter().map(|store| (*store).to_owned()).collect();
+        Spool::open_for(stores, folder.path(), ROOM).unwrap()
+    };
+    let spool = Spool::open(folder.path(), ROOM).unwrap();
+    spool.append(Lane::Replies, 1, "of an earlier version").await.unwrap();
+    drop(spool);
+    let a = open(&["a"]);
+    assert_eq!(drain(&a, Lane::Replies), ["of an earlier version"]);
+    let b = open(&["b"]);
+    a.append(Lane::Replies, 2, "for a").await.unwrap();
+    b.append(Lane::Replies, 3, "for b").await.unwrap();
+    drop((a, b));
+    assert_eq!(Spool::open(folder.path(), ROOM).unwrap().size(), Size::default());
+    assert_eq!(open(&["c"]).size(), Size::default());
+    assert_eq!(drain(&open(&["b"]), Lane::Replies), ["for b"]);
+    let accepted = open(&["d", "a"]);
+    assert_eq!(drain(&accepted, Lane::Replies), ["for a"]);
+    accepted.append(Lane::Replies, 4, "for d").await.unwrap();
+    drop(accepted);
+    assert_eq!(open(&["a"]).size(), Size::default());
+    assert_eq!(drain(&open(&["d"]), Lane::Replies), ["for d"]);
+}

@@ -63,7 +63,7 @@ async fn a_running_service_takes_over_the_spool_of_one_that_died() {
     let (status, problem) = heir.send(PERSON, "hello").await;
     assert_eq!((status, &problem["code"]), (409, &json!("recipient_opted_out")));
     for own in ["0", "1"] {
-        assert_eq!(fs::read_dir(spool.join(own)).unwrap().count(), 1, "the lock alone");
+        assert_eq!(fs::read_dir(spool.join(own)).unwrap().count(), 2, "the lock, and whose it is");
     }
     assert_eq!(heir.log().matches("left in the spool was taken over").count(), 1);
 }

@@ -179,7 +179,7 @@ async fn what_is_spooled_survives_a_kill_and_a_torn_record() {
     assert_ne!(service.send("+14155550178", "hello").await.1["code"], "recipient_opted_out");
     assert!(service.log().contains("a crash cut short"), "{}", service.log());
     let left = std::fs::read_dir(service.folder().join("spool/0")).unwrap().count();
-    assert_eq!(left, 1, "the lock alone");
+    assert_eq!(left, 2, "the lock, and whose it is");
 }
 
 /// Leaves the files of a spool as a crash in the middle of a write does.

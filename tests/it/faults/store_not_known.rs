@@ -263,6 +263,36 @@ async fn an_older_backup_is_not_sent_from_and_the_right_file_is_by_itself() {
     is_back(&world, &[STOPPED, STOPPED_MEANWHILE, "+14155550103"]).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn services_with_stores_of_their_own_share_a_spool_folder_and_mix_nothing() {
+    let (folder, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let redis = [RedisServer::start_durable(data.path()), RedisServer::start()];
+    let spool = folder.path().to_str().unwrap();
+    let mut services = Vec::new();
+    for redis in &redis {
+        let settings = [("TEXTLEDGER_STORE", redis.url()), ("TEXTLEDGER_SPOOL_DIR", spool.to_owned())];
+        let settings: Vec<(&str, &str)> =
+            settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        services.push(World::start_with(On::Redis, &settings).await);
+    }
+    let [first, second] = redis;
+    let port = first.port();
+    drop(first);
+    let [one, other] = &mut services[..] else { unreachable!("two were started") };
+    stop_of(&one.service, STOPPED_MEANWHILE, 1).await;
+    one.service.kill();
+    other.service.kill();
+    other.service.start_again();
+    assert_eq!(other.service.readiness().await.1["spool"]["entries"], 0);
+    assert_eq!(other.service.events().await, Vec::<Value>::new());
+    let (status, sent) = other.service.send(STOPPED_MEANWHILE, "hello").await;
+    assert_eq!(status, 201, "{sent}");
+    let _first = RedisServer::start_in_place_of(port, data.path());
+    one.service.start_again();
+    is_back(one, &[STOPPED_MEANWHILE]).await;
+    drop(second);
+}
+
 /// Steps of a random history, and how many persons it is about.
 const STEPS: usize = 60;
 const PERSONS: u32 = 20;
