@@ -123,6 +123,8 @@ impl Service {
             }
             StoreConfig::Redis(_) => open_store(&config, clock.clone()).await?,
         };
+        // What is wrong with the configuration is told before a store that is away.
+        master_keys(&config)?;
         let copy = known::recognize(&config, &*store).await?;
         let app = assemble(&config, &public_url, store.clone(), open_spool(&config, &*store)?, clock)?;
         let app = Arc::new(app);
