@@ -123,8 +123,6 @@ impl Service {
             }
             StoreConfig::Redis(_) => open_store(&config, clock.clone()).await?,
         };
-        // What is wrong with the configuration is told before a store that is away.
-        master_keys(&config)?;
         let copy = known::recognize(&config, &*store).await?;
         let app = assemble(&config, &public_url, store.clone(), open_spool(&config, &*store)?, clock)?;
         let app = Arc::new(app);
@@ -467,15 +465,28 @@ fn not_opened(error: embedded::OpenError) -> anyhow::Error {
 
 /// Opens the store that `config` names. One in Redis may be away: its ping tells.
 pub async fn open_store(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Store>> {
+    open(config, clock, master_keys(config)?).await
+}
+
+/// The same for whoever asks for nobody's consent: without the master keys, so that none are made where there are none.
+pub async fn open_store_without_keys(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<Arc<dyn Store>> {
+    open(config, clock, None).await
+}
+
+async fn open(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    keys: impl Into<Option<MasterKeys>>,
+) -> anyhow::Result<Arc<dyn Store>> {
+    let keys = keys.into();
     match &config.store {
-        StoreConfig::Embedded(folder) => {
-            Ok(Arc::new(open_embedded(folder, clock)?.sealed_with(master_keys(config)?)))
-        }
+        StoreConfig::Embedded(folder) => Ok(Arc::new(open_embedded(folder, clock)?.sealed_with(keys))),
         StoreConfig::Redis(address) => {
             match RedisStore::open_at(address, &config.key_prefix, config.partitions).await {
-                Ok(store) => {
-                    Ok(Arc::new(store.held_by(config.replicas_ack).sealed_with(master_keys(config)?)))
-                }
+                Ok(store) => Ok(Arc::new(store.held_by(config.replicas_ack).sealed_with(keys))),
                 Err(error @ redis::OpenError::Partitions { .. }) => Err(anyhow!(
                     "{error}: set TEXTLEDGER_PARTITIONS back, or use another TEXTLEDGER_KEY_PREFIX"
                 )),

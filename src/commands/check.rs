@@ -183,7 +183,7 @@ async fn store(config: &Config) -> (Found, Option<anyhow::Result<App>>) {
     {
         return (Well(format!("store: {} will be made at the first start", folder.display())), None);
     }
-    match startup::open_store(config, Arc::new(SystemClock)).await {
+    match startup::open_store_without_keys(config, Arc::new(SystemClock)).await {
         Ok(store) => match store.ping().await {
             Ok(()) => {
                 if let Err(error) = known::compare(config, &*store).await {

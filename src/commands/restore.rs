@@ -40,7 +40,7 @@ impl Restore {
             ))?;
         }
         let compared = block_on(async {
-            let restored = startup::open_store(&config, Arc::new(SystemClock)).await?;
+            let restored = startup::open_store_without_keys(&config, Arc::new(SystemClock)).await?;
             known::compare(&config, &*restored).await
         });
         if let Err(error) = compared {

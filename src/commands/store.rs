@@ -54,12 +54,12 @@ impl Accept {
     async fn run(self, config: &Config) -> anyhow::Result<()> {
         let known = self.known(config)?;
         let store =
-            startup::open_store(config, Arc::new(SystemClock)).await.map_err(
-                |error| match startup::is_in_use(&error) {
+            startup::open_store_without_keys(config, Arc::new(SystemClock)).await.map_err(|error| {
+                match startup::is_in_use(&error) {
                     true => anyhow!("{error:#}; an embedded store is accepted while no service runs"),
                     false => error,
-                },
-            )?;
+                }
+            })?;
         store.ping().await.map_err(|error| anyhow!("{error}: check TEXTLEDGER_STORE and that Redis runs"))?;
         let app = startup::assemble(config, "", store.clone(), None, Arc::new(SystemClock))?;
         let mut organizations = app.accounts.organizations().await?;

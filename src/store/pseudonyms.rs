@@ -42,8 +42,8 @@ struct StoredKey {
 
 impl Pseudonyms {
     /// The key, to be opened with `keys` and not read yet.
-    pub(super) fn new(keys: MasterKeys) -> Self {
-        Self { keys: Some(keys), known: OnceCell::new() }
+    pub(super) fn new(keys: Option<MasterKeys>) -> Self {
+        Self { keys, known: OnceCell::new() }
     }
 
     /// The key: read from `documents` once, made there if there is none, and sealed anew after a rotation.

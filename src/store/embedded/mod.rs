@@ -102,8 +102,8 @@ impl EmbeddedStore {
     }
 
     /// The same store, in which what is secret is sealed with `keys`. Nobody's consent is read without them.
-    pub fn sealed_with(mut self, keys: MasterKeys) -> Self {
-        self.pseudonyms = Pseudonyms::new(keys);
+    pub fn sealed_with(mut self, keys: impl Into<Option<MasterKeys>>) -> Self {
+        self.pseudonyms = Pseudonyms::new(keys.into());
         self
     }
 

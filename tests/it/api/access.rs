@@ -51,7 +51,6 @@ const ROUTES: [(&str, &str, For); 39] = [
     ("delete", "/api/sms/persons/{phone}", For::Administrators),
     ("get", "/api/sms/api-keys", For::Administrators),
     ("get", "/api/sms/audit", For::Administrators),
-    ("get", "/api/sms/retention", For::Administrators),
     ("get", "/api/sms/batches/{batch_id}", For::Viewers),
     ("get", "/api/sms/batches/{batch_id}/messages", For::Viewers),
     ("get", "/api/sms/consent/export", For::Administrators),
@@ -64,6 +63,7 @@ const ROUTES: [(&str, &str, For); 39] = [
     ("get", "/api/sms/messages", For::Viewers),
     ("get", "/api/sms/preferences", For::Users),
     ("get", "/api/sms/preferences/{user_id}", For::Administrators),
+    ("get", "/api/sms/retention", For::Administrators),
     ("get", "/api/sms/settings", For::Administrators),
     ("get", "/api/sms/stats", For::Viewers),
     ("get", "/api/sms/suspicious-traffic", For::Administrators),
@@ -310,7 +310,7 @@ async fn health_is_told_without_a_token(on: On) {
     let (status, ready) = answer(service.anonymous(Method::GET, "/readyz")).await;
     let well = json!({
         "webhooks": "ok", "sends": "ok", "store": "ok", "not_known": null, "service": "ok",
-        "spool": { "entries": 0, "bytes": 0, "oldest_s": null },
+        "spool": { "state": "ok", "entries": 0, "bytes": 0, "oldest_s": null },
     });
     assert_eq!((status, ready), (200, well));
     assert_eq!(answer(service.anonymous(Method::GET, "/readyz?for=sends")).await.0, 200);
