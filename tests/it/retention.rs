@@ -60,7 +60,10 @@ async fn a_year_goes_by_on_the_embedded_store() {
     let left = tables_with_rows(folder.path());
     assert_eq!(
         left,
-        BTreeSet::from(["changes", "consents", "counts", "queue_sizes", "trimmed"].map(str::to_owned))
+        BTreeSet::from(
+            ["changes", "consent_counts", "consents", "counts", "documents", "queue_sizes", "trimmed"]
+                .map(str::to_owned)
+        )
     );
 }
 
@@ -110,9 +113,10 @@ async fn readers_are_told_what_they_have_lost(time: &MadeUpTime, place: &str) {
     drop(year);
 
     let folder = tempfile::tempdir().unwrap();
-    let spool = folder.path().display().to_string();
+    let [data, spool] = ["data", "spool"].map(|name| folder.path().join(name).display().to_string());
     let settings = settings(place, "1").into_iter().chain([
         ("TEXTLEDGER_LISTEN", "127.0.0.1:0"),
+        ("TEXTLEDGER_DATA_DIR", &data),
         ("TEXTLEDGER_SPOOL_DIR", &spool),
         ("TEXTLEDGER_JWT_SECRET", JWT_SECRET),
     ]);
@@ -191,7 +195,7 @@ async fn what_waits_keeps_its_batch() {
 }
 
 /// What is left in Redis: consent, the statistics by the hour, and of the streams their names.
-const KINDS_LEFT: [&str; 5] = ["changes", "consent", "count", "partitions", "persons"];
+const KINDS_LEFT: [&str; 7] = ["changes", "consent", "count", "doc", "known", "partitions", "persons"];
 
 /// The tables of the file in `folder` that have rows.
 fn tables_with_rows(folder: &std::path::Path) -> BTreeSet<String> {

@@ -115,7 +115,8 @@ async fn a_graceful_stop_finishes_what_is_under_way(on: On) {
 /// than a test waits.
 async fn a_graceful_stop_finishes_calls_from_the_queue(on: On) {
     // What Twilio tells while the service is away is asked for afterwards.
-    let settings = [("TEXTLEDGER_MPS", "100"), ("TEXTLEDGER_RECONCILE_AFTER", "1s,2s,3s,5s,10s,20s")];
+    // All are due by when they are stored, so that one turn of the sender takes them.
+    let settings = [("TEXTLEDGER_MPS", "1000"), ("TEXTLEDGER_RECONCILE_AFTER", "1s,2s,3s,5s,10s,20s")];
     let mut world = World::story(on, &settings).await;
     world.fault(json!({ "latency_ms": 3000 })).await;
     let people = ["+14155550100", "+14155550101", "+14155550102"];

@@ -76,15 +76,17 @@ impl Story {
             simulator::Config { seed: Some(1), ..simulator::Config::new(account, AUTH_TOKEN.into()) };
         let twilio = simulator::start(twilio).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let (base_url, spool) = (twilio.base_url(), folder.path().join("spool"));
+        let base_url = twilio.base_url();
+        let (data, spool) = (folder.path().join("data"), folder.path().join("spool"));
         let (store, prefix) = match on {
-            On::Embedded => (format!("embedded:{}", folder.path().join("data").display()), "tl".to_owned()),
+            On::Embedded => (format!("embedded:{}", data.display()), "tl".to_owned()),
             On::Redis => (RedisServer::shared().url(), RedisServer::fresh_prefix()),
         };
         let given = [
             ("TEXTLEDGER_LISTEN", "127.0.0.1:0"),
             ("TEXTLEDGER_STORE", &store),
             ("TEXTLEDGER_KEY_PREFIX", &prefix),
+            ("TEXTLEDGER_DATA_DIR", data.to_str().unwrap()),
             ("TEXTLEDGER_SPOOL_DIR", spool.to_str().unwrap()),
             ("TEXTLEDGER_JWT_SECRET", JWT_SECRET),
             ("TEXTLEDGER_MASTER_KEY", MASTER_KEY),
