@@ -31,12 +31,13 @@ mod stream;
 mod tasks;
 
 use std::{
+    collections::HashMap,
     io,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -78,6 +79,8 @@ pub struct RedisStore {
     /// Waits at the server for new entries, for one reader at a time.
     waiting: Mutex<Connection>,
     known: Known,
+    /// When partitions were last found to be of the known store, one by one.
+    recognized_at: std::sync::Mutex<HashMap<(Organization, Partition), Instant>>,
 }
 
 /// Why the Redis store could not be opened.
@@ -127,6 +130,7 @@ impl RedisStore {
             replicas: 0,
             prepared: AtomicBool::new(false),
             known: Known::default(),
+            recognized_at: std::sync::Mutex::default(),
         };
         match store.prepare().await {
             Err(OpenError::Away(_)) | Ok(()) => Ok(store),

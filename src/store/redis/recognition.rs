@@ -4,6 +4,12 @@
 //! partition that carries none, or that of a store in place of which this one was accepted, is given it when a script first
 //! comes upon it.
 
+use std::{
+    collections::HashMap,
+    sync::{MutexGuard, PoisonError},
+    time::Instant,
+};
+
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
 
@@ -36,7 +42,13 @@ impl RedisStore {
         organization: &Organization,
         partition: Partition,
     ) -> Result<(), Error> {
+        let asked_at = Instant::now();
         let _turn = self.known.turn().await;
+        // Many come upon a partition at once, and the first of them does it for all.
+        let place = (organization.clone(), partition);
+        if self.recognized_at().get(&place).is_some_and(|at| *at > asked_at) {
+            return Ok(());
+        }
         let (found, changes) = (self.mark().await?, self.count(organization, partition).await?);
         self.known.compare(found, changes)?;
         let Some(known) = self.known.store() else { return Ok(()) };
@@ -66,9 +78,16 @@ impl RedisStore {
             // If another process was faster, it has done the same.
             _ => {
                 let key = self.keys.known(organization, partition);
-                self.change_mark(key, carried.as_deref(), id.as_str()).await.map(drop)
+                self.change_mark(key, carried.as_deref(), id.as_str()).await?;
+                self.recognized_at().insert(place, Instant::now());
+                Ok(())
             }
         }
+    }
+
+    fn recognized_at(&self) -> MutexGuard<'_, HashMap<(Organization, Partition), Instant>> {
+        // Nothing that holds the lock can panic half-way.
+        self.recognized_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs a script that answers how often consent has changed in the partition, or 0 if it has changed nothing; returns whether
