@@ -41,9 +41,9 @@ pub enum WebhookResult {
     Refused,
     /// Signed, and cannot be read.
     Invalid,
-    /// Kept in the spool, since the store is away.
+    /// Kept on this machine: in the spool, since the store is away or slow, or put aside.
     Spooled,
-    /// Turned away: too much waits already, or it can be kept nowhere.
+    /// Turned away: too much waits already, it can be kept nowhere, or whose it is cannot be known while the store is away.
     Overloaded,
 }
 
@@ -306,6 +306,9 @@ pub struct Metrics {
     spool_fault: Family<FaultLabels, Gauge>,
     spool_taken_over: Counter,
     spool_lost: Gauge,
+    spool_put_aside: Counter,
+    spool_aside: Gauge,
+    store_fault: Family<FaultLabels, Gauge>,
     waiting: Gauge,
     connections_closed: Family<ConnectionLabels, Counter>,
     unreadable_requests: Family<UnreadableLabels, Counter>,
@@ -374,6 +377,9 @@ impl Metrics {
             spool_bytes: "Size of the spool on disk",
             spool_fault: "1 while the spool would turn away a webhook, since it is full or cannot be written",
             spool_taken_over: "Webhooks in the spool that processes left which have ended, and that this one took over",
+            spool_put_aside: "Webhooks that were put aside, since a record of the store kept them from being stored",
+            spool_aside: "Webhooks that are put aside now",
+            store_fault: "1 while the store is away, or slower than Twilio waits",
             spool_lost: "Webhooks whose file in the spool was removed before they reached the store",
             spool_oldest_seconds: "Age of the oldest webhook in the spool, 0 if there is none",
             waiting: "Verified webhooks that wait for their turn",
@@ -496,10 +502,19 @@ impl Metrics {
 
     /// Tells what is wrong with the spool, and how many of its records were `lost`.
     pub fn spool_faults(&self, fault: Option<&'static str>, lost: u64) {
-        for word in ["full", "unwritable"] {
-            self.spool_fault.get_or_create(&FaultLabels { fault: word }).set(i64::from(fault == Some(word)));
-        }
+        set_fault(&self.spool_fault, ["full", "unwritable"], fault);
         self.spool_lost.set(i64::try_from(lost).unwrap_or(i64::MAX));
+    }
+
+    /// Counts a webhook that is put aside.
+    pub fn put_aside(&self) {
+        self.spool_put_aside.inc();
+    }
+
+    /// Tells how many webhooks are put aside now, and what is wrong with the store.
+    pub fn store_faults(&self, aside: usize, fault: Option<&'static str>) {
+        self.spool_aside.set(i64::try_from(aside).unwrap_or(i64::MAX));
+        set_fault(&self.store_fault, ["away", "slow"], fault);
     }
 
     /// Counts records of the spool that were taken over.
@@ -580,6 +595,13 @@ impl Metrics {
             .and_then(|()| text::encode_eof(&mut written))
             .expect("a String takes everything that is written");
         written
+    }
+}
+
+/// Sets the one of `words` to 1 that is the `fault`, and the other to 0.
+fn set_fault(gauges: &Family<FaultLabels, Gauge>, words: [&'static str; 2], fault: Option<&'static str>) {
+    for word in words {
+        gauges.get_or_create(&FaultLabels { fault: word }).set(i64::from(fault == Some(word)));
     }
 }
 

@@ -43,7 +43,7 @@ use crate::{
     open_files,
     public_host::PublicOnly,
     sealing::MasterKeys,
-    spool::{self, Spool},
+    spool::{self, Aside, Spool},
     store::{
         self, Queued, Store,
         embedded::{self, EmbeddedStore},
@@ -74,6 +74,9 @@ const MASTER_KEY_FILE: &str = "master_key";
 
 /// The folder of the spool beside the embedded store, in the data folder.
 const EMBEDDED_SPOOL: &str = "spool";
+
+/// The file that holds a sealed copy of the saved settings, in the data folder.
+const SETTINGS_COPY_FILE: &str = "settings";
 
 /// The service, running.
 pub struct Service {
@@ -129,7 +132,7 @@ impl Service {
         find_store(&config, &app).await?;
         // Before the first request: what an administrator saved has other senders and tokens than the configuration.
         if let Err(error) = app.accounts.follow_settings().await {
-            tracing::error!(%error, "the saved settings cannot be read: the configured accounts are used until they can");
+            use_settings_copy(&app, &error).await;
         }
         if let Err(error) = app.api_keys.follow().await {
             tracing::error!(%error, "the API keys cannot be read: none of the store is taken until they can");
@@ -279,6 +282,8 @@ pub fn assemble(
 ) -> anyhow::Result<App> {
     Ok(App::new(Dependencies {
         store,
+        // Beside a spool: where the service can work while the store is away.
+        settings_copy: spool.is_some().then(|| config.data_dir.join(SETTINGS_COPY_FILE)),
         spool,
         twilio: Client::new(&config.twilio_api_base_url).context("TWILIO_API_BASE_URL")?,
         configured: configured(config),
@@ -418,19 +423,45 @@ pub fn spool_folders(config: &Config) -> impl Iterator<Item = PathBuf> + use<> {
     spool::folders(&config.spool_dir)
 }
 
+/// The files of what is put aside.
+pub fn put_aside(config: &Config) -> io::Result<Vec<String>> {
+    Aside::of(&config.spool_dir).list()
+}
+
 /// Looks for the store. One that is known from here may be away, and so may the known one while another is in its place: the service
 /// starts, so that webhooks are spooled. One in Redis that has never been reached is more likely misspelled.
 async fn find_store(config: &Config, app: &App) -> anyhow::Result<()> {
     match (app.incoming.find_store().await, &config.store) {
         (Ok(()) | Err(store::Error::NotKnown(_)), _) => Ok(()),
         (Err(error), StoreConfig::Redis(_)) if app.store().known().mark().is_some() => {
-            tracing::error!(%error, "the store is away: webhooks are spooled and sends are refused until it is back");
+            app.incoming.store_went_away(&error.to_string());
             Ok(())
         }
         (Err(error), StoreConfig::Redis(_)) => {
             Err(anyhow!("{error}: check TEXTLEDGER_STORE and that Redis runs"))
         }
         (Err(error), StoreConfig::Embedded(_)) => Err(error.into()),
+    }
+}
+
+/// Uses the copy of the saved settings, since the store cannot be asked for them.
+async fn use_settings_copy(app: &App, why: &store::Error) {
+    match app.accounts.use_copy().await {
+        Ok(Some(organizations)) => tracing::warn!(
+            error = %why, organizations,
+            "the saved settings cannot be read: those are used that were read last on this machine"
+        ),
+        Ok(None) => tracing::error!(
+            error = %why,
+            "the saved settings cannot be read, and no copy is here: webhooks of accounts that are not configured are answered \
+             with 503 until they can"
+        ),
+        Err(error) => tracing::error!(
+            %error,
+            mend = "put the former key back into TEXTLEDGER_MASTER_KEY; the copy is written anew once the store is back",
+            "neither the saved settings nor their copy can be read: webhooks of accounts that are not configured are answered \
+             with 503 until they can"
+        ),
     }
 }
 

@@ -18,7 +18,7 @@ pub mod retention;
 mod scope;
 mod unreadable;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::Notify;
 
@@ -178,6 +178,8 @@ pub struct Dependencies {
     pub store: Arc<dyn Store>,
     /// Where what Twilio told is kept while the store is away, if anywhere.
     pub spool: Option<Spool>,
+    /// Where a copy of the saved settings is kept for a start while the store is away, if anywhere.
+    pub settings_copy: Option<PathBuf>,
     /// Calls Twilio.
     pub twilio: Client,
     /// The accounts of the configuration, whose messages are handled unless others are saved.
@@ -197,8 +199,18 @@ pub struct Dependencies {
 impl App {
     /// Puts the service together.
     pub fn new(dependencies: Dependencies) -> Self {
-        let Dependencies { store, spool, twilio, configured, settings, clock, metrics, keys, poster } =
-            dependencies;
+        let Dependencies {
+            store,
+            spool,
+            settings_copy,
+            twilio,
+            configured,
+            settings,
+            clock,
+            metrics,
+            keys,
+            poster,
+        } = dependencies;
         let core = Arc::new(Core {
             store,
             clock,
@@ -207,7 +219,7 @@ impl App {
             settings,
             told_unreadable: unreadable::Told::default(),
         });
-        let accounts = Arc::new(Accounts::new(core.clone(), twilio.clone(), configured));
+        let accounts = Arc::new(Accounts::new(core.clone(), twilio.clone(), configured, settings_copy));
         let api_keys = Arc::new(ApiKeys::new(core.clone()));
         let intake = Arc::new(Intake::new(core.clone(), spool));
         let recognizer = Recognizer::new(core.clone(), accounts.clone());

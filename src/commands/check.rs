@@ -41,6 +41,9 @@ use crate::{
 /// How long one answer may take.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(15);
 
+/// How many files of what is put aside are named.
+const ASIDE_SHOWN: usize = 5;
+
 /// How often the explanation of a refusal is looked for: it is found beside the requests.
 const LOOKS_MAX: usize = 20;
 
@@ -256,11 +259,23 @@ fn spool(config: &Config) -> Found {
     let written = fs::create_dir_all(folder).map_err(|error| (folder.clone(), error));
     // Each process has a folder of its own in it.
     let unwritable = written.err().or_else(|| {
-        let folders = [folder.clone()].into_iter().chain(startup::spool_folders(config));
-        folders.into_iter().find_map(|folder| Some((folder.clone(), tempfile::tempfile_in(&folder).err()?)))
+        let mut folders = [folder.clone()].into_iter().chain(startup::spool_folders(config));
+        folders.find_map(|folder| Some((folder.clone(), tempfile::tempfile_in(&folder).err()?)))
     });
     match unwritable {
-        None => Well(format!("spool: {} can be written", folder.display())),
+        None => match startup::put_aside(config).as_deref() {
+            Ok([]) => Well(format!("spool: {} can be written", folder.display())),
+            Ok(aside) => Warning(format!(
+                "spool: {} webhooks are put aside in {}, since a record of the store cannot be read: {}; \
+                 docs/operations.md tells what to do",
+                aside.len(),
+                folder.join("aside").display(),
+                aside.iter().take(ASIDE_SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ")
+            )),
+            Err(error) => {
+                Failed(format!("spool: what is put aside cannot be listed: {error}; make it readable"))
+            }
+        },
         Some((unwritable, error)) => Failed(format!(
             "spool: {} cannot be written: {error}; set TEXTLEDGER_SPOOL_DIR, or make it writable",
             unwritable.display()

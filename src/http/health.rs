@@ -63,8 +63,8 @@ pub async fn readyz(state: web::Data<State>, request: HttpRequest) -> Result<Htt
         },
         "not_known": mismatch.as_ref().map(why_not_known),
         "spool": {
-            "state": state.app.incoming.spool_fault().unwrap_or("ok"), "entries": spooled.entries, "bytes": spooled.bytes,
-            "oldest_s": oldest_s(&state, spooled),
+            "state": state.app.incoming.spool_fault().unwrap_or("ok"), "entries": spooled.entries,
+            "bytes": spooled.bytes, "oldest_s": oldest_s(&state, spooled), "aside": state.app.incoming.aside(),
         },
         "service": if is_stopping { "stopping" } else { "ok" },
     })))
@@ -104,6 +104,7 @@ fn metrics(state: &State, reader: Reader) -> HttpResponse {
     metrics.store_known(state.app.store().known().mismatch().is_none());
     metrics.spool(spooled.entries, spooled.bytes, oldest_s(state, spooled).unwrap_or(0));
     metrics.spool_faults(incoming.spool_fault(), incoming.spool_lost());
+    metrics.store_faults(incoming.aside(), incoming.store_fault());
     metrics.jwks_age(state.authenticator.public_keys_age().unwrap_or_default().as_secs());
     HttpResponse::Ok().content_type(metrics::CONTENT_TYPE).body(metrics.write(reader))
 }

@@ -580,6 +580,11 @@ impl From<SendError> for Problem {
                 detail,
                 "try again in a moment; /readyz tells how much is still to be stored",
             ),
+            SendError::WordPutAside => Self::new(
+                Code::StoreUnavailable,
+                detail,
+                "have the operator look into the log for what is put aside, and try again then; others can be sent to",
+            ),
             SendError::Store(error) => error.into(),
             SendError::Refused { code, twilio_code, .. } => {
                 let code = Code::from(code);

@@ -71,6 +71,9 @@ pub enum Rejection {
     /// The body took longer than [`BODY_TIME_MAX`].
     #[error("the body did not arrive in time")]
     TooSlow,
+    /// No known account has signed it, and not all can be known.
+    #[error("the saved accounts cannot be read, since the store is away")]
+    NotKnown,
     /// It names no account, and its peer has sent too many such.
     #[error("too many requests of this peer name no account")]
     TooMany,
@@ -85,6 +88,7 @@ impl Rejection {
             | Rejection::UnsupportedMediaType(_)
             | Rejection::Unreadable
             | Rejection::TooSlow => WebhookResult::Invalid,
+            Rejection::NotKnown => WebhookResult::Overloaded,
         }
     }
 }
@@ -98,6 +102,7 @@ impl ResponseError for Rejection {
             Rejection::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Rejection::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Rejection::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            Rejection::NotKnown => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -304,13 +309,17 @@ impl Unverified {
         account
     }
 
-    /// Hands a refusal over, to be explained.
+    /// Hands a refusal over, to be explained. As long as it may be that of an account whose settings could not be read yet, it
+    /// is none: Twilio is to try again.
     fn refuse(
         &self,
         account: Option<Arc<Account>>,
         claimed: Option<&str>,
         rejection: Rejection,
     ) -> Rejection {
+        if !self.state.app.accounts.are_read() {
+            return Rejection::NotKnown;
+        }
         let pending = self.state.app.accounts.pending();
         self.state.refusals.report(self.refused(account, claimed, &rejection), &pending);
         rejection

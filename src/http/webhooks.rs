@@ -214,11 +214,11 @@ fn not_taken(
     state.app.metrics().webhook(route, WebhookResult::Overloaded);
     let message_sid = message_sid.map(MessageSid::as_str);
     match error {
-        // Many at once: a line each would make it worse. The metric counts them.
-        IntakeError::Overloaded(_) => tracing::debug!(message_sid, %error, "webhook turned away"),
-        IntakeError::Store(_) | IntakeError::Spool(_) => {
-            tracing::error!(message_sid, %error, "webhook could not be stored")
+        // Many at once: a line each would make it worse. The metric counts them, and the spool says what is wrong with it.
+        IntakeError::Overloaded(_) | IntakeError::Spool(_) => {
+            tracing::debug!(message_sid, %error, "webhook turned away")
         }
+        IntakeError::Store(_) => tracing::error!(message_sid, %error, "webhook could not be stored"),
     }
     NotTakenLogged
 }

@@ -19,13 +19,15 @@
 //!
 //! A folder that is removed while its process runs is made again, or another one is taken.
 
+mod aside;
 mod home;
 mod owner;
 mod record;
 mod segment;
+mod writer;
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -39,20 +41,19 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::{
+    aside::{ASIDE_MAX, Aside},
+    home::folders,
+    segment::Batch,
+};
 use self::{
     home::Home,
     segment::{Queue, Segment},
+    writer::Job,
 };
-pub use self::{home::folders, segment::Batch};
-
-/// How large a segment becomes before the next one is begun, in bytes: what is read again at most after a crash.
-const SEGMENT_BYTES_MAX: u64 = 4 << 20;
 
 /// Records that may wait to be written; one more waits outside.
 const WRITES_MAX: usize = 1_024;
-
-/// Records that share one sync at the most.
-const BATCH_MAX: usize = 512;
 
 /// The file that is written to see whether one can be.
 const PROBE_FILE: &str = "probe";
@@ -66,7 +67,8 @@ const RECORD_BYTES: u64 = 2_048;
 /// The shortest time between two such looks, whoever asks for them.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A spool that was full takes records again as soon as one fits; it counts as full no more when it is a tenth emptier.
+/// A spool that was full takes a record again as soon as it fits, and is called full until so large a part of it is empty: one
+/// in so many.
 const ROOM_AGAIN: u64 = 10;
 
 /// What records are kept apart by: each lane is read in its own order.
@@ -88,14 +90,6 @@ impl Lane {
             Lane::Statuses => "statuses",
         }
     }
-}
-
-/// A record that waits for the writer, and whom to tell.
-struct Job {
-    lane: Lane,
-    line: Vec<u8>,
-    at: u64,
-    answer: oneshot::Sender<Result<(), SpoolError>>,
 }
 
 /// Why a record could not be kept.
@@ -145,6 +139,7 @@ pub struct Spool {
     writes: Option<mpsc::Sender<Job>>,
     writer: Option<JoinHandle<()>>,
     probed: Mutex<Option<Instant>>,
+    aside: Aside,
 }
 
 struct Shared {
@@ -213,7 +208,10 @@ impl Shared {
     /// Notes how a try to write has ended, and tells the operator when that begins to fail and when it ends.
     fn note(&self, fault: Option<Fault>) {
         let mut known = self.fault();
-        if *known == fault {
+        // Where a short record fits still, a longer one may not.
+        let is_still_full =
+            || *known == Some(Fault::Full) && self.bytes() > self.bytes_max - self.bytes_max / ROOM_AGAIN;
+        if *known == fault || (fault.is_none() && is_still_full()) {
             return;
         }
         match &fault {
@@ -257,9 +255,15 @@ impl Spool {
         let (writes, waiting) = mpsc::channel(WRITES_MAX);
         let writer = std::thread::Builder::new().name("spool-writer".to_owned()).spawn({
             let shared = shared.clone();
-            move || write_loop(&shared, waiting)
+            move || writer::run(&shared, waiting)
         })?;
-        let spool = Self { shared, writes: Some(writes), writer: Some(writer), probed: Mutex::default() };
+        let spool = Self {
+            shared,
+            writes: Some(writes),
+            writer: Some(writer),
+            probed: Mutex::default(),
+            aside: Aside::of(folder),
+        };
         spool.take_over()?;
         Ok(spool)
     }
@@ -308,14 +312,10 @@ impl Spool {
             fs::remove_file(&path)?;
             written
         });
-        let is_full = || {
-            let (bytes, was_full) = (shared.bytes(), *shared.fault() == Some(Fault::Full));
-            bytes + RECORD_BYTES > shared.bytes_max
-                || (was_full && bytes > shared.bytes_max - shared.bytes_max / ROOM_AGAIN)
-        };
+        let is_full = shared.bytes() + RECORD_BYTES > shared.bytes_max;
         shared.note(match written {
             Err(error) => Some(Fault::Unwritable(error.to_string())),
-            Ok(()) => is_full().then_some(Fault::Full),
+            Ok(()) => is_full.then_some(Fault::Full),
         });
         *probed = Some(Instant::now());
     }
@@ -328,6 +328,11 @@ impl Spool {
     /// How many records were lost since their files were removed, by whomever.
     pub fn lost(&self) -> u64 {
         self.shared.lost.load(Ordering::Relaxed)
+    }
+
+    /// What is put aside, of all processes that share the spool.
+    pub fn aside(&self) -> &Aside {
+        &self.aside
     }
 
     /// Keeps `record`, which was received at `at_ms` (milliseconds since 1970) and has no line break; it is on disk
@@ -396,102 +401,6 @@ impl Drop for Spool {
             drop(writer.join());
         }
     }
-}
-
-/// The writer thread: runs until every sender is gone and nothing waits.
-fn write_loop(shared: &Shared, mut waiting: mpsc::Receiver<Job>) {
-    let mut open: [Option<File>; 2] = [None, None];
-    while let Some(first) = waiting.blocking_recv() {
-        let mut jobs = vec![first];
-        while jobs.len() < BATCH_MAX
-            && let Ok(job) = waiting.try_recv()
-        {
-            jobs.push(job);
-        }
-        for lane in Lane::ALL {
-            let of_lane: Vec<Job> = jobs.extract_if(.., |job| job.lane == lane).collect();
-            if of_lane.is_empty() {
-                continue;
-            }
-            let result = write_batch(shared, lane, &mut open[lane as usize], &of_lane);
-            shared.note(match &result {
-                Ok(()) => None,
-                Err(SpoolError::Full) => Some(Fault::Full),
-                Err(SpoolError::Unwritable(error)) => Some(Fault::Unwritable(error.clone())),
-            });
-            for job in of_lane {
-                // Whoever asked may have gone away; the record stands all the same.
-                drop(job.answer.send(result.clone()));
-            }
-        }
-    }
-}
-
-/// Writes the records of `jobs`; once more if the folder was gone, and was made again.
-fn write_batch(shared: &Shared, lane: Lane, open: &mut Option<File>, jobs: &[Job]) -> Result<(), SpoolError> {
-    let bytes: u64 = jobs.iter().map(|job| job.line.len() as u64).sum();
-    if shared.bytes() + bytes > shared.bytes_max {
-        return Err(SpoolError::Full);
-    }
-    let mut written = try_write(shared, lane, open, jobs, bytes);
-    if written.is_err() && shared.settle().unwrap_or(false) {
-        written = try_write(shared, lane, open, jobs, bytes);
-    }
-    written.map_err(|error| SpoolError::Unwritable(error.to_string()))
-}
-
-/// Appends the records to the lane's last segment, or to a new one, and syncs it. If that fails, the next record begins a new
-/// one: what stands half-written at the end is nobody's.
-fn try_write(
-    shared: &Shared,
-    lane: Lane,
-    open: &mut Option<File>,
-    jobs: &[Job],
-    bytes: u64,
-) -> io::Result<()> {
-    let written = append(shared, lane, open, jobs);
-    let mut queues = shared.queues();
-    match &written {
-        Ok(()) => queues[lane as usize].wrote(jobs.len() as u64, bytes, jobs[0].at),
-        Err(_) => {
-            *open = None;
-            if let Some(empty) = queues[lane as usize].seal() {
-                // If it cannot be deleted either, the next start does it.
-                drop(empty.remove());
-            }
-        }
-    }
-    written
-}
-
-fn append(shared: &Shared, lane: Lane, open: &mut Option<File>, jobs: &[Job]) -> io::Result<()> {
-    let removed = || io::Error::new(io::ErrorKind::NotFound, "its folder was removed");
-    let folder = shared.home().folder.clone();
-    let (path, is_new) = {
-        let mut queues = shared.queues();
-        let queue = &mut queues[lane as usize];
-        match open.as_ref().and_then(|_| queue.begin_write(SEGMENT_BYTES_MAX)) {
-            Some(path) => (path, false),
-            None => {
-                let path = folder.join(segment::file_name(lane, queue.next_number()));
-                queue.begin(path.clone());
-                (path, true)
-            }
-        }
-    };
-    if is_new {
-        // Another process may have made the folder again, and holds it.
-        if !shared.home().is_held() {
-            return Err(removed());
-        }
-        *open = Some(OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path)?);
-        home::sync(&folder)?;
-    }
-    let file = open.as_mut().expect("a file is open by now");
-    let lines: Vec<u8> = jobs.iter().flat_map(|job| job.line.iter().copied()).collect();
-    file.write_all(&lines)?;
-    file.sync_data()?;
-    if home::is_in_place(file, &path) { Ok(()) } else { Err(removed()) }
 }
 
 #[cfg(test)]

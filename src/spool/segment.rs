@@ -10,7 +10,7 @@ use std::{
 use super::{Lane, record};
 
 /// Records that are read at once.
-const BATCH_RECORDS_MAX: u64 = 256;
+const BATCH_RECORDS_MAX: u64 = 512;
 
 /// Bytes that are read at once, roughly: a record is far shorter.
 const BATCH_BYTES_MAX: u64 = 1 << 20;

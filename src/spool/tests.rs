@@ -281,7 +281,7 @@ fn a_spool_is_its_owners_alone() {
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&path), mode(&path.join("0/lock"))), (0o700, 0o600));
     // Whatever else lies about is let be.
-    File::create(path.join("0/notes.txt")).unwrap().write_all(b"mine").unwrap();
+    fs::File::create(path.join("0/notes.txt")).unwrap().write_all(b"mine").unwrap();
     drop(Spool::open(&path, ROOM).unwrap());
     assert!(path.join("0/notes.txt").exists());
 }

@@ -32,9 +32,6 @@ pub async fn run(app: Arc<App>) {
             let is_there = matches!(error, store::Error::NotKnown(_));
             tokio::time::sleep(if is_there { LOOK_AGAIN_INTERVAL } else { LOOK_INTERVAL }).await;
         }
-        tracing::info!(
-            away_s = gone.elapsed().as_secs(),
-            "the store is there and has everything that was spooled"
-        );
+        app.incoming.note_recovery();
     }
 }

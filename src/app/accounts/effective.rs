@@ -4,14 +4,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 
-use super::{Accounts, directory};
+use super::{Accounts, copy::Copied, directory};
 use crate::{
     app::recognition,
     domain::{AccountSettings, Organization, UnixMs, account::is_same_account},
@@ -44,6 +44,13 @@ struct Saved {
     entries: BTreeMap<Organization, Entry>,
     /// Who may own an account that two organizations' settings name.
     contested: HashMap<String, Vec<Organization>>,
+}
+
+impl Saved {
+    fn copied(&self) -> Copied {
+        let settings = self.entries.iter().map(|(whose, entry)| (whose.clone(), entry.sealed.clone()));
+        Copied { settings: settings.collect(), contested: self.contested.clone().into_iter().collect() }
+    }
 }
 
 /// What is saved of one organization.
@@ -128,7 +135,23 @@ impl Accounts {
         recognition::compare_identity(&*self.core.store).await?;
         *saved = Saved { read: Some((revision, now)), entries, contested };
         self.apply(&saved);
+        self.are_read.store(true, Ordering::Release);
+        self.write_copy(saved.copied()).await;
         Ok(())
+    }
+
+    /// Uses the saved settings as they were when they were read last on this machine, until they can be read from the store.
+    /// Returns of how many organizations; `None` if there is no copy.
+    pub async fn use_copy(&self) -> Result<Option<usize>, store::Error> {
+        let mut saved = self.effective.saved.lock().await;
+        let Some(Copied { settings, contested }) = self.read_copy().await? else { return Ok(None) };
+        let entries = settings.into_iter().map(|(organization, sealed)| {
+            let entry = self.read_entry(&organization, sealed, None);
+            (organization, entry)
+        });
+        *saved = Saved { read: None, entries: entries.collect(), contested: contested.into_iter().collect() };
+        self.apply(&saved);
+        Ok(Some(saved.entries.len()))
     }
 
     /// Every organization that has an account, saved or configured.

@@ -2,6 +2,7 @@
 
 pub mod change;
 pub mod connection;
+mod copy;
 pub mod directory;
 pub mod effective;
 mod ownership;
@@ -10,12 +11,19 @@ mod proof;
 pub mod saved;
 pub mod stored;
 
-use std::sync::Arc;
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use arc_swap::ArcSwap;
+use tokio::sync::Mutex;
 
 pub use self::directory::{Account, Directory};
-use self::{effective::Effective, pending::KnownPending};
+use self::{copy::SettingsCopy, effective::Effective, pending::KnownPending};
 use super::{Core, Scope, scope::scoped};
 use crate::{
     domain::{AccountSettings, Identity, Organization},
@@ -44,21 +52,33 @@ pub struct Accounts {
     directory: Directory,
     effective: Effective,
     pending: ArcSwap<Vec<KnownPending>>,
+    /// The saved settings were read from the store since the start.
+    are_read: AtomicBool,
+    copy: Mutex<Option<SettingsCopy>>,
 }
 
 scoped!(Accounts);
 
 impl Accounts {
-    /// The service, with `configured` accounts in use until saved ones are loaded.
+    /// The service, with `configured` accounts in use until saved ones are loaded. A copy of these is kept at `copy_path`, if
+    /// that is given.
     pub(super) fn new(
         core: Arc<Core>,
         twilio: Client,
         configured: Vec<(Organization, Arc<AccountSettings>)>,
+        copy_path: Option<PathBuf>,
     ) -> Self {
         let directory = Directory::default();
         directory.replace(configured.clone());
         let (effective, pending) = (Effective::new(configured), ArcSwap::default());
-        Self { core, twilio, directory, effective, pending }
+        let (are_read, copy) = (AtomicBool::new(false), Mutex::new(copy_path.map(SettingsCopy::at)));
+        Self { core, twilio, directory, effective, pending, are_read, copy }
+    }
+
+    /// Whether the saved settings were read from the store since the start. Until then nobody knows whether a request that no
+    /// known account has signed is one of Twilio's.
+    pub fn are_read(&self) -> bool {
+        self.are_read.load(Ordering::Acquire)
     }
 
     /// All accounts in use.

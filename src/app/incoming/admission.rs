@@ -5,9 +5,9 @@
 //! organization to a person's reply first (it may be a STOP), then to a final status, then to an intermediate one. A
 //! reply thus waits for the storing of one webhook per other organization, whatever else waits.
 //!
-//! What waits is bounded by [`WAITING_MAX`] and [`WAIT_MAX`]. When the queue is full, the organization with the most
-//! waiting webhooks loses the newest of its lowest priority. Whoever is turned away is answered at once, since Twilio tries
-//! again within seconds or never.
+//! What waits is bounded by [`WAITING_MAX`], and by [`WAIT_MAX`] or less. When the queue is full, the organization with the most
+//! waiting webhooks loses the newest of its lowest priority. Whoever is turned away is spooled, or answered at once, since Twilio
+//! tries again within seconds or never.
 
 use std::{
     collections::VecDeque,
@@ -25,7 +25,7 @@ pub const IN_FLIGHT_MAX: usize = 256;
 /// Webhooks that wait for a permit.
 pub const WAITING_MAX: usize = 4_096;
 
-/// How long a webhook waits for a permit: half of the 4 s in which Twilio wants an answer, by the connection overrides
+/// How long a webhook waits for a permit that can be kept nowhere but in the store: half of the 4 s in which Twilio wants an answer, by the connection overrides
 /// we ask for.
 pub const WAIT_MAX: Duration = Duration::from_secs(2);
 
@@ -80,9 +80,9 @@ impl Queue {
 pub struct Permit(Option<Arc<Shared>>);
 
 impl Admission {
-    /// Places of the usual number.
-    pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self::with_bounds(metrics, IN_FLIGHT_MAX, WAITING_MAX, WAIT_MAX)
+    /// Places of the usual number, for each of which is waited for `wait_max` at most.
+    pub fn new(metrics: Arc<Metrics>, wait_max: Duration) -> Self {
+        Self::with_bounds(metrics, IN_FLIGHT_MAX, WAITING_MAX, wait_max)
     }
 
     fn with_bounds(metrics: Arc<Metrics>, places: usize, waiting_max: usize, wait_max: Duration) -> Self {

@@ -1,28 +1,30 @@
 //! What Twilio told us, verified, on its way to the store: in turn when there is much of it, and by way of the spool
-//! while the store is away.
+//! while the store is away, or too slow for Twilio's patience.
 //!
-//! Twilio gives up after seconds, so what cannot be stored now is put on this machine's disk and answered as if it
+//! Twilio gives up after seconds, so what cannot be stored in time is put on this machine's disk and answered as if it
 //! were. When the store is back it is applied in order, replies first, and only then do sends go out again: a STOP may
-//! be among them. Applying twice does no harm, because the store knows what it has.
+//! be among them. Applying twice does no harm, because the store knows what it has. What one record of the store keeps from
+//! being stored is put aside ([`super::aside`]).
 
 use std::{
+    collections::BTreeSet,
     io,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use futures_util::{StreamExt, TryStreamExt};
-use secrecy::ExposeSecret;
-use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use super::{
     Incoming,
-    admission::{Admission, Overloaded, Priority},
+    admission::{Admission, Overloaded, Priority, WAIT_MAX},
+    aside::KnownAside,
+    replay::Tries,
     reply::{Receipt, Received},
+    told::{SpoolRecord, SpooledItem},
 };
 use crate::{
     app::{Core, Scope, consents::reassigned::Reassignment, recognition},
@@ -30,27 +32,28 @@ use crate::{
         Organization, StatusChange, UnixMs,
         delivery::{self, Recorded},
     },
-    sealing,
     spool::{self, Size, Spool, SpoolError},
     store,
+    twilio::BareAddress,
 };
 
-/// How long the store may take before it counts as away. Twilio wants an answer within 4 s, by the connection overrides
-/// we ask for.
-const STORE_TIME_MAX: Duration = Duration::from_millis(2_500);
+/// How long a webhook waits for its turn before it is spooled. With [`STORE_TIME_MAX`] and the time that the disk takes it is
+/// less than the 4 s within which Twilio wants an answer, by the connection overrides we ask for.
+const TURN_TIME_MAX: Duration = Duration::from_millis(1_500);
 
-/// Spooled statuses that are stored at the same time.
-const REPLAYED_AT_ONCE: usize = 64;
+/// How long the store may take before what it was given is spooled.
+const STORE_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// What records of the spool are sealed for.
-const SPOOL_CONTEXT: &str = "spool";
+/// For how long webhooks are spooled at once after the store did not take one in time: so that not each of them waits for as
+/// long, and a store that is slow is not tried anew with every one.
+const SLOW_TIME: Duration = Duration::from_secs(10);
 
 /// What became of something that Twilio told us. Either way it is safe on a disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Accepted<T> {
     /// In the store.
     Stored(T),
-    /// In the spool.
+    /// On this machine: in the spool, or put aside.
     Spooled,
 }
 
@@ -68,39 +71,61 @@ pub enum IntakeError {
     Spool(#[from] SpoolError),
 }
 
-/// Something that Twilio told, as it is spooled.
-#[derive(Serialize, Deserialize)]
-struct SpoolRecord {
-    organization: Organization,
-    told: SpooledItem,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum SpooledItem {
-    Status(StatusChange),
-    Reply(Receipt),
-    Reassigned(Reassignment),
-}
-
 /// The way in.
 pub struct Intake {
     core: Arc<Core>,
     admission: Admission,
-    spool: Option<Arc<Spool>>,
+    pub(super) spool: Option<Arc<Spool>>,
     /// The store has failed, and has not been seen to work since.
     away: AtomicBool,
+    pace: Mutex<Pace>,
+    pub(super) known_aside: KnownAside,
+    pub(super) tries: Tries,
+    /// The organizations of which what an earlier version left is in the form of this one.
+    upgraded: Mutex<BTreeSet<Organization>>,
     /// Notified when the store goes away, and when something is spooled.
     wanted: Notify,
+}
+
+/// How the store keeps up.
+#[derive(Default)]
+struct Pace {
+    /// Until when it counts as slow.
+    slow_until: Option<Instant>,
+    /// Since when the operator knows that something is wrong with the store, if they were not told yet that it is over.
+    told: Option<Instant>,
+}
+
+impl Pace {
+    /// Notes that the operator is told now; whether they were already.
+    fn note_told(&mut self) -> bool {
+        let since = self.told;
+        self.told = since.or(Some(Instant::now()));
+        since.is_some()
+    }
 }
 
 impl Intake {
     /// A way in; without a spool, what cannot be stored is turned away. With one, the store counts as away until it has
     /// been seen to work.
     pub fn new(core: Arc<Core>, spool: Option<Spool>) -> Self {
-        let away = AtomicBool::new(spool.is_some());
-        let admission = Admission::new(core.metrics.clone());
-        Self { core, admission, spool: spool.map(Arc::new), away, wanted: Notify::new() }
+        let wait_max = if spool.is_some() { TURN_TIME_MAX } else { WAIT_MAX };
+        Self {
+            admission: Admission::new(core.metrics.clone(), wait_max),
+            core,
+            away: AtomicBool::new(spool.is_some()),
+            spool: spool.map(Arc::new),
+            pace: Mutex::default(),
+            known_aside: KnownAside::default(),
+            tries: Tries::default(),
+            upgraded: Mutex::default(),
+            wanted: Notify::new(),
+        }
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        // Nothing that holds the lock can panic half-way.
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How much waits in the spool.
@@ -136,92 +161,178 @@ impl Intake {
         self.core.store.known().mismatch().is_none()
     }
 
+    /// How many records are put aside, as was found last.
+    pub fn aside(&self) -> usize {
+        self.known_aside.len()
+    }
+
+    /// Whether the own word of the person at `address` is put aside, so that nobody knows whether they may be sent to.
+    pub fn holds(&self, organization: &Organization, address: &BareAddress) -> bool {
+        self.known_aside.holds(organization, address)
+    }
+
     /// Whether the spool would take what arrives now; not if there is none.
     pub(super) async fn spool_takes(&self) -> bool {
         self.probe_spool().await;
         self.spool.as_ref().is_some_and(|spool| spool.fault().is_none())
     }
 
-    /// Whether this process holds what Twilio told and the store has not taken yet.
+    /// Whether this process holds what Twilio told and the store does not have.
     pub(in crate::app) fn holds_anything(&self) -> bool {
-        self.spooled().entries > 0
+        self.spooled().entries > 0 || self.aside() > 0
     }
 
-    fn is_away(&self) -> bool {
+    pub(super) fn is_away(&self) -> bool {
         self.away.load(Ordering::Acquire)
+    }
+
+    fn is_slow(&self) -> bool {
+        self.pace().slow_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// What is wrong with the store, in a word.
+    pub fn store_fault(&self) -> Option<&'static str> {
+        if self.is_away() { Some("away") } else { self.is_slow().then_some("slow") }
     }
 
     fn must_spool(&self, spool: &Spool, lane: spool::Lane) -> bool {
         // A reply waits behind those before it; the order of statuses does not matter.
-        self.is_away() || !self.is_known() || (lane == spool::Lane::Replies && spool.entries(lane) > 0)
+        self.is_away()
+            || !self.is_known()
+            || (lane == spool::Lane::Replies && spool.entries(lane) > 0)
+            || self.is_slow()
     }
+}
+
+/// What the store did with something in the time that it has.
+enum Tried<T> {
+    Stored(T),
+    /// A record of the store keeps it from being stored.
+    Unreadable(String),
+    NotInTime,
 }
 
 impl Scope<'_, Incoming> {
     /// Takes a status that Twilio told. It is stored or spooled when this returns.
     pub async fn take_status(&self, change: StatusChange) -> Result<Accepted<Recorded>, IntakeError> {
         let is_final = delivery::is_final(&change.status);
-        let lane = if is_final { Priority::Final } else { Priority::Intermediate };
-        let _permit = self.intake.admission.enter(self.organization, lane).await?;
+        let priority = if is_final { Priority::Final } else { Priority::Intermediate };
         let statuses = self.statuses.of(self.organization);
         let store = || statuses.record_status(change.clone());
-        let told = || SpooledItem::Status(change.clone());
-        self.store_or_spool(spool::Lane::Statuses, change.at, store, told).await
+        self.store_or_spool(priority, change.at, store, || SpooledItem::Status(change.clone())).await
     }
 
     /// Takes a message that a person wrote. It is stored or spooled when this returns.
     pub async fn take_reply(&self, receipt: Receipt) -> Result<Accepted<Received>, IntakeError> {
-        let _permit = self.intake.admission.enter(self.organization, Priority::Reply).await?;
         let store = || self.record_inbound(&receipt);
         let told = || SpooledItem::Reply(receipt.clone());
-        self.store_or_spool(spool::Lane::Replies, receipt.entry.at, store, told).await
+        self.store_or_spool(Priority::Reply, receipt.entry.at, store, told).await
     }
 
     /// Takes that a number has another owner; whether that was news. It is stored or spooled when this returns.
     pub async fn take_reassignment(&self, told: Reassignment) -> Result<Accepted<bool>, IntakeError> {
-        let _permit = self.intake.admission.enter(self.organization, Priority::Reply).await?;
         let consents = self.consents.of(self.organization);
         let store = || consents.opt_out_reassigned(&told);
-        let spooled = || SpooledItem::Reassigned(told.clone());
-        self.store_or_spool(spool::Lane::Replies, told.at, store, spooled).await
+        self.store_or_spool(Priority::Reply, told.at, store, || SpooledItem::Reassigned(told.clone())).await
     }
 
     async fn store_or_spool<T>(
         &self,
-        lane: spool::Lane,
+        priority: Priority,
         at: UnixMs,
         store: impl AsyncFnOnce() -> Result<T, store::Error>,
         told: impl FnOnce() -> SpooledItem,
     ) -> Result<Accepted<T>, IntakeError> {
-        let Some(spool) = &self.intake.spool else {
+        let intake = &self.intake;
+        let Some(spool) = &intake.spool else {
+            let _permit = intake.admission.enter(self.organization, priority).await?;
             return store().await.map(Accepted::Stored).map_err(IntakeError::Store);
         };
-        if !self.intake.must_spool(spool, lane) {
-            match tokio::time::timeout(STORE_TIME_MAX, store()).await {
-                Ok(Ok(stored)) => return Ok(Accepted::Stored(stored)),
-                Ok(Err(store::Error::Unavailable(error))) => self.store_went_away(&error.to_string()),
-                Ok(Err(store::Error::NotKnown(_))) => {}
-                Ok(Err(error)) => return Err(IntakeError::Store(error)),
-                Err(_) => self.store_went_away("it did not answer in time"),
+        let lane = match priority {
+            Priority::Reply => spool::Lane::Replies,
+            Priority::Final | Priority::Intermediate => spool::Lane::Statuses,
+        };
+        let tried = match intake.must_spool(spool, lane) {
+            true => Tried::NotInTime,
+            false => self.store_in_time(spool, priority, lane, store).await,
+        };
+        let record = || SpoolRecord { organization: self.organization.clone(), told: told() };
+        match tried {
+            Tried::Stored(stored) => return Ok(Accepted::Stored(stored)),
+            Tried::Unreadable(error) => self.put_aside(spool, lane, at.get(), &record(), &error).await?,
+            Tried::NotInTime => {
+                spool.append(lane, at.get(), &self.seal_record(&record())).await?;
+                // The store may have come back in the meantime, and nobody looked here again.
+                intake.wanted.notify_one();
             }
         }
-        let spooled = SpoolRecord { organization: self.organization.clone(), told: told() };
-        spool.append(lane, at.get(), &self.seal_record(&spooled)).await?;
-        // The store may have come back in the meantime, and nobody looked here again.
-        self.intake.wanted.notify_one();
         Ok(Accepted::Spooled)
+    }
+
+    async fn store_in_time<T>(
+        &self,
+        spool: &Spool,
+        priority: Priority,
+        lane: spool::Lane,
+        store: impl AsyncFnOnce() -> Result<T, store::Error>,
+    ) -> Tried<T> {
+        let intake = &self.intake;
+        let Ok(_permit) = intake.admission.enter(self.organization, priority).await else {
+            self.store_is_slow("more webhooks arrive than it takes");
+            return Tried::NotInTime;
+        };
+        // Those before may have been spooled while this one waited.
+        if intake.must_spool(spool, lane) {
+            return Tried::NotInTime;
+        }
+        match tokio::time::timeout(STORE_TIME_MAX, store()).await {
+            Ok(Ok(stored)) => return Tried::Stored(stored),
+            Ok(Err(store::Error::Unreadable(error))) => return Tried::Unreadable(error),
+            Ok(Err(store::Error::Unavailable(error))) => self.store_went_away(&error.to_string()),
+            Ok(Err(store::Error::NotKnown(_))) => {}
+            Err(_) => self.store_is_slow("it did not answer in time"),
+        }
+        Tried::NotInTime
     }
 }
 
 impl Incoming {
-    fn store_went_away(&self, error: &str) {
-        if !self.intake.away.swap(true, Ordering::AcqRel) {
+    /// Notes that the store is away, which the operator is told once.
+    pub fn store_went_away(&self, error: &str) {
+        self.intake.away.store(true, Ordering::Release);
+        let mut pace = self.intake.pace();
+        if !pace.note_told() {
             tracing::error!(
                 error,
                 "the store is away: webhooks are spooled and sends are refused until it is back"
             );
         }
         self.intake.wanted.notify_one();
+    }
+
+    fn store_is_slow(&self, error: &str) {
+        let mut pace = self.intake.pace();
+        pace.slow_until = Some(Instant::now() + SLOW_TIME);
+        if !pace.note_told() {
+            tracing::error!(
+                error,
+                "the store is slow: webhooks are spooled, and sends wait for those that are, until it keeps up"
+            );
+        }
+        self.intake.wanted.notify_one();
+    }
+
+    /// Tells the operator, who was told that the store is away or slow, once that is over.
+    pub fn note_recovery(&self) {
+        if !self.intake.is_clear() || self.intake.is_slow() {
+            return;
+        }
+        if let Some(since) = self.intake.pace().told.take() {
+            tracing::info!(
+                away_s = since.elapsed().as_secs(),
+                "the store is there and has everything that was spooled"
+            );
+        }
     }
 
     /// Returns when the store is away or something is in the spool.
@@ -234,7 +345,7 @@ impl Incoming {
     /// Takes over what processes that have ended left in the spool, if the store is there to take it.
     pub async fn take_over_spools(&self) -> io::Result<()> {
         let Some(spool) = self.intake.spool.clone() else { return Ok(()) };
-        if self.intake.is_away() {
+        if self.intake.is_away() || !self.intake.is_known() {
             return Ok(());
         }
         let taken = tokio::task::spawn_blocking(move || spool.take_over()).await.map_err(io::Error::other)?;
@@ -260,109 +371,28 @@ impl Incoming {
     /// the form of this one.
     pub async fn find_store(&self) -> Result<(), store::Error> {
         self.core.store.ping().await?;
-        recognition::look(&*self.core.store, &self.core.store.known().organizations()).await?;
-        for organization in self.accounts.organizations().await? {
-            self.consents.of(&organization).upgrade().await?;
+        let found = recognition::look(&*self.core.store, &self.core.store.known().organizations()).await;
+        let upgraded = || self.intake.upgraded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(store::Error::NotKnown(_)) = found {
+            // One that is accepted in its place may be of an earlier version.
+            upgraded().clear();
+        }
+        found?;
+        self.know_aside_once().await?;
+        let installation = Organization::installation();
+        let organizations = self.accounts.organizations().await;
+        let organizations =
+            self.core.if_readable(&installation, || "the list of organizations".to_owned(), organizations)?;
+        let known = upgraded().clone();
+        for organization in organizations.unwrap_or_default().difference(&known) {
+            let result = self.consents.of(organization).upgrade().await;
+            // What cannot be read of one organization keeps nobody else waiting.
+            let record = || "what an earlier version kept".to_owned();
+            if self.core.if_readable(organization, record, result)?.is_some() {
+                upgraded().insert(organization.clone());
+            }
         }
         self.intake.away.store(false, Ordering::Release);
         Ok(())
-    }
-
-    /// Looks whether the store is back, and applies what is in the spool. An error means that it is away again; what
-    /// has been applied by then is no longer in the spool.
-    pub async fn replay(&self) -> Result<(), store::Error> {
-        self.find_store().await?;
-        let Some(spool) = &self.intake.spool else { return Ok(()) };
-        for lane in spool::Lane::ALL {
-            let replayed = self.replay_lane(spool, lane).await;
-            if replayed.is_err() {
-                self.intake.away.store(true, Ordering::Release);
-            }
-            replayed?;
-        }
-        Ok(())
-    }
-
-    async fn replay_lane(&self, spool: &Arc<Spool>, lane: spool::Lane) -> Result<(), store::Error> {
-        let broken = |error: String| store::Error::Unavailable(anyhow::anyhow!("the spool: {error}"));
-        loop {
-            let read = {
-                let spool = spool.clone();
-                tokio::task::spawn_blocking(move || spool.read(lane)).await
-            };
-            let read = read.map_err(|error| broken(error.to_string()))?;
-            let Some(mut batch) = read.map_err(|error| broken(error.to_string()))? else { return Ok(()) };
-            if batch.torn {
-                tracing::warn!(
-                    "the spool ends in a record that a crash cut short; nobody was told that it is kept"
-                );
-            }
-            let at_once = match lane {
-                spool::Lane::Replies => 1,
-                spool::Lane::Statuses => REPLAYED_AT_ONCE,
-            };
-            let passed_over = futures_util::stream::iter(0..batch.records.len())
-                .map(|index| Ok(self.apply(&batch.records[index].1)))
-                .try_buffered(at_once)
-                .try_fold(0, |count, applied| std::future::ready(Ok(count + u64::from(!applied))))
-                .await?;
-            batch.unreadable += passed_over;
-            if batch.unreadable > 0 {
-                self.core.metrics.unreadable(batch.unreadable);
-                tracing::error!(
-                    records = batch.unreadable,
-                    "records of the spool cannot be read; their file is put aside"
-                );
-            }
-            spool.confirm(lane, &batch).map_err(|error| broken(error.to_string()))?;
-            self.core.metrics.replayed(batch.records.len() as u64);
-        }
-    }
-
-    /// A record as it is spooled: sealed, since it tells who wrote to whom, and may hold what Twilio said in words.
-    fn seal_record(&self, record: &SpoolRecord) -> String {
-        let text = serde_json::to_vec(record).expect("what is told has string keys");
-        self.core.keys.seal(SPOOL_CONTEXT, &text)
-    }
-
-    /// Reads a record of the spool; version 0.1.0 left them in clear.
-    fn open_record(&self, record: &str) -> anyhow::Result<SpoolRecord> {
-        let unreadable = |error: serde_json::Error| anyhow::anyhow!(store::fault(&error));
-        if !sealing::has_form(record) {
-            return serde_json::from_str(record).map_err(unreadable);
-        }
-        let text = self.core.keys.open(SPOOL_CONTEXT, record)?;
-        serde_json::from_slice(text.expose_secret()).map_err(unreadable)
-    }
-
-    /// Applies one record of the spool; returns whether it could be. One that cannot must not stand in the way for ever.
-    async fn apply(&self, record: &str) -> Result<bool, store::Error> {
-        let spooled = match self.open_record(record) {
-            Ok(spooled) => spooled,
-            Err(error) => {
-                // Whole, and yet not ours: of a later version, or sealed with a key that was taken away.
-                tracing::error!(%error, "a record of the spool cannot be read by this process");
-                return Ok(false);
-            }
-        };
-        let result = match spooled.told {
-            SpooledItem::Status(change) => {
-                self.statuses.of(&spooled.organization).record_status(change).await.map(drop)
-            }
-            SpooledItem::Reply(receipt) => {
-                self.of(&spooled.organization).record_inbound(&receipt.heard_late()).await.map(drop)
-            }
-            SpooledItem::Reassigned(told) => {
-                self.consents.of(&spooled.organization).opt_out_reassigned(&told).await.map(drop)
-            }
-        };
-        match result {
-            Ok(()) => Ok(true),
-            Err(store::Error::Unreadable(error)) => {
-                tracing::error!(error, "a record of the spool could not be applied");
-                Ok(false)
-            }
-            Err(error) => Err(error),
-        }
     }
 }

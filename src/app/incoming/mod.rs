@@ -2,11 +2,14 @@
 //! did not tell it.
 
 pub mod admission;
+mod aside;
 pub mod help;
 pub mod intake;
 pub mod reconcile;
+mod replay;
 pub mod reply;
 pub mod status;
+mod told;
 
 use std::sync::Arc;
 
@@ -44,6 +47,16 @@ impl Incoming {
         self.intake.spool_lost()
     }
 
+    /// What is wrong with the store, in a word.
+    pub fn store_fault(&self) -> Option<&'static str> {
+        self.intake.store_fault()
+    }
+
+    /// How many records are put aside.
+    pub fn aside(&self) -> usize {
+        self.intake.aside()
+    }
+
     /// Looks whether the spool can be written; [`Incoming::spool_fault`] then tells.
     pub async fn probe_spool(&self) {
         self.intake.probe_spool().await;
@@ -54,7 +67,7 @@ impl Incoming {
         self.intake.spool_takes().await
     }
 
-    /// Whether the store is there and has everything that Twilio told this process.
+    /// Whether messages may leave: see [`Intake::is_clear`].
     pub fn is_clear(&self) -> bool {
         self.intake.is_clear()
     }

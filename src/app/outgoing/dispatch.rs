@@ -169,8 +169,8 @@ impl Scope<'_, Outgoing> {
 
     /// Hands a message that waits to Twilio, if it may leave, and stores what became of it.
     async fn leave(&self, call: &Call<'_>, state: &OutboundState) -> Result<Dispatched, store::Error> {
-        // An opt-out may be in the spool.
-        if !self.intake.is_clear() {
+        // An opt-out may be in the spool, or put aside.
+        if !self.intake.is_clear() || self.intake.holds(self.organization, call.outbound.to.bare()) {
             return Ok(Dispatched::Kept);
         }
         let advanced =

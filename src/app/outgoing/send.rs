@@ -162,6 +162,9 @@ pub enum SendError {
     /// Twilio told us something that the store does not have yet: an opt-out, perhaps.
     #[error("the store does not have everything yet that Twilio told us")]
     CatchingUp,
+    /// What the person said is put aside, since it cannot be stored: it may be a STOP. Nothing was sent.
+    #[error("what this person said last cannot be stored")]
+    WordPutAside,
     /// The store failed before Twilio was called.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -181,6 +184,9 @@ impl Scope<'_, Outgoing> {
         self.core.store.known().check()?;
         if !self.intake.is_clear() {
             return Err(SendError::CatchingUp);
+        }
+        if self.intake.holds(self.organization, send.to.bare()) {
+            return Err(SendError::WordPutAside);
         }
         if let Some(id) = send.id
             && let Some(sent) = self.sent_before(id, &send.to).await?

@@ -205,6 +205,9 @@ impl From<SendError> for ApiError {
             }
             SendError::Refused { code, twilio_code, .. } => Self::of_refusal(code, twilio_code, &text),
             SendError::CatchingUp => Self::unavailable("The store was away; nothing was sent"),
+            SendError::WordPutAside => {
+                Self::unavailable("What this person said last cannot be stored; nothing was sent")
+            }
             SendError::Store(error) => error.into(),
             SendError::Twilio(error) => error.into(),
         }

@@ -193,6 +193,26 @@ pub(super) fn is_away(error: &RedisError) -> bool {
     Failure::of(error).is_some()
 }
 
+/// Why Redis could not work with what is stored, if that is what `error` says: a value of another type is in the place of a
+/// record, or a script came upon something in it that it does not expect. Whatever else Redis refuses concerns all records.
+///
+/// Of the error's own words those are left out that would repeat what was asked.
+pub(super) fn unworkable(error: &RedisError) -> Option<String> {
+    let words = error.detail().unwrap_or_default();
+    match error.code()? {
+        "WRONGTYPE" => Some("a value of another type is in its place".to_owned()),
+        // Redis puts the name and the line of a script behind every error that ends it, those of commands too.
+        "ERR" if UNWORKABLE.iter().any(|known| words.contains(known)) => {
+            let words = words.split(", with args").next().unwrap_or_default();
+            Some(format!("Redis cannot work with it: {words}"))
+        }
+        _ => None,
+    }
+}
+
+/// What errors say that are of a record: those that end a script, and of commands on values that are no numbers.
+const UNWORKABLE: [&str; 4] = ["user_script", "is not an integer", "is not a valid float", "would overflow"];
+
 #[cfg(test)]
 mod tests {
     use std::io;
@@ -243,6 +263,30 @@ mod tests {
             "NOPERM User x has no permissions to run the 'get' command",
         ] {
             assert_eq!(Failure::of(&said(line)), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_record_is_told_from_what_is_wrong_with_redis() {
+        for line in [
+            "WRONGTYPE Operation against a key holding the wrong kind of value",
+            "WRONGTYPE Operation against a key holding the wrong kind of value script: 1f, on @user_script:12.",
+            "ERR user_script:31: attempt to compare nil with number script: 1f, on @user_script:31.",
+            "ERR hash value is not an integer script: 1f, on @user_script:12.",
+            "ERR value is not an integer or out of range",
+        ] {
+            assert!(unworkable(&said(line)).is_some(), "{line}");
+        }
+        for line in [
+            "ERR unknown command 'EVALSHA', with args beginning with: '1f'",
+            "ERR max number of clients reached",
+            "NOSCRIPT No matching script. Please use EVAL.",
+            "OOM command not allowed when used memory > 'maxmemory'. script: 1f, on @user_script:12.",
+            "READONLY You can't write against a read only replica. script: 1f, on @user_script:12.",
+            "MISCONF Redis is configured to save RDB snapshots script: 1f, on @user_script:12.",
+            "NOPERM User x has no permissions to run the 'get' command",
+        ] {
+            assert_eq!(unworkable(&said(line)), None, "{line}");
         }
     }
 

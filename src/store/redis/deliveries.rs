@@ -6,8 +6,9 @@ use futures_util::future::try_join_all;
 use super::{
     RedisStore,
     counts::counts_end,
+    failed,
     outbox::{history_name, place_text},
-    read, record, scripts, stream, unavailable, unlisted,
+    read, record, scripts, stream, unlisted,
 };
 use crate::{
     domain::{
@@ -136,7 +137,7 @@ impl Deliveries for RedisStore {
             let (ms, seq) = seen.entry;
             let mut command = redis::cmd("XRANGE");
             command.arg(&stream).arg(format!("{ms}-{seq}")).arg(format!("{ms}-{seq}"));
-            let answer = self.connection()?.send(&command).await.map_err(unavailable)?;
+            let answer = self.connection()?.send(&command).await.map_err(failed)?;
             for (id, fields) in stream::entries(answer)? {
                 let place = EventId { ms, seq, stream: Stream::Deliveries, partition };
                 found.push((place, stream::event(Stream::Deliveries, &id, &fields)?));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
 
-use super::{RedisStore, stream, unavailable};
+use super::{RedisStore, failed, stream};
 use crate::{
     domain::{Event, EventId, Organization, Stream, UnixMs},
     store::{EVENTS_PAGE_MAX, Error, Events, Row, Unreadable},
@@ -63,7 +63,7 @@ impl RedisStore {
             let mut command = redis::cmd("XRANGE");
             command.arg(self.keys.stream(organization, partition, stream));
             command.arg(stream::start(after, stream, partition)).arg("+").arg("COUNT").arg(limit);
-            let answer = self.connection()?.send(&command).await.map_err(unavailable)?;
+            let answer = self.connection()?.send(&command).await.map_err(failed)?;
             Ok::<_, Error>((stream, partition, stream::entries(answer)?))
         });
         let mut found = Vec::new();
@@ -178,7 +178,7 @@ impl Events for RedisStore {
                 let mut command = redis::cmd("XREVRANGE");
                 command.arg(self.keys.stream(organization, partition, stream));
                 command.arg("+").arg("-").arg("COUNT").arg(1);
-                let answer = self.connection()?.send(&command).await.map_err(unavailable)?;
+                let answer = self.connection()?.send(&command).await.map_err(failed)?;
                 for (id, _) in stream::entries(answer)? {
                     let (ms, seq) = stream::entry_id(&id)?;
                     newest = newest.max(EventId { ms, seq, stream, partition });
@@ -215,6 +215,6 @@ impl Events for RedisStore {
         }
         command.arg(ids);
         let waiting = self.waiting.lock().await;
-        waiting.wait(&command, timeout + WAIT_GRACE).await.map(drop).map_err(unavailable)
+        waiting.wait(&command, timeout + WAIT_GRACE).await.map(drop).map_err(failed)
     }
 }

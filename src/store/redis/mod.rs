@@ -47,7 +47,7 @@ use thread_local::ThreadLocal;
 use tokio::sync::Mutex;
 
 use self::{
-    connection::{Connection, is_away},
+    connection::{Connection, is_away, unworkable},
     keys::{Keys, Partition},
     refusal::explained,
     replicas::Replicas,
@@ -208,7 +208,7 @@ impl RedisStore {
     /// This thread's connection, once the store is prepared.
     fn connection(&self) -> Result<&Connection, Error> {
         if !self.prepared.load(Ordering::Acquire) {
-            return Err(unavailable(not_reached()));
+            return Err(failed(not_reached()));
         }
         Ok(self.thread_connection())
     }
@@ -226,14 +226,14 @@ impl RedisStore {
         arguments: &[(&str, A)],
     ) -> Result<Value, Error> {
         self.known.check()?;
-        self.run(script, keys, arguments).await.map_err(unavailable)
+        self.run(script, keys, arguments).await.map_err(failed)
     }
 
     /// Sends a command that writes at `key`, and waits like [`Self::write`].
     async fn put(&self, key: &str, command: &Cmd) -> Result<(), Error> {
         self.known.check()?;
         let replicas = self.replicas(key);
-        self.connection()?.write(command, replicas.as_ref()).await.map(drop).map_err(unavailable)
+        self.connection()?.write(command, replicas.as_ref()).await.map(drop).map_err(failed)
     }
 
     /// The same for a script that compares its partition of `organization` with what is known of the store.
@@ -261,7 +261,7 @@ impl RedisStore {
                     self.recognize(organization, partition).await?;
                     is_recognized = true;
                 }
-                answer => return answer.map_err(unavailable),
+                answer => return answer.map_err(failed),
             }
         }
     }
@@ -278,17 +278,7 @@ impl RedisStore {
     }
 
     async fn get<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, Error> {
-        read(self.connection()?.send(command).await.map_err(unavailable)?)
-    }
-
-    /// The same for one of several records: where another type of value is in its place, it is the record that cannot be read.
-    async fn get_record<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, Error> {
-        match self.connection()?.send(command).await {
-            Err(error) if error.code() == Some("WRONGTYPE") => {
-                Err(Error::Unreadable("a value of another type is in its place".to_owned()))
-            }
-            answer => read(answer.map_err(unavailable)?),
-        }
+        read(self.connection()?.send(command).await.map_err(failed)?)
     }
 
     /// The first `limit` members, behind `after` or from the beginning, of sorted sets, one in each partition, whose
@@ -328,7 +318,7 @@ impl Store for RedisStore {
         let key = self.keys.ping();
         let mut command = redis::cmd("SET");
         command.arg(&key).arg(1).arg("EX").arg(60);
-        self.connection()?.write(&command, self.replicas(&key).as_ref()).await.map(drop).map_err(unavailable)
+        self.connection()?.write(&command, self.replicas(&key).as_ref()).await.map(drop).map_err(failed)
     }
 }
 
@@ -347,8 +337,13 @@ fn unlisted(words: &[&str]) -> Error {
     Error::Unreadable(format!("the words of a script: {words:?}"))
 }
 
-/// A failure of Redis is one of the store, whatever its cause.
-fn unavailable(error: RedisError) -> Error {
-    let explained = explained(&error);
-    Error::Unavailable(anyhow::Error::new(error).context(explained))
+/// A failure of Redis is the store's; or that of the record that was asked for, if it is one that Redis cannot work with.
+fn failed(error: RedisError) -> Error {
+    match unworkable(&error) {
+        Some(why) => Error::Unreadable(why),
+        None => {
+            let explained = explained(&error);
+            Error::Unavailable(anyhow::Error::new(error).context(explained))
+        }
+    }
 }

@@ -278,7 +278,7 @@ impl Outbox for RedisStore {
             let Some(key) = self.keys.outbound(organization, id) else { return Ok(Ok(None)) };
             let mut command = redis::cmd("HMGET");
             command.arg(key).arg("outbound").arg("state").arg("content");
-            let read = self.get_record(&command).await.and_then(read_outbound);
+            let read = self.get(&command).await.and_then(read_outbound);
             Unreadable::part(|| format!("message {id}"), read)
         });
         try_join_all(stored).await

@@ -14,11 +14,10 @@ use async_trait::async_trait;
 use futures_util::future::try_join_all;
 
 use super::{
-    RedisStore,
+    RedisStore, failed,
     keys::Partition,
     read,
     scripts::{self, Script},
-    unavailable,
 };
 use crate::{
     domain::Organization,
@@ -136,13 +135,13 @@ impl RedisStore {
         let mut command = redis::cmd("HGET");
         command.arg(&key).arg(CHANGES);
         let held = self.connection()?.write(&command, self.replicas(&key).as_ref()).await;
-        Ok(read::<Option<u64>>(held.map_err(unavailable)?)?.unwrap_or_default())
+        Ok(read::<Option<u64>>(held.map_err(failed)?)?.unwrap_or_default())
     }
 
     /// Whatever is known: by this a store becomes known.
     async fn change_mark(&self, key: String, before: Option<&str>, after: &str) -> Result<bool, Error> {
         let arguments = [("before", before.unwrap_or_default()), ("after", after)];
-        read(self.run(&scripts::CHANGE_MARK, &[("marked", key)], &arguments).await.map_err(unavailable)?)
+        read(self.run(&scripts::CHANGE_MARK, &[("marked", key)], &arguments).await.map_err(failed)?)
     }
 }
 

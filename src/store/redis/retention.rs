@@ -15,8 +15,9 @@ use redis::Value;
 use super::{
     RedisStore,
     deliveries::elsewhere,
+    failed,
     outbox::{RESOLVED_RANK, entry_of_all, history_name, place_text},
-    read, scripts, stream, unavailable,
+    read, scripts, stream,
 };
 use crate::{
     domain::{
@@ -315,7 +316,7 @@ impl RedisStore {
             Err(error) if error.detail().is_some_and(|detail| detail.contains("no such key")) => {
                 return Ok(None);
             }
-            answer => read(answer.map_err(unavailable)?)?,
+            answer => read(answer.map_err(failed)?)?,
         };
         let deleted: Option<String> = known.get("max-deleted-entry-id").cloned().map(read).transpose()?;
         let (ms, seq) = stream::entry_id(deleted.as_deref().unwrap_or("0-0"))?;

@@ -310,7 +310,7 @@ async fn health_is_told_without_a_token(on: On) {
     let (status, ready) = answer(service.anonymous(Method::GET, "/readyz")).await;
     let well = json!({
         "webhooks": "ok", "sends": "ok", "store": "ok", "not_known": null, "service": "ok",
-        "spool": { "state": "ok", "entries": 0, "bytes": 0, "oldest_s": null },
+        "spool": { "state": "ok", "entries": 0, "bytes": 0, "oldest_s": null, "aside": 0 },
     });
     assert_eq!((status, ready), (200, well));
     assert_eq!(answer(service.anonymous(Method::GET, "/readyz?for=sends")).await.0, 200);

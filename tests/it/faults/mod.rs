@@ -1,5 +1,6 @@
 //! What goes wrong around the service, and what must hold all the same.
 
+mod aside;
 mod between;
 mod bulk;
 mod crowding;
@@ -10,6 +11,8 @@ mod lost_callbacks;
 mod overload;
 mod promotion;
 mod redis_tls;
+mod restart_away;
+mod slow_store;
 mod spool;
 mod stopping;
 mod store_away;

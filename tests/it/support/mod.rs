@@ -14,6 +14,7 @@ pub mod redis_cluster;
 pub mod redis_sentinels;
 pub mod redis_server;
 pub mod service;
+pub mod slow_redis;
 pub mod twilio;
 
 use std::{fmt::Display, time::Duration};
