@@ -105,8 +105,8 @@ pub trait Retention {
         before: UnixMs,
     ) -> Result<(Removed, bool), Error>;
 
-    /// Up to where entries have been taken away of those after `after`; `None` if none was. What others have trimmed is not known. Asked after the entries behind `after` were read, it leaves out none that was taken away before
-    /// they were.
+    /// Up to where entries have been taken away of those after `after`; `None` if none was. What others have trimmed is not known.
+    /// Asked after the entries behind `after` were read, it leaves out none that was taken away before they were.
     async fn lost_events(
         &self,
         organization: &Organization,

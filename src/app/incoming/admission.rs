@@ -25,8 +25,8 @@ pub const IN_FLIGHT_MAX: usize = 256;
 /// Webhooks that wait for a permit.
 pub const WAITING_MAX: usize = 4_096;
 
-/// How long a webhook waits for a permit that can be kept nowhere but in the store: half of the 4 s in which Twilio wants an answer, by the connection overrides
-/// we ask for.
+/// How long a webhook waits for a permit that can be kept nowhere but in the store: half of the 4 s in which Twilio wants an
+/// answer, by the connection overrides we ask for.
 pub const WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// What a webhook holds, in the order in which permits are given.

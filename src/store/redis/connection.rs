@@ -5,9 +5,9 @@
 //!
 //! - when it has **ended**: Redis closed it, or something on the way did. The command is repeated at once, which every
 //!   operation of the store allows: nobody notices;
-//! - when it leads to **no master** any more, by what the server says or by the word of its sentinels. A name that has moved to another server leaves the connections to the former one
-//!   as they were, and a thread that only reads would never know: all links of the process are left. The command, which has
-//!   done nothing there, is repeated;
+//! - when it leads to **no master** any more, by what the server says or by the word of its sentinels. A name that has moved to
+//!   another server leaves the connections to the former one as they were, and a thread that only reads would never know: all
+//!   links of the process are left. The command, which has done nothing there, is repeated;
 //! - when **no answer** comes in time, whatever it is that hangs. The command's own time is used up: it is not repeated.
 //!
 //! A link that cannot be made fails all who wait for it, and who asks soon after.

@@ -24,7 +24,8 @@
 --   audit_entry  the audit's entry of the change, empty for none
 --   entry…       the entry's fields and values
 --
--- Returns how often consent has changed in the partition, this change counted. 0: another consent than `decided_on` is stored, nothing written.
+-- Returns how often consent has changed in the partition, this change counted. 0: another consent than `decided_on` is stored,
+-- nothing written.
 -- Or the error NOTKNOWN, nothing written: the partition is not of the store that is known.
 local known, consent, erased, consents, changes, persons, minute_counts, hour_counts, audit = unpack(KEYS)
 local store, seen, decided_on, after, person, change, counter, minute_ends, hour_ends, audit_entry = unpack(ARGV)
