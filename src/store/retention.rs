@@ -105,7 +105,8 @@ pub trait Retention {
         before: UnixMs,
     ) -> Result<(Removed, bool), Error>;
 
-    /// Up to where entries have been taken away of those after `after`; `None` if none was. What others have trimmed is not known.
+    /// Up to where entries have been taken away of those after `after`, by whomever; `None` if none was. What others trim in a stream
+    /// in Redis is known up to the first entry that was left when somebody asked for the first time afterwards.
     /// Asked after the entries behind `after` were read, it leaves out none that was taken away before they were.
     async fn lost_events(
         &self,

@@ -195,7 +195,8 @@ async fn what_waits_keeps_its_batch() {
 }
 
 /// What is left in Redis: consent, the statistics by the hour, and of the streams their names.
-const KINDS_LEFT: [&str; 7] = ["changes", "consent", "count", "doc", "known", "partitions", "persons"];
+const KINDS_LEFT: [&str; 8] =
+    ["changes", "consent", "count", "doc", "known", "partitions", "persons", "trimmed"];
 
 /// The tables of the file in `folder` that have rows.
 fn tables_with_rows(folder: &std::path::Path) -> BTreeSet<String> {

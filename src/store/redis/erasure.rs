@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::RedisStore;
 use crate::{
     domain::{EventId, Organization, Stream},
-    store::{Erasure, Error},
+    store::{Erasure, Error, retention::TRIMMED_MAX},
 };
 
 #[async_trait]
@@ -18,12 +18,9 @@ impl Erasure for RedisStore {
             in_stream.entry((id.partition, id.stream)).or_default().push(format!("{}-{}", id.ms, id.seq));
         }
         for ((partition, stream), entries) in in_stream {
-            if stream == Stream::Deliveries {
-                let key = self.keys.raw(organization, partition);
-                self.put(&key, redis::cmd("HDEL").arg(&key).arg(&entries)).await?;
+            for some in entries.chunks(TRIMMED_MAX) {
+                self.take_away(organization, partition, stream, some.to_vec(), Vec::new()).await?;
             }
-            let key = self.keys.stream(organization, partition, stream);
-            self.put(&key, redis::cmd("XDEL").arg(&key).arg(&entries)).await?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@
 //! | `tl:{default:0}:inbound` | stream | an entry per message received | `record_inbound`; `trim` | dashboards, `events` |
 //! | `tl:{default:0}:consents` | stream | an entry per opt-out or opt-in | `record_inbound`, `change_consent`; `trim` | dashboards, `events` |
 //! | `tl:{default:0}:raw` | hash | deliveries entry -> its unknown parameters, form-encoded | `record_status`; `forget_deliveries`, `trim` | `events`, `message` |
+//! | `tl:{default:0}:trimmed` | hash | of each stream how many entries were taken away by us (`own`) and by `others`, and `up_to` which id others did | `forget_deliveries`, `trim`, `lost` | `lost` |
 //! | `tl:{default:0}:msg:<xyz>` | hash | message SID -> where it stands ([`super::record`]) | `record_status`; `forget_deliveries` | the same, `message` |
 //! | `tl:{default:0}:known` | hash | the identity of the `store` that the partition is of, and how many `changes` of consent there have been in it | `change_consent`, `record_inbound`, `replace_person`, `change_mark` | the same, and whatever lets a message leave or records what Twilio told (`known.lua`) |
 //! | `tl:{default:0}:consent:<person>` | string | consent, or of which person it is another name; JSON | `record_inbound`, `change_consent`, `replace_consent`, `replace_person`, `erase_consent` | the same, `step_outbound`, `pass_gate` |
@@ -111,6 +112,10 @@ impl Keys {
 
     pub(super) fn raw(&self, organization: &Organization, partition: Partition) -> String {
         self.key(organization, partition, "raw")
+    }
+
+    pub(super) fn trimmed(&self, organization: &Organization, partition: Partition) -> String {
+        self.key(organization, partition, "trimmed")
     }
 
     pub(super) fn tasks(&self, organization: &Organization, partition: Partition, line: TaskLine) -> String {

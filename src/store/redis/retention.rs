@@ -4,7 +4,7 @@
 //! place in the history leads from one to the other and goes last: after a crash in between, doing it again does the rest.
 //!
 //! Up to where entries were taken away is known to Redis: a stream keeps the newest id of those that were deleted. What others trim
-//! with XTRIM it does not note.
+//! with XTRIM it does not note, but it counts what was ever added, and we what we took away: the script `lost` compares them.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -238,6 +238,7 @@ impl RedisStore {
                     ("deliveries", self.keys.stream(organization, partition, Stream::Deliveries)),
                     ("raw", self.keys.raw(organization, partition)),
                     ("tasks", self.keys.tasks(organization, partition, TaskLine::Twilio)),
+                    ("trimmed", self.keys.trimmed(organization, partition)),
                 ];
                 let mut arguments = vec![("heard_before", heard_before.as_str())];
                 for sid in some.iter().map(|index| &sids[*index]) {
@@ -273,10 +274,7 @@ impl RedisStore {
         if entries.is_empty() {
             return Ok((Removed::default(), false));
         }
-        let mut keys = vec![("stream", key), ("raw", self.keys.raw(organization, partition))];
-        let has_raw = stream == Stream::Deliveries;
-        let mut arguments = vec![("has_raw", u8::from(has_raw).to_string())];
-        arguments.extend(entries.iter().map(|(id, _)| ("entries", id.clone())));
+        let mut received = Vec::new();
         // One that cannot be read goes by its age like any other.
         let events = entries.iter().map(|(id, fields)| stream::event(stream, id, fields).ok());
         let mut sids = Vec::new();
@@ -284,24 +282,47 @@ impl RedisStore {
             match event {
                 Event::Delivery(entry) if !sids.contains(&entry.sid) => sids.push(entry.sid),
                 Event::Inbound(entry) => {
-                    let received = self.keys.received_in(organization, partition, entry.sid.as_str());
-                    keys.push(("received", received));
+                    received.push(self.keys.received_in(organization, partition, entry.sid.as_str()));
                 }
                 Event::Delivery(_) | Event::Consent(_) => {}
             }
         }
         let mut removed = Removed::default();
-        if has_raw {
+        if stream == Stream::Deliveries {
             for taken in self.forget_deliveries(organization, &sids, Forget::HeardBefore(before)).await? {
                 removed += Removed::entries(stream, taken.try_into().unwrap_or_default());
             }
         }
-        let trimmed: u64 = read(self.write(&scripts::TRIM, &keys, &arguments).await?)?;
+        let may_be_more = entries.len() == TRIMMED_MAX;
+        let ids = entries.into_iter().map(|(id, _)| id).collect();
+        let trimmed = self.take_away(organization, partition, stream, ids, received).await?;
         removed += Removed::entries(stream, trimmed);
-        Ok((removed, entries.len() == TRIMMED_MAX))
+        Ok((removed, may_be_more))
     }
 
-    /// The newest entry that was taken away of one stream, if it is between `after` and the first that is left.
+    /// Takes away entries of one stream, at most [`TRIMMED_MAX`], and what the messages `received` were answered: how many entries
+    /// those were.
+    pub(super) async fn take_away(
+        &self,
+        organization: &Organization,
+        partition: u16,
+        stream: Stream,
+        entries: Vec<String>,
+        received: Vec<String>,
+    ) -> Result<u64, Error> {
+        let mut keys = vec![
+            ("stream", self.keys.stream(organization, partition, stream)),
+            ("raw", self.keys.raw(organization, partition)),
+            ("trimmed", self.keys.trimmed(organization, partition)),
+        ];
+        keys.extend(received.into_iter().map(|key| ("received", key)));
+        let has_raw = u8::from(stream == Stream::Deliveries);
+        let mut arguments = vec![("name", stream.as_str().to_owned()), ("has_raw", has_raw.to_string())];
+        arguments.extend(entries.into_iter().map(|id| ("entries", id)));
+        read(self.write(&scripts::TRIM, &keys, &arguments).await?)
+    }
+
+    /// Up to where entries were taken away of one stream, if that is behind `after` and before what is left.
     async fn lost(
         &self,
         organization: &Organization,
@@ -309,27 +330,23 @@ impl RedisStore {
         stream: Stream,
         after: EventId,
     ) -> Result<Option<EventId>, Error> {
-        let mut command = redis::cmd("XINFO");
-        command.arg("STREAM").arg(self.keys.stream(organization, partition, stream));
-        let known: HashMap<String, Value> = match self.connection()?.send(&command).await {
-            // Nothing was ever added.
-            Err(error) if error.detail().is_some_and(|detail| detail.contains("no such key")) => {
-                return Ok(None);
-            }
-            answer => read(answer.map_err(failed)?)?,
+        let keys = [
+            ("stream", self.keys.stream(organization, partition, stream)),
+            ("trimmed", self.keys.trimmed(organization, partition)),
+        ];
+        let arguments = [("name", stream.as_str())];
+        // What it notes can be found anew: it waits for no replica.
+        let answer = scripts::LOST.run(self.connection()?, None, &keys, &arguments).await.map_err(failed)?;
+        let answer: Vec<String> = read(answer)?;
+        let [deleted, trimmed, first] = answer.as_slice() else { return Ok(None) };
+        let event = |id: &str| {
+            let (ms, seq) = stream::entry_id(id)?;
+            Ok::<_, Error>(EventId { ms, seq, stream, partition })
         };
-        let deleted: Option<String> = known.get("max-deleted-entry-id").cloned().map(read).transpose()?;
-        let (ms, seq) = stream::entry_id(deleted.as_deref().unwrap_or("0-0"))?;
-        let deleted = EventId { ms, seq, stream, partition };
-        let first = match known.get("first-entry").cloned() {
-            None | Some(Value::Nil) => EventId { ms: UnixMs::MAX, seq: u64::MAX, ..deleted },
-            Some(first) => {
-                let (id, _): stream::Entry = read(first)?;
-                let (ms, seq) = stream::entry_id(&id)?;
-                EventId { ms, seq, ..deleted }
-            }
-        };
-        Ok((after < deleted && after < first).then_some(deleted))
+        // Behind the first that is left, somebody was erased from between what is kept.
+        let is_before_all = first.is_empty() || after < event(first)?;
+        let up_to = event(trimmed)?.max(event(deleted)?);
+        Ok((is_before_all && after < up_to).then_some(up_to))
     }
 }
 

@@ -47,6 +47,7 @@ script!(ADD_ENTRY, "lua/add_entry.lua");
 script!(FORGET_DELIVERIES, "lua/forget_deliveries.lua");
 script!(FORGET_MESSAGE, "lua/forget_message.lua");
 script!(TRIM, "lua/trim.lua");
+script!(LOST, "lua/lost.lua");
 
 impl Script {
     fn new(source: &'static str) -> Self {

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use reqwest::Method;
 use serde_json::{Value, json};
 use textledger::{
-    domain::{Organization, Role},
+    domain::{EventId, Organization, Role},
     http::auth::{self, Claims},
 };
 
@@ -14,7 +15,8 @@ use crate::support::{
     DEADLINE,
     damage::{Record, damage},
     eventually_within,
-    service::{JWT_SECRET, On, TOKEN_EXP_S, TestService, answer, callback, reply, token_in},
+    redis_server::RedisServer,
+    service::{JWT_SECRET, On, TOKEN_EXP_S, TestService, answer, callback, reply, token, token_in},
 };
 
 on_both_stores! {
@@ -198,6 +200,79 @@ async fn live_streams_are_as_many_as_there_may_be(on: On) {
     .await;
 }
 
+/// What somebody trims in Redis itself is told to those who have not read it, and to nobody else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_is_told_what_others_have_trimmed() {
+    let service = TestService::start(On::Redis).await;
+    let mut redis = RedisServer::shared().connect().await;
+    let prefix = service.setting("TEXTLEDGER_KEY_PREFIX");
+    let hear = async |number: u32| {
+        let sid = format!("SM{number:0>32}");
+        assert_eq!(service.webhook("/webhooks/twilio/status", &callback(&sid, "sent")).await.status(), 204);
+    };
+    let page = async |cursor: &str| {
+        answer(service.get(Role::Viewer, &format!("/api/sms/events?cursor={cursor}"))).await
+    };
+    let is_lost = async |cursor: &str| {
+        let (status, page) = page(cursor).await;
+        assert!(status == 200 || page["code"] == "history_lost", "{page}");
+        status == 410
+    };
+    let mut trim = async |how: &[&str]| {
+        let trim =
+            ::redis::cmd("XTRIM").arg(format!("{prefix}:{{default:0}}:deliveries")).arg(how).to_owned();
+        trim.query_async::<u64>(&mut redis).await.unwrap()
+    };
+    for number in 0..5 {
+        hear(number).await;
+    }
+    assert_eq!(
+        service
+            .webhook(
+                "/webhooks/twilio/inbound",
+                &reply("SM00000000000000000000000000000099", "+14155550123", "hi")
+            )
+            .await
+            .status(),
+        200
+    );
+    let ids: Vec<String> =
+        service.events().await.iter().map(|event| event["event_id"].as_str().unwrap().to_owned()).collect();
+    assert!(!is_lost(&ids[0]).await);
+
+    // Of five deliveries the last two are left; the message that was received comes after them.
+    assert_eq!(trim(&["MAXLEN", "2"]).await, 3);
+    for (cursor, expected) in ids.iter().zip([true, true, true, false, false, false]) {
+        assert_eq!(is_lost(cursor).await, expected, "{cursor} of {ids:?}");
+    }
+    let mut listener = Listener::open(&service, "", Some(&ids[0])).await;
+    let told = listener.take_lost().await;
+    assert_eq!((&told["after"], told["type"].as_str()), (&json!(ids[0]), Some("history-lost")), "{told}");
+    let until: EventId = told["until"].as_str().unwrap().parse().unwrap();
+    let [last_gone, first_left] = [2, 3].map(|place| ids[place].parse::<EventId>().unwrap());
+    assert!(last_gone <= until && until < first_left, "{told} of {ids:?}");
+    let left: Vec<Value> = listener.take(3).await.iter().map(|event| event["event_id"].clone()).collect();
+    assert_eq!(left, ids[3..]);
+
+    // All that is left goes. What comes after that is not gone.
+    assert_eq!(trim(&["MAXLEN", "0"]).await, 2);
+    assert!(is_lost(&ids[3]).await);
+    assert!(!is_lost(&ids[4]).await);
+    hear(5).await;
+    assert!(is_lost(&ids[3]).await);
+    let (status, rest) = page(&ids[4]).await;
+    assert_eq!((status, rest["events"].as_array().unwrap().len()), (200, 2), "{rest}");
+
+    // What goes with a person who is erased is known by its id.
+    let (status, erased) = answer(
+        service.anonymous(Method::DELETE, "/api/sms/persons/+14155550123").bearer_auth(token(Role::Admin)),
+    )
+    .await;
+    assert_eq!(status, 200, "{erased}");
+    assert!(is_lost(&ids[4]).await);
+    assert!(!is_lost(&ids[5]).await);
+}
+
 /// A client of server-sent events.
 pub struct Listener {
     body: futures_util::stream::BoxStream<'static, reqwest::Result<bytes::Bytes>>,
@@ -229,6 +304,25 @@ impl Listener {
         Self { body: response.bytes_stream().boxed(), text: String::new() }
     }
 
+    /// What the stream tells first: that events are gone.
+    async fn take_lost(&mut self) -> Value {
+        let end = loop {
+            if let Some(end) = self.text.find("\n\n") {
+                break end;
+            }
+            self.receive().await;
+        };
+        let block: String = self.text.drain(..end + 2).collect();
+        let data = block.strip_prefix("event: history-lost\ndata: ").expect("it begins with what is lost");
+        serde_json::from_str(data).unwrap()
+    }
+
+    async fn receive(&mut self) {
+        let chunk = tokio::time::timeout(DEADLINE, self.body.next()).await;
+        let chunk = chunk.expect("an event in time").expect("the stream goes on").unwrap();
+        self.text.push_str(std::str::from_utf8(&chunk).unwrap());
+    }
+
     /// The next `count` events.
     pub async fn take(&mut self, count: usize) -> Vec<Value> {
         let mut events = Vec::new();
@@ -243,9 +337,7 @@ impl Listener {
                 events.push(event);
             }
             if events.len() < count {
-                let chunk = tokio::time::timeout(DEADLINE, self.body.next()).await;
-                let chunk = chunk.expect("an event in time").expect("the stream goes on").unwrap();
-                self.text.push_str(std::str::from_utf8(&chunk).unwrap());
+                self.receive().await;
             }
         }
         assert_eq!(events.len(), count);

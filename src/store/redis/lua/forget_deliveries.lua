@@ -4,6 +4,7 @@
 --   deliveries  stream      <prefix>:{<organization>:<partition>}:deliveries
 --   raw         hash        <prefix>:{<organization>:<partition>}:raw         entry -> unknown parameters
 --   tasks       sorted set  <prefix>:{<organization>:<partition>}:tasks       task -> when it is due
+--   trimmed     hash        <prefix>:{<organization>:<partition>}:trimmed     `deliveries:own` -> entries that were taken away
 --   messages…   hash        <prefix>:{<organization>:<partition>}:msg:<xyz>   message SID -> record (record.rs)
 --
 -- ARGV, the last for each message
@@ -12,9 +13,9 @@
 --   sids…         the message's SID
 --
 -- Returns how many entries were taken away of each message, -1 if it stays.
-local deliveries, raw, tasks = unpack(KEYS)
+local deliveries, raw, tasks, trimmed = unpack(KEYS)
 local heard_before = unpack(ARGV)
-local messages, sids = { unpack(KEYS, 4) }, { unpack(ARGV, 2) }
+local messages, sids = { unpack(KEYS, 5) }, { unpack(ARGV, 2) }
 local border = tonumber(heard_before)
 
 -- The ids of the entries in a record, the task to ask for its message, and when the last of them was added.
@@ -46,6 +47,7 @@ for number, sid in ipairs(sids) do
     else
       redis.call('HDEL', raw, unpack(entries))
       taken[number] = redis.call('XDEL', deliveries, unpack(entries))
+      redis.call('HINCRBY', trimmed, 'deliveries:own', taken[number])
       redis.call('ZREM', tasks, ask)
       redis.call('HDEL', messages[number], sid)
     end
