@@ -11,7 +11,7 @@
 //! | `tl:{default:0}:trimmed` | hash | of each stream how many entries were taken away by us (`own`) and by `others`, and `up_to` which id others did | `forget_deliveries`, `trim`, `lost` | `lost` |
 //! | `tl:{default:0}:msg:<xyz>` | hash | message SID -> where it stands ([`super::record`]) | `record_status`; `forget_deliveries` | the same, `message` |
 //! | `tl:{default:0}:known` | hash | the identity of the `store` that the partition is of, and how many `changes` of consent there have been in it | `change_consent`, `record_inbound`, `replace_person`, `change_mark` | the same, and whatever lets a message leave or records what Twilio told (`known.lua`) |
-//! | `tl:{default:0}:consent:<person>` | string | consent, or of which person it is another name; JSON | `record_inbound`, `change_consent`, `replace_consent`, `replace_person`, `erase_consent` | the same, `step_outbound`, `pass_gate` |
+//! | `tl:{default:0}:consent:<person>` | string | consent, or of which person it is another name; JSON | `record_inbound`, `change_consent`, `replace_consent`, `replace_person`, `erase_consent` | the same, `read_consent`, `step_outbound`, `pass_gate` |
 //! | `tl:{default:0}:erased:<pseudonym>` | string | consent that is still to be obeyed of an erased person, JSON | `erase_consent` | those of `consent`, which take it away with the next one |
 //! | `tl:{default:0}:names:<person>` | set | the other names that lead to a person | `link`, `erase_name` | `other_names` |
 //! | `tl:{default:0}:changes:<person>` | list | every change of consent, JSON | `record_inbound`, `change_consent`, `replace_person` | `consent_changes` |

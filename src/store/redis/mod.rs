@@ -192,17 +192,18 @@ impl RedisStore {
         Ok(self.keys.erased(organization, partition, &pseudonym))
     }
 
-    /// What is kept of a person's consent under their `name`, and under their pseudonym. They are asked for one by one, since a
-    /// value of another type has to be an error and not nothing; whoever decides on them names both.
+    /// What is kept of a person's consent under their `name`, and under their pseudonym.
     async fn stored_consent(
         &self,
         organization: &Organization,
         name: &str,
     ) -> Result<(Option<String>, Option<String>), Error> {
-        let (mut named, mut erased) = (redis::cmd("GET"), redis::cmd("GET"));
-        named.arg(self.keys.under(organization, "consent", name));
-        erased.arg(self.erased_key(organization, name).await?);
-        tokio::try_join!(self.get(&named), self.get(&erased))
+        let keys = [
+            ("consent", self.keys.under(organization, "consent", name)),
+            ("erased", self.erased_key(organization, name).await?),
+        ];
+        let stored = scripts::READ_CONSENT.run::<&str>(self.connection()?, None, &keys, &[]).await;
+        read(stored.map_err(failed)?)
     }
 
     /// This thread's connection, once the store is prepared.

@@ -27,6 +27,7 @@ macro_rules! script {
 
 script!(RECORD_STATUS, "lua/known.lua", "lua/record_status.lua");
 script!(RECORD_INBOUND, "lua/known.lua", "lua/consent.lua", "lua/record_inbound.lua");
+script!(READ_CONSENT, "lua/read_consent.lua");
 script!(CHANGE_CONSENT, "lua/known.lua", "lua/consent.lua", "lua/change_consent.lua");
 script!(REPLACE_CONSENT, "lua/known.lua", "lua/consent.lua", "lua/replace_consent.lua");
 script!(ERASE_CONSENT, "lua/consent.lua", "lua/erase_consent.lua");

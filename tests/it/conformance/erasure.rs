@@ -147,7 +147,7 @@ pub async fn an_erased_person_is_obeyed_by_whichever_name(harness: &dyn Harness)
 }
 
 /// Turns that each of those who act at once has.
-const TURNS: u128 = 25;
+const TURNS: u128 = 200;
 
 pub async fn an_erasure_lets_nothing_leave_at_any_moment(harness: &dyn Harness) {
     let store = harness.open().await;
