@@ -309,6 +309,7 @@ pub struct Metrics {
     spool_put_aside: Counter,
     spool_aside: Gauge,
     store_fault: Family<FaultLabels, Gauge>,
+    store_file_bytes: Gauge,
     waiting: Gauge,
     connections_closed: Family<ConnectionLabels, Counter>,
     unreadable_requests: Family<UnreadableLabels, Counter>,
@@ -380,6 +381,7 @@ impl Metrics {
             spool_put_aside: "Webhooks that were put aside, since a record of the store kept them from being stored",
             spool_aside: "Webhooks that are put aside now",
             store_fault: "1 while the store is away, or slower than Twilio waits",
+            store_file_bytes: "Length of the embedded store's file, 0 if the store is elsewhere",
             spool_lost: "Webhooks whose file in the spool was removed before they reached the store",
             spool_oldest_seconds: "Age of the oldest webhook in the spool, 0 if there is none",
             waiting: "Verified webhooks that wait for their turn",
@@ -498,6 +500,11 @@ impl Metrics {
         self.spool_entries.set(gauge(entries));
         self.spool_bytes.set(gauge(bytes));
         self.spool_oldest_seconds.set(gauge(oldest_seconds));
+    }
+
+    /// Tells how long the embedded store's file is, in bytes.
+    pub fn store_file(&self, bytes: u64) {
+        self.store_file_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// Tells what is wrong with the spool, and how many of its records were `lost`.

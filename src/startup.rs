@@ -2,6 +2,7 @@
 
 pub mod backup;
 pub mod known;
+pub mod upkeep;
 
 use std::{
     fs,

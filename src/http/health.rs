@@ -101,6 +101,7 @@ pub async fn metrics_for_operators(state: web::Data<State>) -> HttpResponse {
 fn metrics(state: &State, reader: Reader) -> HttpResponse {
     let (metrics, incoming) = (state.app.metrics(), &state.app.incoming);
     let spooled = incoming.spooled();
+    metrics.store_file(state.app.store().file_bytes().unwrap_or(0));
     metrics.store_known(state.app.store().known().mismatch().is_none());
     metrics.spool(spooled.entries, spooled.bytes, oldest_s(state, spooled).unwrap_or(0));
     metrics.spool_faults(incoming.spool_fault(), incoming.spool_lost());

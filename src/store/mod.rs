@@ -136,6 +136,11 @@ pub trait Store:
     /// Whether the store can be written to just now.
     async fn ping(&self) -> Result<(), Error>;
 
+    /// The length of the file that the store is in on this machine, in bytes; `None` if it is elsewhere.
+    fn file_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// Ends what is kept open. Everything that is asked of the store afterwards fails.
     async fn close(&self) {}
 

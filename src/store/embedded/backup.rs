@@ -15,7 +15,6 @@ mod socket;
 use std::{
     fs::{self, File},
     io::{self, BufRead, BufReader, BufWriter, ErrorKind, Read, Seek, Write},
-    panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
 };
 
@@ -28,6 +27,7 @@ use sha2::{Digest, Sha256};
 pub use self::socket::{Socket, ask};
 use super::{
     EmbeddedStore, Error, FILE_NAME, OpenError,
+    damage::unless_damaged,
     file::{DatabaseFile, create, create_folder},
     tables::{QUEUED, Visitor, prepare, visit_all},
     unavailable,
@@ -123,10 +123,7 @@ impl EmbeddedStore {
 /// Writes a backup of what is committed in `file` now to `output`.
 fn back_up(file: &DatabaseFile, output: impl Write) -> Result<(), BackupError> {
     let view = file.view()?;
-    // Where the file is damaged, redb may panic; nothing of the view is used after that.
-    panic::catch_unwind(AssertUnwindSafe(|| write(&view, output))).unwrap_or_else(|_| {
-        Err(Error::Unreadable("a part of the file is not as it was written".to_owned()).into())
-    })
+    unless_damaged(|| write(&view, output), |damage| Error::Unreadable(damage.to_string()).into())
 }
 
 /// Writes every row that `view` shows to `output`.

@@ -12,7 +12,7 @@ use std::{
 use anyhow::anyhow;
 use redb::{Builder, Database, ReadTransaction, ReadableDatabase};
 
-use super::{Error, FILE_NAME, OpenError, tables::prepare};
+use super::{Error, FILE_NAME, OpenError, damage::unless_damaged, tables::prepare};
 use crate::domain::UnixMs;
 
 /// Memory that is used for pages of the file, in bytes: enough for the inner pages of tens of millions of records, and for those
@@ -48,16 +48,23 @@ impl DatabaseFile {
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             metadata => Some(metadata.map_err(|error| in_folder(folder, error))?.len()),
         };
-        let database = match length {
+        let (database, last) = match length {
             Some(0) => return Err(OpenError::Empty { path }),
             Some(_) => {
-                let database = database().open(&path).map_err(|error| failed(&path, error))?;
-                remove_drafts(folder);
-                database
+                let open = || {
+                    let database = database().open(&path).map_err(|error| failed(&path, error))?;
+                    remove_drafts(folder);
+                    let last = prepare(&database).map_err(|error| failed(&path, error))?;
+                    Ok((database, last))
+                };
+                unless_damaged(open, |damage| failed(&path, damage))?
             }
-            None => create(folder, &path, |_| Ok::<_, OpenError>(()))?,
+            None => {
+                let database = create(folder, &path, |_| Ok::<_, OpenError>(()))?;
+                let last = prepare(&database).map_err(|error| failed(&path, error))?;
+                (database, last)
+            }
         };
-        let last = prepare(&database).map_err(|error| failed(&path, error))?;
         Ok((Self { path, access: RwLock::new(Access::Open(database)) }, last))
     }
 
@@ -119,7 +126,7 @@ impl DatabaseFile {
 }
 
 /// How databases are opened.
-fn database() -> Builder {
+pub(super) fn database() -> Builder {
     let mut builder = Database::builder();
     let told = Cell::new(None);
     builder.set_cache_size(CACHE_BYTES).set_repair_callback(move |repair| {
@@ -177,11 +184,11 @@ fn remove_drafts(folder: &Path) {
     }
 }
 
-fn in_folder(folder: &Path, error: std::io::Error) -> OpenError {
+pub(super) fn in_folder(folder: &Path, error: std::io::Error) -> OpenError {
     OpenError::Folder { path: folder.to_owned(), error }
 }
 
-fn failed(path: &Path, error: impl Into<redb::Error>) -> OpenError {
+pub(super) fn failed(path: &Path, error: impl Into<redb::Error>) -> OpenError {
     let path = path.to_owned();
     match error.into() {
         redb::Error::DatabaseAlreadyOpen => OpenError::InUse { path },

@@ -12,6 +12,7 @@ mod audit;
 pub mod backup;
 mod consents;
 mod counts;
+mod damage;
 mod deliveries;
 mod documents;
 mod erasure;
@@ -23,6 +24,7 @@ mod recognition;
 mod retention;
 mod tables;
 mod tasks;
+pub mod upkeep;
 mod writer;
 
 use std::{
@@ -37,6 +39,7 @@ use redb::{ReadTransaction, ReadableDatabase};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::{
+    damage::is_damage,
     file::{DatabaseFile, create_folder},
     tables::Tables,
     writer::{Job, write_loop},
@@ -224,6 +227,10 @@ impl Store for EmbeddedStore {
         self.write_anyway(|_| Ok(())).await
     }
 
+    fn file_bytes(&self) -> Option<u64> {
+        Some(std::fs::metadata(self.file.path()).ok()?.len())
+    }
+
     async fn close(&self) {
         let file = self.file.clone();
         // A read or a commit that is under way may take a moment.
@@ -247,9 +254,4 @@ impl Store for EmbeddedStore {
 /// A failure of the database is one of the store, whatever its cause.
 fn unavailable(error: impl Into<redb::Error>) -> Error {
     Error::Unavailable(error.into().into())
-}
-
-/// Whether redb says that what it read is not what it wrote.
-fn is_damage(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(redb::Error::Corrupted(_)))
 }

@@ -1,7 +1,10 @@
 //! The tables, and the same tables as one write transaction sees them.
 
-use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
+use redb::{
+    AccessGuard, Database, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction,
+};
 
+use super::damage::unless_damaged;
 use crate::domain::{Flow, UnixMs};
 
 /// Names an organization's row.
@@ -108,13 +111,9 @@ tables! {
 /// Makes sure that the tables exist and agree with each other, and returns the newest entry.
 pub(super) fn prepare(database: &Database) -> Result<(UnixMs, u64), redb::Error> {
     let transaction = database.begin_write()?;
-    let newest = {
-        let mut tables = Tables::open(&transaction, (UnixMs::EPOCH, 0), UnixMs::EPOCH)?;
-        note_due_flows(&mut tables)?;
-        newest_event(&tables.events, &tables.trimmed)?
-    };
+    note_due_flows(&mut Tables::open(&transaction, (UnixMs::EPOCH, 0), UnixMs::EPOCH)?)?;
     transaction.commit()?;
-    Ok(newest)
+    committed_event(database)
 }
 
 /// Notes when flows are due, as the queues say: version 0.1.0 fills these and does not note it.
@@ -132,35 +131,40 @@ fn note_due_flows(tables: &mut Tables<'_>) -> Result<(), redb::Error> {
     Ok(())
 }
 
-/// The newest entry that is committed.
+/// The newest entry that is committed. Behind a damaged page none is sought: what comes next is told apart from it by the time.
 pub(super) fn committed_event(database: &Database) -> Result<(UnixMs, u64), redb::Error> {
     let transaction = database.begin_read()?;
-    newest_event(&transaction.open_table(EVENTS)?, &transaction.open_table(TRIMMED)?)
-}
-
-fn newest_event(
-    events: &impl ReadableTable<(&'static str, u64, u64), &'static [u8]>,
-    trimmed: &impl ReadableTable<&'static str, (u64, u64)>,
-) -> Result<(UnixMs, u64), redb::Error> {
+    let events = transaction.open_table(EVENTS)?;
     let mut newest = (UnixMs::EPOCH, 0);
     // Of those that have been taken away too, so that none comes in the place of another.
-    for row in trimmed.iter()? {
+    for row in transaction.open_table(TRIMMED)?.iter()? {
         let (ms, seq) = row?.1.value();
         newest = newest.max((UnixMs::new(ms), seq));
     }
     // Entries are ordered by organization first, so the newest of each is looked at.
-    let mut end: Option<(String, u64, u64)> = None;
-    loop {
-        let before = match &end {
-            None => events.last()?,
-            Some((organization, ..)) => {
-                events.range(..(organization.as_str(), 0, 0))?.next_back().transpose()?
-            }
-        };
-        let Some((key, _)) = before else { break };
-        let (organization, ms, seq) = key.value();
+    let mut before = events.last()?.map(|(key, _)| read_key(&key));
+    while let Some((organization, ms, seq)) = before {
         newest = newest.max((UnixMs::new(ms), seq));
-        end = Some((organization.to_owned(), ms, seq));
+        let next = || {
+            let row = events.range(..(organization.as_str(), 0, 0))?.next_back().transpose()?;
+            Ok(row.map(|(key, _)| read_key(&key)))
+        };
+        before = match unless_damaged(next, std::convert::identity) {
+            Err(error @ redb::Error::Corrupted(_)) => {
+                tracing::error!(
+                    %error,
+                    mend = "run textledger check --deep while no service runs, or restore a backup of the file",
+                    "the embedded store's file is damaged"
+                );
+                None
+            }
+            next => next?,
+        };
     }
     Ok(newest)
+}
+
+fn read_key(key: &AccessGuard<'_, (&'static str, u64, u64)>) -> (String, u64, u64) {
+    let (organization, ms, seq) = key.value();
+    (organization.to_owned(), ms, seq)
 }

@@ -15,7 +15,7 @@ mod consent_page;
 mod consents;
 mod erasure;
 mod event_streams;
-mod events;
+pub mod events;
 mod exports;
 mod history;
 mod inner_addresses;

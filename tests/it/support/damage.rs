@@ -33,13 +33,23 @@ pub fn flip_bits(folder: &Path, texts: &[&str]) {
     let holds = |page: &[u8], text: &str| page.windows(text.len()).any(|part| part == text.as_bytes());
     let mut flipped = 0;
     for page in bytes.chunks_exact_mut(PAGE) {
-        if page[0] == LEAF && texts.iter().all(|text| holds(page, text)) {
+        if page[0] == LEAF && texts.iter().all(|text| holds(used(page), text)) {
             page[2..4].iter_mut().for_each(|byte| *byte ^= 0xff);
             flipped += 1;
         }
     }
     assert!(flipped > 0, "no page holds {texts:?}");
     fs::write(file, bytes).unwrap();
+}
+
+/// The part of a page of rows that is used, if keys and values are of any length: behind it is what the page held before. The number
+/// of rows is followed by the ends of their keys, and those by the ends of their values.
+fn used(page: &[u8]) -> &[u8] {
+    let rows = usize::from(u16::from_le_bytes([page[2], page[3]]));
+    let last_end = 4 + 8 * rows.max(1) - 4;
+    let end =
+        page.get(last_end..last_end + 4).map(|end| u32::from_le_bytes(end.try_into().unwrap()) as usize);
+    end.and_then(|end| page.get(..end)).unwrap_or(page)
 }
 
 /// A record of the default organization.
