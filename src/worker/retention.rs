@@ -42,7 +42,8 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
     }
 }
 
-async fn look_through(
+/// Looks through everything of `organization` once, unless that was done within the hour; step by step, and no further after `stop`.
+pub async fn look_through(
     app: &App,
     organization: &Organization,
     stop: &CancellationToken,

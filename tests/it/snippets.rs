@@ -69,6 +69,7 @@ const USES: &[(&str, &str, Use)] = &[
     ("docs/benchmarks.md", "--bench history", Use::LeftOut("a benchmark takes long")),
     ("docs/benchmarks.md", "--bench load", Use::LeftOut("a benchmark takes long, and wants a quiet machine")),
     ("docs/benchmarks.md", "--bench reading", Use::LeftOut("a benchmark takes long")),
+    ("docs/benchmarks.md", "--bench retention", Use::LeftOut("a benchmark takes long")),
     ("docs/benchmarks.md", "--bench signature", Use::LeftOut("a benchmark takes long")),
     ("docs/benchmarks.md", "--bench tasks", Use::LeftOut("a benchmark takes long")),
     ("docs/benchmarks.md", "--test it faults::crowding", Use::LeftOut("the test runs by itself")),
