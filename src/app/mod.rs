@@ -9,6 +9,7 @@ pub mod consents;
 pub mod erasure;
 pub mod idempotency;
 pub mod incoming;
+pub mod inventory;
 pub mod outgoing;
 pub mod passthrough;
 pub mod reads;

@@ -1,5 +1,6 @@
 //! `textledger check`.
 
+mod deep;
 mod public_keys;
 mod saved;
 mod webhooks;
@@ -65,6 +66,10 @@ pub(super) struct Check {
     /// must be running; it stores nothing of this request.
     #[arg(long)]
     public: bool,
+    /// Also read everything that is stored: every page of an embedded store's file, for which no service may run, and every event,
+    /// message and change of consent. This takes a while.
+    #[arg(long)]
+    deep: bool,
 }
 
 /// Whose messages are handled.
@@ -98,8 +103,19 @@ impl Check {
             report.tell(callers(&config))?;
             report.tell_all(public_keys::public_keys(&config).await)?;
             report.tell(spool(&config))?;
+            if self.deep
+                && let Some(found) = deep::pages(&config)
+            {
+                report.tell(found)?;
+            }
             let (found, app) = store(&config).await;
             report.tell(found)?;
+            if self.deep && !is_new(&config) {
+                report.tell(match &app {
+                    Some(Ok(app)) => deep::records(app).await,
+                    Some(Err(_)) | None => deep::unread_records(),
+                })?;
+            }
             let (found, accounts) = saved_settings(&config, app).await;
             report.tell_all(found)?;
             if accounts.is_empty() {

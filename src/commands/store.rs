@@ -1,17 +1,17 @@
 //! `textledger store`.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Instant};
 
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
 
-use super::{Misuse, block_on, configure, say};
+use super::{Misuse, block_on, complain, configure, say};
 use crate::{
     app::recognition::{self, Changes, KnownStore, Mark, StoreId, in_all},
     clock::{Clock, SystemClock},
-    config::Config,
+    config::{self, Config},
     domain::Organization,
-    startup::{self, known},
+    startup::{self, known, upkeep},
 };
 
 #[derive(Args)]
@@ -23,6 +23,7 @@ pub(super) struct Store {
 #[derive(Subcommand)]
 enum Command {
     Accept(Accept),
+    Compact(Compact),
 }
 
 /// Accept the store of TEXTLEDGER_STORE in place of the one that this installation knew.
@@ -42,12 +43,39 @@ struct Accept {
     known: Option<StoreId>,
 }
 
+/// Give the disk back what an embedded store's file no longer needs.
+///
+/// The file reuses what is taken away from it, so that it does not grow from month to month. This is for when much less is kept than
+/// before, as after a shorter TEXTLEDGER_RETENTION_DAYS. Stop the service before; an end in the middle harms nothing.
+#[derive(Args)]
+#[command(after_help = "Example:
+  TEXTLEDGER_STORE=embedded:/var/lib/textledger textledger store compact")]
+struct Compact {}
+
 impl Store {
     pub(super) fn run(self, file: Option<&Path>) -> anyhow::Result<()> {
         let config = configure(file)?;
-        let Command::Accept(accept) = self.command;
-        block_on(accept.run(&config))
+        match self.command {
+            Command::Accept(accept) => block_on(accept.run(&config)),
+            Command::Compact(Compact {}) => compact(&config),
+        }
     }
+}
+
+fn compact(config: &Config) -> anyhow::Result<()> {
+    let config::Store::Embedded(folder) = &config.store else {
+        return Err(Misuse("TEXTLEDGER_STORE names Redis, which has no file to compact".to_owned()).into());
+    };
+    let megabytes = |bytes: u64| bytes as f64 / 1e6;
+    let began = Instant::now();
+    complain(format_args!("moving what is stored in {} together: some seconds for 100 MB", folder.display()));
+    let compacted = upkeep::compact(folder)?;
+    say(format_args!(
+        "{:.1} MB before, {:.1} MB after, in {:.1} s",
+        megabytes(compacted.before),
+        megabytes(compacted.after),
+        began.elapsed().as_secs_f64()
+    ))
 }
 
 impl Accept {

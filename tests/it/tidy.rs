@@ -589,7 +589,7 @@ fn script_faults(script: &str) -> Vec<String> {
             listed_names(&head, list).into_iter().partition(|name| name.ends_with('…'));
         let listed: Vec<&str> = listed.into_iter().map(|name| name.trim_end_matches('?')).collect();
         let named = unpacked_names(&code, list);
-        if listed != named || (listed.is_empty() && runs.is_empty()) {
+        if listed != named || (listed.is_empty() && runs.is_empty() && code.contains(list)) {
             faults.push(format!("its head lists as {list} {listed:?}, and it takes {named:?}"));
         }
         for run in runs.iter().map(|run| run.trim_end_matches('…')) {

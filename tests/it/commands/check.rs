@@ -9,11 +9,13 @@ use serde_json::{Value, json};
 
 use super::{text, textledger};
 use crate::support::{
+    damage::{self, Record, flip_bits},
     eventually,
-    service::{ACCOUNT_SID, AUTH_TOKEN, On, TestService},
+    service::{ACCOUNT_SID, AUTH_TOKEN, On, TestService, callback, reply},
     twilio::World,
 };
 
+const STATUS: &str = "/webhooks/twilio/status";
 const SETTINGS: &str = "/api/sms/settings";
 
 /// A token that the simulated Twilio takes for no account.
@@ -130,4 +132,86 @@ fn check_fetches_the_platforms_public_keys_and_names_those_that_check_tokens() {
     line(&lines, "warning", "public keys: old");
     let (_, lines) = checked(("TEXTLEDGER_LOG", "info"));
     assert!(!lines.contains("public keys:"), "{lines}");
+}
+
+/// `textledger check --deep`: its exit code and what it says of `part`.
+async fn deep(service: &TestService, part: &str) -> (Option<i32>, String) {
+    let output = service.run(&["check", "--deep"], &[]).await;
+    let lines = text(&output.stdout).to_owned();
+    let found: Vec<&str> = lines.lines().filter(|line| line.contains(&format!("{part}: "))).collect();
+    (output.status.code(), found.join("\n"))
+}
+
+async fn hear(service: &TestService) {
+    for number in 0..40 {
+        let sid = format!("SM{number:032x}");
+        assert_eq!(service.webhook(STATUS, &callback(&sid, "sent")).await.status(), 204);
+    }
+    let stop = reply("SM00000000000000000000000000000099", "+14155550123", "STOP");
+    assert_eq!(service.webhook("/webhooks/twilio/inbound", &stop).await.status(), 200);
+}
+
+/// Forty messages and their entries, a message received, an opt-out and its entry.
+const STORED: &str = "83 events, messages and changes of consent can be read";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check_deep_reads_everything_that_is_stored_in_redis() {
+    let world = World::start(On::Redis).await;
+    let service = &world.service;
+    hear(service).await;
+    assert_eq!(deep(service, "records").await, (Some(0), format!("ok       records: {STORED}")));
+    assert_eq!(deep(service, "file").await.1, "");
+    let prefix = service.setting("TEXTLEDGER_KEY_PREFIX");
+    damage::write(On::Redis, prefix, service.folder(), &[Record::Event]).await;
+    let (code, found) = deep(service, "records").await;
+    assert_eq!(code, Some(1));
+    assert!(found.starts_with("FAILED   records: 1 of 84 cannot be read: default, event "), "{found}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check_deep_reads_everything_that_is_stored_in_the_file() {
+    let mut world = World::start(On::Embedded).await;
+    let service = &mut world.service;
+    hear(service).await;
+    let (code, file) = deep(service, "file").await;
+    assert_eq!(code, Some(1));
+    assert!(file.starts_with("FAILED   file: ") && file.contains("stop it"), "{file}");
+    assert!(deep(service, "records").await.1.starts_with("warning  records: "));
+    service.stop().await;
+    let (code, file) = deep(service, "file").await;
+    assert!(code == Some(0) && file.starts_with("ok       file: its "), "{file}");
+    assert_eq!(deep(service, "records").await.1, format!("ok       records: {STORED}"));
+
+    flip_bits(&service.folder().join("data"), &[r#"{"delivery":{"#, "SM00000000000000000000000000000000"]);
+    let (code, file) = deep(service, "file").await;
+    assert_eq!(code, Some(1));
+    assert!(file.starts_with("FAILED   file: ") && file.contains("restore a backup of it"), "{file}");
+    let (_, records) = deep(service, "records").await;
+    assert!(records.contains("cannot be read: default, events "), "{records}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn store_compact_keeps_everything_and_wants_no_service_beside_it() {
+    let mut service = TestService::start(On::Embedded).await;
+    hear(&service).await;
+    let events = service.events().await;
+    let output = service.run(&["store", "compact"], &[]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("in use by a running service: stop it before"));
+    service.stop().await;
+    let output = service.run(&["store", "compact"], &[]).await;
+    let told = text(&output.stdout);
+    assert!(output.status.success() && told.contains(" MB before, ") && told.contains(" MB after"), "{told}");
+    service.start_again();
+    assert_eq!(service.events().await, events);
+    assert!(service.metric("textledger_store_file_bytes").await > 10_000);
+    service.stop().await;
+    let elsewhere = service.folder().join("none");
+    let store = format!("embedded:{}", elsewhere.display());
+    let output = service.run(&["store", "compact"], &[("TEXTLEDGER_STORE", &store)]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("there is no store in"), "{}", text(&output.stderr));
+    assert!(!elsewhere.exists());
+    let output = service.run(&["store", "compact"], &[("TEXTLEDGER_STORE", "redis://127.0.0.1:1")]).await;
+    assert_eq!(output.status.code(), Some(2));
 }
