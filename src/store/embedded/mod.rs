@@ -15,6 +15,7 @@ mod counts;
 mod damage;
 mod deliveries;
 mod documents;
+mod dry_run;
 mod erasure;
 mod events;
 mod file;

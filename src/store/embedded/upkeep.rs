@@ -1,12 +1,14 @@
 //! What is done to a store's file that nobody has open.
 
-use std::{fs, path::Path};
-
-use redb::Database;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use super::{
     FILE_NAME, OpenError,
     damage::unless_damaged,
+    dry_run::DryRun,
     file::{database, failed, in_folder},
 };
 
@@ -24,45 +26,50 @@ pub struct Compacted {
 ///
 /// Fails if there is no store, another process has it open, or the file cannot be written or is damaged.
 pub fn compact(folder: &Path) -> Result<Compacted, OpenError> {
-    let (before, ()) = with_database(folder, |database| database.compact().map(drop))?;
-    Ok(Compacted { before, after: length(folder)? })
+    let (path, before) = file_in(folder)?;
+    let failed = |error| failed(&path, error);
+    let run = || {
+        let mut database = database().open(&path)?;
+        database.compact()?;
+        Ok(())
+    };
+    unless_damaged(run, |damage| damage).map_err(failed)?;
+    Ok(Compacted { before, after: file_in(folder)?.1 })
 }
 
 /// Compares every page of the file of the store in `folder` with its checksum, which takes as long as reading the file, and returns
-/// the file's length in bytes.
+/// the file's length in bytes. Nothing is changed in it.
 ///
 /// Fails if there is no store, another process has it open, or the file is damaged.
 pub fn check_pages(folder: &Path) -> Result<u64, OpenError> {
-    // That free pages were not known rightly is no damage: it is so after a kill, and mended by this.
-    with_database(folder, |database| database.check_integrity().map(drop)).map(|(length, ())| length)
-}
-
-fn with_database<T, E: Into<redb::Error>>(
-    folder: &Path,
-    job: impl FnOnce(&mut Database) -> Result<T, E>,
-) -> Result<(u64, T), OpenError> {
-    let path = folder.join(FILE_NAME);
-    let length = match length(folder)? {
-        0 => return Err(OpenError::Empty { path }),
-        length => length,
-    };
+    let (path, length) = file_in(folder)?;
     let run = || {
-        let mut database = database().open(&path).map_err(|error| failed(&path, error))?;
-        job(&mut database).map_err(|error| failed(&path, error))
+        let mut database = database().create_with_backend(DryRun::open(&path)?)?;
+        match database.check_integrity()? {
+            true => Ok(length),
+            // redb would go back to what was committed before.
+            false => {
+                Err(redb::Error::Corrupted("a page of the newest commit is not as it was written".to_owned()))
+            }
+        }
     };
-    let done = unless_damaged(run, |damage| failed(&path, damage))?;
-    Ok((length, done))
+    unless_damaged(run, |damage| damage).map_err(|error| failed(&path, error))
 }
 
-fn length(folder: &Path) -> Result<u64, OpenError> {
-    Ok(fs::metadata(folder.join(FILE_NAME)).map_err(|error| in_folder(folder, error))?.len())
+/// The file of the store in `folder`, and its length.
+fn file_in(folder: &Path) -> Result<(PathBuf, u64), OpenError> {
+    let path = folder.join(FILE_NAME);
+    match fs::metadata(&path).map_err(|error| in_folder(folder, error))?.len() {
+        0 => Err(OpenError::Empty { path }),
+        length => Ok((path, length)),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use redb::{ReadableDatabase, ReadableTable};
+    use redb::{Database, ReadableDatabase, ReadableTable};
 
     use super::*;
     use crate::{
@@ -124,8 +131,9 @@ mod tests {
         let mut bytes = fs::read(&file).unwrap();
         let place = bytes.windows(word.len()).rposition(|some| some == word).unwrap();
         bytes[place] ^= 1;
-        fs::write(&file, bytes).unwrap();
+        fs::write(&file, &bytes).unwrap();
         let error = check_pages(folder).unwrap_err();
         assert!(matches!(&error, OpenError::Database { .. }), "{error}");
+        assert_eq!(fs::read(&file).unwrap(), bytes);
     }
 }

@@ -177,6 +177,10 @@ async fn check_deep_reads_everything_that_is_stored_in_the_file() {
     assert_eq!(code, Some(1));
     assert!(file.starts_with("FAILED   file: ") && file.contains("stop it"), "{file}");
     assert!(deep(service, "records").await.1.starts_with("warning  records: "));
+    service.kill();
+    let (code, file) = deep(service, "file").await;
+    assert!(code == Some(0) && file.starts_with("ok       file: its "), "{file}");
+    service.start_again();
     service.stop().await;
     let (code, file) = deep(service, "file").await;
     assert!(code == Some(0) && file.starts_with("ok       file: its "), "{file}");
