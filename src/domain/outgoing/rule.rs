@@ -240,7 +240,7 @@ impl Decision<'_> {
                 let send_at = send_at.filter(|&at| at > now);
                 Some(match (send_at, under_review_until, quiet_until, cooling_until) {
                     (Some(at), ..) => self.wait_at_gate(at, Hold::Scheduled),
-                    (None, Some(until), ..) => self.wait_at_gate(self.review_end(until), Hold::Review),
+                    (None, Some(until), ..) => self.wait_for_review(until, 0),
                     (None, None, Some(until), _) => self.wait_at_gate(until, Hold::QuietHours),
                     (None, None, None, Some(until)) if until > now + times::COOLDOWN_HELD_MAX => {
                         self.refuse(Refused::ours(Refusal::RecipientCoolingDown))
@@ -284,7 +284,7 @@ impl Decision<'_> {
             (Sending { tries, .. }, Fact::CalledAgain(circumstances)) => {
                 Some(match (circumstances.refusal(), circumstances.under_review_until) {
                     (Some(refusal), _) => self.refuse(Refused::ours(refusal)),
-                    (None, Some(until)) => self.wait(self.review_end(until), Hold::Review, *tries),
+                    (None, Some(until)) => self.wait_for_review(until, *tries),
                     (None, None) if circumstances.traffic == Traffic::Refused => {
                         self.refuse(Refused::ours(Refusal::SuspiciousTraffic))
                     }
@@ -316,7 +316,7 @@ impl Decision<'_> {
             return self.refuse(Refused::ours(refusal));
         }
         if let Some(until) = circumstances.under_review_until {
-            return self.wait(self.review_end(until), Hold::Review, tries);
+            return self.wait_for_review(until, tries);
         }
         if let Some(until) = circumstances.quiet_until {
             return self.wait(until, Hold::QuietHours, tries);
@@ -448,7 +448,12 @@ impl Decision<'_> {
         self.at_gate(self.wait(until, reason, 0))
     }
 
-    /// The same for a new message.
+    /// Held until a review ends. Whoever decides on it lets go what they find held, so that none may be held on a consent of before.
+    fn wait_for_review(&self, until: UnixMs, tries: u32) -> Move {
+        self.at_gate(self.wait(self.review_end(until), Hold::Review, tries))
+    }
+
+    /// The same move, on a consent that must not have changed.
     fn at_gate(&self, made: Move) -> Move {
         Move { gate: Some(Gate { cooldown: Duration::ZERO }), ..made }
     }
