@@ -68,7 +68,7 @@ fn compact(config: &Config) -> anyhow::Result<()> {
     };
     let megabytes = |bytes: u64| bytes as f64 / 1e6;
     let began = Instant::now();
-    complain(format_args!("moving what is stored in {} together: some seconds for 100 MB", folder.display()));
+    complain(format_args!("moving what is stored in {} together, which may take a while", folder.display()));
     let compacted = upkeep::compact(folder)?;
     say(format_args!(
         "{:.1} MB before, {:.1} MB after, in {:.1} s",

@@ -4,18 +4,16 @@ use std::path::Path;
 
 use anyhow::anyhow;
 
-use crate::store::embedded::{self, OpenError};
-
-pub use crate::store::embedded::upkeep::Compacted;
+use crate::store::embedded::{OpenError, upkeep};
 
 /// Gives the disk back what the file of the store in `folder` no longer needs.
-pub fn compact(folder: &Path) -> anyhow::Result<Compacted> {
-    embedded::upkeep::compact(folder).map_err(not_done)
+pub fn compact(folder: &Path) -> anyhow::Result<upkeep::Compacted> {
+    upkeep::compact(folder).map_err(not_done)
 }
 
 /// Compares every page of the file of the store in `folder` with its checksum, and returns the file's length in bytes.
 pub fn check_pages(folder: &Path) -> anyhow::Result<u64> {
-    embedded::upkeep::check_pages(folder).map_err(not_done)
+    upkeep::check_pages(folder).map_err(not_done)
 }
 
 fn not_done(error: OpenError) -> anyhow::Error {

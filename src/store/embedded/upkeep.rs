@@ -22,7 +22,7 @@ pub struct Compacted {
 }
 
 /// Moves everything in the file of the store in `folder` to its beginning, and gives the rest of it back to the disk. The file is whole
-/// at any moment; it takes some seconds for 100 MB of what is stored.
+/// at any moment.
 ///
 /// Fails if there is no store, another process has it open, or the file cannot be written or is damaged.
 pub fn compact(folder: &Path) -> Result<Compacted, OpenError> {
