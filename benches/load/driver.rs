@@ -63,21 +63,11 @@ impl Load<'_> {
             let mut connection = TcpStream::connect(address).await?;
             connection.set_nodelay(true)?;
             let mut latency = Histogram::new(3)?;
-            let mut answer = [0; 4_096];
             for stop in stops {
                 tokio::time::sleep(STOP_INTERVAL).await;
-                let start = Instant::now();
-                connection.write_all(stop).await?;
-                let mut read = 0;
-                while !answer[..read].ends_with(b"<Response/>") {
-                    let more = connection.read(&mut answer[read..]).await?;
-                    ensure!(more > 0, "the connection was closed");
-                    read += more;
-                }
-                latency.record(start.elapsed().as_micros() as u64)?;
-                ensure!(answer.starts_with(b"HTTP/1.1 200"), "a STOP was not taken");
+                latency.record(exchange(&mut connection, stop, REPLY_TAKEN).await?)?;
             }
-            Ok(latency)
+            anyhow::Ok(latency)
         });
         Ok((row?, latency?))
     }
@@ -87,23 +77,37 @@ impl Load<'_> {
         let mut connection = TcpStream::connect(address).await?;
         connection.set_nodelay(true)?;
         let mut latency = Histogram::new(3)?;
-        let mut answer = [0; 4_096];
         while let Some(request) = self.callbacks.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let start = Instant::now();
-            connection.write_all(request).await?;
-            let mut read = 0;
-            while !answer[..read].ends_with(b"\r\n\r\n") {
-                let more = connection.read(&mut answer[read..]).await?;
-                ensure!(more > 0, "the connection was closed");
-                read += more;
-            }
-            latency.record(start.elapsed().as_micros() as u64)?;
-            ensure!(
-                answer.starts_with(b"HTTP/1.1 204"),
-                "answered {}",
-                std::str::from_utf8(&answer[..read]).context("an answer that is no text")?
-            );
+            latency.record(exchange(&mut connection, request, CALLBACK_TAKEN).await?)?;
         }
         Ok(latency)
     }
+}
+
+/// An answer as it is to be.
+pub struct Expected {
+    status: &'static str,
+    end: &'static [u8],
+}
+
+/// That to a callback.
+pub const CALLBACK_TAKEN: Expected = Expected { status: "HTTP/1.1 204", end: b"\r\n\r\n" };
+
+/// That to what a person has written, to which the service says nothing itself.
+pub const REPLY_TAKEN: Expected = Expected { status: "HTTP/1.1 200", end: b"<Response/>" };
+
+/// Sends one request and reads its answer: how long it took, in microseconds.
+pub async fn exchange(connection: &mut TcpStream, request: &[u8], expected: Expected) -> anyhow::Result<u64> {
+    let (mut answer, mut read) = ([0; 4_096], 0);
+    let start = Instant::now();
+    connection.write_all(request).await?;
+    while !answer[..read].ends_with(expected.end) {
+        let more = connection.read(&mut answer[read..]).await?;
+        ensure!(more > 0, "the connection was closed");
+        read += more;
+    }
+    let took = start.elapsed().as_micros() as u64;
+    let answer = std::str::from_utf8(&answer[..read]).context("an answer that is no text")?;
+    ensure!(answer.starts_with(expected.status), "answered {answer}");
+    Ok(took)
 }

@@ -12,6 +12,9 @@ mod processes;
 mod report;
 mod requests;
 mod script;
+mod soak;
+
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::Parser;
@@ -19,12 +22,12 @@ use clap::Parser;
 use self::{
     driver::Load,
     processes::{RedisServer, Service},
-    report::{FLOODING, Report, Row},
+    report::{FLOODING, OnDisk, Report, Row},
     requests::Callbacks,
 };
 
 /// STOPs in the flood.
-const STOPS: usize = 50;
+const STOPS: u64 = 50;
 
 /// cargo bench --bench load -- [OPTIONS]
 #[derive(Parser)]
@@ -44,6 +47,9 @@ struct Options {
     /// The embedded store alone.
     #[arg(long)]
     embedded: bool,
+    /// Steady traffic of every kind for so many minutes, over Redis and over the embedded store, and nothing else.
+    #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u64).range(1..=24 * 60))]
+    soak: Option<u64>,
     /// Be the bare handler. Used by the driver itself.
     #[arg(long, hide = true)]
     bare_handler: bool,
@@ -61,6 +67,9 @@ fn main() -> anyhow::Result<()> {
 }
 
 async fn measure(options: &Options) -> anyhow::Result<()> {
+    if let Some(minutes) = options.soak {
+        return soak::run(Duration::from_secs(60 * minutes)).await;
+    }
     let messages = if options.quick { options.messages / 10 } else { options.messages };
     eprintln!("signing {} callbacks of {messages} messages", 2 * messages);
     let callbacks = Callbacks::sign(messages);
@@ -71,12 +80,16 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
     }
 
     eprintln!("the service over the embedded store");
-    let service = Service::start("embedded:data")?;
+    let mut service = Service::start("embedded:data")?;
     let row = load.run(service.address(), &[("service", service.id())]).await?;
     let kept = service.count_deliveries().await?;
     ensure!(kept == callbacks.len(), "{} callbacks were acknowledged and {kept} are kept", callbacks.len());
     report.embedded = Some(row);
-    report.embedded_memory_mib = Some(processes::peak_memory_kib(service.id())? as f64 / 1_024.0);
+    report.on_disk = Some(OnDisk {
+        memory_mib: processes::peak_memory_kib(service.id())? as f64 / 1_024.0,
+        written_bytes: processes::written_bytes(service.id())? as f64 / callbacks.len() as f64,
+        start_after_kill: service.start_after_kill()?,
+    });
     drop(service);
 
     eprintln!("batches");

@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     net::{SocketAddr, TcpListener},
+    path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -15,7 +16,7 @@ use textledger::{
     http::auth::{self, Claims},
 };
 
-use crate::requests::{ACCOUNT_SID, AUTH_TOKEN, PUBLIC_URL};
+use crate::requests::{ACCOUNT_SID, AUTH_TOKEN, PUBLIC_URL, SENDER};
 
 /// Of nought bytes.
 const MASTER_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -50,10 +51,25 @@ pub fn processor_time_us(id: u32) -> anyhow::Result<f64> {
 
 /// The most memory that a process has ever had, in KiB.
 pub fn peak_memory_kib(id: u32) -> anyhow::Result<u64> {
+    status_kib(id, "VmHWM:")
+}
+
+/// The memory that a process has now, in KiB.
+pub fn memory_kib(id: u32) -> anyhow::Result<u64> {
+    status_kib(id, "VmRSS:")
+}
+
+fn status_kib(id: u32, name: &str) -> anyhow::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{id}/status")).context("the process has ended")?;
-    let peak =
-        status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("/proc has another form")?;
-    Ok(peak.trim().trim_end_matches(" kB").parse()?)
+    let size = status.lines().find_map(|line| line.strip_prefix(name)).context("/proc has another form")?;
+    Ok(size.trim().trim_end_matches(" kB").parse()?)
+}
+
+/// How much a process has had written to disk so far, in bytes.
+pub fn written_bytes(id: u32) -> anyhow::Result<u64> {
+    let io = fs::read_to_string(format!("/proc/{id}/io")).context("the process has ended")?;
+    let written = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+    Ok(written.context("/proc has another form")?.parse()?)
 }
 
 /// A server that tells its address in a line of JSON.
@@ -90,28 +106,64 @@ pub fn bare_handler() -> anyhow::Result<Listening> {
     Listening::start(command)
 }
 
+/// A simulator of Twilio, for the account of the service.
+pub fn simulator() -> anyhow::Result<Listening> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_textledger"));
+    command.args(["simulator", "--listen", "127.0.0.1:0", "--account-sid", ACCOUNT_SID]);
+    command.env("TWILIO_AUTH_TOKEN", AUTH_TOKEN);
+    Listening::start(command)
+}
+
 /// The service, as its users run it: default settings, logs and all.
 pub struct Service {
     listening: Listening,
-    _folder: tempfile::TempDir,
+    settings: Vec<(String, String)>,
+    folder: tempfile::TempDir,
 }
 
 impl Service {
-    /// Starts the service on `store`, in a folder of its own on the disk that the build is on.
+    /// Starts the service on `store`, behind [`PUBLIC_URL`].
     pub fn start(store: &str) -> anyhow::Result<Self> {
+        Self::start_with(&[("TEXTLEDGER_STORE", store), ("TEXTLEDGER_PUBLIC_URL", PUBLIC_URL)])
+    }
+
+    /// Starts the service with these settings, in a folder of its own on the disk that the build is on.
+    pub fn start_with(settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+        let settings: Vec<_> =
+            settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let listening = Self::start_in(folder.path(), &settings)?;
+        Ok(Self { listening, settings, folder })
+    }
+
+    /// Kills it, as a crash does, and starts it again: how long it takes until it listens.
+    pub fn start_after_kill(&mut self) -> anyhow::Result<Duration> {
+        self.listening.process.0.kill()?;
+        self.listening.process.0.wait()?;
+        let began = Instant::now();
+        self.listening = Self::start_in(self.folder.path(), &self.settings)?;
+        Ok(began.elapsed())
+    }
+
+    fn start_in(folder: &Path, settings: &[(String, String)]) -> anyhow::Result<Listening> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_textledger"));
-        command.arg("serve").current_dir(folder.path()).env_clear().envs([
+        command.arg("serve").current_dir(folder).env_clear().envs([
             ("TEXTLEDGER_LISTEN", "127.0.0.1:0"),
-            ("TEXTLEDGER_PUBLIC_URL", PUBLIC_URL),
-            ("TEXTLEDGER_STORE", store),
             ("TEXTLEDGER_JWT_SECRET", JWT_SECRET),
             ("TEXTLEDGER_MASTER_KEY", MASTER_KEY),
             ("TWILIO_ACCOUNT_SID", ACCOUNT_SID),
             ("TWILIO_AUTH_TOKEN", AUTH_TOKEN),
-            ("TWILIO_PHONE_NUMBER", "+15005550006"),
+            ("TWILIO_PHONE_NUMBER", SENDER),
+            // Everything that was stored is read again afterwards, as fast as it can be.
+            ("TEXTLEDGER_API_RATE", "1000000"),
         ]);
-        Ok(Self { listening: Listening::start(command)?, _folder: folder })
+        command.envs(settings.iter().map(|(name, value)| (name, value)));
+        Listening::start(command)
+    }
+
+    /// The folder in which it runs.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Where it listens.

@@ -1,6 +1,6 @@
 //! The figures, as a table and as the ratios that are aimed at.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use hdrhistogram::Histogram;
 use textledger::app::outgoing::bulk::RECIPIENTS_MAX;
@@ -25,6 +25,17 @@ impl Row {
     }
 }
 
+/// The service over the embedded store, and its file.
+#[derive(Clone, Copy)]
+pub struct OnDisk {
+    /// The most memory that the service ever had, all events read once, in MiB.
+    pub memory_mib: f64,
+    /// Written to disk per callback, in bytes.
+    pub written_bytes: f64,
+    /// Until it listens, after it was killed.
+    pub start_after_kill: Duration,
+}
+
 /// Everything that one run measured.
 pub struct Report {
     /// Messages, of which each has two callbacks.
@@ -39,8 +50,8 @@ pub struct Report {
     pub redis_fsync: Option<Row>,
     /// The service over the embedded store.
     pub embedded: Option<Row>,
-    /// The most memory that the service ever had over it, all events read once, in MiB.
-    pub embedded_memory_mib: Option<f64>,
+    /// What it costs to keep everything on disk.
+    pub on_disk: Option<OnDisk>,
     /// The service over Redis under a flood, and the STOPs in it: microseconds from request to answer.
     pub flood: Option<(Row, Histogram<u64>)>,
     /// A batch, over Redis.
@@ -63,7 +74,7 @@ impl Report {
             redis: None,
             redis_fsync: None,
             embedded: None,
-            embedded_memory_mib: None,
+            on_disk: None,
             flood: None,
             bulk_redis: None,
             bulk_embedded: None,
@@ -117,8 +128,15 @@ impl fmt::Display for Report {
                 writeln!(f, "| {name} | {p50:.1} | {p99:.1} | {longest:.1} |")?;
             }
         }
-        if let Some(mib) = self.embedded_memory_mib {
-            writeln!(f, "\nover the embedded store the service had {mib:.0} MiB at the most")?;
+        if let Some(OnDisk { memory_mib, written_bytes, start_after_kill }) = self.on_disk {
+            writeln!(f, "\n| over the embedded store | |\n| --- | --- |")?;
+            writeln!(f, "| the service's memory at the most, MiB | {memory_mib:.0} |")?;
+            writeln!(f, "| written to disk per callback, kB | {:.1} |", written_bytes / 1e3)?;
+            writeln!(
+                f,
+                "| until it listens again after a kill, s | {:.2} |",
+                start_after_kill.as_secs_f64()
+            )?;
         }
         writeln!(f, "\n| a batch of {RECIPIENTS_MAX} | accepted after ms | service ms | memory MiB |")?;
         writeln!(f, "| --- | --- | --- | --- |")?;

@@ -38,14 +38,21 @@ pub fn messages(count: usize) -> Vec<(String, String)> {
     (0..count).map(message).collect()
 }
 
+/// Writes requests as Twilio does.
+pub struct Signer {
+    key: SigningKey,
+    /// By which Twilio was told to reach the service.
+    public_url: String,
+}
+
 impl Callbacks {
     /// Signs `sent` and `delivered` for each of `count` messages.
     pub fn sign(count: usize) -> Self {
-        let key = SigningKey::new(Algorithm::HmacSha1, &AUTH_TOKEN.into());
+        let signer = Signer::new(PUBLIC_URL);
         let mut requests = Vec::with_capacity(2 * count);
         for block in messages(count).chunks(BLOCK) {
             for status in ["sent", "delivered"] {
-                requests.extend(block.iter().map(|(sid, to)| request(&key, sid, to, status)));
+                requests.extend(block.iter().map(|(sid, to)| signer.callback(sid, to, status)));
             }
         }
         Self { requests }
@@ -62,51 +69,62 @@ impl Callbacks {
     }
 }
 
-fn request(key: &SigningKey, sid: &str, to: &str, status: &str) -> Vec<u8> {
-    let mut parameters = vec![
-        ("ApiVersion", "2010-04-01"),
-        ("MessageStatus", status),
-        ("SmsSid", sid),
-        ("SmsStatus", status),
-        ("To", to),
-        ("From", SENDER),
-        ("MessageSid", sid),
-        ("AccountSid", ACCOUNT_SID),
-        ("MessagingServiceSid", "MGcccccccccccccccccccccccccccccccc"),
-    ];
-    if status == "delivered" {
-        parameters.push(("RawDlrDoneDate", "2611221230"));
+impl Signer {
+    /// For a service that Twilio reaches by `public_url`.
+    pub fn new(public_url: &str) -> Self {
+        let key = SigningKey::new(Algorithm::HmacSha1, &AUTH_TOKEN.into());
+        Self { key, public_url: public_url.to_owned() }
     }
-    post(key, STATUS, parameters.into_iter().collect())
-}
 
-/// A STOP from each of `count` people.
-pub fn stops(count: usize) -> Vec<Vec<u8>> {
-    let key = SigningKey::new(Algorithm::HmacSha1, &AUTH_TOKEN.into());
-    let stop = |number| {
-        let (sid, from) = (format!("SM{:032x}", u128::MAX - number as u128), format!("+1628{number:07}"));
+    /// A status callback.
+    pub fn callback(&self, sid: &str, to: &str, status: &str) -> Vec<u8> {
+        let mut parameters = vec![
+            ("ApiVersion", "2010-04-01"),
+            ("MessageStatus", status),
+            ("SmsSid", sid),
+            ("SmsStatus", status),
+            ("To", to),
+            ("From", SENDER),
+            ("MessageSid", sid),
+            ("AccountSid", ACCOUNT_SID),
+            ("MessagingServiceSid", "MGcccccccccccccccccccccccccccccccc"),
+        ];
+        if status == "delivered" {
+            parameters.push(("RawDlrDoneDate", "2611221230"));
+        }
+        self.post(STATUS, parameters.into_iter().collect())
+    }
+
+    /// What a person has written, the message of this number.
+    pub fn reply(&self, number: u64, from: &str, body: &str) -> Vec<u8> {
+        let sid = format!("SM{:032x}", u128::MAX - u128::from(number));
         let parameters = [
             ("AccountSid", ACCOUNT_SID),
             ("MessageSid", &sid),
             ("SmsSid", &sid),
-            ("From", &from),
+            ("From", from),
             ("To", SENDER),
-            ("Body", "STOP"),
+            ("Body", body),
             ("NumMedia", "0"),
         ];
-        post(&key, INBOUND, parameters.into_iter().collect())
-    };
-    (0..count).map(stop).collect()
+        self.post(INBOUND, parameters.into_iter().collect())
+    }
+
+    fn post(&self, target: &str, form: Form<'_>) -> Vec<u8> {
+        let signature = signature::sign(&self.key, &format!("{}{target}", self.public_url), &form);
+        let body = form.encode();
+        format!(
+            "POST {target} HTTP/1.1\r\nHost: sms.example.com\r\nUser-Agent: TwilioProxy/1.1\r\nAccept: */*\r\n\
+             Content-Type: application/x-www-form-urlencoded; charset=utf-8\r\n{SIGNATURE_HEADER}: {signature}\r\n\
+             I-Twilio-Idempotency-Token: 11111111-2222-3333-4444-555555555555\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .into_bytes()
+    }
 }
 
-fn post(key: &SigningKey, target: &str, form: Form<'_>) -> Vec<u8> {
-    let signature = signature::sign(key, &format!("{PUBLIC_URL}{target}"), &form);
-    let body = form.encode();
-    format!(
-        "POST {target} HTTP/1.1\r\nHost: sms.example.com\r\nUser-Agent: TwilioProxy/1.1\r\nAccept: */*\r\n\
-         Content-Type: application/x-www-form-urlencoded; charset=utf-8\r\n{SIGNATURE_HEADER}: {signature}\r\n\
-         I-Twilio-Idempotency-Token: 11111111-2222-3333-4444-555555555555\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .into_bytes()
+/// A STOP from each of `count` people.
+pub fn stops(count: u64) -> Vec<Vec<u8>> {
+    let signer = Signer::new(PUBLIC_URL);
+    (0..count).map(|number| signer.reply(number, &format!("+1628{number:07}"), "STOP")).collect()
 }

@@ -13,8 +13,9 @@ use crate::domain::{EventId, HistoryId, MessageRef, Organization, Stream, UnixMs
 /// The most messages that one call of [`Retention::oldest_messages`] or [`Retention::forget_messages`] handles.
 pub const FORGOTTEN_MAX: usize = 100;
 
-/// The most entries that one call of [`Retention::trim_events`] takes from each stream of each partition.
-pub const TRIMMED_MAX: usize = 500;
+/// The most entries that one call of [`Retention::trim_events`] takes from each stream of each partition: others wait for it no longer
+/// than for a few webhooks.
+pub const TRIMMED_MAX: usize = 50;
 
 /// Which messages are forgotten, of those that are named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -375,7 +375,6 @@ mod tests {
                     tables.names.insert((org, "name", "other"), ()).map_err(unavailable)?;
                     tables.consent_counts.insert(org, number).map_err(unavailable)?;
                     tables.marks.insert(org, "mark").map_err(unavailable)?;
-                    tables.recipients.insert((org, "name"), "person").map_err(unavailable)?;
                     tables.trimmed.insert(org, (number, 0)).map_err(unavailable)?;
                     tables.changes.insert((org, "name", number), &b"change"[..]).map_err(unavailable)?;
                     tables.outbound.insert((org, "name"), &b"message"[..]).map_err(unavailable)?;

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use redb::ReadableTable;
+use serde::{Deserialize, Serialize};
 
 use super::{
     EmbeddedStore,
@@ -10,7 +11,7 @@ use super::{
 };
 use crate::{
     domain::{
-        Delivery, Event, MessageRef, Organization, Person, StatusChange, Stream, Task,
+        Delivery, Event, MessageRef, Organization, Person, StatusChange, Stream, Task, UnixMs,
         delivery::{self, Recorded},
         stats::{self, Counter, Latency},
     },
@@ -18,14 +19,54 @@ use crate::{
     twilio::MessageSid,
 };
 
+/// A message's row: where it stands, and what else changes with that. SIDs are random, so that nearly every row that is written is on
+/// a page of its own, which is written whole: a second table by SID would double what a callback writes.
+///
+/// Rows of version 0.1.0 are of the [`Delivery`] alone, with the rest in the table `planned`.
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct MessageRow {
+    #[serde(flatten)]
+    pub(super) delivery: Delivery,
+    /// When Twilio is to be asked what became of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) ask_at: Option<UnixMs>,
+}
+
+impl MessageRow {
+    /// The task of asking Twilio for it.
+    pub(super) fn ask(&self, sid: &MessageSid) -> Task {
+        let since = self.delivery.seen.first().map(|seen| seen.entry.0).unwrap_or_default();
+        Task::Ask { sid: sid.clone(), since }
+    }
+}
+
 impl Tables<'_> {
+    /// What is kept of the message `sid`.
+    pub(super) fn message_row(
+        &self,
+        organization: &str,
+        sid: &MessageSid,
+    ) -> Result<Option<MessageRow>, Error> {
+        let stored = self.messages.get((organization, sid.as_str())).map_err(unavailable)?;
+        stored.map(|stored| decode("a message", stored.value())).transpose()
+    }
+
+    /// Keeps `row` of the message `sid`.
+    pub(super) fn put_message_row(
+        &mut self,
+        organization: &str,
+        sid: &MessageSid,
+        row: &MessageRow,
+    ) -> Result<(), Error> {
+        let key = (organization, sid.as_str());
+        self.messages.insert(key, encode(row).as_bytes()).map_err(unavailable)?;
+        Ok(())
+    }
+
     fn record_status(&mut self, organization: &str, change: StatusChange) -> Result<StatusRecorded, Error> {
         let sid = change.sid.clone();
-        let key = (organization, sid.as_str());
-        let mut delivery: Delivery = match self.messages.get(key).map_err(unavailable)? {
-            Some(stored) => decode("a message", stored.value())?,
-            None => Delivery::default(),
-        };
+        let mut row = self.message_row(organization, &sid)?.unwrap_or_default();
+        let delivery = &mut row.delivery;
         let recorded = delivery.judge(&change);
         let (id, was_unnamed) = (change.id, delivery.id.is_none());
         let place = self.next_entry(Stream::Deliveries);
@@ -37,7 +78,8 @@ impl Tables<'_> {
             counted.push(Counter::Delivered(Latency::of(place.ms.since(first.entry.0))));
         }
         if let Some(entry) = delivery.record(change, place) {
-            if delivery.seen.len() == 1 && delivery.id.is_none() {
+            let statuses = delivery.seen.len();
+            if statuses == 1 && delivery.id.is_none() {
                 let recipient = entry.to.as_ref().map(Person::of);
                 self.enter(organization, recipient.as_ref(), &MessageRef::Sid(sid.clone()))?;
             }
@@ -45,22 +87,22 @@ impl Tables<'_> {
                 self.add_counts(organization, at, &counted)?;
             }
             self.add_event(organization, &Event::Delivery(entry))?;
-            self.messages.insert(key, encode(&delivery).as_bytes()).map_err(unavailable)?;
-            let ask = Task::Ask { sid: sid.clone(), since: delivery.seen[0].entry.0 };
-            match (delivery.seen.len(), ask_at) {
-                (1, Some(at)) if !is_final => self.schedule(organization, &ask, Some(at))?,
+            match (statuses, ask_at) {
+                (1, Some(at)) if !is_final => self.plan_ask(organization, &sid, &mut row, Some(at))?,
                 (2.., _) if is_final && recorded == Recorded::Moved => {
-                    self.schedule(organization, &ask, None)?
+                    self.plan_ask(organization, &sid, &mut row, None)?
                 }
                 _ => {}
             }
+            self.put_message_row(organization, &sid, &row)?;
             Ok(StatusRecorded { recorded, learned_id: was_unnamed && id.is_some() })
         } else {
+            let learned_id = id.is_some() && (was_unnamed || delivery.id == id);
             if was_unnamed && id.is_some() {
                 delivery.id = id;
-                self.messages.insert(key, encode(&delivery).as_bytes()).map_err(unavailable)?;
+                self.put_message_row(organization, &sid, &row)?;
             }
-            Ok(StatusRecorded { recorded, learned_id: id.is_some() && delivery.id == id })
+            Ok(StatusRecorded { recorded, learned_id })
         }
     }
 }

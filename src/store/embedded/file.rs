@@ -101,7 +101,7 @@ impl DatabaseFile {
 
     /// Closes the database, once what is read of it has been, and opens it again. If that fails it stays closed.
     pub(super) fn open_again(&self) -> Result<(), OpenError> {
-        // Nobody waits for the lock while it is opened: after a failure redb goes through the whole file.
+        // Nobody waits for the lock while it is opened.
         self.replace(Access::Failed);
         let database = database().open(&self.path).map_err(|error| failed(&self.path, error))?;
         self.replace(Access::Open(database));

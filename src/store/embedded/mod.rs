@@ -1,11 +1,11 @@
 //! The store on one machine: one file, written by one thread.
 //!
-//! redb: a copy-on-write B-tree whose commit is one fsync and whose file is whole after a crash at any point; pure
-//! Rust, a stable file format, readers that never wait for the writer. A log-structured engine would write faster;
-//! group commit makes the difference small, and one file with transactions over several tables is simpler to trust.
+//! redb: a copy-on-write B-tree whose file is whole after a crash at any point; pure Rust, a stable file format, readers
+//! that never wait for the writer. A log-structured engine would write faster; group commit makes the difference small, and
+//! one file with transactions over several tables is simpler to trust.
 //!
 //! **Group commit.** Writes are jobs for the writer thread. It takes one, then as many more as wait, runs them in
-//! one transaction, commits, and only then answers them all. So a write waits for at most two fsyncs, and many
+//! one transaction, commits, and only then answers them all. So a write waits for at most two commits, and many
 //! share one.
 
 mod audit;

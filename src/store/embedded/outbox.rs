@@ -69,6 +69,14 @@ pub(super) fn last_sent(name: &str) -> String {
     format!("person {name}")
 }
 
+/// The two parts of a row of the history: the message's name and, if it was sent elsewhere, the person in whose history it is.
+pub(super) fn parts(row: &str) -> (&str, Option<&str>) {
+    match row.split_once(' ') {
+        Some((name, person)) => (name, Some(person)),
+        None => (row, None),
+    }
+}
+
 impl Tables<'_> {
     /// Forgets when the person called `name` was last sent to.
     pub(super) fn forget_last_sent(&mut self, organization: &str, name: &str) -> Result<(), Error> {
@@ -181,16 +189,18 @@ impl Tables<'_> {
         let now = self.now.get();
         let (ms, seq) = if now > ms { (now, 0) } else { (ms, seq + 1) };
         let name = message.to_string();
-        self.history.insert((organization, ms, seq), name.as_str()).map_err(unavailable)?;
-        if let Some(person) = person {
-            let person = resolved(&self.consents, organization, person)?;
-            let person = person.as_str();
-            self.history_of.insert((organization, person, ms, seq), name.as_str()).map_err(unavailable)?;
-            // Of one that was asked for here, that tells.
-            if let MessageRef::Sid(_) = message {
-                self.recipients.insert((organization, name.as_str()), person).map_err(unavailable)?;
-            }
+        let person = person.map(|person| resolved(&self.consents, organization, person)).transpose()?;
+        if let Some(person) = &person {
+            self.history_of
+                .insert((organization, person.as_str(), ms, seq), name.as_str())
+                .map_err(unavailable)?;
         }
+        let row = match (message, &person) {
+            (MessageRef::Sid(_), Some(person)) => format!("{name} {}", person.as_str()),
+            // Of one that was asked for here, that tells.
+            (MessageRef::Id(_), _) | (_, None) => name,
+        };
+        self.history.insert((organization, ms, seq), row.as_str()).map_err(unavailable)?;
         Ok(())
     }
 
@@ -437,8 +447,8 @@ impl Outbox for EmbeddedStore {
                     let table = transaction.open_table(HISTORY).map_err(unavailable)?;
                     let rows = table.range((of, 0, 0)..(of, before.ms.get(), end)).map_err(unavailable)?;
                     let rows = rows.rev().take(limit).map(|row| {
-                        let (key, name) = row.map_err(unavailable)?;
-                        entry(key.value().1, key.value().2, name.value())
+                        let (key, row) = row.map_err(unavailable)?;
+                        entry(key.value().1, key.value().2, parts(row.value()).0)
                     });
                     rows.collect()
                 }

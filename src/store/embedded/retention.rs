@@ -8,14 +8,12 @@ use redb::ReadableTable;
 use super::{
     EmbeddedStore,
     consents::resolved,
+    outbox::parts,
     tables::{HISTORY, TRIMMED, Tables},
     unavailable,
 };
 use crate::{
-    domain::{
-        Delivery, Event, EventId, HistoryId, MessageRef, Organization, OutboundState, Person, Stream, Task,
-        UnixMs,
-    },
+    domain::{Event, EventId, HistoryId, MessageRef, Organization, OutboundState, Person, Stream, UnixMs},
     store::{
         Error, Row, Unreadable, decode,
         retention::{FORGOTTEN_MAX, Forget, Removed, Retention, TRIMMED_MAX},
@@ -23,9 +21,8 @@ use crate::{
     twilio::{BareAddress, MessageSid},
 };
 
-/// Messages that are forgotten in one transaction, and entries that are: others wait for it no longer than for a few webhooks.
+/// Messages that are forgotten in one transaction: others wait for it no longer than for a few webhooks.
 const FORGOTTEN_AT_ONCE: usize = 10;
-const TRIMMED_AT_ONCE: usize = 50;
 
 /// The name of a message, as a row of the history has it.
 fn read_name(name: &str) -> Row<MessageRef> {
@@ -54,9 +51,9 @@ impl Tables<'_> {
                 None => (None, None),
             },
             MessageRef::Sid(sid) => {
-                let kept = self.recipients.get((organization, sid.as_str())).map_err(unavailable)?;
-                let kept = kept.and_then(|person| person.value().parse::<BareAddress>().ok());
-                (Some(sid.clone()), kept.map(Person::from))
+                let entered = self.entered(organization, *place)?.filter(|(entered, _)| *entered == name);
+                let person = entered.and_then(|(_, person)| person?.parse::<BareAddress>().ok());
+                (Some(sid.clone()), person.map(Person::from))
             }
         };
         // Read before anything is taken away: what cannot be read leaves the message as it is.
@@ -70,7 +67,6 @@ impl Tables<'_> {
                 Some(entries) => removed += Removed::entries(Stream::Deliveries, entries),
                 None => return Ok(None),
             }
-            self.recipients.remove((organization, sid.as_str())).map_err(unavailable)?;
         }
         if let MessageRef::Id(id) = message {
             self.outbound.remove((organization, id.as_str())).map_err(unavailable)?;
@@ -79,11 +75,23 @@ impl Tables<'_> {
         if let Some(person) = person {
             self.history_of.remove((organization, person.as_str(), ms, seq)).map_err(unavailable)?;
         }
-        let is_there = self.history.get((organization, ms, seq)).map_err(unavailable)?;
-        if is_there.is_some_and(|there| there.value() == name) {
+        if self.entered(organization, *place)?.is_some_and(|(entered, _)| entered == name) {
             self.history.remove((organization, ms, seq)).map_err(unavailable)?;
         }
         Ok(Some(removed))
+    }
+
+    /// The name of the message that was entered in the history at `place`, and the person to whom it was if it was sent elsewhere.
+    fn entered(
+        &self,
+        organization: &str,
+        place: HistoryId,
+    ) -> Result<Option<(String, Option<String>)>, Error> {
+        let row = self.history.get((organization, place.ms.get(), place.seq)).map_err(unavailable)?;
+        Ok(row.map(|row| {
+            let (name, person) = parts(row.value());
+            (name.to_owned(), person.map(str::to_owned))
+        }))
     }
 
     /// Forgets what Twilio told of a message; how many entries of the streams that were, `None` if it stays.
@@ -93,34 +101,28 @@ impl Tables<'_> {
         sid: &MessageSid,
         which: Forget,
     ) -> Result<Option<u64>, Error> {
-        let key = (organization, sid.as_str());
-        let delivery: Delivery = match self.messages.get(key).map_err(unavailable)? {
-            Some(stored) => decode("a message", stored.value())?,
-            None => return Ok(Some(0)),
-        };
-        let heard = delivery.seen.iter().map(|seen| seen.entry).max().unwrap_or_default();
-        let since = delivery.seen.first().map(|seen| seen.entry.0).unwrap_or_default();
-        let ask = Task::Ask { sid: sid.clone(), since };
+        let Some(mut row) = self.message_row(organization, sid)? else { return Ok(Some(0)) };
+        let heard = row.delivery.seen.iter().map(|seen| seen.entry).max().unwrap_or_default();
         if let Forget::HeardBefore(before) = which {
-            if heard.0 >= before || self.planned(organization, &ask)?.is_some() {
+            if heard.0 >= before || self.planned(organization, &row.ask(sid))?.is_some() {
                 return Ok(None);
             }
             self.note_trimmed(organization, heard)?;
         }
         let mut entries = 0;
-        for seen in &delivery.seen {
+        for seen in &row.delivery.seen {
             let entry = (organization, seen.entry.0.get(), seen.entry.1);
             entries += u64::from(self.events.remove(entry).map_err(unavailable)?.is_some());
         }
-        self.schedule(organization, &ask, None)?;
-        self.messages.remove(key).map_err(unavailable)?;
+        self.plan_ask(organization, sid, &mut row, None)?;
+        self.messages.remove((organization, sid.as_str())).map_err(unavailable)?;
         Ok(Some(entries))
     }
 
     /// Takes away the oldest entries of the streams, some of them; whether there may be more.
     fn trim_events(&mut self, organization: &str, before: UnixMs) -> Result<(Removed, bool), Error> {
         let old = self.events.range((organization, 0, 0)..(organization, before.get(), 0));
-        let old = old.map_err(unavailable)?.take(TRIMMED_AT_ONCE).map(|row| {
+        let old = old.map_err(unavailable)?.take(TRIMMED_MAX).map(|row| {
             let (key, stored) = row.map_err(unavailable)?;
             let (_, ms, seq) = key.value();
             // One that cannot be read goes by its age like any other.
@@ -154,7 +156,7 @@ impl Tables<'_> {
                 Some(Event::Consent(_)) | None => {}
             }
         }
-        Ok((removed, old.len() == TRIMMED_AT_ONCE))
+        Ok((removed, old.len() == TRIMMED_MAX))
     }
 
     /// Notes that entries are taken away up to `entry`.
@@ -188,10 +190,10 @@ impl Retention for EmbeddedStore {
             let end = Bound::Excluded((organization, before.get(), 0));
             let rows = history.range::<(&str, u64, u64)>((first, end)).map_err(unavailable)?;
             let rows = rows.take(limit.min(FORGOTTEN_MAX)).map(|row| {
-                let (key, name) = row.map_err(unavailable)?;
+                let (key, row) = row.map_err(unavailable)?;
                 let (_, ms, seq) = key.value();
                 let place = HistoryId { ms: UnixMs::new(ms), seq, partition: 0 };
-                Ok((place, read_name(name.value())))
+                Ok((place, read_name(parts(row.value()).0)))
             });
             rows.collect()
         })
@@ -229,17 +231,8 @@ impl Retention for EmbeddedStore {
         organization: &Organization,
         before: UnixMs,
     ) -> Result<(Removed, bool), Error> {
-        let (mut all, mut more) = (Removed::default(), true);
-        for _ in 0..TRIMMED_MAX / TRIMMED_AT_ONCE {
-            let organization = organization.clone();
-            let (removed, is_full) =
-                self.write(move |tables| tables.trim_events(organization.as_str(), before)).await?;
-            (all, more) = (sum(all, removed), is_full);
-            if !more {
-                break;
-            }
-        }
-        Ok((all, more))
+        let organization = organization.clone();
+        self.write(move |tables| tables.trim_events(organization.as_str(), before)).await
     }
 
     async fn lost_events(
@@ -262,9 +255,4 @@ impl Retention for EmbeddedStore {
         })
         .await
     }
-}
-
-fn sum(mut all: Removed, some: Removed) -> Removed {
-    all += some;
-    all
 }

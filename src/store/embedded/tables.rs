@@ -56,7 +56,7 @@ macro_rules! tables {
 }
 
 tables! {
-    /// (organization, message SID) -> [`crate::domain::Delivery`].
+    /// (organization, message SID) -> [`super::deliveries::MessageRow`].
     MESSAGES, messages: Key => &'static [u8];
     /// (organization, milliseconds, sequence) -> [`crate::domain::Event`]: the three streams, merged.
     EVENTS, events: (&'static str, u64, u64) => &'static [u8];
@@ -80,7 +80,8 @@ tables! {
     QUEUE_SIZES, queue_sizes: &'static str => (u64, u64);
     /// (organization, sender) -> microseconds since 1970: until when its time to send has been given away.
     PACE, pace: Key => u64;
-    /// (organization, milliseconds, sequence) -> message: all, in the order in which they were entered.
+    /// (organization, milliseconds, sequence) -> message, and the person to whom it was if it was sent elsewhere: all, in the order in
+    /// which they were entered.
     HISTORY, history: (&'static str, u64, u64) => &'static str;
     /// (organization, person, milliseconds, sequence) -> message: the same, per recipient.
     HISTORY_OF, history_of: (&'static str, &'static str, u64, u64) => &'static str;
@@ -88,7 +89,7 @@ tables! {
     RECEIVED, received: Key => &'static [u8];
     /// (organization, line, milliseconds, task): what is due when.
     DUE, due: (&'static str, &'static str, u64, &'static str) => ();
-    /// (organization, task) -> milliseconds: the same, the other way round.
+    /// (organization, task) -> milliseconds: the same, the other way round, but for asking for a message, which its row has.
     PLANNED, planned: Key => u64;
     /// (organization, kind, name) -> (milliseconds at which it ends or [`super::documents::FOR_EVER`], text).
     DOCUMENTS, documents: (&'static str, &'static str, &'static str) => (u64, &'static str);
@@ -102,15 +103,21 @@ tables! {
     CONSENT_COUNTS, consent_counts: &'static str => u64;
     /// (organization, milliseconds, sequence) -> [`crate::domain::audit::Entry`]: who did what.
     AUDIT, audit: (&'static str, u64, u64) => &'static [u8];
-    /// (organization, SID of a message that was sent elsewhere) -> the person in whose history it is.
-    RECIPIENTS, recipients: Key => &'static str;
     /// organization -> up to which (milliseconds, sequence) entries of the streams have been taken away.
     TRIMMED, trimmed: &'static str => (u64, u64);
 }
 
+/// Begins to write into `database`. The commit also keeps which pages are free, for which it takes a tenth longer: after a kill the file
+/// is open at once, and else redb would go through all of it.
+pub(super) fn begin_write(database: &Database) -> Result<WriteTransaction, redb::TransactionError> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_quick_repair(true);
+    Ok(transaction)
+}
+
 /// Makes sure that the tables exist and agree with each other, and returns the newest entry.
 pub(super) fn prepare(database: &Database) -> Result<(UnixMs, u64), redb::Error> {
-    let transaction = database.begin_write()?;
+    let transaction = begin_write(database)?;
     note_due_flows(&mut Tables::open(&transaction, (UnixMs::EPOCH, 0), UnixMs::EPOCH)?)?;
     transaction.commit()?;
     committed_event(database)

@@ -3,15 +3,22 @@
 use async_trait::async_trait;
 use redb::ReadableTable;
 
-use super::{EmbeddedStore, tables::Tables, unavailable};
+use super::{EmbeddedStore, deliveries::MessageRow, tables::Tables, unavailable};
 use crate::{
     domain::{Organization, Task, TaskLine, UnixMs},
     store::{Error, Row, Tasks, tasks::read_task},
+    twilio::MessageSid,
 };
 
 impl Tables<'_> {
     /// When `task` is planned for.
     pub(super) fn planned(&self, organization: &str, task: &Task) -> Result<Option<UnixMs>, Error> {
+        if let Task::Ask { sid, .. } = task
+            && let Some(row) = self.asked_row(organization, sid, task)?
+            && row.ask_at.is_some()
+        {
+            return Ok(row.ask_at);
+        }
         let planned = self.planned.get((organization, task.to_string().as_str())).map_err(unavailable)?;
         Ok(planned.map(|at| UnixMs::new(at.value())))
     }
@@ -23,25 +30,87 @@ impl Tables<'_> {
         task: &Task,
         at: Option<UnixMs>,
     ) -> Result<(), Error> {
-        self.plan(organization, task.line(), &task.to_string(), at)
+        let text = task.to_string();
+        let before = self.note_planned(organization, Some(task), &text, at)?;
+        self.move_due(organization, task.line(), &text, before, at)
     }
 
-    /// The same of the text of a task in `line`.
-    fn plan(
+    /// Plans to ask Twilio for the message `sid` at a time, or at none. Its `row` is changed, and to be kept by whoever has it.
+    pub(super) fn plan_ask(
         &mut self,
         organization: &str,
-        line: TaskLine,
-        task: &str,
+        sid: &MessageSid,
+        row: &mut MessageRow,
         at: Option<UnixMs>,
     ) -> Result<(), Error> {
-        let (line, key) = (line.as_str(), (organization, task));
+        let ask = row.ask(sid);
+        let text = ask.to_string();
+        let before = self.note_in(organization, row, &text, at)?;
+        self.move_due(organization, ask.line(), &text, before, at)
+    }
+
+    /// Notes what `task` is planned for, and returns what it was planned for before.
+    fn note_planned(
+        &mut self,
+        organization: &str,
+        task: Option<&Task>,
+        text: &str,
+        at: Option<UnixMs>,
+    ) -> Result<Option<UnixMs>, Error> {
+        if let Some(task @ Task::Ask { sid, .. }) = task
+            && let Some(mut row) = self.asked_row(organization, sid, task)?
+        {
+            let before = self.note_in(organization, &mut row, text, at)?;
+            self.put_message_row(organization, sid, &row)?;
+            return Ok(before);
+        }
+        let key = (organization, text);
         let before = match at {
             Some(at) => self.planned.insert(key, at.get()).map_err(unavailable)?,
             None => self.planned.remove(key).map_err(unavailable)?,
         };
-        let before = before.map(|before| before.value());
+        Ok(before.map(|before| UnixMs::new(before.value())))
+    }
+
+    /// The same of the asking that stands in the row of its message.
+    fn note_in(
+        &mut self,
+        organization: &str,
+        row: &mut MessageRow,
+        text: &str,
+        at: Option<UnixMs>,
+    ) -> Result<Option<UnixMs>, Error> {
+        // Version 0.1.0 keeps it there, and so does this one while the row cannot be read.
+        let beside = self.planned.remove((organization, text)).map_err(unavailable)?;
+        let before = std::mem::replace(&mut row.ask_at, at);
+        Ok(before.or(beside.map(|beside| UnixMs::new(beside.value()))))
+    }
+
+    /// The row of the message that `task` is to ask for. One that cannot be read is like none: the time is kept beside it then.
+    fn asked_row(
+        &self,
+        organization: &str,
+        sid: &MessageSid,
+        task: &Task,
+    ) -> Result<Option<MessageRow>, Error> {
+        match self.message_row(organization, sid) {
+            Ok(row) => Ok(row.filter(|row| row.ask(sid) == *task)),
+            Err(Error::Unreadable(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn move_due(
+        &mut self,
+        organization: &str,
+        line: TaskLine,
+        task: &str,
+        before: Option<UnixMs>,
+        at: Option<UnixMs>,
+    ) -> Result<(), Error> {
+        let line = line.as_str();
         if let Some(before) = before {
-            self.due.remove((organization, line, before, task)).map_err(unavailable)?;
+            self.due.remove((organization, line, before.get(), task)).map_err(unavailable)?;
         }
         if let Some(at) = at {
             self.due.insert((organization, line, at.get(), task), ()).map_err(unavailable)?;
@@ -67,10 +136,14 @@ impl Tables<'_> {
             Ok((task.to_owned(), UnixMs::new(at)))
         });
         let due: Vec<(String, UnixMs)> = due.collect::<Result<_, Error>>()?;
-        for (task, _) in &due {
-            self.plan(organization, line, task, Some(until))?;
+        let mut claimed = Vec::with_capacity(due.len());
+        for (text, at) in due {
+            let task = read_task(&text, line);
+            self.note_planned(organization, task.as_ref().ok(), &text, Some(until))?;
+            self.move_due(organization, line, &text, Some(at), Some(until))?;
+            claimed.push((task, at));
         }
-        Ok(due.into_iter().map(|(task, at)| (read_task(&task, line), at)).collect())
+        Ok(claimed)
     }
 }
 

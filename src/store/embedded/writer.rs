@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 use super::{
     Error,
     file::DatabaseFile,
-    tables::{Tables, committed_event},
+    tables::{Tables, begin_write, committed_event},
     unavailable,
 };
 use crate::{clock::Clock, domain::UnixMs, sampling::Sampled};
@@ -99,7 +99,7 @@ fn write_batch(
     clock: &dyn Clock,
     responds: &mut Vec<Respond>,
 ) -> Result<(UnixMs, u64), Error> {
-    let transaction = database.begin_write().map_err(unavailable)?;
+    let transaction = begin_write(database).map_err(unavailable)?;
     let last = {
         let mut tables = Tables::open(&transaction, last_event, clock.now_ms()).map_err(unavailable)?;
         responds.push(first(&mut tables)?);

@@ -30,11 +30,11 @@ use crate::{
     twilio::{BareAddress, MessageSid},
 };
 
-/// Messages whose deliveries one script forgets: it takes about a millisecond, in which nobody else is served.
-const DELIVERIES_AT_ONCE: usize = 100;
+/// Messages whose deliveries one script forgets: meanwhile nobody else is served.
+const DELIVERIES_AT_ONCE: usize = 10;
 
 /// Messages that are forgotten at the same time.
-const MESSAGES_AT_ONCE: usize = 16;
+const MESSAGES_AT_ONCE: usize = 4;
 
 /// Entries of a recipient's history that are looked through in one go.
 const LOOKED_THROUGH_AT_ONCE: usize = 500;

@@ -1,21 +1,23 @@
 //! The suite on the embedded store.
 
-use std::{os::unix::fs::PermissionsExt, sync::Arc};
+use std::{os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
 use async_trait::async_trait;
-use redb::TableDefinition;
+use redb::{ReadableTable as _, ReadableTableMetadata as _, TableDefinition};
+use serde_json::Value;
 use textledger::{
     clock::{ManualClock, SystemClock},
-    domain::{EventId, Organization, Outbound, UnixMs},
+    domain::{EventId, Organization, Outbound, Task, UnixMs},
     store::{
         Deliveries as _, Events as _, Outbox as _, Store,
         embedded::{EmbeddedStore, FILE_NAME, OpenError},
     },
+    twilio::MessageSid,
 };
 
 use super::{
     outbox::that_waits,
-    suite::{AT, Harness, ms, outbound, status},
+    suite::{AT, DUE, Harness, LATER, SOON, claimed_messages, ms, outbound, sid, status},
 };
 use crate::support::{flows::due_flows, former::Former, later, service::master_keys};
 
@@ -127,4 +129,95 @@ async fn messages_that_version_0_1_0_queued_are_found_when_they_are_due() {
     assert_eq!(due_flows(&store, &organization, AT - ms(10)).await, []);
     assert_eq!(due_flows(&store, &organization, AT - ms(9)).await, flows[1..]);
     assert_eq!(due_flows(&store, &organization, AT).await, flows);
+}
+
+/// In a file of version 0.1.0 it stands beside a message when to ask for it, and not in its row.
+#[tokio::test]
+async fn messages_that_version_0_1_0_planned_to_ask_for_are_asked_for_until_they_are_at_their_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let organization = Organization::default();
+    let open =
+        || EmbeddedStore::open(folder.path(), Arc::new(SystemClock)).unwrap().sealed_with(master_keys());
+    let store = open();
+    for tail in ["1", "2"] {
+        store.record_status(&organization, status(tail, "sent")).await.unwrap();
+    }
+    drop(store);
+    for tail in ["1", "2"] {
+        change_message(folder.path(), &sid(tail), |row, planned| {
+            let at = row.as_object_mut().unwrap().remove("ask_at").unwrap().as_u64().unwrap();
+            let since = &row["seen"][0]["entry"][0];
+            let task = Task::Ask { sid: sid(tail), since: UnixMs::new(since.as_u64().unwrap()) };
+            planned.insert(("default", task.to_string().as_str()), at).unwrap();
+            row.to_string()
+        });
+    }
+    let store = open();
+    store.record_status(&organization, status("2", "delivered")).await.unwrap();
+    assert_eq!(claimed_messages(&store, SOON, LATER).await, []);
+    assert_eq!(claimed_messages(&store, DUE, LATER).await, [sid("1")]);
+    assert_eq!(claimed_messages(&store, LATER - ms(1), LATER).await, []);
+    store.record_status(&organization, status("1", "delivered")).await.unwrap();
+    assert_eq!(claimed_messages(&store, LATER, LATER + ms(1)).await, []);
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_read_is_claimed_once_each_time_and_hides_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let organization = Organization::default();
+    let open =
+        || EmbeddedStore::open(folder.path(), Arc::new(SystemClock)).unwrap().sealed_with(master_keys());
+    let store = open();
+    for tail in ["1", "2"] {
+        store.record_status(&organization, status(tail, "sent")).await.unwrap();
+    }
+    drop(store);
+    let mut whole = String::new();
+    change_message(folder.path(), &sid("1"), |row, _| {
+        whole = row.to_string();
+        "of a later version".to_owned()
+    });
+    let store = open();
+    let claimed = async |store: &EmbeddedStore, now, until| {
+        let mut claimed = claimed_messages(store, now, until).await;
+        claimed.sort();
+        claimed
+    };
+    assert_eq!(claimed(&store, DUE, LATER).await, [sid("1"), sid("2")]);
+    assert_eq!(claimed(&store, LATER - ms(1), LATER).await, []);
+    assert_eq!(claimed(&store, LATER, LATER + ms(1)).await, [sid("1"), sid("2")]);
+    drop(store);
+    // Whoever has written it reads it again.
+    change_message(folder.path(), &sid("1"), |_, _| whole.clone());
+    let store = open();
+    assert_eq!(claimed(&store, LATER + ms(1), LATER + ms(2)).await, [sid("1"), sid("2")]);
+    store.record_status(&organization, status("1", "delivered")).await.unwrap();
+    assert_eq!(claimed(&store, LATER + ms(9), LATER + ms(10)).await, [sid("2")]);
+    drop(store);
+    change_message(folder.path(), &sid("1"), |row, planned| {
+        assert!(planned.is_empty().unwrap());
+        row.to_string()
+    });
+}
+
+/// Has `change` make another row of that of the message `sid`, in a file that nobody has open, beside which it may plan tasks.
+fn change_message(
+    folder: &Path,
+    sid: &MessageSid,
+    change: impl FnOnce(&mut Value, &mut redb::Table<'_, (&str, &str), u64>) -> String,
+) {
+    let messages = TableDefinition::<(&str, &str), &[u8]>::new("messages");
+    let planned = TableDefinition::<(&str, &str), u64>::new("planned");
+    let database = redb::Database::open(folder.join(FILE_NAME)).unwrap();
+    let transaction = database.begin_write().unwrap();
+    {
+        let mut messages = transaction.open_table(messages).unwrap();
+        let mut planned = transaction.open_table(planned).unwrap();
+        let key = ("default", sid.as_str());
+        let row = messages.get(key).unwrap().unwrap().value().to_vec();
+        let mut row = serde_json::from_slice(&row).unwrap_or_default();
+        let changed = change(&mut row, &mut planned);
+        messages.insert(key, changed.as_bytes()).unwrap();
+    }
+    transaction.commit().unwrap();
 }

@@ -472,9 +472,9 @@ pub async fn a_decision_on_old_consent_writes_nothing(harness: &dyn Harness) {
 }
 
 /// Long before and long after everything is due.
-const SOON: UnixMs = UnixMs::new(AT.get() + 899_999);
-const DUE: UnixMs = UnixMs::new(AT.get() + 900_000);
-const LATER: UnixMs = UnixMs::new(AT.get() + 1_900_000);
+pub const SOON: UnixMs = UnixMs::new(AT.get() + 899_999);
+pub const DUE: UnixMs = UnixMs::new(AT.get() + 900_000);
+pub const LATER: UnixMs = UnixMs::new(AT.get() + 1_900_000);
 
 /// The messages that are to be asked for at `now`, as they are claimed until `until`.
 pub async fn claimed_messages(store: &dyn Store, now: UnixMs, until: UnixMs) -> Vec<MessageSid> {
