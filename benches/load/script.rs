@@ -12,7 +12,13 @@ use crate::{
     requests::{SENDER, messages},
 };
 
-const SOURCE: &str = include_str!("../../src/store/redis/lua/record_status.lua");
+const SOURCE: &str = concat!(
+    include_str!("../../src/store/redis/lua/known.lua"),
+    include_str!("../../src/store/redis/lua/record_status.lua")
+);
+
+/// The identity of the store, which each call compares.
+const STORE: &str = "0123456789abcdef0123456789abcdef";
 
 /// Calls that travel together.
 const PIPELINE: usize = 64;
@@ -53,6 +59,8 @@ pub async fn memory_of_own_messages(count: usize) -> anyhow::Result<f64> {
 
 async fn record(redis: &RedisServer, count: usize, id: &str, statuses: &[Status]) -> anyhow::Result<()> {
     let mut connection = redis.connect().await?;
+    let mut known = redis::cmd("HSET");
+    known.arg("tl:{default:0}:known").arg("store").arg(STORE).query_async::<()>(&mut connection).await?;
     let hash: String = redis::cmd("SCRIPT").arg("LOAD").arg(SOURCE).query_async(&mut connection).await?;
     for block in messages(count).chunks(1_000) {
         for status in statuses {
@@ -73,13 +81,13 @@ async fn send(
 ) -> anyhow::Result<()> {
     let mut pipeline = Pipeline::new();
     for (sid, to) in messages {
-        pipeline.cmd("EVALSHA").arg(hash).arg(8);
+        pipeline.cmd("EVALSHA").arg(hash).arg(9).arg("tl:{default:0}:known");
         pipeline.arg(format!("tl:{{default:0}}:msg:{}", &sid[sid.len() - 3..]));
         for key in ["deliveries", "raw", "tasks", "history", "count:29400000", "count:490000"] {
             pipeline.arg(format!("tl:{{default:0}}:{key}"));
         }
         pipeline.arg(format!("tl:{{default:0}}:history:{}", &to[to.len() - 3..]));
-        pipeline.arg(sid).arg(id).arg(*rank).arg(*status).arg(*token).arg("").arg(*status).arg("sms");
+        pipeline.arg(STORE).arg("0").arg(sid).arg(id).arg(*rank).arg(*status).arg(*token).arg("").arg(*status).arg("sms");
         pipeline
             .arg(to)
             .arg(SENDER)
