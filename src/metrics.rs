@@ -310,6 +310,7 @@ pub struct Metrics {
     spool_aside: Gauge,
     store_fault: Family<FaultLabels, Gauge>,
     store_file_bytes: Gauge,
+    store_damaged_reads: Gauge,
     waiting: Gauge,
     connections_closed: Family<ConnectionLabels, Counter>,
     unreadable_requests: Family<UnreadableLabels, Counter>,
@@ -380,8 +381,9 @@ impl Metrics {
             spool_taken_over: "Webhooks in the spool that processes left which have ended, and that this one took over",
             spool_put_aside: "Webhooks that were put aside, since a record of the store kept them from being stored",
             spool_aside: "Webhooks that are put aside now",
-            store_fault: "1 while the store is away, or slower than Twilio waits",
+            store_fault: "1 while the store is away or slower than Twilio waits, or its file is unwritable or damaged",
             store_file_bytes: "Length of the embedded store's file, 0 if the store is elsewhere",
+            store_damaged_reads: "Reads that came upon a damaged part of the embedded store's file since it was opened",
             spool_lost: "Webhooks whose file in the spool was removed before they reached the store",
             spool_oldest_seconds: "Age of the oldest webhook in the spool, 0 if there is none",
             waiting: "Verified webhooks that wait for their turn",
@@ -502,14 +504,15 @@ impl Metrics {
         self.spool_oldest_seconds.set(gauge(oldest_seconds));
     }
 
-    /// Tells how long the embedded store's file is, in bytes.
-    pub fn store_file(&self, bytes: u64) {
+    /// Tells how long the embedded store's file is, in bytes, and how many reads came upon a damaged part of it.
+    pub fn store_file(&self, bytes: u64, damaged_reads: u64) {
+        self.store_damaged_reads.set(i64::try_from(damaged_reads).unwrap_or(i64::MAX));
         self.store_file_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// Tells what is wrong with the spool, and how many of its records were `lost`.
     pub fn spool_faults(&self, fault: Option<&'static str>, lost: u64) {
-        set_fault(&self.spool_fault, ["full", "unwritable"], fault);
+        set_fault(&self.spool_fault, &["full", "unwritable"], fault);
         self.spool_lost.set(i64::try_from(lost).unwrap_or(i64::MAX));
     }
 
@@ -521,7 +524,7 @@ impl Metrics {
     /// Tells how many webhooks are put aside now, and what is wrong with the store.
     pub fn store_faults(&self, aside: usize, fault: Option<&'static str>) {
         self.spool_aside.set(i64::try_from(aside).unwrap_or(i64::MAX));
-        set_fault(&self.store_fault, ["away", "slow"], fault);
+        set_fault(&self.store_fault, &["away", "slow", "unwritable", "damaged"], fault);
     }
 
     /// Counts records of the spool that were taken over.
@@ -606,9 +609,9 @@ impl Metrics {
 }
 
 /// Sets the one of `words` to 1 that is the `fault`, and the other to 0.
-fn set_fault(gauges: &Family<FaultLabels, Gauge>, words: [&'static str; 2], fault: Option<&'static str>) {
+fn set_fault(gauges: &Family<FaultLabels, Gauge>, words: &[&'static str], fault: Option<&'static str>) {
     for word in words {
-        gauges.get_or_create(&FaultLabels { fault: word }).set(i64::from(fault == Some(word)));
+        gauges.get_or_create(&FaultLabels { fault: word }).set(i64::from(fault == Some(*word)));
     }
 }
 

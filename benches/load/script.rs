@@ -87,7 +87,17 @@ async fn send(
             pipeline.arg(format!("tl:{{default:0}}:{key}"));
         }
         pipeline.arg(format!("tl:{{default:0}}:history:{}", &to[to.len() - 3..]));
-        pipeline.arg(STORE).arg("0").arg(sid).arg(id).arg(*rank).arg(*status).arg(*token).arg("").arg(*status).arg("sms");
+        pipeline
+            .arg(STORE)
+            .arg("0")
+            .arg(sid)
+            .arg(id)
+            .arg(*rank)
+            .arg(*status)
+            .arg(*token)
+            .arg("")
+            .arg(*status)
+            .arg("sms");
         pipeline
             .arg(to)
             .arg(SENDER)

@@ -59,7 +59,8 @@ pub async fn readyz(state: web::Data<State>, request: HttpRequest) -> Result<Htt
         "store": match (&store, &mismatch) {
             (Err(_), _) => "unavailable",
             (Ok(()), Some(_)) => "not_known",
-            (Ok(()), None) => "ok",
+            // Until everything that was spooled is in it, it counts as away, and is there all the same.
+            (Ok(()), None) => store_fault(&state).filter(|fault| *fault != "away").unwrap_or("ok"),
         },
         "not_known": mismatch.as_ref().map(why_not_known),
         "spool": {
@@ -68,6 +69,11 @@ pub async fn readyz(state: web::Data<State>, request: HttpRequest) -> Result<Htt
         },
         "service": if is_stopping { "stopping" } else { "ok" },
     })))
+}
+
+/// What is wrong with the store, in a word.
+fn store_fault(state: &State) -> Option<&'static str> {
+    state.app.incoming.store_fault().or_else(|| Some(state.app.store().file_fault()?.as_str()))
 }
 
 /// What is another about a store, without the organizations' names.
@@ -101,11 +107,12 @@ pub async fn metrics_for_operators(state: web::Data<State>) -> HttpResponse {
 fn metrics(state: &State, reader: Reader) -> HttpResponse {
     let (metrics, incoming) = (state.app.metrics(), &state.app.incoming);
     let spooled = incoming.spooled();
-    metrics.store_file(state.app.store().file_bytes().unwrap_or(0));
-    metrics.store_known(state.app.store().known().mismatch().is_none());
+    let store = state.app.store();
+    metrics.store_file(store.file_bytes().unwrap_or(0), store.damaged_reads());
+    metrics.store_known(store.known().mismatch().is_none());
     metrics.spool(spooled.entries, spooled.bytes, oldest_s(state, spooled).unwrap_or(0));
     metrics.spool_faults(incoming.spool_fault(), incoming.spool_lost());
-    metrics.store_faults(incoming.aside(), incoming.store_fault());
+    metrics.store_faults(incoming.aside(), store_fault(state));
     metrics.jwks_age(state.authenticator.public_keys_age().unwrap_or_default().as_secs());
     HttpResponse::Ok().content_type(metrics::CONTENT_TYPE).body(metrics.write(reader))
 }

@@ -111,6 +111,25 @@ impl From<Unreadable> for Error {
     }
 }
 
+/// What is wrong with the file that a store is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileFault {
+    /// The last write failed, and none has succeeded since.
+    Unwritable,
+    /// A read came upon a part that is not as it was written, since the file was opened.
+    Damaged,
+}
+
+impl FileFault {
+    /// The word in `/readyz` and in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FileFault::Unwritable => "unwritable",
+            FileFault::Damaged => "damaged",
+        }
+    }
+}
+
 /// See the [module](self) for the promises.
 #[async_trait]
 pub trait Store:
@@ -139,6 +158,16 @@ pub trait Store:
     /// The length of the file that the store is in on this machine, in bytes; `None` if it is elsewhere.
     fn file_bytes(&self) -> Option<u64> {
         None
+    }
+
+    /// What is wrong with that file, as far as it has been noticed.
+    fn file_fault(&self) -> Option<FileFault> {
+        None
+    }
+
+    /// How many reads came upon a damaged part of that file since it was opened.
+    fn damaged_reads(&self) -> u64 {
+        0
     }
 
     /// Ends what is kept open. Everything that is asked of the store afterwards fails.

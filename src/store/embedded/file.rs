@@ -6,7 +6,10 @@ use std::{
     io::ErrorKind,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{PoisonError, RwLock, RwLockReadGuard},
+    sync::{
+        PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use anyhow::anyhow;
@@ -27,6 +30,8 @@ const DRAFT: &str = "draft";
 pub(super) struct DatabaseFile {
     path: PathBuf,
     access: RwLock<Access>,
+    /// Whether the last write succeeded.
+    is_writable: AtomicBool,
 }
 
 /// Whether the database can be used.
@@ -65,7 +70,8 @@ impl DatabaseFile {
                 (database, last)
             }
         };
-        Ok((Self { path, access: RwLock::new(Access::Open(database)) }, last))
+        let access = RwLock::new(Access::Open(database));
+        Ok((Self { path, access, is_writable: AtomicBool::new(true) }, last))
     }
 
     /// Runs `job` on the database, which stays open meanwhile.
@@ -88,6 +94,16 @@ impl DatabaseFile {
     /// The file's path.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether the last write succeeded, as the writer has noted.
+    pub(super) fn is_writable(&self) -> bool {
+        self.is_writable.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether the last write succeeded.
+    pub(super) fn note_written(&self, is_written: bool) {
+        self.is_writable.store(is_written, Ordering::Relaxed);
     }
 
     /// Whether it has to be opened again before anything can be written: redb takes nothing more after an error of the disk.

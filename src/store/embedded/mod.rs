@@ -31,7 +31,10 @@ mod writer;
 use std::{
     fmt::Display,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::JoinHandle,
 };
 
@@ -45,7 +48,7 @@ use self::{
     tables::Tables,
     writer::{Job, write_loop},
 };
-use super::{Error, Known, Store, pseudonyms::Pseudonyms};
+use super::{Error, FileFault, Known, Store, pseudonyms::Pseudonyms};
 use crate::{
     clock::Clock,
     domain::{Person, UnixMs},
@@ -73,6 +76,7 @@ pub struct EmbeddedStore {
     pseudonyms: Pseudonyms,
     /// Lines about a damaged file.
     damage: Sampled<()>,
+    damaged_reads: AtomicU64,
     known: Known,
 }
 
@@ -101,6 +105,7 @@ impl EmbeddedStore {
             clock,
             pseudonyms: Pseudonyms::default(),
             damage: Sampled::new(DAMAGE_LINES),
+            damaged_reads: AtomicU64::new(0),
             known: Known::default(),
         })
     }
@@ -163,6 +168,7 @@ impl EmbeddedStore {
     /// Tells the operator that a part of the file is not as redb wrote it, where redb fails or panics, and fails the read that came
     /// upon it alone.
     fn damaged(&self, error: &dyn Display) -> Error {
+        self.damaged_reads.fetch_add(1, Ordering::Relaxed);
         if let Some(left_out) = self.damage.note(()) {
             tracing::error!(
                 %error,
@@ -230,6 +236,17 @@ impl Store for EmbeddedStore {
 
     fn file_bytes(&self) -> Option<u64> {
         Some(std::fs::metadata(self.file.path()).ok()?.len())
+    }
+
+    fn file_fault(&self) -> Option<FileFault> {
+        match self.file.is_writable() {
+            false => Some(FileFault::Unwritable),
+            true => (self.damaged_reads() > 0).then_some(FileFault::Damaged),
+        }
+    }
+
+    fn damaged_reads(&self) -> u64 {
+        self.damaged_reads.load(Ordering::Relaxed)
     }
 
     async fn close(&self) {

@@ -51,6 +51,7 @@ pub(super) fn write_loop(
             };
             write_batch(database, first, &mut queue, last, clock, &mut responds)
         });
+        file.note_written(result.is_ok());
         match result {
             Ok(last) => {
                 if try_again.take().is_some() {

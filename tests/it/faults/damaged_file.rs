@@ -46,7 +46,10 @@ async fn a_read_that_comes_upon_a_damaged_page_fails_alone_and_says_what_to_do()
 
     let later = "SM00000000000000000000000000000003";
     assert_eq!(service.webhook(INBOUND, &reply(later, PERSON, "hello again")).await.status(), 200);
-    assert_eq!(service.ready().await, 200);
+    let (status, readiness) = service.readiness().await;
+    assert_eq!((status, &readiness["store"], &readiness["sends"]), (200, &json!("damaged"), &json!("ok")));
+    assert_eq!(service.metric("textledger_store_fault{fault=\"damaged\"}").await, 1);
+    assert_eq!(service.metric("textledger_store_damaged_reads").await, 3);
     assert_eq!(service.events().await.len(), 3);
 }
 

@@ -18,6 +18,9 @@ const RECIPIENTS: u32 = 3_000;
 /// How long the service may take until it works again.
 const BACK_MAX: Duration = Duration::from_secs(30);
 
+/// The metric of the file that cannot be written.
+const UNWRITABLE: &str = "textledger_store_fault{fault=\"unwritable\"}";
+
 fn sid(number: u32) -> String {
     format!("SM{number:032x}")
 }
@@ -46,12 +49,14 @@ async fn a_disk_that_was_full_and_is_free_again_needs_no_restart() {
         let (status, readiness) = service.readiness().await;
         let refused = json!("refused");
         assert_eq!((status, &readiness["webhooks"], &readiness["sends"]), (503, &refused, &refused));
+        assert_eq!(service.metric(UNWRITABLE).await, 1);
     }
 
     service.limit_file_size(None);
     let sent = async || (send_batch(&service, &send_at).await.0 == 202).then_some(());
     eventually_within(BACK_MAX, "a batch is taken again", sent).await;
-    assert_eq!(service.ready().await, 200);
+    assert_eq!(service.readiness().await.1["store"], "ok");
+    assert_eq!(service.metric(UNWRITABLE).await, 0);
     assert_eq!(service.webhook(STATUS, &callback(&sid(1), "delivered")).await.status(), 204);
     let (_, message) = service.message_status(&sid(1)).await;
     assert_eq!(message["status"], "delivered");

@@ -68,6 +68,11 @@ async fn what_a_slow_redis_does_not_take_in_time_is_spooled_and_nothing_is_turne
     let turned_away = answers.iter().filter(|(answer, _)| !matches!(answer, Some(200 | 204))).count();
     let slowest = answers.iter().map(|(_, took)| *took).max().unwrap();
     assert!(turned_away == 0 && slowest < TWILIO_WAITS, "{turned_away} of {FLOOD} turned away, {slowest:?}");
+    let mut faults = 0;
+    for fault in ["slow", "away"] {
+        faults += service.metric(&format!("textledger_store_fault{{fault=\"{fault}\"}}")).await;
+    }
+    assert_eq!(faults, 1);
     address.answer_within(Duration::ZERO);
     eventually("the spool is empty", async || {
         (service.metric("textledger_spool_entries").await == 0).then_some(())

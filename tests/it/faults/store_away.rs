@@ -253,8 +253,14 @@ async fn a_redis_that_hangs_is_away_too() {
         assert_eq!(service.webhook(STATUS, &callback(&sid(number), "sent")).await.status(), 204);
     }
     assert_eq!(service.webhook(INBOUND, &reply(&sid(50), OUR_NUMBER, "hello")).await.status(), 200);
+    let away = "textledger_store_fault{fault=\"away\"}";
+    assert_eq!(
+        (service.metric(away).await, service.readiness().await.1["store"].clone()),
+        (1, json!("unavailable"))
+    );
     redis.resume();
     caught_up(&service).await;
+    assert_eq!((service.metric(away).await, service.readiness().await.1["store"].clone()), (0, json!("ok")));
     assert_eq!(counted(&service.all_events().await).values().sum::<usize>(), 21);
 }
 
