@@ -413,7 +413,8 @@ fn open_spool(config: &Config, store: &dyn Store) -> anyhow::Result<Option<Spool
             folder
         }
     };
-    Spool::open_for(known::names(store), &folder, config.spool_max).map(Some).with_context(|| {
+    let stores = store.known().mark().map(|mark| mark.names()).unwrap_or_default();
+    Spool::open_for(stores, &folder, config.spool_max).map(Some).with_context(|| {
         let path = folder.display();
         format!("cannot keep a spool in {path}: make it writable, or name another TEXTLEDGER_SPOOL_DIR")
     })

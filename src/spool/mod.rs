@@ -145,10 +145,10 @@ pub struct Spool {
 struct Shared {
     /// Where the folders of all processes are.
     spool: PathBuf,
-    /// The names of the store that records are meant for, and of those that it stands for.
-    stores: Vec<String>,
     bytes_max: u64,
     home: Mutex<Home>,
+    /// The names of the store that records are meant for, and of those that it stands for. Locked after `home`.
+    stores: Mutex<Vec<String>>,
     queues: Mutex<[Queue; 2]>,
     fault: Mutex<Option<Fault>>,
     /// Records whose files were removed before they reached the store.
@@ -163,6 +163,10 @@ impl Shared {
 
     fn home(&self) -> MutexGuard<'_, Home> {
         self.home.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stores(&self) -> MutexGuard<'_, Vec<String>> {
+        self.stores.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn fault(&self) -> MutexGuard<'_, Option<Fault>> {
@@ -196,7 +200,7 @@ impl Shared {
         if home.is_held() {
             return Ok(false);
         }
-        *home = Home::claim(&self.spool, &self.stores)?;
+        *home = Home::claim(&self.spool, &self.stores())?;
         tracing::warn!(
             folder = %home.folder.display(),
             "the spool's folder was removed, or is another's by now: this one is used"
@@ -246,7 +250,7 @@ impl Spool {
             spool: folder.to_owned(),
             bytes_max,
             home: Mutex::new(Home::claim(folder, &stores)?),
-            stores,
+            stores: Mutex::new(stores),
             queues: Mutex::default(),
             fault: Mutex::default(),
             lost: AtomicU64::default(),
@@ -268,12 +272,25 @@ impl Spool {
         Ok(spool)
     }
 
+    /// Keeps what it has, and what comes, for the first of `stores` from now on, which stands for the others: another one may have been
+    /// accepted in place of the store since the spool was opened. It blocks on the disk.
+    pub fn keep_for(&self, stores: Vec<String>) -> io::Result<()> {
+        let home = self.shared.home();
+        let mut known = self.shared.stores();
+        if *known != stores {
+            owner::claim(&home.folder, &stores)?;
+            *known = stores;
+        }
+        Ok(())
+    }
+
     /// Takes over what processes that have ended left in their folders: it is read after what is here already, in the order
     /// in which each of them had it. Returns how many records that were. It blocks on the disk.
     pub fn take_over(&self) -> io::Result<u64> {
         let own = self.shared.home().folder.clone();
+        let stores = self.shared.stores().clone();
         let mut taken = 0;
-        for abandoned in Home::abandoned(&self.shared.spool, &own, &self.shared.stores) {
+        for abandoned in Home::abandoned(&self.shared.spool, &own, &stores) {
             let abandoned = abandoned?;
             for path in abandoned.segments()? {
                 let Some((lane, _)) = segment::name_of(&path) else { continue };

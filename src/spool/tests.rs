@@ -312,3 +312,22 @@ async fn what_was_kept_for_a_store_is_taken_over_for_it_alone_or_for_one_that_st
     assert_eq!(open(&["a"]).size(), Size::default());
     assert_eq!(drain(&open(&["d"]), Lane::Replies), ["for d"]);
 }
+
+#[tokio::test]
+async fn what_is_kept_for_a_store_is_kept_for_one_that_is_accepted_in_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = |stores: &[&str]| stores.iter().map(|store| (*store).to_owned()).collect::<Vec<_>>();
+    let open = |stores: &[&str]| Spool::open_for(names(stores), folder.path(), ROOM).unwrap();
+    let (first, second) = (open(&["a"]), open(&["b", "a"]));
+    first.append(Lane::Replies, 1, "of the first").await.unwrap();
+    second.append(Lane::Replies, 2, "of the second").await.unwrap();
+    drop(second);
+    assert_eq!(first.take_over().unwrap(), 0);
+    for _ in 0..2 {
+        first.keep_for(names(&["b", "a"])).unwrap();
+    }
+    assert_eq!(first.take_over().unwrap(), 1);
+    drop(first);
+    assert_eq!(open(&["a"]).size(), Size::default());
+    assert_eq!(drain(&open(&["b"]), Lane::Replies), ["of the first", "of the second"]);
+}

@@ -83,15 +83,6 @@ fn organizations(config: &Config, store: &dyn Store) -> Vec<Organization> {
     organizations.into_iter().collect()
 }
 
-/// What `store` is called, as it is known, and those that it stands for.
-pub(super) fn names(store: &dyn Store) -> Vec<String> {
-    let known = store.known().mark();
-    let ids = known.into_iter().flat_map(|mark| {
-        std::iter::once(mark.id).chain(mark.in_place_of.into_iter().map(|former| former.id))
-    });
-    ids.map(|id| id.to_string()).collect()
-}
-
 /// A digest of where the store is, since a URL may hold a password.
 pub(super) fn place(config: &Config) -> String {
     match &config.store {

@@ -100,6 +100,12 @@ impl Mark {
         Self { id: StoreId::random(), in_place_of }
     }
 
+    /// What this store is called, and those in place of which it was accepted.
+    pub fn names(&self) -> Vec<String> {
+        let former = self.in_place_of.iter().map(|former| &former.id);
+        std::iter::once(&self.id).chain(former).map(StoreId::to_string).collect()
+    }
+
     /// Whether the store `id` is this one, or one in place of which this one was accepted.
     pub fn stands_for(&self, id: &StoreId) -> bool {
         self.id == *id || self.in_place_of.iter().any(|former| former.id == *id)

@@ -348,7 +348,14 @@ impl Incoming {
         if self.intake.is_away() || !self.intake.is_known() {
             return Ok(());
         }
-        let taken = tokio::task::spawn_blocking(move || spool.take_over()).await.map_err(io::Error::other)?;
+        let stores = self.core.store.known().mark().map(|mark| mark.names());
+        let take_over = move || {
+            if let Some(stores) = stores {
+                spool.keep_for(stores)?;
+            }
+            spool.take_over()
+        };
+        let taken = tokio::task::spawn_blocking(take_over).await.map_err(io::Error::other)?;
         if let Ok(records) = &taken
             && *records > 0
         {
