@@ -33,12 +33,14 @@ pub struct Inventory {
     pub named: Vec<String>,
 }
 
-/// Reads every event, message and change of consent of every organization that has an account, and calls `progress` with how many
-/// those are, now and then.
+/// Reads every event, message and change of consent of every organization that has an account or whose consent was seen to change, and
+/// calls `progress` with how many those are, now and then.
 pub async fn read_all(app: &App, progress: impl Fn(u64)) -> Result<Inventory, Error> {
     let mut reading = Reading { inventory: Inventory::default(), progress };
     let store = app.store().as_ref();
-    for organization in &app.accounts.organizations().await? {
+    let mut organizations = app.accounts.organizations().await?;
+    organizations.extend(app.accounts.known_organizations());
+    for organization in &organizations {
         reading.events(store, organization).await?;
         reading.messages(store, organization).await?;
         reading.consents(store, organization).await?;

@@ -3,10 +3,7 @@
 //! What is compared with each look tells soon that it is not. That nothing leaves before anybody has looked is the store's own
 //! promise ([`store::recognition`](crate::store::recognition)).
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::{StreamExt, TryStreamExt};
 use tokio::sync::Mutex;
@@ -44,9 +41,7 @@ impl Recognizer {
     pub async fn look(&self) -> Result<(), store::Error> {
         let mut next = self.next.lock().await;
         let store = &*self.core.store;
-        let mut organizations: BTreeSet<Organization> = store.known().organizations().into_iter().collect();
-        organizations.extend(self.accounts.all().iter().map(|account| account.organization.clone()));
-        let mut organizations: Vec<Organization> = organizations.into_iter().collect();
+        let mut organizations: Vec<Organization> = self.accounts.known_organizations().into_iter().collect();
         let count = organizations.len();
         if store.known().mismatch().is_none() && count > LOOKED_AT_MAX {
             organizations.rotate_left(*next % count);

@@ -33,11 +33,15 @@ pub async fn run(app: Arc<App>, stop: CancellationToken) {
     }
     let mut look = every(LOOK_INTERVAL);
     while stop.run_until_cancelled(look.tick()).await.is_some() {
-        for account in app.accounts.all().iter() {
-            let organization = &account.organization;
-            if let Err(error) = look_through(&app, organization, &stop).await {
-                tracing::warn!(%organization, %error, "what is too old is taken away later");
-            }
+        look_through_all(&app, &stop).await;
+    }
+}
+
+/// Looks through everything of every organization, those without an account too.
+pub async fn look_through_all(app: &App, stop: &CancellationToken) {
+    for organization in &app.accounts.known_organizations() {
+        if let Err(error) = look_through(app, organization, stop).await {
+            tracing::warn!(%organization, %error, "what is too old is taken away later");
         }
     }
 }

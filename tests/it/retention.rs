@@ -21,7 +21,9 @@ use textledger::{
     startup::{self, Service},
     store::{ConsentUpdate, Kind, NewOutbound, Step, Store},
     twilio::{Address, BareAddress, Channel, MessageSid, MessageStatus},
+    worker::retention,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{
     DEADLINE, eventually, leftovers,
@@ -190,6 +192,29 @@ async fn what_waits_keeps_its_batch() {
         }
         assert!(!is_kept(&year).await, "{place}");
         assert!(year.history(None).await.is_empty());
+        year.store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_organization_without_an_account_keeps_nothing_longer() {
+    let time = MadeUpTime::begin(BEGIN);
+    let server = RedisServer::start_in(&time);
+    let folder = tempfile::tempdir().unwrap();
+    for place in [format!("embedded:{}", folder.path().display()), server.url()] {
+        let mut year = Year::begin(&time, &place, "1").await;
+        year.app.recognizer.look().await.unwrap();
+        year.organization = Organization::parse("elsewhere").unwrap();
+        while year.changes.is_empty() {
+            year.reply().await;
+        }
+        time.pass(RETENTION - DAY);
+        retention::look_through_all(&year.app, &CancellationToken::new()).await;
+        year.compare(29).await;
+        time.pass(2 * DAY);
+        retention::look_through_all(&year.app, &CancellationToken::new()).await;
+        year.compare(31).await;
+        assert!(year.events.is_empty());
         year.store.close().await;
     }
 }

@@ -161,6 +161,13 @@ impl Accounts {
         Ok(configured.iter().map(|(organization, _)| organization.clone()).chain(saved).collect())
     }
 
+    /// Every organization of which this process knows: those whose account is in use, and those whose consent has changed.
+    pub fn known_organizations(&self) -> BTreeSet<Organization> {
+        let mut known: BTreeSet<Organization> = self.core.store.known().organizations().into_iter().collect();
+        known.extend(self.all().iter().map(|account| account.organization.clone()));
+        known
+    }
+
     /// By which keys the saved settings can be opened, those that are not in force too.
     pub async fn sealed_settings(&self) -> Result<SealedSettings, store::Error> {
         let mut found = SealedSettings::default();
