@@ -383,7 +383,7 @@ impl Metrics {
             spool_aside: "Webhooks that are put aside now",
             store_fault: "1 while the store is away or slower than Twilio waits, or its file is unwritable or damaged",
             store_file_bytes: "Length of the embedded store's file, 0 if the store is elsewhere",
-            store_damaged_reads: "Reads that came upon a damaged part of the embedded store's file since it was opened",
+            store_damaged_reads: "Reads that came upon a damaged part of the embedded store's file since the start",
             spool_lost: "Webhooks whose file in the spool was removed before they reached the store",
             spool_oldest_seconds: "Age of the oldest webhook in the spool, 0 if there is none",
             waiting: "Verified webhooks that wait for their turn",

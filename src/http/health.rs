@@ -59,8 +59,10 @@ pub async fn readyz(state: web::Data<State>, request: HttpRequest) -> Result<Htt
         "store": match (&store, &mismatch) {
             (Err(_), _) => "unavailable",
             (Ok(()), Some(_)) => "not_known",
-            // Until everything that was spooled is in it, it counts as away, and is there all the same.
-            (Ok(()), None) => store_fault(&state).filter(|fault| *fault != "away").unwrap_or("ok"),
+            // It has just been written, and until everything that was spooled is in it, it counts as away.
+            (Ok(()), None) => {
+                store_fault(&state).filter(|fault| ["slow", "damaged"].contains(fault)).unwrap_or("ok")
+            }
         },
         "not_known": mismatch.as_ref().map(why_not_known),
         "spool": {

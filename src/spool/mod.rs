@@ -277,10 +277,11 @@ impl Spool {
     pub fn keep_for(&self, stores: Vec<String>) -> io::Result<()> {
         let home = self.shared.home();
         let mut known = self.shared.stores();
-        if *known != stores {
+        // A folder that is another's by now is not named anew; the one that is taken in its place is.
+        if *known != stores && home.is_held() {
             owner::claim(&home.folder, &stores)?;
-            *known = stores;
         }
+        *known = stores;
         Ok(())
     }
 

@@ -116,12 +116,12 @@ impl From<Unreadable> for Error {
 pub enum FileFault {
     /// The last write failed, and none has succeeded since.
     Unwritable,
-    /// A read came upon a part that is not as it was written, since the file was opened.
+    /// A read came upon a part that is not as it was written, since this process has it.
     Damaged,
 }
 
 impl FileFault {
-    /// The word in `/readyz` and in metrics.
+    /// The word in metrics, and of damage in `/readyz`.
     pub fn as_str(self) -> &'static str {
         match self {
             FileFault::Unwritable => "unwritable",
@@ -165,7 +165,7 @@ pub trait Store:
         None
     }
 
-    /// How many reads came upon a damaged part of that file since it was opened.
+    /// How many reads came upon a damaged part of that file since this process has it.
     fn damaged_reads(&self) -> u64 {
         0
     }

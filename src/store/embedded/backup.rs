@@ -256,7 +256,7 @@ pub fn restore(folder: &Path, file: &mut File) -> Result<Restored, BackupError> 
         if read(file, database)? != contents.rows {
             return Err(BackupError::Damaged);
         }
-        prepare(database).map(drop).map_err(|error| unavailable(error).into())
+        prepare(database, &path).map(drop).map_err(|error| unavailable(error).into())
     })?;
     let view = database.begin_read().map_err(unavailable)?;
     let queued = view.open_table(QUEUED).map_err(unavailable)?.len().map_err(unavailable)?;
@@ -375,6 +375,7 @@ mod tests {
                     tables.names.insert((org, "name", "other"), ()).map_err(unavailable)?;
                     tables.consent_counts.insert(org, number).map_err(unavailable)?;
                     tables.marks.insert(org, "mark").map_err(unavailable)?;
+                    tables.recipients.insert((org, "name"), "person").map_err(unavailable)?;
                     tables.trimmed.insert(org, (number, 0)).map_err(unavailable)?;
                     tables.changes.insert((org, "name", number), &b"change"[..]).map_err(unavailable)?;
                     tables.outbound.insert((org, "name"), &b"message"[..]).map_err(unavailable)?;

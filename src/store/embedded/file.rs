@@ -59,14 +59,14 @@ impl DatabaseFile {
                 let open = || {
                     let database = database().open(&path).map_err(|error| failed(&path, error))?;
                     remove_drafts(folder);
-                    let last = prepare(&database).map_err(|error| failed(&path, error))?;
+                    let last = prepare(&database, &path).map_err(|error| failed(&path, error))?;
                     Ok((database, last))
                 };
                 unless_damaged(open, |damage| failed(&path, damage))?
             }
             None => {
                 let database = create(folder, &path, |_| Ok::<_, OpenError>(()))?;
-                let last = prepare(&database).map_err(|error| failed(&path, error))?;
+                let last = prepare(&database, &path).map_err(|error| failed(&path, error))?;
                 (database, last)
             }
         };

@@ -52,7 +52,14 @@ impl Tables<'_> {
             },
             MessageRef::Sid(sid) => {
                 let entered = self.entered(organization, *place)?.filter(|(entered, _)| *entered == name);
-                let person = entered.and_then(|(_, person)| person?.parse::<BareAddress>().ok());
+                let person = match entered.and_then(|(_, person)| person) {
+                    Some(person) => Some(person),
+                    None => {
+                        let kept = self.recipients.get((organization, sid.as_str())).map_err(unavailable)?;
+                        kept.map(|kept| kept.value().to_owned())
+                    }
+                };
+                let person = person.and_then(|person| person.parse::<BareAddress>().ok());
                 (Some(sid.clone()), person.map(Person::from))
             }
         };
@@ -67,6 +74,7 @@ impl Tables<'_> {
                 Some(entries) => removed += Removed::entries(Stream::Deliveries, entries),
                 None => return Ok(None),
             }
+            self.recipients.remove((organization, sid.as_str())).map_err(unavailable)?;
         }
         if let MessageRef::Id(id) = message {
             self.outbound.remove((organization, id.as_str())).map_err(unavailable)?;

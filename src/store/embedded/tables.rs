@@ -1,5 +1,7 @@
 //! The tables, and the same tables as one write transaction sees them.
 
+use std::{fs, path::Path};
+
 use redb::{
     AccessGuard, Database, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction,
 };
@@ -103,21 +105,32 @@ tables! {
     CONSENT_COUNTS, consent_counts: &'static str => u64;
     /// (organization, milliseconds, sequence) -> [`crate::domain::audit::Entry`]: who did what.
     AUDIT, audit: (&'static str, u64, u64) => &'static [u8];
+    /// (organization, SID of a message that was sent elsewhere) -> the person in whose history it is: of messages that were entered
+    /// before `history` told it.
+    RECIPIENTS, recipients: Key => &'static str;
     /// organization -> up to which (milliseconds, sequence) entries of the streams have been taken away.
     TRIMMED, trimmed: &'static str => (u64, u64);
 }
 
-/// Begins to write into `database`. The commit also keeps which pages are free, for which it takes a tenth longer: after a kill the file
-/// is open at once, and else redb would go through all of it.
-pub(super) fn begin_write(database: &Database) -> Result<WriteTransaction, redb::TransactionError> {
+/// The length of a file, in bytes, up to which each commit keeps which pages are free. That is 1/16,384 of the file, written whole
+/// by each: 256 KiB here, which a lone callback pays alone.
+const QUICK_REPAIR_MAX: u64 = 4 << 30;
+
+/// Begins to write into `database`, the file at `path`. Unless that is very large, the commit also keeps which pages are free: after a
+/// kill the file is open at once, and else redb would go through all of it.
+pub(super) fn begin_write(
+    database: &Database,
+    path: &Path,
+) -> Result<WriteTransaction, redb::TransactionError> {
     let mut transaction = database.begin_write()?;
-    transaction.set_quick_repair(true);
+    let is_small = fs::metadata(path).is_ok_and(|file| file.len() <= QUICK_REPAIR_MAX);
+    transaction.set_quick_repair(is_small);
     Ok(transaction)
 }
 
 /// Makes sure that the tables exist and agree with each other, and returns the newest entry.
-pub(super) fn prepare(database: &Database) -> Result<(UnixMs, u64), redb::Error> {
-    let transaction = begin_write(database)?;
+pub(super) fn prepare(database: &Database, path: &Path) -> Result<(UnixMs, u64), redb::Error> {
+    let transaction = begin_write(database, path)?;
     note_due_flows(&mut Tables::open(&transaction, (UnixMs::EPOCH, 0), UnixMs::EPOCH)?)?;
     transaction.commit()?;
     committed_event(database)

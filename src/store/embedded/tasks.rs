@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use redb::ReadableTable;
 
-use super::{EmbeddedStore, deliveries::MessageRow, tables::Tables, unavailable};
+use super::{EmbeddedStore, damage::is_damage, deliveries::MessageRow, tables::Tables, unavailable};
 use crate::{
     domain::{Organization, Task, TaskLine, UnixMs},
     store::{Error, Row, Tasks, tasks::read_task},
@@ -13,14 +13,14 @@ use crate::{
 impl Tables<'_> {
     /// When `task` is planned for.
     pub(super) fn planned(&self, organization: &str, task: &Task) -> Result<Option<UnixMs>, Error> {
-        if let Task::Ask { sid, .. } = task
-            && let Some(row) = self.asked_row(organization, sid, task)?
-            && row.ask_at.is_some()
-        {
-            return Ok(row.ask_at);
-        }
         let planned = self.planned.get((organization, task.to_string().as_str())).map_err(unavailable)?;
-        Ok(planned.map(|at| UnixMs::new(at.value())))
+        match (planned, task) {
+            (Some(at), _) => Ok(Some(UnixMs::new(at.value()))),
+            (None, Task::Ask { sid, .. }) => {
+                Ok(self.asked_row(organization, sid, task)?.and_then(|row| row.ask_at))
+            }
+            (None, Task::List | Task::ExpireReview { .. } | Task::Relay { .. }) => Ok(None),
+        }
     }
 
     /// Plans `task` for `at`, or for no time, whatever it was planned for.
@@ -80,13 +80,14 @@ impl Tables<'_> {
         text: &str,
         at: Option<UnixMs>,
     ) -> Result<Option<UnixMs>, Error> {
-        // Version 0.1.0 keeps it there, and so does this one while the row cannot be read.
+        // Version 0.1.0 keeps it there, and so does this one while the row cannot be read: what is there is newer than what the row has.
         let beside = self.planned.remove((organization, text)).map_err(unavailable)?;
-        let before = std::mem::replace(&mut row.ask_at, at);
-        Ok(before.or(beside.map(|beside| UnixMs::new(beside.value()))))
+        let in_row = std::mem::replace(&mut row.ask_at, at);
+        Ok(beside.map(|beside| UnixMs::new(beside.value())).or(in_row))
     }
 
-    /// The row of the message that `task` is to ask for. One that cannot be read is like none: the time is kept beside it then.
+    /// The row of the message that `task` is to ask for. One that cannot be read, or is on a damaged page, is like none: the time is kept
+    /// beside it then, and what else is due is not held up.
     fn asked_row(
         &self,
         organization: &str,
@@ -96,6 +97,7 @@ impl Tables<'_> {
         match self.message_row(organization, sid) {
             Ok(row) => Ok(row.filter(|row| row.ask(sid) == *task)),
             Err(Error::Unreadable(_)) => Ok(None),
+            Err(Error::Unavailable(error)) if is_damage(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }

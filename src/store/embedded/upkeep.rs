@@ -47,9 +47,9 @@ pub fn check_pages(folder: &Path) -> Result<u64, OpenError> {
         let mut database = database().create_with_backend(DryRun::open(&path)?)?;
         match database.check_integrity()? {
             true => Ok(length),
-            // redb would go back to what was committed before.
+            // redb would mend it: which pages are free, or which commit is the newest, is not as it was written.
             false => {
-                Err(redb::Error::Corrupted("a page of the newest commit is not as it was written".to_owned()))
+                Err(redb::Error::Corrupted("what it says of its pages is not as it was written".to_owned()))
             }
         }
     };
@@ -74,7 +74,10 @@ mod tests {
     use super::*;
     use crate::{
         clock::SystemClock,
-        store::embedded::{EmbeddedStore, tables::EVENTS},
+        store::{
+            Store,
+            embedded::{EmbeddedStore, tables::EVENTS},
+        },
     };
 
     fn events(folder: &Path) -> Vec<(u64, Vec<u8>)> {
@@ -113,6 +116,19 @@ mod tests {
         assert!(compacted.after * 2 < compacted.before, "{compacted:?}");
         assert!(checked >= compacted.after, "{checked}");
         assert_eq!(events(folder), kept);
+    }
+
+    /// As a kill leaves it: redb does not look at what is in it when it is opened.
+    #[tokio::test]
+    async fn a_file_that_was_not_closed_is_checked_and_not_changed() {
+        let (folder, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let store = EmbeddedStore::open(folder.path(), Arc::new(SystemClock)).unwrap();
+        store.ping().await.unwrap();
+        let file = killed.path().join(FILE_NAME);
+        fs::copy(folder.path().join(FILE_NAME), &file).unwrap();
+        let bytes = fs::read(&file).unwrap();
+        assert_eq!(check_pages(killed.path()).unwrap(), bytes.len() as u64);
+        assert!(fs::read(&file).unwrap() == bytes);
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! The thread that writes: takes jobs, runs many in one transaction, and answers them once it is on disk.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use redb::Database;
 use tokio::sync::{mpsc, watch};
@@ -49,7 +52,7 @@ pub(super) fn write_loop(
                 Some(_) => committed_event(database).map_err(unavailable)?,
                 None => *announce.borrow(),
             };
-            write_batch(database, first, &mut queue, last, clock, &mut responds)
+            write_batch(database, file.path(), first, &mut queue, last, clock, &mut responds)
         });
         file.note_written(result.is_ok());
         match result {
@@ -94,13 +97,14 @@ fn open_again(file: &DatabaseFile, failures: &Sampled<()>) -> Instant {
 /// tables may be half written; one that finds something unreadable has written nothing and fails alone.
 fn write_batch(
     database: &Database,
+    path: &Path,
     first: Job,
     queue: &mut mpsc::Receiver<Job>,
     last_event: (UnixMs, u64),
     clock: &dyn Clock,
     responds: &mut Vec<Respond>,
 ) -> Result<(UnixMs, u64), Error> {
-    let transaction = begin_write(database).map_err(unavailable)?;
+    let transaction = begin_write(database, path).map_err(unavailable)?;
     let last = {
         let mut tables = Tables::open(&transaction, last_event, clock.now_ms()).map_err(unavailable)?;
         responds.push(first(&mut tables)?);

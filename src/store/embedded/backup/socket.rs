@@ -1,7 +1,7 @@
 //! Backups of a store that a process has open, handed out to others on this machine.
 //!
-//! One process alone can have the file open. redb has a mode in which others may read it meanwhile; each commit then takes three
-//! fsyncs in place of two, and every callback would wait for them. So the process that has it open listens on a socket beside the
+//! One process alone can have the file open. redb has a mode in which others may read it meanwhile; each commit, and each
+//! read, then locks parts of the file and looks whether another has changed it. So the process that has it open listens on a socket beside the
 //! file, which is its owner's alone as the file is, and writes a backup to whoever connects.
 
 use std::{
