@@ -161,9 +161,11 @@ impl Accounts {
         Ok(configured.iter().map(|(organization, _)| organization.clone()).chain(saved).collect())
     }
 
-    /// Every organization of which this process knows: those whose account is in use, and those whose consent has changed.
+    /// Every organization of which this process knows: those whose account is in use, those whose consent has changed, and the one that
+    /// is meant where none is named.
     pub fn known_organizations(&self) -> BTreeSet<Organization> {
-        let mut known: BTreeSet<Organization> = self.core.store.known().organizations().into_iter().collect();
+        let mut known = BTreeSet::from([Organization::default()]);
+        known.extend(self.core.store.known().organizations());
         known.extend(self.all().iter().map(|account| account.organization.clone()));
         known
     }
