@@ -179,7 +179,7 @@ impl Traffic {
         let request = reqwest::Client::new().get(service.url("/api/sms/events")).bearer_auth(service.token());
         let mut stream = request.header("Accept", "text/event-stream").send().await?.error_for_status()?;
         while let Some(chunk) = stream.chunk().await? {
-            let events = chunk.windows(4).filter(|window| window == b"\nid:" || window == b"\nid ").count();
+            let events = chunk.windows(4).filter(|window| window == b"\nid:").count();
             self.streamed.fetch_add(events as u64, Ordering::Relaxed);
         }
         anyhow::bail!("the stream ended")

@@ -26,9 +26,7 @@ struct Embedded(tempfile::TempDir);
 #[async_trait]
 impl Harness for Embedded {
     async fn open(&self) -> Arc<dyn Store> {
-        Arc::new(
-            EmbeddedStore::open(self.0.path(), Arc::new(SystemClock)).unwrap().sealed_with(master_keys()),
-        )
+        Arc::new(open(self.0.path()))
     }
 
     fn write(&self, former: &Former) {
@@ -38,6 +36,20 @@ impl Harness for Embedded {
     fn write_entry(&self, stored: &str) {
         later::add_entry_to_file(self.0.path(), stored);
     }
+}
+
+fn open(folder: &Path) -> EmbeddedStore {
+    EmbeddedStore::open(folder, Arc::new(SystemClock)).unwrap().sealed_with(master_keys())
+}
+
+/// A file in which Twilio is to be asked for the messages `1` and `2`.
+async fn with_two_to_ask_for() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    for tail in ["1", "2"] {
+        store.record_status(&Organization::default(), status(tail, "sent")).await.unwrap();
+    }
+    folder
 }
 
 async fn fresh() -> Embedded {
@@ -110,8 +122,7 @@ async fn a_clock_that_is_set_back_does_not_set_the_events_back() {
 async fn messages_that_version_0_1_0_queued_are_found_when_they_are_due() {
     let folder = tempfile::tempdir().unwrap();
     let organization = Organization::default();
-    let open =
-        || EmbeddedStore::open(folder.path(), Arc::new(SystemClock)).unwrap().sealed_with(master_keys());
+    let open = || open(folder.path());
     let store = open();
     let urgent = Outbound { category: Some("emergency".to_owned()), ..outbound(&store, 1) };
     let flows = [urgent.flow(), outbound(&store, 2).flow()];
@@ -134,15 +145,9 @@ async fn messages_that_version_0_1_0_queued_are_found_when_they_are_due() {
 /// In a file of version 0.1.0 it stands beside a message when to ask for it, and not in its row.
 #[tokio::test]
 async fn messages_that_version_0_1_0_planned_to_ask_for_are_asked_for_until_they_are_at_their_end() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = with_two_to_ask_for().await;
     let organization = Organization::default();
-    let open =
-        || EmbeddedStore::open(folder.path(), Arc::new(SystemClock)).unwrap().sealed_with(master_keys());
-    let store = open();
-    for tail in ["1", "2"] {
-        store.record_status(&organization, status(tail, "sent")).await.unwrap();
-    }
-    drop(store);
+    let open = || open(folder.path());
     for tail in ["1", "2"] {
         change_message(folder.path(), &sid(tail), |row, planned| {
             let at = row.as_object_mut().unwrap().remove("ask_at").unwrap().as_u64().unwrap();
@@ -163,15 +168,9 @@ async fn messages_that_version_0_1_0_planned_to_ask_for_are_asked_for_until_they
 
 #[tokio::test]
 async fn a_message_that_cannot_be_read_is_claimed_once_each_time_and_hides_no_other() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = with_two_to_ask_for().await;
     let organization = Organization::default();
-    let open =
-        || EmbeddedStore::open(folder.path(), Arc::new(SystemClock)).unwrap().sealed_with(master_keys());
-    let store = open();
-    for tail in ["1", "2"] {
-        store.record_status(&organization, status(tail, "sent")).await.unwrap();
-    }
-    drop(store);
+    let open = || open(folder.path());
     let mut whole = String::new();
     change_message(folder.path(), &sid("1"), |row, _| {
         whole = row.to_string();
