@@ -129,6 +129,10 @@ pub struct Config {
     pub spool_max: u64,
     /// How long after its first status a message without a final one is asked for at Twilio.
     pub reconcile_after: Vec<Duration>,
+    /// How long after the call a message whose answer was lost counts as not taken by Twilio, if it is not found there.
+    pub lost_answer_after: Duration,
+    /// How many messages in a row must fail for a number's own fault until nothing more is sent to it; `None` for never.
+    pub suppress_after: Option<usize>,
     /// The least time between two messages to one recipient.
     pub cooldown: Duration,
     /// When nothing is sent, by the recipient's clock.
@@ -163,6 +167,8 @@ pub struct Config {
     pub cors_origins: Vec<String>,
     /// Whether callers' own StatusCallback URLs may be loopback or private addresses.
     pub relay_private: bool,
+    /// Whether the account's own credentials at Twilio sign in at the drop-in.
+    pub dropin_auth_token: bool,
     /// Settings that are given and not used by this version.
     pub unused: Vec<&'static str>,
     /// Variables of the environment that look like a misspelt setting.
@@ -256,6 +262,8 @@ impl Reader {
             spool_dir: self.text_or_default("TEXTLEDGER_SPOOL_DIR").into(),
             spool_max: self.spool_max(),
             reconcile_after: self.reconcile_after(),
+            lost_answer_after: self.lost_answer_after(),
+            suppress_after: self.suppress_after(),
             cooldown: self.cooldown(),
             quiet_hours: self.parsed("TEXTLEDGER_QUIET_HOURS", &InvalidQuietHours.to_string()),
             daily_limit: self.daily_limit("TEXTLEDGER_DAILY_LIMIT"),
@@ -274,6 +282,7 @@ impl Reader {
             unsigned_rate: self.unsigned_rate(),
             cors_origins: self.cors_origins(),
             relay_private: self.switch("TEXTLEDGER_RELAY_PRIVATE"),
+            dropin_auth_token: self.switch("TEXTLEDGER_DROPIN_AUTH_TOKEN"),
             unused,
             unknown: std::mem::take(&mut self.given.unknown),
         }

@@ -65,7 +65,7 @@ pub enum PollResult {
     Learned,
     /// Nothing new.
     Known,
-    /// Twilio has no such message any more.
+    /// Twilio has no such message, any more or yet.
     Gone,
     /// Twilio did not answer as it should, or what its answer rests on cannot be read here; asked again later.
     Failed,
@@ -315,6 +315,9 @@ pub struct Metrics {
     connections_closed: Family<ConnectionLabels, Counter>,
     unreadable_requests: Family<UnreadableLabels, Counter>,
     event_streams: Gauge,
+    accounts_stopped: Counter,
+    senders_paused: Counter,
+    numbers_suppressed: Counter,
     daily_limit_warnings: Counter,
     suspicious_messages: Counter,
     unreadable_records: Counter,
@@ -390,6 +393,9 @@ impl Metrics {
             connections_closed: "Connections that were closed for want of room, by address and cause",
             unreadable_requests: "Requests that are no HTTP or too long to be read, by address and cause",
             event_streams: "Live streams of events that are open",
+            accounts_stopped: "Times at which an account's queue was stopped, since Twilio takes nothing from the account",
+            senders_paused: "Times at which the queue of a sender was paused, since its messages fail",
+            numbers_suppressed: "Numbers to which nothing is sent any more on a channel, since several messages in a row have failed",
             daily_limit_warnings: "Days on which an organization has sent 80 % of what it may",
             suspicious_messages: "Messages that were held as part of a burst of first messages to neighbouring numbers",
             unreadable_records: "Times at which a stored record could not be read beside others, and was left out or left alone",
@@ -550,6 +556,21 @@ impl Metrics {
     /// Tells how many live streams are open.
     pub fn event_streams(&self, open: usize) {
         self.event_streams.set(i64::try_from(open).unwrap_or(i64::MAX));
+    }
+
+    /// Counts an account whose queue is stopped.
+    pub fn account_stopped(&self) {
+        self.accounts_stopped.inc();
+    }
+
+    /// Counts a sender whose queue is paused.
+    pub fn sender_paused(&self) {
+        self.senders_paused.inc();
+    }
+
+    /// Counts a number to which nothing is sent any more.
+    pub fn number_suppressed(&self) {
+        self.numbers_suppressed.inc();
     }
 
     /// Counts a day on which an organization has sent most of what it may.

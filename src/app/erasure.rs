@@ -285,6 +285,7 @@ impl Scope<'_, Erasures> {
         for name in names.all() {
             let kind = Kind::HelpAnswers;
             self.forget_document(kind, name.as_str()).await?;
+            consents.unlist_suppressions(name, ConsentChannel::All).await?;
             for counter in self.counters_of(name) {
                 self.core.store.forget_counter(self.organization, &counter).await?;
             }

@@ -32,7 +32,7 @@ use self::{
     erasure::Erasures,
     idempotency::Idempotency,
     incoming::{Incoming, intake::Intake, status::Statuses},
-    outgoing::{Outgoing, advance::Steps, limits::Limits},
+    outgoing::{Outgoing, advance::Steps, limits::Limits, pauses::Pauses},
     passthrough::Passthrough,
     reads::Reads,
     recognition::Recognizer,
@@ -89,10 +89,16 @@ pub struct Settings {
     pub reconcile_after: Vec<Duration>,
     /// What holds a message back.
     pub limits: Limits,
+    /// How long after the call a message whose answer was lost counts as not taken by Twilio, if it is not found there.
+    pub lost_answer_after: Duration,
+    /// How many messages in a row must have failed for a number's own fault until nothing more is sent to it; `None` for never.
+    pub suppress_after: Option<usize>,
     /// How long somebody has to decide on a reply that may be an opt-out, before it becomes one.
     pub review_deadline: Duration,
     /// Whether callers' own StatusCallback URLs may be of this machine or of an inner network.
     pub relay_private: bool,
+    /// Whether the account's own credentials at Twilio sign in at the drop-in for Twilio's libraries.
+    pub dropin_auth_token: bool,
     /// How long messages and entries of the streams are kept.
     pub retention: Duration,
     /// How long what shows a person's consent is kept after its last change, at the least.
@@ -167,6 +173,8 @@ pub struct App {
     pub passthrough: Passthrough,
     /// Writes down who did what.
     pub audit: Arc<Audit>,
+    /// Rests the queues of accounts and senders of which Twilio takes nothing.
+    pub pauses: Arc<Pauses>,
     /// Takes away what is older than it is to be.
     pub retention: Retention,
     /// Erases persons' data.
@@ -227,7 +235,14 @@ impl App {
         let relays = Arc::new(Relays::new(core.clone(), accounts.clone(), poster));
         let steps = Arc::new(Steps::new(core.clone(), accounts.clone(), api_keys.clone(), relays.clone()));
         let consents = Arc::new(Consents::new(core.clone(), steps.clone()));
-        let statuses = Arc::new(Statuses::new(core.clone(), relays.clone(), steps.clone(), consents.clone()));
+        let pauses = Arc::new(Pauses::new(core.clone(), accounts.clone(), twilio.clone()));
+        let statuses = Arc::new(Statuses::new(
+            core.clone(),
+            relays.clone(),
+            steps.clone(),
+            consents.clone(),
+            pauses.clone(),
+        ));
         let reads = Arc::new(Reads::new(core.clone()));
         let audit = Arc::new(Audit::new(core.clone()));
         let retention = Retention::new(core.clone(), steps.clone());
@@ -241,6 +256,7 @@ impl App {
             consents: consents.clone(),
             statuses: statuses.clone(),
             reads: reads.clone(),
+            pauses: pauses.clone(),
             intake: intake.clone(),
             audit: audit.clone(),
             wanted: Notify::new(),
@@ -271,6 +287,7 @@ impl App {
             idempotency,
             passthrough,
             audit,
+            pauses,
             retention,
             erasures,
         }

@@ -1,5 +1,5 @@
-//! Calls about messages that go through to Twilio as they are. What Twilio answers is handed on unchanged, and what it
-//! tells of our messages on the way is recorded.
+//! Calls that go through to Twilio as they are. What Twilio answers is handed on unchanged, and what it tells of our messages
+//! on the way is recorded.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +10,11 @@ use super::{Core, Scope, accounts::Accounts, incoming::Incoming, outgoing::send:
 use crate::{
     domain::UnixMs,
     twilio::{
-        client::{Client, Passed},
+        Credentials,
+        client::{
+            Client, Passed,
+            forward::{Forwarded, ForwardedAnswer},
+        },
         raw::Raw,
         resource::{self, Message},
     },
@@ -52,6 +56,23 @@ impl Scope<'_, Passthrough> {
         let (status, raw) = self.twilio.pass(&account.credentials, call).await.map_err(SendError::Twilio)?;
         self.learn(&raw.0).await;
         Ok((status, raw))
+    }
+
+    /// Makes a call of any kind, with `own` credentials of the caller's, or else with those of the organization's account.
+    pub async fn forward(
+        &self,
+        own: Option<&Credentials>,
+        call: Forwarded<'_>,
+    ) -> Result<ForwardedAnswer, SendError> {
+        let account = self.accounts.find(self.organization).ok_or(SendError::NotConfigured)?;
+        let credentials = own.unwrap_or(&account.credentials);
+        self.twilio.forward(credentials, call).await.map_err(SendError::Twilio)
+    }
+
+    /// The organization's account as Twilio tells of it, without what is secret.
+    pub async fn account(&self) -> Result<Raw, SendError> {
+        let account = self.accounts.find(self.organization).ok_or(SendError::NotConfigured)?;
+        self.twilio.account_json(&account.credentials).await.map_err(SendError::Twilio)
     }
 
     /// Records what an answer tells of messages. The answer is given whether it can be or not: what is missed here comes

@@ -11,6 +11,13 @@ use crate::domain::{
 /// Which bursts of first messages are held unless it is set.
 const BURST_ABROAD: Burst = Burst { messages: 20, window: Duration::from_secs(10 * 60) };
 
+/// How long an answer may be lost before its message counts as not taken.
+const LOST_ANSWER_AFTER: RangeInclusive<Duration> =
+    Duration::from_secs(2)..=Duration::from_secs(24 * 60 * 60);
+
+/// The most messages that may have to fail until nothing more is sent to their number.
+const SUPPRESS_AFTER_MAX: usize = 100;
+
 /// In how much time first messages may be counted.
 const BURST_WINDOWS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
 
@@ -18,6 +25,21 @@ impl Reader {
     pub(super) fn cooldown(&mut self) -> Duration {
         let wanted = "a time such as 90s or 10m, or 0s for none";
         self.read_or_default("TEXTLEDGER_RECIPIENT_COOLDOWN", wanted, duration)
+    }
+
+    pub(super) fn lost_answer_after(&mut self) -> Duration {
+        let wanted = "a time from 2s to 24h, such as 10m";
+        self.read_or_default("TEXTLEDGER_LOST_ANSWER_AFTER", wanted, |text| {
+            duration(text).filter(|after| LOST_ANSWER_AFTER.contains(after))
+        })
+    }
+
+    pub(super) fn suppress_after(&mut self) -> Option<usize> {
+        let wanted = "a number of messages from 1 to 100, or never";
+        self.read_or_default("TEXTLEDGER_SUPPRESS_AFTER", wanted, |text| match text {
+            "never" => Some(None),
+            text => text.parse().ok().filter(|count| (1..=SUPPRESS_AFTER_MAX).contains(count)).map(Some),
+        })
     }
 
     pub(super) fn daily_limit(&mut self, name: &str) -> Option<u64> {

@@ -237,6 +237,12 @@ pub const GROUPS: [(&str, &[Setting]); 9] = [
                 "Origins whose pages may call /api/sms from a browser, separated by commas.",
             ),
             Setting::new(
+                "TEXTLEDGER_DROPIN_AUTH_TOKEN",
+                Value("true"),
+                "Whether the account's own credentials at Twilio, SID and auth token or API key, sign in at the drop-in for Twilio's \
+                 libraries. Whoever has the token may do there whatever Twilio lets them do, but send around consent.",
+            ),
+            Setting::new(
                 "TEXTLEDGER_UNSIGNED_RATE",
                 Value("50"),
                 "Webhook requests per second and peer that name no account and are compared with the keys of all. Behind a \
@@ -481,6 +487,18 @@ pub const GROUPS: [(&str, &[Setting]); 9] = [
                 "How many first messages to 1,000 neighbouring numbers are ordinary, in how much time, by SMS; to 100,000 \
                  numbers five times as many. What is beyond is held until an administrator decides. What is set here is for \
                  all countries; off for none.",
+            ),
+            Setting::new(
+                "TEXTLEDGER_LOST_ANSWER_AFTER",
+                Value("10m"),
+                "How long after the call a message whose answer was lost counts as not taken by Twilio, if it is not found in \
+                 Twilio's list, which may lag by minutes; then it is sent again. It is searched for before as well. From 2s to 24h.",
+            ),
+            Setting::new(
+                "TEXTLEDGER_SUPPRESS_AFTER",
+                Value("3"),
+                "How many messages in a row must fail with an error that is the number's own fault (21211, 21614, 30005, 30006, \
+                 63003, 63024 and the like) until nothing more is sent to it on that channel; from 1 to 100, or never.",
             ),
             Setting::new(
                 "TEXTLEDGER_RECONCILE_AFTER",

@@ -138,6 +138,8 @@ actions! {
     MessageUpdate = "message.update", "a change of a message at Twilio was asked for";
     /// Twilio was asked to forget a message.
     MessageDelete = "message.delete", "the deletion of a message at Twilio was asked for";
+    /// Twilio was asked for something else than a message, by whoever has the auth token of the account.
+    TwilioCall = "twilio.call", "a call to Twilio was asked for";
     /// One text to many was asked for.
     BatchCreate = "batch.create", "a batch was asked for";
     /// What had not left of a batch was called off.
@@ -176,6 +178,8 @@ actions! {
     ApiKeyRotate = "api_key.rotate", "another secret of an API key was asked for";
     /// The end of an API key was asked for; it may have failed.
     ApiKeyRevoke = "api_key.revoke", "the end of an API key was asked for";
+    /// A number is sent to again to which nothing was, since its messages failed.
+    SuppressionLift = "suppression.lift", "a number is sent to again whose messages failed";
     /// First messages to a block of numbers are let go for a time.
     TrafficRelease = "traffic.release", "first messages to a block of numbers were released";
     /// First messages to a block of numbers are refused for a time.
@@ -307,6 +311,8 @@ facts! {
     kept: usize;
     /// For how many seconds.
     for_s: u64;
+    /// What of Twilio's was asked for: method and kind of resource.
+    resource: String;
 }
 
 /// An [`Entry`] as it is read: in words and not in the types of this version, since one of a later version may have written

@@ -6,6 +6,7 @@
 
 mod blocks;
 mod erasure;
+mod failures;
 mod keyword_handling;
 mod merge;
 mod reviews;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     blocks::{Block, Blocks},
+    failures::{Failure, Failures},
     keyword_handling::{InvalidKeywordHandlers, KeywordHandlers, KeywordHandling},
     reviews::{OpenReview, REVIEWS_MAX, Reviews},
 };
@@ -217,6 +219,9 @@ pub struct ChannelConsent {
     /// Replies that may be an opt-out and that nobody has decided on.
     #[serde(default, skip_serializing_if = "Reviews::is_empty")]
     pub reviews: Reviews,
+    /// Messages in a row that failed for the number's own fault.
+    #[serde(default, skip_serializing_if = "Failures::is_empty")]
+    pub failures: Failures,
 }
 
 /// How a message would go out: on which channel, from whom, and what it is about.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub struct Principal {
     /// What the name is one of.
     pub kind: PrincipalKind,
-    /// A token's `sub`, an API key's name or SID, or who uses the command line.
+    /// A token's `sub`, an API key's name or SID, who uses the command line, or an account's SID.
     pub name: String,
 }
 
@@ -26,6 +26,8 @@ pub enum PrincipalKind {
     ApiKey,
     /// Whoever uses the command line beside the store.
     Command,
+    /// Whoever has the credentials of the account at Twilio: its auth token, or an API key that Twilio has made.
+    Account,
 }
 
 impl PrincipalKind {
@@ -35,6 +37,7 @@ impl PrincipalKind {
             PrincipalKind::User => "user",
             PrincipalKind::ApiKey => "api_key",
             PrincipalKind::Command => "command",
+            PrincipalKind::Account => "account",
         }
     }
 }
@@ -54,6 +57,11 @@ impl Principal {
     pub fn command(name: impl Into<String>) -> Self {
         Self { kind: PrincipalKind::Command, name: name.into() }
     }
+
+    /// Whoever has what is secret of `sid`: an account at Twilio, or an API key that Twilio has made.
+    pub fn account(sid: impl Into<String>) -> Self {
+        Self { kind: PrincipalKind::Account, name: sid.into() }
+    }
 }
 
 impl fmt::Display for Principal {
@@ -69,8 +77,14 @@ mod tests {
 
     #[test]
     fn a_user_and_a_key_of_one_name_are_two() {
-        let all = [Principal::user("crm"), Principal::api_key("crm"), Principal::command("crm")];
-        assert_eq!(all.each_ref().map(ToString::to_string), ["user:crm", "api_key:crm", "command:crm"]);
+        let all = [
+            Principal::user("crm"),
+            Principal::api_key("crm"),
+            Principal::command("crm"),
+            Principal::account("crm"),
+        ];
+        let written = ["user:crm", "api_key:crm", "command:crm", "account:crm"];
+        assert_eq!(all.each_ref().map(ToString::to_string), written);
         for principal in all {
             let written = serde_json::to_string(&principal).unwrap();
             assert_eq!(serde_json::from_str::<Principal>(&written).unwrap(), principal);

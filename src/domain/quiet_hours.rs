@@ -85,6 +85,30 @@ impl QuietHours {
         UnixMs::from_timestamp(self.end_in_all(zones::of(number), now.to_timestamp()?)?)
     }
 
+    /// The next instant after `now` at which it begins to be quiet for `number`, in one of its zones; `None` if there is none
+    /// within a day. Where it is quiet in one of them already, another one's beginning counts.
+    pub fn next_start(&self, number: &BareAddress, now: UnixMs) -> Option<UnixMs> {
+        let now = now.to_timestamp()?;
+        let starts = zones::of(number).iter().filter_map(|zone| self.start_in(zone, now));
+        UnixMs::from_timestamp(starts.min()?)
+    }
+
+    /// The next instant after `at` at which it begins to be quiet in `zone`, by the offset that holds there at that instant.
+    fn start_in(&self, zone: &TimeZone, at: Timestamp) -> Option<Timestamp> {
+        let start_by = |offset_ms: i64| {
+            let local_ms = (at.as_millisecond() + offset_ms).rem_euclid(DAY_MS);
+            let left_ms = match (self.from.ms() - local_ms).rem_euclid(DAY_MS) {
+                0 => DAY_MS,
+                left_ms => left_ms,
+            };
+            Timestamp::from_millisecond(at.as_millisecond() + left_ms).ok()
+        };
+        let offset_ms = |at: Timestamp| i64::from(zone.to_offset(at).seconds()) * 1_000;
+        let by_this_offset = start_by(offset_ms(at))?;
+        // A change of the clock on the way moves it.
+        start_by(offset_ms(by_this_offset))
+    }
+
     /// The first instant after `now` at which it is quiet in none of the zones; `None` if that is `now`.
     fn end_in_all(&self, zones: &[TimeZone], now: Timestamp) -> Option<Timestamp> {
         let mut at = now;
@@ -184,6 +208,23 @@ mod tests {
         expect(night, BERLIN, "2026-01-15T05:00:00Z", Some("2026-01-15T07:00:00Z"));
         expect(night, BERLIN, "2026-07-15T05:00:00Z", Some("2026-07-15T06:00:00Z"));
         expect(night, SATELLITE, "2026-01-15T05:00:00Z", Some("2026-01-15T08:00:00Z"));
+    }
+
+    #[test]
+    fn the_next_beginning_is_by_the_recipients_clock() {
+        let start = |hours: &str, number: &str, now: &str| {
+            let now = UnixMs::from_timestamp(now.parse().unwrap()).unwrap();
+            let start = hours.parse::<QuietHours>().unwrap().next_start(&number.parse().unwrap(), now);
+            start.unwrap().to_timestamp().unwrap().to_string()
+        };
+        // 20:56 in San Francisco, and 21:00 sharp.
+        assert_eq!(start("21:00-08:00", SAN_FRANCISCO, "2026-01-15T04:56:00Z"), "2026-01-15T05:00:00Z");
+        assert_eq!(start("21:00-08:00", SAN_FRANCISCO, "2026-01-15T05:00:00Z"), "2026-01-16T05:00:00Z");
+        // The clock is set forward on the way, and back.
+        assert_eq!(start("21:00-08:00", BERLIN, "2026-03-28T22:00:00Z"), "2026-03-29T19:00:00Z");
+        assert_eq!(start("21:00-08:00", BERLIN, "2026-10-24T22:00:00Z"), "2026-10-25T20:00:00Z");
+        // It begins first in Kamchatka.
+        assert_eq!(start("21:00-08:00", RUSSIAN_MOBILE, "2026-01-15T08:59:00Z"), "2026-01-15T09:00:00Z");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::app::accounts::{
     AccountError,
-    connection::{SignedWith, Tested},
+    connection::{ACTIVE, SignedWith, Tested},
 };
 
 /// What a test found.
@@ -41,7 +41,8 @@ pub struct AccountAnswer {
 
 /// Tests the credentials.
 ///
-/// Twilio is asked for the account, which sends nothing and costs nothing.
+/// Twilio is asked for the account, which sends nothing and costs nothing. If the account is active, its queue goes on that was
+/// stopped as Twilio took nothing from it, and so do those of its senders.
 #[utoipa::path(
     post, path = "/api/sms/test-connection", tags = [operations::TAG, operations::SETUP], operation_id = "testConnection",
     responses(
@@ -58,6 +59,9 @@ pub async fn test(state: web::Data<State>, caller: Caller) -> Result<web::Json<T
         .test_connection()
         .await?
         .ok_or(AccountError::NotConfigured)?;
+    if tested.is_active() {
+        state.app.pauses.of(&caller.organization).resume().await?;
+    }
     Ok(web::Json(answer(tested)))
 }
 
@@ -66,11 +70,10 @@ fn answer(tested: Tested) -> TestAnswer {
     match tested.result {
         Ok(account) => {
             let status = account.status.as_deref();
-            let is_active = status == Some("active");
             TestAnswer {
                 success: true,
                 message: "Twilio connection successful".to_owned(),
-                mend: (!is_active).then(|| {
+                mend: (status != Some(ACTIVE)).then(|| {
                     let status = status.unwrap_or("in no known state");
                     format!("the account is {status}: look at it in Twilio's console before you send")
                 }),

@@ -14,7 +14,7 @@ use super::{
     contract::operations::{ProblemDetails, SUBJECTS, TAG},
     events, lookup, messages, notify, persons, preferences,
     problem::Code,
-    refusals, retention, reviews, send, settings, stats, traffic,
+    refusals, retention, reviews, send, settings, stats, suppressions, traffic,
 };
 
 /// Only the page's own files may run, and they may talk to this service alone. Its script writes styles into the page.
@@ -42,7 +42,7 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
         lookup::lookup,
         settings::show, settings::save, connection::test, api_keys::list, api_keys::create, api_keys::rotate,
         api_keys::revoke, events::events, stats::stats, refusals::list, audit::list, retention::dry_run,
-        traffic::list, traffic::decide, persons::erase,
+        traffic::list, traffic::decide, persons::erase, suppressions::list, suppressions::lift,
     ),
     components(schemas(ProblemDetails)),
     modifiers(&Bearer),

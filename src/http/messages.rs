@@ -209,6 +209,12 @@ struct MessageError {
     meaning: Option<String>,
     /// What to do about it.
     mend: Option<String>,
+    /// What Twilio said beside the code, if anything.
+    error_message: Option<String>,
+    /// The code of the channel itself, such as WhatsApp's, if it gave one.
+    channel_status_code: Option<String>,
+    /// What the channel itself said, if anything.
+    channel_status_message: Option<String>,
 }
 
 /// A message and everything that was heard of it.
@@ -261,6 +267,9 @@ impl From<&Message> for MessageView {
                 title: text(|described| described.title),
                 meaning: text(|described| described.meaning),
                 mend: text(|described| described.mend),
+                error_message: message.said("ErrorMessage"),
+                channel_status_code: message.said("ChannelStatusCode"),
+                channel_status_message: message.said("ChannelStatusMessage"),
             }
         });
         // What we refused ourselves has no code of Twilio's.
@@ -271,6 +280,9 @@ impl From<&Message> for MessageView {
                 title: Some(code.as_str().to_owned()),
                 meaning: Some(reason.clone()),
                 mend: Some(mend_of_refusal(*code).to_owned()),
+                error_message: None,
+                channel_status_code: None,
+                channel_status_message: None,
             })
         });
         let outbound = message.outbound.as_ref();

@@ -42,6 +42,7 @@ mod signed_form;
 mod stats;
 pub mod stopping;
 pub mod streams;
+mod suppressions;
 mod traffic;
 pub mod unsigned;
 mod verification;
@@ -166,6 +167,8 @@ pub fn routes(config: &mut web::ServiceConfig, prefix: &str, has_metrics: bool) 
         .service(api("/api/sms/api-keys/{sid}/rotate", [post(api_keys::rotate)]))
         .service(api("/api/sms/suspicious-traffic", [get(traffic::list)]))
         .service(api("/api/sms/suspicious-traffic/{prefix}", [post(traffic::decide)]))
+        .service(api("/api/sms/suppressions", [get(suppressions::list)]))
+        .service(api("/api/sms/suppressions/{phone}", [delete(suppressions::lift)]))
         .service(api("/api/sms/test-connection", [post(connection::test)]))
         .service(api("/api/sms/events", [get(events::events)]))
         .service(api("/api/sms/webhook-refusals", [get(refusals::list)]))

@@ -211,6 +211,10 @@ impl From<Notified> for NotifiedUser {
                     let refusal = Refusal::from(reason);
                     (refusal.as_str(), refusal.reason())
                 }
+                Skipped::Unreachable => {
+                    let refusal = Refusal::RecipientUnreachable;
+                    (refusal.as_str(), refusal.reason())
+                }
                 Skipped::NoSender => ("no_sender", "no sender is configured for this channel"),
             };
             NotSent { channel, code, detail }

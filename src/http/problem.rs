@@ -121,6 +121,8 @@ codes! {
     InvalidPhoneNumber = "invalid_phone_number", 422, "This is not a phone number";
     /// A code that is wrong, or that nobody waits for.
     NumberNotConfirmed = "number_not_confirmed", 422, "The number is not confirmed";
+    /// Messages to the number fail, several in a row.
+    RecipientUnreachable = "recipient_unreachable", 422, "The number takes no messages";
     /// 21608.
     UnverifiedNumber = "unverified_number", 422, "Twilio knows this number as unverified";
     /// 21408.
@@ -602,6 +604,9 @@ impl Problem {
         let code = match (error, error.twilio_code()) {
             (client::Error::Unreachable { .. }, _) => Code::TwilioUnreachable,
             (client::Error::RateLimited(_), _) => Code::RateLimitedByTwilio,
+            (client::Error::Refused(_), _) if error.outcome() == client::Outcome::NotProcessed => {
+                Code::RateLimitedByTwilio
+            }
             (client::Error::CredentialsRejected(_), _) => Code::TwilioCredentialsRejected,
             (_, Some(21608)) => Code::UnverifiedNumber,
             (_, Some(21408)) => Code::GeoPermission,
@@ -646,6 +651,7 @@ impl From<Refusal> for Code {
         match refusal {
             Refusal::RecipientOptedOut => Code::RecipientOptedOut,
             Refusal::OptInRequired => Code::OptInRequired,
+            Refusal::RecipientUnreachable => Code::RecipientUnreachable,
             Refusal::CountryNotAllowed => Code::CountryNotAllowed,
             Refusal::NumberTypeNotAllowed => Code::NumberTypeNotAllowed,
             Refusal::SuspiciousTraffic => Code::SuspiciousTraffic,
@@ -666,6 +672,10 @@ fn mend(code: Code) -> &'static str {
         Code::TwilioUnreachable => "check the network, and TWILIO_API_BASE_URL, and try again",
         Code::RecipientOptedOut => OPT_IN_AGAIN,
         Code::OptInRequired => OPT_IN_FIRST,
+        Code::RecipientUnreachable => {
+            "ask the person for another number, or use another channel; GET /api/sms/suppressions tells what has failed, and DELETE \
+             /api/sms/suppressions/{phone} lifts it if the number is good"
+        }
         Code::CountryNotAllowed => {
             "have the operator list the country in TEXTLEDGER_COUNTRIES, such as US,CA,GB, or all; by default SMS goes to \
              the countries of the senders and of TEXTLEDGER_DEFAULT_REGION"

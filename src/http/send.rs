@@ -203,8 +203,8 @@ struct BulkAccepted {
 #[derive(Debug, Serialize, ToSchema)]
 struct Rejected {
     to_number: String,
-    /// `invalid_phone_number`, `recipient_opted_out`, `opt_in_required`, `country_not_allowed` or
-    /// `number_type_not_allowed`.
+    /// `invalid_phone_number`, `recipient_opted_out`, `opt_in_required`, `country_not_allowed`, `number_type_not_allowed` or
+    /// `recipient_unreachable`.
     code: &'static str,
     detail: String,
 }
@@ -279,10 +279,12 @@ async fn send_bulk_over(
         rejected.extend(not_accepted(&accepted.rejected.opted_out, Code::RecipientOptedOut, &detail));
         let detail = format!("the recipient has not opted in to {channel}");
         rejected.extend(not_accepted(&accepted.rejected.not_opted_in, Code::OptInRequired, &detail));
-        let bulk::Rejected { country_not_allowed, number_type_not_allowed, .. } = &accepted.rejected;
+        let bulk::Rejected { country_not_allowed, number_type_not_allowed, unreachable, .. } =
+            &accepted.rejected;
         for (recipients, refusal) in [
             (country_not_allowed, Refusal::CountryNotAllowed),
             (number_type_not_allowed, Refusal::NumberTypeNotAllowed),
+            (unreachable, Refusal::RecipientUnreachable),
         ] {
             rejected.extend(not_accepted(recipients, refusal.into(), refusal.reason()));
         }

@@ -17,7 +17,7 @@ use actix_web::{
     body::{BodySize, MessageBody},
     dev::{Payload, ServiceRequest, ServiceResponse},
     http::{
-        StatusCode,
+        Method, StatusCode,
         header::{self, HeaderName, HeaderValue},
     },
     middleware::{Next, from_fn},
@@ -25,7 +25,7 @@ use actix_web::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::json;
+use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 
 use super::{
@@ -33,12 +33,12 @@ use super::{
     create::Draft,
     errors::ApiError,
     exchange::Exchange,
-    list, lookup,
+    list, lookup, media,
     message::{API_VERSION, rfc_2822},
     senders::List,
     update::Change,
 };
-use crate::twilio::{AccountSid, Form, credentials::ApiKey};
+use crate::twilio::{AccountSid, Form, credentials::ApiKey, multipart};
 
 /// The token that no account has, however many there are.
 const REFUSED_TOKEN: &str = "ffffffffffffffffffffffffffffffff";
@@ -114,6 +114,20 @@ pub fn configure(config: &mut ServiceConfig) {
                     .route(web::post().to(update))
                     .route(web::delete().to(delete))
                     .default_service(not_allowed()),
+            )
+            .service(
+                web::resource("/Accounts/{account_sid}/Messages/{message_sid}/Media.json")
+                    .route(web::get().to(media_list))
+                    .default_service(not_allowed()),
+            )
+            .service(
+                web::resource("/Accounts/{account_sid}/Messages/{message_sid}/Media/{media_sid}")
+                    .route(web::get().to(media_file))
+                    .route(web::delete().to(media_file))
+                    .default_service(not_allowed()),
+            )
+            .service(
+                web::resource("/Accounts.json").route(web::get().to(accounts)).default_service(not_allowed()),
             )
             .service(
                 web::resource("/Accounts/{account_sid}.json")
@@ -210,7 +224,13 @@ fn basic_auth(request: &HttpRequest) -> Option<(String, String)> {
     Some((user.to_owned(), password.to_owned()))
 }
 
-async fn create(_: Caller, api: Data<Api>, body: Bytes) -> Result<HttpResponse, ApiError> {
+async fn create(
+    _: Caller,
+    api: Data<Api>,
+    request: HttpRequest,
+    body: Bytes,
+) -> Result<HttpResponse, ApiError> {
+    let body = form_of(&request, body)?;
     let draft = Draft::read(&Form::parse(&body), api.strict, super::now())?;
     let (message, drop_response) = api.exchange.create(draft)?;
     if drop_response {
@@ -225,9 +245,62 @@ async fn fetch(
     request: HttpRequest,
     path: web::Path<(String, String)>,
 ) -> Result<HttpResponse, ApiError> {
-    let model = api.exchange.model();
+    let mut model = api.exchange.model();
+    if model.draw_not_found() {
+        return Err(ApiError::not_found(request.path()));
+    }
     let message = model.message(&path.1).ok_or_else(|| ApiError::not_found(request.path()))?;
     Ok(HttpResponse::Ok().json(message.to_json(api.account_sid())))
+}
+
+/// The body of a request: a form in either of the two encodings that Twilio takes.
+fn form_of(request: &HttpRequest, body: Bytes) -> Result<Bytes, ApiError> {
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let is_multipart = |content_type: &&str| {
+        let essence = content_type.split(';').next().unwrap_or_default().trim();
+        essence.eq_ignore_ascii_case(multipart::MEDIA_TYPE)
+    };
+    match content_type.filter(is_multipart) {
+        Some(content_type) => {
+            let form = multipart::to_url_encoded(content_type, body);
+            form.map(Bytes::from).ok_or_else(|| ApiError::bad_request(20400, "The body could not be read"))
+        }
+        None => Ok(body),
+    }
+}
+
+async fn media_list(
+    _: Caller,
+    api: Data<Api>,
+    request: HttpRequest,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, ApiError> {
+    let model = api.exchange.model();
+    let message = model.message(&path.1).ok_or_else(|| ApiError::not_found(request.path()))?;
+    Ok(HttpResponse::Ok().json(media::list(message, api.account_sid(), request.path())))
+}
+
+async fn media_file(
+    _: Caller,
+    api: Data<Api>,
+    request: HttpRequest,
+    path: web::Path<(String, String, String)>,
+) -> Result<HttpResponse, ApiError> {
+    let (_, message_sid, name) = path.into_inner();
+    let not_found = || ApiError::not_found(request.path());
+    let mut model = api.exchange.model();
+    let message = model.message(&message_sid).ok_or_else(not_found)?;
+    let (sid, wants_json) = name.strip_suffix(".json").map_or((name.as_str(), false), |sid| (sid, true));
+    let file = media::find(message, sid).ok_or_else(not_found)?;
+    if request.method() == Method::DELETE {
+        model.delete_media(&message_sid, &file);
+        return Ok(HttpResponse::NoContent().finish());
+    }
+    if wants_json {
+        return Ok(HttpResponse::Ok().json(media::resource(message, &file, api.account_sid())));
+    }
+    let location = format!("{}{}/{file}", base_url(&request), media::FILES);
+    Ok(HttpResponse::TemporaryRedirect().insert_header((header::LOCATION, location)).finish())
 }
 
 async fn update(
@@ -237,6 +310,7 @@ async fn update(
     path: web::Path<(String, String)>,
     body: Bytes,
 ) -> Result<HttpResponse, ApiError> {
+    let body = form_of(&request, body)?;
     let change = Change::read(&Form::parse(&body))?;
     let message = api.exchange.change(&path.1, request.path(), change)?;
     Ok(HttpResponse::Ok().json(message.to_json(api.account_sid())))
@@ -276,7 +350,7 @@ fn list_senders(list: fn(&str) -> List<'_>) -> Route {
 
 async fn list(_: Caller, api: Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let query = list::Query::read(request.query_string())?;
-    Ok(HttpResponse::Ok().json(query.answer(&api.exchange.model(), api.account_sid())))
+    Ok(HttpResponse::Ok().json(query.answer(&api.exchange.model(), api.account_sid(), super::now())))
 }
 
 /// An account, without its `auth_token`: what Twilio gives away there, a stand-in need not.
@@ -301,18 +375,34 @@ async fn account(request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, A
             api.account_sid()
         }
     };
-    let uri = format!("/{API_VERSION}/Accounts/{sid}");
+    Ok(HttpResponse::Ok().json(api.account_json(sid)))
+}
+
+/// The list of accounts: there are no subaccounts.
+async fn accounts(_: Caller, api: Data<Api>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    let uri = format!("{}?PageSize=50&Page=0", request.path());
     Ok(HttpResponse::Ok().json(json!({
-        "sid": sid.as_str(),
-        "friendly_name": "Simulated account",
-        "status": "active",
-        "type": "Full",
-        "owner_account_sid": sid.as_str(),
-        "date_created": rfc_2822(api.started),
-        "date_updated": rfc_2822(api.started),
-        "uri": format!("{uri}.json"),
-        "subresource_uris": { "messages": format!("{uri}/Messages.json") },
+        "accounts": [api.account_json(api.account_sid())], "page": 0, "page_size": 50, "start": 0, "end": 0,
+        "uri": uri, "first_page_uri": uri, "next_page_uri": null, "previous_page_uri": null,
     })))
+}
+
+impl Api {
+    fn account_json(&self, sid: &AccountSid) -> Value {
+        let is_suspended = self.exchange.model().faults().suspended >= 1.0;
+        let uri = format!("/{API_VERSION}/Accounts/{sid}");
+        json!({
+            "sid": sid.as_str(),
+            "friendly_name": "Simulated account",
+            "status": if is_suspended { "suspended" } else { "active" },
+            "type": "Full",
+            "owner_account_sid": sid.as_str(),
+            "date_created": rfc_2822(self.started),
+            "date_updated": rfc_2822(self.started),
+            "uri": format!("{uri}.json"),
+            "subresource_uris": { "messages": format!("{uri}/Messages.json") },
+        })
+    }
 }
 
 /// What is answered where there is nothing.

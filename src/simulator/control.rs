@@ -11,6 +11,7 @@ use super::{
     exchange::{Exchange, InboundError},
     faults::Faults,
     inbound::Inbound,
+    media,
     message::Direction,
     senders::Senders,
 };
@@ -27,6 +28,7 @@ pub fn configure(config: &mut ServiceConfig) {
         .route("/simulator/messages", web::get().to(messages))
         .route("/simulator/faults", web::post().to(faults))
         .route("/simulator/senders", web::post().to(senders))
+        .route(&format!("{}/{{sid}}", media::FILES), web::get().to(file))
         .route("/simulator", web::delete().to(restart));
 }
 
@@ -68,6 +70,11 @@ async fn senders(exchange: Data<Exchange>, body: Bytes) -> Result<HttpResponse, 
     let senders: Senders = serde_json::from_slice(&body).map_err(|error| invalid(error.to_string()))?;
     exchange.set_senders(senders);
     Ok(HttpResponse::NoContent().finish())
+}
+
+/// A media file, which is the same for all: where Twilio has them, nobody is asked who they are.
+async fn file() -> HttpResponse {
+    HttpResponse::Ok().content_type(media::CONTENT_TYPE).body(media::FILE)
 }
 
 /// Starts over: no messages, no opt-outs, no faults, no senders that were given.

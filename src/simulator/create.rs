@@ -46,8 +46,7 @@ impl Draft {
     pub fn read(form: &Form<'_>, strict: bool, now: Timestamp) -> Result<Self, ApiError> {
         let parameters = Parameters(form);
         let to = parameters.to()?;
-        let messaging_service_sid = parameters.messaging_service_sid()?;
-        let from = parameters.from()?;
+        let (from, messaging_service_sid) = parameters.sender()?;
         if from.is_none() && messaging_service_sid.is_none() {
             return Err(ApiError::bad_request(21603, "A 'From' phone number is required."));
         }
@@ -81,6 +80,15 @@ impl Parameters<'_> {
         let is_recipient =
             to.is_e164() || (to.channel() == Channel::Whatsapp && is_whatsapp_user_id(to.bare()));
         if is_recipient { Ok(to) } else { Err(invalid()) }
+    }
+
+    /// Who sends, and the service that chooses who does. The SID of a service is taken as `From` too.
+    fn sender(&self) -> Result<(Option<Address>, Option<MessagingServiceSid>), ApiError> {
+        let named = self.messaging_service_sid()?;
+        match self.get("From").and_then(|from| MessagingServiceSid::parse(from.trim()).ok()) {
+            Some(service) => Ok((None, Some(named.unwrap_or(service)))),
+            None => Ok((self.from()?, named)),
+        }
     }
 
     fn from(&self) -> Result<Option<Address>, ApiError> {
@@ -228,10 +236,7 @@ fn check_sender(from: &Address, strict: bool) -> Result<(), ApiError> {
                 return Err(ApiError::bad_request(21212, format!("The 'From' number {number} {reason}")));
             }
             "+15005550007" => return Err(unusable_sender(number)),
-            "+15005550008" => {
-                let reason = "has exceeded the maximum number of queued messages";
-                return Err(ApiError::bad_request(21611, format!("This 'From' number {number} {reason}")));
-            }
+            "+15005550008" => return Err(ApiError::queue_full(from)),
             _ => {}
         }
     }

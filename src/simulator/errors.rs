@@ -5,6 +5,8 @@
 
 use serde_json::{Value, json};
 
+use crate::twilio::Address;
+
 /// A refusal by the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiError {
@@ -41,6 +43,17 @@ impl ApiError {
     /// Too many requests at once, or no room for another message. Nothing was done.
     pub fn too_many_requests() -> Self {
         Self { http_status: 429, code: 20429, message: "Too Many Requests".to_owned() }
+    }
+
+    /// The account is not active.
+    pub fn suspended() -> Self {
+        Self { http_status: 403, code: 20005, message: "Account is not active".to_owned() }
+    }
+
+    /// As many messages wait for the sender as may.
+    pub fn queue_full(from: &Address) -> Self {
+        let reason = "has exceeded the maximum number of queued messages";
+        Self::bad_request(21611, format!("This 'From' number {} {reason}", from.to_twilio()))
     }
 
     /// Twilio failed. Nothing was done, but a client can not know that.

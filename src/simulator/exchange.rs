@@ -3,7 +3,7 @@
 
 use std::{
     future::Future,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use reqwest::Url;
@@ -35,6 +35,8 @@ pub struct Exchange {
     changes: watch::Sender<u64>,
     poster: Poster,
     webhook_url: Mutex<Option<String>>,
+    /// Where the API is, once that is known.
+    base_url: OnceLock<String>,
     /// What the account has, if it was given anything.
     senders: Mutex<Option<Senders>>,
     runtime: tokio::runtime::Handle,
@@ -78,6 +80,7 @@ impl Exchange {
             changes: watch::Sender::new(0),
             poster,
             webhook_url: Mutex::new(webhook_url),
+            base_url: OnceLock::new(),
             senders: Mutex::new(None),
             runtime: tokio::runtime::Handle::current(),
             era: Mutex::default(),
@@ -98,6 +101,11 @@ impl Exchange {
     /// Tells when the model changes.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+
+    /// The API is at `url`. What is told first holds.
+    pub fn set_base_url(&self, url: String) {
+        self.base_url.get_or_init(|| url);
     }
 
     /// Sends messages from people to `url` from now on.
@@ -174,7 +182,8 @@ impl Exchange {
         };
         self.changed();
 
-        let parameters = inbound.webhook_parameters(&self.account_sid, &message);
+        let base_url = self.base_url.get().map(String::as_str).unwrap_or_default();
+        let parameters = inbound.webhook_parameters(&self.account_sid, &message, base_url);
         let (attempts, answer) = self.poster.post(&url, &parameters, &token).await;
         let answer = answer.ok_or_else(|| {
             let reason = attempts.last().map_or("not posted", |attempt| attempt.outcome.as_str());

@@ -22,6 +22,16 @@ pub struct Faults {
     pub duplicate_callback: f64,
     /// How likely a callback is posted only after the one that should follow it.
     pub reorder_callbacks: f64,
+    /// How likely a message is refused with 21611, as its sender's queue is full.
+    pub queue_full: f64,
+    /// How likely a message is refused with 20005, as the account is suspended; at 1 the account says so itself.
+    pub suspended: f64,
+    /// How likely a message that is there is not found when it is fetched.
+    pub fetch_not_found: f64,
+    /// How long it takes until a message that was accepted is in the list of messages.
+    pub list_lag: Duration,
+    /// How long it takes until the price of a message is known that has come to its end.
+    pub price_lag: Duration,
     /// How long the API keeps its answer back, after the request has taken effect.
     pub latency: Duration,
     /// How long a message takes from its acceptance until it is delivered.
@@ -40,6 +50,11 @@ impl Default for Faults {
             lose_callback: 0.0,
             duplicate_callback: 0.0,
             reorder_callbacks: 0.0,
+            queue_full: 0.0,
+            suspended: 0.0,
+            fetch_not_found: 0.0,
+            list_lag: Duration::ZERO,
+            price_lag: Duration::ZERO,
             latency: Duration::ZERO,
             delivery: Duration::from_millis(200),
             seed: None,
@@ -67,7 +82,8 @@ pub enum InvalidFaults {
 }
 
 const NAMES: &str = "rate_limit, server_error, accept_then_drop_response, lose_callback, duplicate_callback, \
-                     reorder_callbacks, latency_ms, delivery_ms and seed";
+                     reorder_callbacks, queue_full, suspended, fetch_not_found, list_lag_ms, price_lag_ms, latency_ms, \
+                     delivery_ms and seed";
 const PROBABILITY: &str = "a probability from 0 to 1";
 const DELAY: &str = "a whole number of milliseconds, at most a day";
 const SEED: &str = "a whole number from 0 to 2^64 - 1";
@@ -100,6 +116,11 @@ impl Faults {
             "lose_callback" => self.lose_callback = probability()?,
             "duplicate_callback" => self.duplicate_callback = probability()?,
             "reorder_callbacks" => self.reorder_callbacks = probability()?,
+            "queue_full" => self.queue_full = probability()?,
+            "suspended" => self.suspended = probability()?,
+            "fetch_not_found" => self.fetch_not_found = probability()?,
+            "list_lag_ms" => self.list_lag = delay()?,
+            "price_lag_ms" => self.price_lag = delay()?,
             "latency_ms" => self.latency = delay()?,
             "delivery_ms" => self.delivery = delay()?,
             "seed" if value.is_null() => self.seed = None,

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{
     create::is_web_url,
+    media,
     message::{API_VERSION, Message},
     model::Incoming,
     post::Parameters,
@@ -101,8 +102,13 @@ impl Inbound {
         }
     }
 
-    /// The webhook's parameters, once the model has made `message` of it.
-    pub fn webhook_parameters(&self, account_sid: &AccountSid, message: &Message) -> Parameters {
+    /// The webhook's parameters, once the model has made `message` of it. Its media files are at the API, at `base_url`.
+    pub fn webhook_parameters(
+        &self,
+        account_sid: &AccountSid,
+        message: &Message,
+        base_url: &str,
+    ) -> Parameters {
         let sid = message.sid.as_str();
         let mut parameters = Parameters::new();
         let mut add = |name: &str, value: &str| {
@@ -126,6 +132,11 @@ impl Inbound {
                 None => add("ExternalUserId", &self.from.to_twilio()),
             }
             add("MessageType", "text");
+        }
+        for (index, file) in media::of(message).enumerate() {
+            let url = format!("{base_url}{}", media::path(message, &file, account_sid));
+            add(&format!("MediaContentType{index}"), media::CONTENT_TYPE);
+            add(&format!("MediaUrl{index}"), &url);
         }
         add("SmsMessageSid", sid);
         add("NumMedia", &message.num_media.to_string());

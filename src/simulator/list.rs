@@ -93,8 +93,9 @@ impl Query {
 
     /// The page, as the API answers it. A page begins behind a place and not behind a message, which may be deleted
     /// meanwhile.
-    pub fn answer(&self, model: &Model, account_sid: &AccountSid) -> Value {
-        let fits = |(_, message): &(u64, &Message)| self.fits(message);
+    pub fn answer(&self, model: &Model, account_sid: &AccountSid, now: Timestamp) -> Value {
+        let lag = model.faults().list_lag;
+        let fits = |(_, message): &(u64, &Message)| message.date_created + lag <= now && self.fits(message);
         // One more than fits on the page tells whether there is another page.
         let wanted = self.page_size + 1;
         let (messages, is_more_before, is_more_after) = match self.position {
@@ -237,7 +238,7 @@ mod tests {
     }
 
     fn page(model: &Model, query: &str) -> Value {
-        Query::read(query).unwrap().answer(model, &account_sid())
+        Query::read(query).unwrap().answer(model, &account_sid(), super::super::now())
     }
 
     fn sids(page: &Value) -> Vec<&str> {

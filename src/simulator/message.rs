@@ -12,7 +12,7 @@ use super::{
     errors::delivery_error_text,
     post::{Attempt, Parameters},
 };
-use crate::twilio::{AccountSid, Address, Channel, MessageSid, MessageStatus, MessagingServiceSid};
+use crate::twilio::{AccountSid, Address, Channel, MediaSid, MessageSid, MessageStatus, MessagingServiceSid};
 
 /// The version of the API, as it stands in paths, resources and webhooks.
 pub const API_VERSION: &str = "2010-04-01";
@@ -78,6 +78,8 @@ pub struct Message {
     pub body: String,
     /// Media files.
     pub num_media: usize,
+    /// Those of them that were deleted.
+    pub deleted_media: Vec<MediaSid>,
     /// Segments; 0 until the sender is chosen.
     pub num_segments: usize,
     /// Where it stands.
@@ -90,10 +92,45 @@ pub struct Message {
     pub date_updated: Timestamp,
     /// When it was sent.
     pub date_sent: Option<Timestamp>,
+    /// What it costs, once that is settled.
+    pub price: Option<Price>,
     /// Where its callbacks go, as given, connection overrides included.
     pub status_callback: Option<String>,
     /// The callbacks that are through, in the order in which they ended.
     pub callbacks: Vec<Callback>,
+}
+
+/// What a message costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Price {
+    /// In hundred-thousandths of a US dollar.
+    amount: usize,
+    /// From when on it is told.
+    told_at: Timestamp,
+}
+
+impl Price {
+    /// What a segment of an SMS costs, in hundred-thousandths of a US dollar.
+    const SEGMENT: usize = 790;
+    /// What an MMS costs.
+    const MMS: usize = 2_000;
+    /// What a WhatsApp message costs.
+    const WHATSAPP: usize = 500;
+
+    /// The price of `message`, which is told from `told_at` on.
+    pub fn of(message: &Message, told_at: Timestamp) -> Self {
+        let amount = match message.to.channel() {
+            Channel::Whatsapp => Self::WHATSAPP,
+            Channel::Sms | Channel::Rcs if message.num_media > 0 => Self::MMS,
+            Channel::Sms | Channel::Rcs => Self::SEGMENT * message.num_segments,
+        };
+        Self { amount, told_at }
+    }
+
+    /// As the API writes it: what is paid is negative.
+    fn to_text(self) -> String {
+        format!("-{}.{:05}", self.amount / 100_000, self.amount % 100_000)
+    }
 }
 
 impl Message {
@@ -101,6 +138,7 @@ impl Message {
     pub fn to_json(&self, account_sid: &AccountSid) -> Value {
         let sid = &self.sid;
         let uri = format!("/{API_VERSION}/Accounts/{account_sid}/Messages/{sid}");
+        let price = self.price.filter(|price| price.told_at <= super::now());
         json!({
             "account_sid": account_sid.as_str(),
             "api_version": API_VERSION,
@@ -115,7 +153,7 @@ impl Message {
             "messaging_service_sid": self.messaging_service_sid.as_ref().map(|sid| sid.as_str()),
             "num_media": self.num_media.to_string(),
             "num_segments": self.num_segments.to_string(),
-            "price": null,
+            "price": price.map(Price::to_text),
             "price_unit": "USD",
             "sid": sid.as_str(),
             "status": self.status.as_str(),
@@ -227,12 +265,14 @@ mod tests {
             ),
             body: "Hello".into(),
             num_media: 0,
+            deleted_media: Vec::new(),
             num_segments: 1,
             status,
             error_code,
             date_created: at,
             date_updated: at,
             date_sent: None,
+            price: None,
             status_callback: None,
             callbacks: Vec::new(),
         }

@@ -9,8 +9,8 @@
 //!   are parts of it, `message`, `errors` and `faults` its vocabulary.
 //! * `exchange` gives it time and posts what falls due by `post`, obeying `overrides`; `inbound` and
 //!   `replies` are the two ways of a conversation.
-//! * `api` and `control` are its HTTP: Twilio's, and its own under `/simulator`; `update`, `lookup` and `senders`
-//!   answer parts of the former.
+//! * `api` and `control` are its HTTP: Twilio's, and its own under `/simulator`; `update`, `media`, `lookup` and
+//!   `senders` answer parts of the former.
 //!
 //! Twilio confirms STOP, START and HELP on SMS by messages of its own; they are not modelled, so that every message
 //! in the model is one that the application caused.
@@ -25,6 +25,7 @@ mod faults;
 mod inbound;
 mod list;
 mod lookup;
+mod media;
 mod message;
 mod model;
 mod overrides;
@@ -156,6 +157,7 @@ pub async fn start(config: Config) -> Result<Handle, StartError> {
     let server = HttpServer::new(app).workers(WORKERS).keep_alive(KEEP_ALIVE).disable_signals();
     let server = server.bind(listen).map_err(listen_failed)?;
     let address = server.addrs().first().copied().unwrap_or(listen);
+    exchange.set_base_url(format!("http://{address}"));
     let running = server.run();
     let server = running.handle();
     tokio::spawn(running);

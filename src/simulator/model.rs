@@ -11,12 +11,14 @@ use super::{
     create::Draft,
     errors::ApiError,
     faults::Faults,
-    message::{Callback, Direction, Message},
+    message::{Callback, Direction, Message, Price},
     plan::{self, Step},
     post::Parameters,
     replies::Reply,
 };
-use crate::twilio::{AccountSid, Address, Channel, MessageSid, MessageStatus, MessagingServiceSid, segments};
+use crate::twilio::{
+    AccountSid, Address, Channel, MediaSid, MessageSid, MessageStatus, MessagingServiceSid, segments,
+};
 
 /// The most messages that are kept. Beyond it the oldest that are through make room; if none is, new ones are
 /// refused as Twilio refuses what is too much at once.
@@ -120,6 +122,25 @@ impl Model {
         }
     }
 
+    /// Draws whether a message is refused for what is not the message's fault.
+    fn draw_refusal_of_message(&mut self, from: Option<&Address>) -> Result<(), ApiError> {
+        // What cannot happen is not drawn, so that the other draws of a seed stay as they are.
+        if self.faults.suspended > 0.0 && self.draws.random_bool(self.faults.suspended) {
+            return Err(ApiError::suspended());
+        }
+        match from {
+            Some(from) if self.faults.queue_full > 0.0 && self.draws.random_bool(self.faults.queue_full) => {
+                Err(ApiError::queue_full(from))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Draws whether a message that is there is not found.
+    pub fn draw_not_found(&mut self) -> bool {
+        self.faults.fetch_not_found > 0.0 && self.draws.random_bool(self.faults.fetch_not_found)
+    }
+
     /// A name for a request: `RQ` and 32 hexadecimal digits.
     pub fn new_request_id(&mut self) -> String {
         new_sid("RQ", &mut self.names)
@@ -136,6 +157,7 @@ impl Model {
         if self.blocks.is_blocked(&to, from.as_ref(), messaging_service_sid.as_ref()) {
             return Err(ApiError::bad_request(21610, "Attempt to send to unsubscribed recipient"));
         }
+        self.draw_refusal_of_message(from.as_ref())?;
         if let (Some(from), Some(service)) = (&from, &messaging_service_sid) {
             self.blocks.join(from, service);
         }
@@ -153,11 +175,13 @@ impl Model {
             messaging_service_sid,
             body,
             num_media,
+            deleted_media: Vec::new(),
             status,
             error_code: None,
             date_created: now,
             date_updated: now,
             date_sent: None,
+            price: None,
             status_callback,
             callbacks: Vec::new(),
         };
@@ -203,6 +227,13 @@ impl Model {
         Ok(())
     }
 
+    /// Forgets a media file of a message.
+    pub fn delete_media(&mut self, sid: &str, file: &MediaSid) {
+        if let Ok(message) = self.message_mut(sid, "") {
+            message.deleted_media.push(file.clone());
+        }
+    }
+
     fn message_mut(&mut self, sid: &str, path: &str) -> Result<&mut Message, ApiError> {
         let sequence = self.sequence_of(sid).ok_or_else(|| ApiError::not_found(path))?;
         self.messages.get_mut(&sequence).ok_or_else(|| ApiError::not_found(path))
@@ -235,11 +266,13 @@ impl Model {
             to,
             body,
             num_media,
+            deleted_media: Vec::new(),
             status: MessageStatus::Received,
             error_code: None,
             date_created: now,
             date_updated: now,
             date_sent: Some(now),
+            price: None,
             status_callback: None,
             callbacks: Vec::new(),
         };
@@ -268,11 +301,13 @@ impl Model {
             from: Some(from),
             body,
             num_media,
+            deleted_media: Vec::new(),
             status: MessageStatus::Queued,
             error_code: None,
             date_created: now,
             date_updated: now,
             date_sent: None,
+            price: None,
             status_callback,
             callbacks: Vec::new(),
         };
@@ -298,6 +333,9 @@ impl Model {
         message.date_updated = now;
         if step.status == MessageStatus::Sent {
             message.date_sent = Some(now);
+        }
+        if message.price.is_none() && is_charged(&step.status) {
+            message.price = Some(Price::of(message, now + self.faults.price_lag));
         }
         message.status_callback.as_ref()?;
         Some(message.callback_parameters(&self.account_sid, &self.channel_install_sid))
@@ -362,6 +400,11 @@ impl Model {
         let prefix = if num_media > 0 { "MM" } else { "SM" };
         MessageSid::parse(&new_sid(prefix, &mut self.names)).expect("it has the shape of a message SID")
     }
+}
+
+/// Whether a message with this status has left, and costs something.
+fn is_charged(status: &MessageStatus) -> bool {
+    matches!(status, MessageStatus::Delivered | MessageStatus::Undelivered)
 }
 
 fn seeded(seed: Option<u64>) -> StdRng {

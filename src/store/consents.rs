@@ -53,7 +53,7 @@ pub(super) enum KeptConsent {
         same_as: Person,
     },
     /// What is known.
-    Here(Consent),
+    Here(Box<Consent>),
 }
 
 /// What was found under a name.
@@ -199,7 +199,7 @@ impl FoundConsent {
         let consent = match &stored {
             None => Consent::default(),
             Some(text) => match decode("consent", text.as_bytes())? {
-                KeptConsent::Here(consent) => consent,
+                KeptConsent::Here(consent) => *consent,
                 KeptConsent::Elsewhere { same_as } => return Ok(FoundConsent::Elsewhere(same_as)),
             },
         };

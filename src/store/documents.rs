@@ -52,6 +52,10 @@ pub enum Kind {
     HeldTraffic,
     /// What was decided on blocks of numbers.
     TrafficDecisions,
+    /// That nothing is sent to the person on the channel of that name, since their messages fail.
+    Suppression,
+    /// Why the queue of an account, or of a sender, rests.
+    Pause,
     /// The key of the pseudonyms of erased persons; of the installation.
     PseudonymKey,
 }
@@ -79,6 +83,8 @@ impl Kind {
             Kind::ApiKeyUse => "api_key_use",
             Kind::HeldTraffic => "held_traffic",
             Kind::TrafficDecisions => "traffic_decisions",
+            Kind::Suppression => "suppression",
+            Kind::Pause => "pause",
             Kind::PseudonymKey => "pseudonym_key",
         }
     }
@@ -94,6 +100,8 @@ impl Kind {
                 | Kind::OpenReview
                 | Kind::ApiKey
                 | Kind::HeldTraffic
+                | Kind::Suppression
+                | Kind::Pause
         )
     }
 
@@ -120,6 +128,8 @@ impl Kind {
             | Kind::ApiKeyUse
             | Kind::HeldTraffic
             | Kind::TrafficDecisions
+            | Kind::Suppression
+            | Kind::Pause
             | Kind::PseudonymKey => false,
         }
     }

@@ -24,7 +24,7 @@ pub const OUTBOUNDS_MAX: usize = 500;
 pub const DUE_FLOWS_MAX: usize = 1_000;
 
 /// A page of the flows in which messages are due.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DueFlows {
     /// The flows, in the order of their names.
     pub flows: Vec<Flow>,

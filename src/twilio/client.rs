@@ -5,6 +5,7 @@
 //!
 //! Sources: <https://www.twilio.com/docs/usage/api>, <https://www.twilio.com/docs/usage/twilios-response>.
 
+pub mod forward;
 pub mod inbound;
 
 use std::{error::Error as _, fmt, time::Duration};
@@ -21,6 +22,7 @@ use serde_json::Value;
 use super::{
     AccountSid, Credentials, MessageSid,
     address::mask_numbers,
+    error_code::{Consequence, ErrorCode},
     raw::Raw,
     resource::{self, Account, CreateMessage, Line, ListMessages, Message, MessagePage},
 };
@@ -45,6 +47,9 @@ const CONNECTION_IDLE_MAX: Duration = Duration::from_secs(30);
 const CONNECTIONS_IDLE_MAX: usize = 64;
 const FORM_TYPE: &str = "application/x-www-form-urlencoded";
 const USER_AGENT: &str = concat!("textledger/", env!("CARGO_PKG_VERSION"));
+
+/// What is wrong with an answer that should have been the account.
+const NOT_THE_ACCOUNT: &str = "it is not the account";
 
 /// The least error code of Twilio's: they have five digits. A gateway that answers in JSON may put its HTTP status there.
 const CODES_MIN: u32 = 10_000;
@@ -198,13 +203,26 @@ impl Client {
 
     /// The account itself: whether the credentials work, and what for.
     pub async fn fetch_account(&self, credentials: &Credentials) -> Result<Account, Error> {
+        let answer = self.account(credentials).await?;
+        Account::from_json(&answer.json).ok_or_else(|| answer.unreadable(NOT_THE_ACCOUNT))
+    }
+
+    /// The same as Twilio tells it, but for what is secret: the auth token, which Twilio tells to whoever has an API key too.
+    pub async fn account_json(&self, credentials: &Credentials) -> Result<Raw, Error> {
+        let mut json = self.account(credentials).await?.json;
+        if let Some(fields) = json.as_object_mut() {
+            fields.remove("auth_token");
+        }
+        Ok(Raw(json))
+    }
+
+    async fn account(&self, credentials: &Credentials) -> Result<Answer, Error> {
         let url = self.url(&account_path(&credentials.account_sid, ".json"));
         let answer = send(credentials, self.http.get(url)).await?;
         // Whatever stands in Twilio's place may answer 200 to anything.
         let sid = answer.json.get("sid").and_then(Value::as_str);
         let is_asked_for = sid.is_some_and(|sid| sid.eq_ignore_ascii_case(credentials.account_sid.as_str()));
-        let account = Account::from_json(&answer.json).filter(|_| is_asked_for);
-        account.ok_or_else(|| answer.unreadable("it is not the account"))
+        if is_asked_for { Ok(answer) } else { Err(answer.unreadable(NOT_THE_ACCOUNT)) }
     }
 
     /// What Twilio knows of the line of `number`, in E.164. Twilio bills every question.
@@ -417,6 +435,8 @@ impl Error {
     pub fn outcome(&self) -> Outcome {
         match self {
             Error::Unreachable { .. } | Error::RateLimited(_) => Outcome::NotProcessed,
+            // What Twilio refuses for a while, such as a sender whose queue is full (21611), it has not processed either.
+            Error::Refused(_) if self.consequence() == Some(Consequence::TryAgain) => Outcome::NotProcessed,
             Error::CredentialsRejected(_) | Error::Refused(_) => Outcome::Refused,
             Error::Failed(_) | Error::TimedOut | Error::Interrupted { .. } | Error::Unreadable { .. } => {
                 Outcome::Ambiguous
@@ -441,6 +461,14 @@ impl Error {
     /// How long Twilio asks to wait, [`RETRY_AFTER_MAX`] at most.
     pub fn retry_after(&self) -> Option<Duration> {
         self.refusal()?.retry_after
+    }
+
+    /// What is done about it, if Twilio has said no: rejected credentials are the account's fault, whatever the code.
+    pub fn consequence(&self) -> Option<Consequence> {
+        match self {
+            Error::CredentialsRejected(_) => Some(Consequence::StopAccount),
+            _ => self.twilio_code().map(|code| ErrorCode::new(code).consequence()),
+        }
     }
 
     /// Twilio's error code, such as 21610.
@@ -744,6 +772,7 @@ mod tests {
         for (status, code, outcome, credentials_rejected) in [
             (302, 0, Outcome::Refused, false),
             (400, 21610, Outcome::Refused, false),
+            (400, 21611, Outcome::NotProcessed, false),
             (401, 20003, Outcome::Refused, true),
             (401, 0, Outcome::Refused, true),
             (403, 20003, Outcome::Refused, true),

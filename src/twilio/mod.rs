@@ -23,5 +23,5 @@ pub use credentials::Credentials;
 pub use error_code::ErrorCode;
 pub use form::Form;
 pub use message_status::MessageStatus;
-pub use sid::{AccountSid, ContentSid, MessageSid, MessagingServiceSid};
+pub use sid::{AccountSid, ContentSid, MediaSid, MessageSid, MessagingServiceSid};
 pub use webhook::{IncomingMessage, StatusCallback};

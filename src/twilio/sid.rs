@@ -106,6 +106,13 @@ sid!(
     "HX and 32 hexadecimal digits",
     ["HX"]
 );
+sid!(
+    /// A media file of a message: `ME…`.
+    MediaSid,
+    "a media SID",
+    "ME and 32 hexadecimal digits",
+    ["ME"]
+);
 
 #[cfg(test)]
 mod tests {

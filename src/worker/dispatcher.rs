@@ -23,6 +23,9 @@ use crate::{
 /// The time between two looks at what is due.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
+/// How often it is looked whether a sender's queue that rests goes on.
+const REST_LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
 /// How much of a sender's time an instance reserves at once: what is urgent waits for so long behind what is not.
 const AHEAD: Duration = Duration::from_secs(1);
 
@@ -179,6 +182,9 @@ async fn turn(
     flow: &Flow,
     share: &shares::Turn,
 ) -> Result<Turn, store::Error> {
+    if let Some(rest) = app.outgoing.of(organization).sender_rests(flow).await? {
+        return Ok(Turn { taken: 0, pause: Some(rest.min(REST_LOOK_INTERVAL)) });
+    }
     // How far its sender is ahead already: an urgent message does not wait for that.
     let free_at = app.outgoing.of(organization).reserve_pace(flow.sender.as_ref(), 0).await?;
     let ahead = free_at.since(app.now_ms());

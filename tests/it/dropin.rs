@@ -1,6 +1,7 @@
 //! The drop-in for Twilio's own libraries, over its HTTP: what waits, what is refused, and what is told to the caller's own
 //! StatusCallback URL. That the libraries themselves cannot tell it from Twilio is in `sdk`.
 
+mod credentials;
 mod relay;
 mod sealed;
 
@@ -221,7 +222,9 @@ async fn strange_calls_are_refused_in_twilios_json() {
     for (method, path, expected) in [
         (Method::GET, format!("{account}/Messages"), (404, 20404)),
         (Method::GET, format!("{account}/Calls.json"), (404, 20404)),
-        (Method::GET, format!("{account}.json"), (404, 20404)),
+        (Method::POST, format!("{account}.json"), (404, 20404)),
+        (Method::GET, format!("{account}/Messages/SM{}/Media/ME1.json", "0".repeat(32)), (404, 20404)),
+        (Method::PUT, format!("{account}/Messages/SM{}/Media.json", "0".repeat(32)), (405, 20004)),
         (Method::GET, format!("{account}/Messages/SM1.json"), (404, 20404)),
         (Method::GET, format!("{account}/Messages/..%2F..%2FCalls.json"), (404, 20404)),
         (Method::PUT, format!("{account}/Messages.json"), (405, 20004)),

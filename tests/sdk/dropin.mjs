@@ -1,4 +1,4 @@
-// Uses textledger through Twilio's own library for Node, changed in nothing but base URL and credentials, and compares
+// Uses textledger through Twilio's own library for Node, changed in nothing but the base URL, and compares
 // what comes of it with what the simulator itself answers.
 //
 // Arguments: the folder with node_modules, the service's base URL, the simulator's, the account SID, the auth token, a
@@ -104,4 +104,15 @@ await control("/simulator/faults", { accept_then_drop_response: 1 });
 const lost = await sendBy(ours, { body: "lost" });
 await control("/simulator/faults", {});
 assert.equal((await reaches(lost.sid, "delivered")).sid, lost.sid);
+// The account's own credentials: the base URL is all that changes.
+const own = clientOf(service, authToken);
+assert.equal((await sendBy(own)).status, "queued");
+assert.equal((await sendBy(own, { from: messagingServiceSid })).messagingServiceSid, messagingServiceSid);
+for (const client of [own, ours]) {
+  assert.equal((await client.api.v2010.accounts(accountSid).fetch()).status, "active");
+  assert.deepEqual((await client.api.v2010.accounts.list()).map((account) => account.sid), [accountSid]);
+}
+assert.deepEqual((await own.incomingPhoneNumbers.list()).map((number) => number.phoneNumber), [sender]);
+await refused(20404, 404, () => ours.calls.create({ to: person, from: sender, url: "https://example.com/" }));
+
 console.log("ok");

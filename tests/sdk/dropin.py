@@ -1,4 +1,4 @@
-"""Uses textledger through Twilio's own library for Python, changed in nothing but base URL and credentials, and wants it
+"""Uses textledger through Twilio's own library for Python, changed in nothing but the base URL, and wants it
 to behave as Twilio does: every result and every refusal is compared with the simulator's own.
 
 Arguments: the service's base URL, the simulator's, the account SID, the auth token, a sender's API key, a viewer's, the SID
@@ -92,6 +92,24 @@ assert send(to="(415) 555-0100".replace("(415)", "+1 415")).to == PERSON
 by_key = lambda secret: Client(KEY_SID, secret, ACCOUNT_SID, http_client=To(SERVICE)).messages
 assert settled(send(by_key(KEY_SECRET)).sid).status == "delivered"
 refused(20003, 401, lambda: send(by_key(SENDER_KEY)))
+
+# The account's own credentials do, and then the base URL is all that changes.
+own = Client(ACCOUNT_SID, AUTH_TOKEN, http_client=To(SERVICE))
+direct_client = Client(ACCOUNT_SID, AUTH_TOKEN, http_client=To(SIMULATOR))
+assert settled(send(own.messages).sid).status == "delivered"
+assert send(own.messages, from_=MESSAGING_SERVICE).messaging_service_sid == MESSAGING_SERVICE
+for one in (own, client()):
+    account = one.api.v2010.accounts(ACCOUNT_SID).fetch()
+    assert shown(account) == shown(direct_client.api.v2010.accounts(ACCOUNT_SID).fetch())
+    assert [listed.sid for listed in one.api.v2010.accounts.list()] == [ACCOUNT_SID]
+    with_media = send(one.messages, media_url=["https://example.com/a.png"])
+    [file] = one.messages(with_media.sid).media.list()
+    assert file.parent_sid == with_media.sid and file.content_type == "image/png"
+    assert one.messages(with_media.sid).media(file.sid).delete() is True
+numbers = [number.phone_number for number in own.incoming_phone_numbers.list()]
+assert numbers == [number.phone_number for number in direct_client.incoming_phone_numbers.list()] == [SENDER]
+for one in (own, client()):
+    refused(20404, 404, lambda: one.calls.create(to=PERSON, from_=SENDER, url="https://example.com/"))
 
 # Listing: the same messages, page by page through us.
 settled(direct.sid)

@@ -15,6 +15,11 @@ use crate::{
 /// How long the calls to Twilio may take together.
 const TEST_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// The word by which Twilio calls an account that may send.
+///
+/// Source: <https://www.twilio.com/docs/iam/api/account#account-properties>.
+pub const ACTIVE: &str = "active";
+
 /// What calls to Twilio are signed with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignedWith {
@@ -41,6 +46,13 @@ pub struct Tested {
     pub calls_with: SignedWith,
     /// The account; or which of its credentials failed, and why.
     pub result: Result<Account, (SignedWith, Error)>,
+}
+
+impl Tested {
+    /// Whether Twilio takes the credentials, and the account may send.
+    pub fn is_active(&self) -> bool {
+        self.result.as_ref().is_ok_and(|account| account.status.as_deref() == Some(ACTIVE))
+    }
 }
 
 impl Scope<'_, Accounts> {

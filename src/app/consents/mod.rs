@@ -9,6 +9,7 @@ pub mod preferences;
 pub mod reassigned;
 pub mod record;
 pub mod reviews;
+pub mod suppressions;
 mod upgrade;
 
 use std::sync::Arc;

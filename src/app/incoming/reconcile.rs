@@ -150,8 +150,11 @@ impl Scope<'_, Incoming> {
                     None => (again, PollResult::Failed, None),
                 }
             }
-            // Deleted, or never of this account.
-            Ok(None) => (None, PollResult::Gone, None),
+            // Deleted, or not there yet: Twilio's parts do not learn of a message all at once.
+            Ok(None) => {
+                let again = next_ask(since, self.core.now_ms(), &self.core.settings.reconcile_after);
+                (again, PollResult::Gone, None)
+            }
             Err(error) => {
                 tracing::warn!(%organization, message_sid = %sid, %error, "a message could not be asked for");
                 let again = self.core.now_ms() + RETRY_DELAY;

@@ -177,6 +177,10 @@ impl Scope<'_, Incoming> {
             let entry = receipt.entry.clone();
             match self.core.store.record_inbound(self.organization, entry, &person, update, answer).await? {
                 InboundRecorded::Stored => {
+                    self.consents
+                        .of(self.organization)
+                        .note_sign_of_life(&receipt.entry.from, &known.consent, receipt.entry.channel)
+                        .await?;
                     if review.is_some() {
                         self.core.metrics.review(ReviewResult::Opened);
                     }

@@ -6,17 +6,22 @@ use crate::{
     app::{
         Core, Scope,
         consents::Consents,
-        outgoing::advance::Steps,
+        outgoing::{advance::Steps, pauses::Pauses},
         relays::{Parameters, Relays},
     },
     domain::{
-        BatchId, MessageId, Outbound, Source, StatusChange,
+        BatchId, MessageId, Outbound, Sender, Source, StatusChange,
         consent::{Block, ConsentSource},
         delivery::Recorded,
         outgoing::rule,
     },
     store,
-    twilio::{Address, Channel, MessageStatus, error_code::ErrorCode, resource, webhook::StatusCallback},
+    twilio::{
+        Address, Channel, MessageStatus,
+        error_code::{Consequence, ErrorCode},
+        resource,
+        webhook::StatusCallback,
+    },
 };
 
 /// Records what becomes of messages, and everything that follows from it.
@@ -25,6 +30,7 @@ pub struct Statuses {
     relays: Arc<Relays>,
     steps: Arc<Steps>,
     consents: Arc<Consents>,
+    pauses: Arc<Pauses>,
 }
 
 impl Statuses {
@@ -34,8 +40,9 @@ impl Statuses {
         relays: Arc<Relays>,
         steps: Arc<Steps>,
         consents: Arc<Consents>,
+        pauses: Arc<Pauses>,
     ) -> Self {
-        Self { core, relays, steps, consents }
+        Self { core, relays, steps, consents, pauses }
     }
 
     /// What a status callback, or an event of Event Streams, says of a message; `id` and `batch` are our own names of it,
@@ -49,7 +56,7 @@ impl Statuses {
         source: Source,
     ) -> StatusChange {
         let bare = |address: &Option<Address>| address.as_ref().map(|address| address.bare().clone());
-        let at = self.core.now_ms();
+        let (at, raw) = (self.core.now_ms(), callback.to_raw());
         let relay = relayed.map(|form| self.relays.seal_relay(&callback.message_sid, &form));
         StatusChange {
             to: bare(&callback.to),
@@ -63,7 +70,7 @@ impl Statuses {
             source,
             at,
             ask_at: self.core.settings.first_asked_at(at),
-            raw: callback.other,
+            raw,
             relay,
         }
     }
@@ -90,7 +97,7 @@ impl Statuses {
             source,
             at,
             ask_at: self.core.settings.first_asked_at(at),
-            raw: Vec::new(),
+            raw: message.error_message.iter().map(|text| (ERROR_MESSAGE.to_owned(), text.clone())).collect(),
             // The answer to the call itself is the caller's already, or brings nothing but "queued".
             relay: outbound
                 .filter(|_| source != Source::Api)
@@ -114,13 +121,8 @@ impl Scope<'_, Statuses> {
             let accepted = rule::proven(change.sid.clone(), change.at);
             self.core.store.resolve_outbound(self.organization, &id, &accepted).await?;
         }
-        if let Some(source) = change.error_code.and_then(ConsentSource::of_error)
-            && let Some(to) = &change.to
-        {
-            let consents = self.consents.of(self.organization);
-            let block = Block { sender: change.from.clone(), service: None };
-            let to = to.clone().on(change.channel);
-            consents.opt_out_by_error(&to, source, &block, Some(&change.sid)).await?;
+        if let Some(code) = change.error_code {
+            self.draw_consequences(&change, code).await?;
         }
         if let Some(id) = change.id
             && change.error_code.is_some_and(|code| ErrorCode::new(code).is_unreachable_on_whatsapp())
@@ -135,6 +137,48 @@ impl Scope<'_, Statuses> {
         Ok(stored.recorded)
     }
 }
+
+impl Scope<'_, Statuses> {
+    /// What the error of `change` means beyond the message itself. Done again, it does nothing more.
+    async fn draw_consequences(&self, change: &StatusChange, code: u32) -> Result<(), store::Error> {
+        let consents = self.consents.of(self.organization);
+        let to = change.to.clone().map(|to| to.on(change.channel));
+        match (ErrorCode::new(code).consequence(), to) {
+            (Consequence::OptOut, Some(to)) => {
+                if let Some(source) = ConsentSource::of_error(code) {
+                    let block = Block { sender: change.from.clone(), service: None };
+                    consents.opt_out_by_error(&to, source, &block, Some(&change.sid)).await?;
+                }
+            }
+            (Consequence::SuspectNumber, Some(to)) => {
+                consents.note_failure(&to, code, change.sid.as_str()).await?;
+            }
+            (Consequence::PauseSender, _) => {
+                let sender = self.sender_of(change).await?;
+                self.pauses.of(self.organization).pause_sender(sender.as_ref(), code).await?;
+            }
+            (Consequence::StopAccount, _) => {
+                let said = ErrorCode::new(code).describe_or_unknown().title;
+                self.pauses.of(self.organization).stop_account(said, code).await?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// By whose name the message waited in the queue.
+    async fn sender_of(&self, change: &StatusChange) -> Result<Option<Sender>, store::Error> {
+        let stored = match change.id {
+            Some(id) => self.core.store.outbound(self.organization, &id).await?,
+            None => None,
+        };
+        let sender = stored.and_then(|stored| stored.outbound.sender());
+        Ok(sender.or_else(|| change.from.clone().map(|from| Sender::Address(from.on(change.channel)))))
+    }
+}
+
+/// The parameter with Twilio's own words for an error.
+const ERROR_MESSAGE: &str = "ErrorMessage";
 
 /// The channel of a message at Twilio, which its addresses tell.
 fn channel_of(message: &resource::Message) -> Channel {

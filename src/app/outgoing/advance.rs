@@ -27,7 +27,8 @@ use crate::{
         pumping::Traffic,
     },
     store::{
-        self, ConsentVersion, Gate, NewOutbound, Passed, Queued, Step, StoredOutbound, outbox::OUTBOUNDS_MAX,
+        self, ConsentVersion, Gate, KnownConsent, NewOutbound, Passed, Queued, Step, StoredOutbound,
+        outbox::OUTBOUNDS_MAX,
     },
 };
 
@@ -121,7 +122,12 @@ pub(super) enum Created {
 impl Scope<'_, Steps> {
     /// The moment of a decision.
     fn moment(&self, is_awaited: bool) -> Moment {
-        Moment { now: self.core.now_ms(), jitter: rand::rng().random_range(0.5..1.0), is_awaited }
+        Moment {
+            now: self.core.now_ms(),
+            jitter: rand::rng().random_range(0.5..1.0),
+            is_awaited,
+            lost_answer_after: self.core.settings.lost_answer_after,
+        }
     }
 
     /// Takes `outbound`, which is stored in the state `from`, one step further. `is_awaited` says that a request waits for
@@ -144,7 +150,7 @@ impl Scope<'_, Steps> {
                     circumstances.first = self.first_of_pair(outbound).await?;
                     circumstances.batch_is_canceled = self.is_batch_canceled(outbound).await?;
                 }
-                let person = self.core.store.consent(self.organization, &outbound.recipient()).await?;
+                let person = self.consent_to_send(outbound).await?;
                 circumstances = self.may_leave(outbound, &person.consent, moment.now, circumstances);
                 known = Some(person);
             }
@@ -204,7 +210,7 @@ impl Scope<'_, Steps> {
         let (mut cooling_until, mut judged) = (None, None);
         for _ in 0..DECISIONS_MAX {
             let moment = self.moment(true);
-            let known = self.core.store.consent(self.organization, &outbound.recipient()).await?;
+            let known = self.consent_to_send(outbound).await?;
             let traffic = judged.unwrap_or_default();
             let circumstances = Circumstances { cooling_until, traffic, ..Circumstances::default() };
             let circumstances = self.may_leave(outbound, &known.consent, moment.now, circumstances);
@@ -415,11 +421,22 @@ impl Scope<'_, Steps> {
         Circumstances {
             no_consent: consent.refusal(&route, self.core.settings.required_opt_in),
             not_allowed: self.destinations(outbound.from.as_ref()).not_allowed(&outbound.to),
+            suppressed_since: self.suppressed_since(consent, outbound.to.channel()),
             under_review_until: consent.under_review_until(&route),
             quiet_until: limits.quiet_until(outbound, now),
             cooldown: limits.cooldown(outbound),
             ..known
         }
+    }
+
+    /// What is known of the recipient's consent, once what suppresses the number is lifted if it has been reached since.
+    async fn consent_to_send(&self, outbound: &Outbound) -> Result<KnownConsent, store::Error> {
+        let (recipient, channel) = (outbound.recipient(), outbound.to.channel());
+        let known = self.core.store.consent(self.organization, &recipient).await?;
+        if self.suppressed_since(&known.consent, channel).is_none() {
+            return Ok(known);
+        }
+        self.lift_if_reached(known, channel).await
     }
 
     async fn is_batch_canceled(&self, outbound: &Outbound) -> Result<bool, store::Error> {

@@ -93,19 +93,25 @@ pub struct Rejected {
     pub country_not_allowed: Vec<Address>,
     /// Nothing is sent to numbers of their kind.
     pub number_type_not_allowed: Vec<Address>,
+    /// Their numbers take no messages.
+    pub unreachable: Vec<Address>,
 }
 
 impl Rejected {
     /// How many they are.
     fn len(&self) -> usize {
-        let Self { opted_out, not_opted_in, country_not_allowed, number_type_not_allowed } = self;
-        [opted_out, not_opted_in, country_not_allowed, number_type_not_allowed].map(Vec::len).iter().sum()
+        let Self { opted_out, not_opted_in, country_not_allowed, number_type_not_allowed, unreachable } =
+            self;
+        let all = [opted_out, not_opted_in, country_not_allowed, number_type_not_allowed, unreachable];
+        all.map(Vec::len).iter().sum()
     }
 
     /// Takes out those whom `is_accepted` names.
     fn leave_out(&mut self, is_accepted: impl Fn(&Address) -> bool) {
-        let Self { opted_out, not_opted_in, country_not_allowed, number_type_not_allowed } = self;
-        for recipients in [opted_out, not_opted_in, country_not_allowed, number_type_not_allowed] {
+        let Self { opted_out, not_opted_in, country_not_allowed, number_type_not_allowed, unreachable } =
+            self;
+        for recipients in [opted_out, not_opted_in, country_not_allowed, number_type_not_allowed, unreachable]
+        {
             recipients.retain(|recipient| !is_accepted(recipient));
         }
     }
@@ -301,16 +307,21 @@ impl Scope<'_, Outgoing> {
             let persons: Vec<Person> = some.iter().map(|to| Person::of(to.bare())).collect();
             let persons: Vec<&Person> = persons.iter().collect();
             let known = self.core.store.consents(self.organization, &persons).await?;
-            for (recipient, known) in some.iter().zip(known) {
+            for (recipient, mut known) in some.iter().zip(known) {
                 if !seen.insert(known.version.person().clone()) {
                     continue;
                 }
+                if steps.suppressed_since(&known.consent, route.channel).is_some() {
+                    known = steps.lift_if_reached(known, route.channel).await?;
+                }
+                let is_unreachable = steps.suppressed_since(&known.consent, route.channel).is_some();
                 let refusal = known.consent.refusal(route, self.core.settings.required_opt_in);
                 let side = match (refusal, destinations.not_allowed(recipient)) {
                     (Some(NoConsent::OptedOut | NoConsent::BlockedByTwilio), _) => &mut rejected.opted_out,
                     (Some(NoConsent::NotOptedIn), _) => &mut rejected.not_opted_in,
                     (None, Some(NotAllowed::Country)) => &mut rejected.country_not_allowed,
                     (None, Some(NotAllowed::NumberType)) => &mut rejected.number_type_not_allowed,
+                    (None, None) if is_unreachable => &mut rejected.unreachable,
                     (None, None) => &mut may,
                 };
                 side.push(recipient.clone());

@@ -21,6 +21,8 @@ use crate::{
     store,
     twilio::{
         client::{self, Outcome},
+        error_code::Consequence,
+        limits::VALIDITY_PERIOD_S,
         resource,
     },
 };
@@ -45,8 +47,43 @@ impl Scope<'_, Outgoing> {
         call: &Call<'_>,
         _cleared: &Cleared,
     ) -> Result<resource::Message, client::Error> {
-        let create = call.content.call(call.outbound, self.status_callback_url(call.outbound));
+        let (outbound, now) = (call.outbound, self.core.now_ms());
+        let mut create = call.content.call(outbound, self.status_callback_url(outbound));
+        // What Twilio keeps waiting until the recipient's quiet hours begin is not to be delivered in them.
+        if let Some(left) = self.core.settings.limits.time_until_quiet(outbound, now) {
+            let left = u32::try_from(left.as_secs()).unwrap_or(u32::MAX).max(*VALIDITY_PERIOD_S.start());
+            let given = create.validity_period_s.unwrap_or(*VALIDITY_PERIOD_S.end());
+            create.validity_period_s = Some(given.min(left));
+        }
         self.twilio.create_message(&call.account.credentials, &create).await
+    }
+
+    /// What a refusal of `outbound` means beyond the message itself.
+    async fn draw_consequences(
+        &self,
+        outbound: &Outbound,
+        error: &client::Error,
+    ) -> Result<(), store::Error> {
+        let consents = self.consents.of(self.organization);
+        let code = error.twilio_code().unwrap_or_default();
+        match error.consequence() {
+            Some(Consequence::OptOut) => {
+                if let Some(source) = ConsentSource::of_error(code) {
+                    consents.opt_out_by_error(&outbound.to, source, &outbound.block(), None).await?;
+                }
+            }
+            Some(Consequence::SuspectNumber) => {
+                consents.note_failure(&outbound.to, code, outbound.id.as_str()).await?;
+            }
+            Some(Consequence::PauseSender) => {
+                self.pauses.of(self.organization).pause_sender(outbound.sender().as_ref(), code).await?;
+            }
+            Some(Consequence::StopAccount) => {
+                self.pauses.of(self.organization).stop_account(&error.to_string(), code).await?;
+            }
+            Some(Consequence::TryAgain | Consequence::RefuseMessage | Consequence::Nothing) | None => {}
+        }
+        Ok(())
     }
 
     /// The URL by which a callback finds its message, and what goes with it.
@@ -76,11 +113,9 @@ impl Scope<'_, Outgoing> {
         let occasion = Occasion::Known(Fact::Answered(answer(result)));
         let advanced =
             self.steps.of(self.organization).advance(outbound, cleared.state(), occasion, is_awaited).await?;
-        if let Err(error) = result
-            && let Some(source) = error.twilio_code().and_then(ConsentSource::of_error)
-        {
-            let consents = self.consents.of(self.organization);
-            consents.opt_out_by_error(&outbound.to, source, &outbound.block(), None).await?;
+        match result {
+            Ok(_) => self.pauses.of(self.organization).account_works().await?,
+            Err(error) => self.draw_consequences(outbound, error).await?,
         }
         Ok(advanced)
     }
@@ -94,13 +129,10 @@ fn answer(result: &Result<resource::Message, client::Error>) -> Answer {
     };
     let refused =
         Refused { code: refusal_of(error), reason: error.to_string(), twilio_code: error.twilio_code() };
-    match (error.outcome(), error) {
+    match (error.outcome(), error.consequence()) {
         (Outcome::Ambiguous, _) => Answer::Lost,
         (Outcome::NotProcessed, _) => Answer::NotProcessed { refused, retry_after: error.retry_after() },
-        // Somebody will mend the credentials, and what waits in the queue goes out then.
-        (Outcome::Refused, client::Error::CredentialsRejected(_)) => {
-            Answer::NotProcessed { refused, retry_after: error.retry_after() }
-        }
+        (Outcome::Refused, Some(Consequence::StopAccount)) => Answer::AccountAtFault(refused),
         (Outcome::Refused, _) => Answer::Refused(refused),
     }
 }
@@ -111,6 +143,7 @@ fn refusal_of(error: &client::Error) -> Refusal {
         client::Error::Unreachable { .. } => Refusal::TwilioUnreachable,
         client::Error::RateLimited(_) => Refusal::RateLimitedByTwilio,
         client::Error::CredentialsRejected(_) => Refusal::TwilioCredentialsRejected,
+        client::Error::Refused(_) if error.outcome() == Outcome::NotProcessed => Refusal::RateLimitedByTwilio,
         client::Error::Refused(_)
         | client::Error::Failed(_)
         | client::Error::TimedOut

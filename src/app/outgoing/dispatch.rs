@@ -46,8 +46,13 @@ pub enum Dispatched {
 
 impl Scope<'_, Outgoing> {
     /// A page of the organization's flows in which messages are due, the urgent ones or the others: see
-    /// [`store::Outbox::due_flows`].
+    /// [`store::Outbox::due_flows`]. None while the account's queue rests; then Twilio is asked whether it may go on.
     pub async fn due_flows(&self, urgent: bool, skip: usize) -> Result<DueFlows, store::Error> {
+        let pauses = self.pauses.of(self.organization);
+        if pauses.is_account_stopped().await? {
+            pauses.test_account().await?;
+            return Ok(DueFlows::default());
+        }
         let due = self.core.store.due_flows(self.organization, self.core.now_ms(), urgent, skip).await?;
         due.unreadable.iter().for_each(|name| self.core.tell_unreadable(self.organization, name));
         Ok(due)
@@ -89,6 +94,14 @@ impl Scope<'_, Outgoing> {
             }
         }
         Ok(claimed)
+    }
+
+    /// For how long the queue of `flow`'s sender rests, if it does. What is urgent is tried all the same.
+    pub async fn sender_rests(&self, flow: &Flow) -> Result<Option<Duration>, store::Error> {
+        match &flow.sender {
+            Some(sender) if !flow.urgent => self.pauses.of(self.organization).sender_rests(sender).await,
+            _ => Ok(None),
+        }
     }
 
     /// When messages of `segments` may leave through `sender`, one behind the other: when the first of them may.
@@ -169,6 +182,10 @@ impl Scope<'_, Outgoing> {
 
     /// Hands a message that waits to Twilio, if it may leave, and stores what became of it.
     async fn leave(&self, call: &Call<'_>, state: &OutboundState) -> Result<Dispatched, store::Error> {
+        // What was claimed before the account's queue was stopped waits as well.
+        if self.pauses.of(self.organization).is_account_stopped().await? {
+            return Ok(Dispatched::Kept);
+        }
         // An opt-out may be in the spool, or put aside.
         if !self.intake.is_clear() || self.intake.holds(self.organization, call.outbound.to.bare()) {
             return Ok(Dispatched::Kept);

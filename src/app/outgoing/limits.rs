@@ -11,6 +11,7 @@ use crate::{
     },
     phone::countries::Countries,
     store::{self, Counted, Queued},
+    twilio::limits::VALIDITY_PERIOD_S,
 };
 
 /// How long a day's count is kept after that day.
@@ -62,6 +63,16 @@ impl Limits {
             return None;
         }
         self.quiet_hours.as_ref()?.until(outbound.to.bare(), now)
+    }
+
+    /// How long it takes until the recipient's quiet hours begin, if they hold such messages back and begin within the time for
+    /// which Twilio keeps a message.
+    pub(super) fn time_until_quiet(&self, outbound: &Outbound, now: UnixMs) -> Option<Duration> {
+        if outbound.is_emergency() {
+            return None;
+        }
+        let begins = self.quiet_hours.as_ref()?.next_start(outbound.to.bare(), now)?;
+        Some(begins.since(now)).filter(|left| left.as_secs() < u64::from(*VALIDITY_PERIOD_S.end()))
     }
 
     /// The least time between two messages to the recipient of `outbound`.

@@ -1,4 +1,5 @@
-//! Searches Twilio's list for a message whose answer was lost, before it is sent again.
+//! Searches Twilio's list for a message whose answer was lost, before it is sent again. Twilio lists a message up to minutes after
+//! it has taken it, so that only late searches count that find nothing: see [`times::counted_search`](crate::domain::outgoing::times).
 
 use std::time::Duration;
 
@@ -11,12 +12,12 @@ use super::{
 use crate::{
     app::Scope,
     domain::{
-        Delivery, Outbound, OutboundState, Source, UnixMs,
+        Delivery, Outbound, OutboundState, Person, Source, UnixMs,
         outgoing::{Fact, rule::Search},
     },
     store,
     twilio::{
-        MessageSid, client,
+        Address, MessageSid, client,
         resource::{self, ListMessages, MessagePage},
     },
 };
@@ -58,9 +59,25 @@ impl Scope<'_, Outgoing> {
         call: &Call<'_>,
         since: UnixMs,
     ) -> Result<Result<Option<MessageSid>, client::Error>, store::Error> {
+        for to in spellings(&call.outbound.to) {
+            match self.search_to(call, to, since).await? {
+                Ok(None) => {}
+                found => return Ok(found),
+            }
+        }
+        Ok(Ok(None))
+    }
+
+    /// The same among those to `to`.
+    async fn search_to(
+        &self,
+        call: &Call<'_>,
+        to: Address,
+        since: UnixMs,
+    ) -> Result<Result<Option<MessageSid>, client::Error>, store::Error> {
         let credentials = &call.account.credentials;
         let oldest = since - CLOCK_SKEW_MAX;
-        let list = ListMessages { to: Some(call.outbound.to.clone()), ..ListMessages::default() };
+        let list = ListMessages { to: Some(to), ..ListMessages::default() };
         let mut page: Option<MessagePage> = None;
         for _ in 0..PAGES_MAX {
             let next = match &page {
@@ -104,13 +121,20 @@ impl Scope<'_, Outgoing> {
     }
 }
 
+/// The address `to` as it was given, and as Twilio may write it: WhatsApp names some people by another number than is dialled.
+fn spellings(to: &Address) -> Vec<Address> {
+    let others = Person::of(to.bare()).spellings().into_iter().map(|bare| bare.on(to.channel()));
+    std::iter::once(to.clone()).chain(others.filter(|other| other != to)).collect()
+}
+
 /// Whether `message` at Twilio may be the one that `call` handed over: nothing that both tell is different.
 fn is_like(message: &resource::Message, call: &Call<'_>) -> bool {
     let (outbound, content) = (call.outbound, call.content);
     let outgoing = message.direction.as_deref().is_none_or(|direction| direction != "inbound");
-    let to = message.to.as_ref().is_none_or(|to| *to == outbound.to);
+    let is_same = |theirs: &Address, ours: &Address| Person::of(theirs.bare()) == Person::of(ours.bare());
+    let to = message.to.as_ref().is_none_or(|to| is_same(to, &outbound.to));
     let from = match (&message.from, &outbound.from) {
-        (Some(theirs), Some(ours)) => theirs == ours,
+        (Some(theirs), Some(ours)) => is_same(theirs, ours),
         _ => true,
     };
     // A template is rendered by Twilio, and links may be shortened there.

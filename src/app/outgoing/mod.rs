@@ -18,17 +18,19 @@ pub mod local_message;
 mod lost_answer;
 pub mod notify;
 pub mod number_code;
+pub mod pauses;
 mod pumping;
 mod room;
 pub mod send;
 pub mod traffic_decisions;
+mod unreachable;
 mod waiting;
 
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use self::advance::Steps;
+use self::{advance::Steps, pauses::Pauses};
 use super::{
     Core,
     accounts::Accounts,
@@ -52,6 +54,7 @@ pub struct Outgoing {
     pub(super) consents: Arc<Consents>,
     pub(super) statuses: Arc<Statuses>,
     pub(super) reads: Arc<Reads>,
+    pub(super) pauses: Arc<Pauses>,
     pub(super) intake: Arc<Intake>,
     pub(super) audit: Arc<Audit>,
     /// Notified when something has been put into the queue.

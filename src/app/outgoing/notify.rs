@@ -68,6 +68,8 @@ pub enum Skipped {
     NoConsent(NoConsent),
     /// Nothing is sent to their number.
     NotAllowed(NotAllowed),
+    /// Their number takes no messages.
+    Unreachable,
     /// No sender is configured.
     NoSender,
 }
@@ -181,6 +183,10 @@ impl Scope<'_, Outgoing> {
         let to = phone.on(channel);
         if let Some(reason) = self.steps.of(self.organization).destinations(from.as_ref()).not_allowed(&to) {
             return Err(Skipped::NotAllowed(reason));
+        }
+        // A delivery that has lifted it meanwhile is looked for by those who send to the number itself.
+        if self.steps.of(self.organization).suppressed_since(&preferences.consent, channel).is_some() {
+            return Err(Skipped::Unreachable);
         }
         let content = match channel {
             Channel::Whatsapp => &notify.whatsapp_content,

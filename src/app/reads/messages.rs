@@ -46,6 +46,15 @@ pub struct Message {
     pub timeline: Timeline,
 }
 
+impl Message {
+    /// What was said by the parameter `name` with the error that the message shows.
+    pub fn said(&self, name: &str) -> Option<String> {
+        let with_error = self.timeline.0.iter().filter(|entry| entry.error_code == self.error_code);
+        let mut said = with_error.flat_map(|entry| &entry.raw).filter(|(known, _)| known == name);
+        said.next().map(|(_, value)| value.clone())
+    }
+}
+
 /// The entries that tell of one message.
 #[derive(Debug, Clone, Default)]
 pub struct Timeline(pub Vec<DeliveryEntry>);

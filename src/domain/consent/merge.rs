@@ -36,6 +36,7 @@ impl ChannelConsent {
         let blocks = if is_lifted { later.blocks.clone() } else { later.blocks.merged(&earlier.blocks) };
         let mut merged =
             ChannelConsent { blocks, reviews: self.reviews.merged(&other.reviews), ..wish.clone() };
+        merged.failures = self.failures.merged(&other.failures);
         merged.close_needless_reviews();
         merged
     }
@@ -59,7 +60,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::consent::{Block, Blocks, ConsentChannel, ConsentEntry, Reviews};
+    use crate::domain::consent::{Block, Blocks, ConsentChannel, ConsentEntry, Failures, Reviews};
 
     /// Blocks as they were stored before senders were told apart: of every sender, or none.
     fn blocks(is_blocked: bool) -> Blocks {
@@ -83,6 +84,7 @@ mod tests {
                 at: Some(UnixMs::new(at)),
                 message_sid: None,
                 reviews: Reviews::default(),
+                failures: Failures::default(),
             },
         })
     }

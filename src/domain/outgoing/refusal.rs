@@ -24,6 +24,8 @@ pub enum Refusal {
     RecipientOptedOut,
     /// The recipient has not opted in, and the message needs that.
     OptInRequired,
+    /// The number takes no messages on this channel: several in a row have failed for that.
+    RecipientUnreachable,
     /// The number is of a country that nothing is sent to.
     CountryNotAllowed,
     /// The number is of a kind that nothing is sent to: premium rate, satellite and the like.
@@ -50,9 +52,10 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Refusal; 13] = [
+    pub const ALL: [Refusal; 14] = [
         Refusal::RecipientOptedOut,
         Refusal::OptInRequired,
+        Refusal::RecipientUnreachable,
         Refusal::CountryNotAllowed,
         Refusal::NumberTypeNotAllowed,
         Refusal::SuspiciousTraffic,
@@ -71,6 +74,7 @@ impl Refusal {
         match self {
             Refusal::RecipientOptedOut => "recipient_opted_out",
             Refusal::OptInRequired => "opt_in_required",
+            Refusal::RecipientUnreachable => "recipient_unreachable",
             Refusal::CountryNotAllowed => "country_not_allowed",
             Refusal::NumberTypeNotAllowed => "number_type_not_allowed",
             Refusal::SuspiciousTraffic => "suspicious_traffic",
@@ -90,6 +94,9 @@ impl Refusal {
         match self {
             Refusal::RecipientOptedOut => "the recipient has opted out",
             Refusal::OptInRequired => "the recipient has not opted in",
+            Refusal::RecipientUnreachable => {
+                "the number takes no messages: several in a row have failed for that"
+            }
             Refusal::CountryNotAllowed => "nothing is sent to the country of this number",
             Refusal::NumberTypeNotAllowed => {
                 "nothing is sent to numbers of this kind: premium rate, shared cost, satellite, pager and the like"
@@ -111,7 +118,7 @@ impl Refusal {
         match self {
             Refusal::RecipientOptedOut | Refusal::OptInRequired => Some(CODE_OPTED_OUT),
             Refusal::CountryNotAllowed => Some(CODE_COUNTRY),
-            Refusal::NumberTypeNotAllowed => Some(CODE_NUMBER_TYPE),
+            Refusal::NumberTypeNotAllowed | Refusal::RecipientUnreachable => Some(CODE_NUMBER_TYPE),
             Refusal::RecipientCoolingDown
             | Refusal::DailyLimitReached
             | Refusal::SuspiciousTraffic

@@ -6,7 +6,9 @@
 //!
 //! - a message leaves only by a move to `sending`, and there is none while its recipient's consent refuses, a reply of
 //!   theirs is under review, or nothing may be sent to the number;
-//! - a message whose answer was lost is sent again only after [`times::SEARCHES_MIN`] searches have not found it;
+//! - a message whose answer was lost is sent again only after [`times::SEARCHES_MIN`] searches have not found it that were late
+//!   enough to count;
+//! - what is the account's fault spends no message: it waits on, however often it was tried;
 //! - nothing moves a message out of an end, and every way comes to one;
 //! - an end that nobody is waiting for in a request is told to the caller's own URL, if there is one.
 
@@ -34,6 +36,8 @@ pub struct Moment {
     pub jitter: f64,
     /// A request waits for the outcome: its answer tells the caller, and it makes its own further tries.
     pub is_awaited: bool,
+    /// How long after its call began a message whose answer was lost counts as not taken, if it is not found.
+    pub lost_answer_after: Duration,
 }
 
 /// What is known about whether a message may leave now.
@@ -43,6 +47,8 @@ pub struct Circumstances {
     pub no_consent: Option<NoConsent>,
     /// Why nothing may be sent to the number, if nothing may.
     pub not_allowed: Option<NotAllowed>,
+    /// Since when nothing is sent to the number on this channel, as it took no message, if nothing is.
+    pub suppressed_since: Option<UnixMs>,
     /// What the guard against pumping says of it. That is asked last, of what would leave otherwise, since asking counts.
     pub traffic: Traffic,
     /// Until when it is held back by a reply of the recipient's that may be an opt-out and is under review, if it is. A
@@ -63,7 +69,8 @@ pub struct Circumstances {
 impl Circumstances {
     /// Why it must not leave at all, if it must not.
     pub fn refusal(&self) -> Option<Refusal> {
-        self.no_consent.map(Refusal::from).or(self.not_allowed.map(Refusal::from))
+        let unreachable = self.suppressed_since.map(|_| Refusal::RecipientUnreachable);
+        self.no_consent.map(Refusal::from).or(self.not_allowed.map(Refusal::from)).or(unreachable)
     }
 }
 
@@ -141,6 +148,8 @@ pub enum Answer {
     },
     /// Twilio refused the message, and would again.
     Refused(Refused),
+    /// Twilio refused it for what is the account's fault, and would refuse all others as well.
+    AccountAtFault(Refused),
 }
 
 /// A refusal, with what was said.
@@ -380,12 +389,12 @@ impl Decision<'_> {
     }
 
     fn answered(&self, since: UnixMs, tries: u32, answer: Answer) -> Move {
-        let Moment { now, jitter, is_awaited } = *self.moment;
+        let Moment { now, jitter, is_awaited, .. } = *self.moment;
         match answer {
             Answer::Accepted(message_sid) => self.end(proven(message_sid, now), false),
             Answer::Lost => Move {
                 to: OutboundState::Unknown { since, tries, searches: 0 },
-                due: Some(now + times::SEARCH_DELAY),
+                due: Some(times::next_search(since, now, 0, self.moment.lost_answer_after)),
                 gate: None,
                 tell: false,
             },
@@ -393,23 +402,31 @@ impl Decision<'_> {
                 let delay = retry_after.unwrap_or_else(|| times::retry_delay(tries, jitter));
                 self.wait(now + delay, Hold::Retry, tries)
             }
-            Answer::NotProcessed { refused, .. } | Answer::Refused(refused) => self.refuse(refused),
+            // It keeps one try at least, so that it is not given up by the next one that fails for another reason.
+            Answer::AccountAtFault(_) if !is_awaited => {
+                self.wait(now + times::ACCOUNT_DELAY, Hold::Account, tries.min(times::TRIES_MAX - 1))
+            }
+            Answer::NotProcessed { refused, .. }
+            | Answer::Refused(refused)
+            | Answer::AccountAtFault(refused) => self.refuse(refused),
         }
     }
 
     fn searched(&self, since: UnixMs, tries: u32, searches: u32, search: Search) -> Move {
-        let Moment { now, jitter, .. } = *self.moment;
-        let unknown = |searches, delay| Move {
+        let Moment { now, jitter, lost_answer_after, .. } = *self.moment;
+        let unknown = |searches, due| Move {
             to: OutboundState::Unknown { since, tries, searches },
-            due: Some(now + delay),
+            due: Some(due),
             gate: None,
             tell: false,
         };
+        let counts = now.since(since) >= times::counted_search(searches, lost_answer_after);
+        let counted = searches + u32::from(counts);
         match search {
             Search::Found(message_sid) => self.end(proven(message_sid, now), false),
-            Search::Failed(pause) => unknown(searches, pause),
-            Search::Nothing if searches + 1 < times::SEARCHES_MIN => {
-                unknown(searches + 1, times::SEARCH_DELAY)
+            Search::Failed(pause) => unknown(searches, now + pause),
+            Search::Nothing if !counts || counted < times::SEARCHES_MIN => {
+                unknown(counted, times::next_search(since, now, counted, lost_answer_after))
             }
             Search::Nothing if tries >= times::TRIES_MAX => {
                 self.refuse(Refused::ours(Refusal::TwilioUnreachable))

@@ -44,7 +44,7 @@ impl Hold {
         match self {
             Hold::Scheduled => Standing::Scheduled,
             Hold::QuietHours | Hold::Cooldown | Hold::Review | Hold::SuspiciousTraffic => Standing::Held,
-            Hold::Turn | Hold::Retry | Hold::Fallback => Standing::Waiting,
+            Hold::Turn | Hold::Retry | Hold::Fallback | Hold::Account => Standing::Waiting,
         }
     }
 }

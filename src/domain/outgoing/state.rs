@@ -25,6 +25,8 @@ pub enum Hold {
     Retry,
     /// For another message to arrive, which makes it needless.
     Fallback,
+    /// Until the account is in order: Twilio takes nothing from it.
+    Account,
 }
 
 /// What became of a message that was one of a burst of first messages to neighbouring numbers.
@@ -70,7 +72,7 @@ pub enum OutboundState {
         since: UnixMs,
         /// Calls that were made.
         tries: u32,
-        /// How often Twilio's list was searched for it since, and did not have it.
+        /// How often Twilio's list was searched for it since, late enough to count, and did not have it.
         #[serde(rename = "looks")]
         searches: u32,
     },

@@ -21,11 +21,17 @@ pub const LOST_AFTER: Duration = Duration::from_secs(30);
 /// and the steps of one of the two are not taken.
 pub const CLAIM_TIME: Duration = Duration::from_secs(15);
 
-/// How often Twilio's list is searched for a message whose answer was lost before it is sent again.
+/// How many searches of Twilio's list that count must not have found a message whose answer was lost, before it is sent again:
+/// see [`counted_search`].
 pub const SEARCHES_MIN: u32 = 2;
 
-/// The pause between two such searches: Twilio may list a message later than it takes it.
+/// The shortest pause between two searches. They become rarer, as a message that is listed late is found by the next one all the
+/// same.
 pub const SEARCH_DELAY: Duration = Duration::from_secs(10);
+
+/// When a message is looked at again that Twilio did not take for what is the account's fault. Until the account is in order
+/// nothing of it is taken from the queue.
+pub const ACCOUNT_DELAY: Duration = Duration::from_secs(5);
 
 /// How often a message is handed to Twilio before it is given up: with the pauses in between for some ten hours, as long
 /// as Twilio itself keeps a message that it cannot hand on.
@@ -83,6 +89,20 @@ const _: () = assert!(BATCH_DELAY_MAX.as_millis() < BATCH_MISSING_MAX.as_millis(
 /// Whether a call that began at `since` has ended by `now`, whatever became of it.
 pub fn is_call_over(since: UnixMs, now: UnixMs) -> bool {
     now.since(since) > SEND_TIME_MAX
+}
+
+/// How long after its call began a search counts that does not find a message, if `searches` that counted have not: the first no
+/// sooner than half of `lost_after`, the last no sooner than all of it. Twilio may list a message minutes after it has taken it,
+/// so that a search before settles nothing by finding nothing.
+pub fn counted_search(searches: u32, lost_after: Duration) -> Duration {
+    if searches + 1 < SEARCHES_MIN { lost_after / 2 } else { lost_after }
+}
+
+/// When a message is searched for next whose call began at `since`, if `searches` that counted have not found it.
+pub fn next_search(since: UnixMs, now: UnixMs, searches: u32, lost_after: Duration) -> UnixMs {
+    let counted = since + counted_search(searches, lost_after);
+    let earlier = now + SEARCH_DELAY.max(now.since(since) / 2);
+    if counted > now { counted.min(earlier) } else { now + SEARCH_DELAY }
 }
 
 /// The pause before a message that was tried `tries` times is tried again: a doubling delay, of which `jitter` (0.5 to 1)

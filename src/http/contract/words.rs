@@ -208,6 +208,8 @@ words! {
         Retry = "retry",
         /// For another message to arrive, which makes it needless.
         Fallback = "fallback",
+        /// Until the account is in order: Twilio takes nothing from it.
+        Account = "account",
     }
     /// Where a status came from.
     StatusSource {

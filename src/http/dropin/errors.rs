@@ -226,7 +226,7 @@ impl ApiError {
             | Refusal::RecipientCoolingDown
             | Refusal::SuspiciousTraffic
             | Refusal::QueueFull => Self::general(429, format!("Too Many Requests: {text}")),
-            Refusal::CountryNotAllowed | Refusal::NumberTypeNotAllowed => {
+            Refusal::CountryNotAllowed | Refusal::NumberTypeNotAllowed | Refusal::RecipientUnreachable => {
                 Self::bad_request(refusal.twilio_code().unwrap_or(GENERAL_CODES), text)
             }
             Refusal::NotAccepted

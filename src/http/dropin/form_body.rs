@@ -45,10 +45,7 @@ impl FromRequest for FormBody {
         let body = web::Payload::from_request(request, payload);
         Box::pin(async move {
             let encoding = encoding?;
-            let body = body.await.map_err(|_| ApiError::unreadable())?;
-            let body = tokio::time::timeout(BODY_TIME_MAX, body.to_bytes_limited(FORM_BYTES_MAX));
-            let body = body.await.map_err(|_| ApiError::too_slow())?.map_err(|_| ApiError::too_large())?;
-            let body = body.map_err(|_| ApiError::unreadable())?;
+            let body = read(body.await.map_err(|_| ApiError::unreadable())?).await?;
             match encoding {
                 Encoding::AsInUrl => Ok(Self(body)),
                 Encoding::Undeclared if body.is_empty() => Ok(Self(body)),
@@ -60,6 +57,27 @@ impl FromRequest for FormBody {
             }
         })
     }
+}
+
+/// The body of a request that is handed on unread.
+#[derive(Default)]
+pub struct RawBody(pub Bytes);
+
+impl FromRequest for RawBody {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let body = web::Payload::from_request(request, payload);
+        Box::pin(async move { read(body.await.map_err(|_| ApiError::unreadable())?).await.map(Self) })
+    }
+}
+
+/// Reads a body within its bounds.
+async fn read(body: web::Payload) -> Result<Bytes, ApiError> {
+    let body = tokio::time::timeout(BODY_TIME_MAX, body.to_bytes_limited(FORM_BYTES_MAX));
+    let body = body.await.map_err(|_| ApiError::too_slow())?.map_err(|_| ApiError::too_large())?;
+    body.map_err(|_| ApiError::unreadable())
 }
 
 /// How a form is written.

@@ -1,14 +1,17 @@
-//! Twilio's API as an application that uses Twilio's own libraries knows it: it changes its base URL and its credentials,
-//! and nothing else. A send goes through ours and obeys consent, limits and idempotency; everything else goes on to
-//! Twilio, but for messages that Twilio does not have yet.
+//! Twilio's API as an application that uses Twilio's own libraries knows it: it changes its base URL, and nothing else. A send
+//! goes through ours and obeys consent, limits and idempotency; everything else about messages goes on to Twilio, but for those
+//! that Twilio does not have yet. What is about something else goes on for whoever has the account's own auth token.
 //!
 //! Source: <https://www.twilio.com/docs/messaging/api/message-resource>.
 
+mod account;
 mod caller;
 pub(super) mod errors;
 mod form_body;
 mod local_message;
+mod media;
 mod params;
+mod passthrough;
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, middleware::from_fn, web};
 use serde_json::json;
@@ -60,9 +63,20 @@ pub fn routes(config: &mut web::ServiceConfig) {
                     .route(web::delete().to(delete))
                     .default_service(method_not_allowed()),
             )
-            .default_service(web::to(async |request: HttpRequest| {
-                Err::<HttpResponse, _>(ApiError::not_found(request.path()))
-            })),
+            .service(
+                web::resource("/Accounts/{account_sid}/Messages/{message_sid}/Media.json")
+                    .route(web::get().to(media::list))
+                    .default_service(method_not_allowed()),
+            )
+            .service(
+                web::resource("/Accounts/{account_sid}/Messages/{message_sid}/Media/{media_sid}")
+                    .route(web::get().to(media::fetch))
+                    .route(web::delete().to(media::delete))
+                    .default_service(method_not_allowed()),
+            )
+            .route("/Accounts.json", web::get().to(account::list))
+            .route("/Accounts/{account_sid}.json", web::get().to(account::fetch))
+            .default_service(web::to(passthrough::any)),
     );
 }
 
@@ -77,7 +91,7 @@ async fn create(
     let digest = body.digest();
     let settings = state.app.settings();
     let mut send = params::read(&body.form(), settings, state.app.now_ms(), &caller.caller.origin())?;
-    let SdkCaller { caller, account_sid } = caller;
+    let SdkCaller { caller, account_sid, .. } = caller;
     let organization = caller.organization.clone();
     once(state.clone(), &caller, "twilio/messages", key?, digest, async move |seed| {
         send.id = seed.map(|seed| seed.message_id(state.app.store().as_ref(), &send.to, ""));

@@ -49,8 +49,7 @@ const READ: [&str; 11] = [
 pub fn read(form: &Form<'_>, settings: &Settings, now: UnixMs, by: &Origin) -> Result<Send, ApiError> {
     let parameters = Parameters(form);
     let to = parameters.to(settings.default_region)?;
-    let messaging_service_sid = parameters.messaging_service_sid()?;
-    let from = parameters.from()?;
+    let (from, messaging_service_sid) = parameters.sender()?;
     if from.is_none() && messaging_service_sid.is_none() {
         // Twilio has no default, and whoever relies on ours would be refused there.
         return Err(ApiError::bad_request(21603, "A 'From' phone number is required."));
@@ -89,6 +88,15 @@ impl Parameters<'_> {
         let invalid = || ApiError::bad_request(21211, format!("Invalid 'To' Phone Number: {text}"));
         let typed = Address::parse(text.trim()).map_err(|_| invalid())?;
         phone::recipient(typed.channel(), typed.bare(), region).map_err(|_| invalid())
+    }
+
+    /// Who sends, and the service that chooses who does. Twilio takes the SID of a service as `From` too.
+    fn sender(&self) -> Result<(Option<Address>, Option<MessagingServiceSid>), ApiError> {
+        let named = self.messaging_service_sid()?;
+        match self.get("From").and_then(|from| MessagingServiceSid::parse(from.trim()).ok()) {
+            Some(service) => Ok((None, Some(named.unwrap_or(service)))),
+            None => Ok((self.from()?, named)),
+        }
     }
 
     fn from(&self) -> Result<Option<Address>, ApiError> {

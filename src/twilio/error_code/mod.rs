@@ -41,8 +41,12 @@ pub enum Class {
     Recipient,
     /// This message can not be sent as it is; another one might be.
     Message,
-    /// The account, the sender or its registration is not in order: messages fail until somebody mends it.
+    /// Something is set up wrongly for this message: it fails until somebody mends that, and others need not.
     Configuration,
+    /// The sender is not in order, or its registration: all its messages fail until somebody mends it.
+    Sender,
+    /// The account is not in order, or its credentials: all messages fail until somebody mends it.
+    Account,
     /// It may work later, as a new message.
     Transient,
     /// The recipient does not want messages.
@@ -52,6 +56,28 @@ pub enum Class {
     /// A notice; nothing has failed.
     Information,
 }
+
+/// What is done about an error, by its class: the one place that decides it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Consequence {
+    /// The message is refused; another one may not be.
+    RefuseMessage,
+    /// The message is refused, and counts against the number, which takes none.
+    SuspectNumber,
+    /// The message is refused, and the person has opted out.
+    OptOut,
+    /// A message that Twilio has not taken goes back to the queue, and is tried again later.
+    TryAgain,
+    /// The sender's queue rests for a while.
+    PauseSender,
+    /// The account's queue rests until a test of the connection succeeds, and no message is spent on it.
+    StopAccount,
+    /// Nothing.
+    Nothing,
+}
+
+/// Codes that say that the number does not exist, or takes no messages whatever they are.
+const DEAD_NUMBER: [u32; 9] = [21211, 21214, 21217, 21614, 21635, 30005, 30006, 63003, 63024];
 
 /// What is said of a code that is not in the table.
 const UNKNOWN: Row = Row {
@@ -108,9 +134,19 @@ impl ErrorCode {
         }
     }
 
-    /// Whether the message may be sent again later without a change, as a new message.
-    pub fn is_transient(self) -> bool {
-        self.class() == Class::Transient
+    /// What is done about it.
+    pub fn consequence(self) -> Consequence {
+        match self.class() {
+            _ if self.is_opt_out() => Consequence::OptOut,
+            Class::Recipient if DEAD_NUMBER.contains(&self.0) => Consequence::SuspectNumber,
+            Class::Recipient | Class::Message | Class::Configuration | Class::OptOut => {
+                Consequence::RefuseMessage
+            }
+            Class::Sender => Consequence::PauseSender,
+            Class::Account => Consequence::StopAccount,
+            Class::Transient => Consequence::TryAgain,
+            Class::Webhook | Class::Information => Consequence::Nothing,
+        }
     }
 
     /// Whether the code is to be recorded as an opt-out: of the sender (21610), by blocking it on a channel
@@ -193,10 +229,10 @@ mod tests {
             21211, 21212, 21214, 21217, 21218, 21219, 21265, 21266, 21267, 21268, 21408, 21601, 21602, 21603,
             21604, 21605, 21606, 21607, 21608, 21609, 21610, 21611, 21612, 21614, 21616, 21617, 21618, 21619,
             21620, 21621, 21622, 21623, 21624, 21627, 21635, 21652, 21653, 21654, 21655, 21656, 21657, 21658,
-            21659, 21660, 21661, 21664, 21666, 21667, 21717, 21719, 23004, 90007,
+            21659, 21660, 21661, 21664, 21666, 21667, 21717, 21719, 23004, 45000, 90007,
         ];
-        let delivery = [30409, 30410, 30450, 30453, 30454, 30500, 30610, 30640, 30646];
-        let channels = [63001, 63002, 63003, 63049, 63051, 63062];
+        let delivery = [30409, 30410, 30450, 30453, 30454, 30500, 30610, 30640, 30646, 30883];
+        let channels = [63001, 63002, 63003, 63049, 63051, 63062, 63100, 63110];
         let webhooks = [
             11100, 11200, 11201, 11202, 11203, 11205, 11206, 11210, 11215, 11216, 11220, 11235, 11236, 11237,
             11750, 12100, 12200, 12300, 15003, 57012, 59004, 80901,
@@ -227,7 +263,10 @@ mod tests {
             (63014, Class::OptOut),
             (63033, Class::OptOut),
             (30640, Class::OptOut),
-            (20003, Class::Configuration),
+            (20003, Class::Account),
+            (20005, Class::Account),
+            (90010, Class::Account),
+            (30034, Class::Sender),
             (20429, Class::Transient),
             (21211, Class::Recipient),
             (21408, Class::Configuration),
@@ -271,9 +310,43 @@ mod tests {
         ] {
             assert_eq!(ErrorCode(code).describe(), None, "{code}");
             assert_eq!(ErrorCode(code).class(), class, "{code}");
-            assert!(!ErrorCode(code).is_transient());
+            assert_ne!(ErrorCode(code).consequence(), Consequence::TryAgain);
             let description = ErrorCode(code).describe_or_unknown();
             assert_eq!((description.code, description.class), (ErrorCode(code), class));
+        }
+    }
+
+    #[test]
+    fn each_code_has_its_consequence() {
+        for (code, consequence) in [
+            (21610, Consequence::OptOut),
+            (63014, Consequence::OptOut),
+            (30640, Consequence::RefuseMessage),
+            (21211, Consequence::SuspectNumber),
+            (21614, Consequence::SuspectNumber),
+            (30005, Consequence::SuspectNumber),
+            (63024, Consequence::SuspectNumber),
+            // Off, out of reach or unknown: the number may well be good.
+            (30003, Consequence::TryAgain),
+            (30008, Consequence::TryAgain),
+            (30004, Consequence::RefuseMessage),
+            (21408, Consequence::RefuseMessage),
+            (21606, Consequence::RefuseMessage),
+            (63016, Consequence::RefuseMessage),
+            (21611, Consequence::TryAgain),
+            (20429, Consequence::TryAgain),
+            (30032, Consequence::PauseSender),
+            (63051, Consequence::PauseSender),
+            (10001, Consequence::StopAccount),
+            (20003, Consequence::StopAccount),
+            (20005, Consequence::StopAccount),
+            (30002, Consequence::StopAccount),
+            (90010, Consequence::StopAccount),
+            (30039, Consequence::Nothing),
+            (11200, Consequence::Nothing),
+            (99999, Consequence::RefuseMessage),
+        ] {
+            assert_eq!(ErrorCode(code).consequence(), consequence, "{code}");
         }
     }
 

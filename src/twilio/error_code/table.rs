@@ -1,7 +1,7 @@
 //! The descriptions, sorted by code: class, code or codes; title; meaning; mend.
 
 use super::{
-    Class::{Configuration, Information, Message, OptOut, Recipient, Transient, Webhook},
+    Class::{Account, Configuration, Information, Message, OptOut, Recipient, Sender, Transient, Webhook},
     Row,
 };
 
@@ -23,7 +23,7 @@ macro_rules! rows {
 rows! {
     // The account.
 
-    Configuration 10001 "Account not active"
+    Account 10001 "Account not active"
         "The Twilio account is suspended or closed."
         "Look at the account in the Twilio Console, settle what is open, or write to Twilio's support.";
 
@@ -141,11 +141,11 @@ rows! {
 
     // The API.
 
-    Configuration 20003 "Credentials rejected"
+    Account 20003 "Credentials rejected"
         "The account SID, auth token or API key is wrong, or may not do this."
         "Save the account SID and its current token again, and run the connection test. After a rotation of \
          tokens the old one stops at once.";
-    Configuration 20005 "Account suspended or closed"
+    Account 20005 "Account suspended or closed"
         "Twilio does not serve requests of this account any more."
         "Look at the account in the Twilio Console, settle what is open, or write to Twilio's support.";
     Configuration 20008 "Not possible with test credentials"
@@ -389,7 +389,7 @@ rows! {
     Transient 30001 "Queue overflow"
         "The message waited in a queue that grew too long, and was dropped."
         "Send it again later, and more slowly; more senders help.";
-    Configuration 30002 "Account suspended"
+    Account 30002 "Account suspended"
         "The account was suspended between taking the message and sending it."
         "Stop sending, and settle the suspension in the Twilio Console.";
     Transient 30003 "Handset unreachable"
@@ -456,7 +456,7 @@ rows! {
     Transient 30023 "Daily 10DLC limit reached"
         "The brand has sent as many messages today as the carrier takes from it."
         "Go on tomorrow; a brand with a better trust score has a higher limit.";
-    Configuration 30024 "Sender not provisioned at the carrier"
+    Sender 30024 "Sender not provisioned at the carrier"
         "The carrier does not know the sender yet, or not any more."
         "Check the sender's registration in the Twilio Console; after a new one, wait some days.";
     Information 30025 "Half of the daily limit used"
@@ -480,13 +480,13 @@ rows! {
     Configuration 30031 "Maximum rate not valid"
         "`MaxRate` is no number above zero."
         "Correct it, or leave it out.";
-    Configuration 30032 "Toll-free number not verified"
+    Sender 30032 "Toll-free number not verified"
         "A toll-free number may send to the US and Canada only once it is verified."
         "Submit the number's verification in the Twilio Console, or use another sender.";
-    Configuration 30033 "Campaign suspended"
+    Sender 30033 "Campaign suspended"
         "The US A2P campaign of this sender was suspended for a breach of rules."
         "Stop sending, and clear it up with Twilio's support.";
-    Configuration 30034 "Number not registered for 10DLC"
+    Sender 30034 "Number not registered for 10DLC"
         "US carriers take messages from long codes only if they belong to a registered campaign."
         "Register a brand and a campaign in the Twilio Console, and add the number to its messaging service.";
     Transient 30035 "Number still being set up"
@@ -495,7 +495,7 @@ rows! {
     Message 30036 "Validity period expired"
         "The message was not delivered within its validity period."
         "Send a new message if it still matters; allow more time, or send more slowly.";
-    Configuration 30037 "Outbound messages disabled"
+    Sender 30037 "Outbound messages disabled"
         "Twilio has disabled sending for the account or the sender."
         "Look for a notice in the Twilio Console, or write to Twilio's support.";
     Information 30038 "Inbound one-time code withheld"
@@ -637,6 +637,9 @@ rows! {
     Configuration 30647 "Contact not recorded at Twilio"
         "An entry of a bulk update of contacts was refused."
         "Correct the entry and submit it again.";
+    Configuration 30883 "Campaign refused for its content"
+        "The vetting of a 10DLC campaign was refused: its content is of a kind that carriers do not allow."
+        "Look at the campaign in the Twilio Console. Content of this kind is not accepted with another wording either.";
 
     // Scheduling.
 
@@ -676,6 +679,9 @@ rows! {
 
     // Other parts of Twilio.
 
+    Configuration 45000 "Something about the account is not in order"
+        "Twilio refuses it for a reason that is not about the message itself; its own words say which."
+        "Read Twilio's message beside this code, and the account's error log in the Twilio Console.";
     Webhook 57012 "Signature not valid"
         "A signature did not match the request it came with."
         "Check the auth token and the exact URL, scheme, port and trailing slash included.";
@@ -760,7 +766,7 @@ rows! {
     Information 63025 "Media already exists"
         "The channel has this media already."
         "Nothing needs to be done.";
-    Configuration 63026 "Content flagged as spam"
+    Sender 63026 "Content flagged as spam"
         "The channel takes what this sender sends for spam."
         "Stop sending, read the sender's quality rating, and send only what was asked for.";
     Configuration 63027 "Template missing for this language"
@@ -826,7 +832,7 @@ rows! {
     OptOut 63050 "Recipient opted out of marketing on WhatsApp"
         "The person has told WhatsApp that they want no marketing messages."
         "Send no marketing to this person on WhatsApp; other messages are still allowed.";
-    Configuration 63051 "WhatsApp account locked"
+    Sender 63051 "WhatsApp account locked"
         "The WhatsApp Business account is locked, for a breach of rules or after 30 idle days."
         "Open it again in the Meta Business Manager.";
     Information 63052 "Old form of template used"
@@ -853,13 +859,19 @@ rows! {
     Configuration 63062 "Marketing terms not accepted"
         "The terms of Meta's Marketing Messages API have not been accepted."
         "Accept them in the Meta Business Manager.";
+    Configuration 63100 "WhatsApp sender's details not valid"
+        "A request to set up or change a WhatsApp sender lacks a field, or has one that is not valid."
+        "Correct the field that Twilio's message names, and send the request again.";
+    Configuration 63110 "Sender's number already on WhatsApp"
+        "The number cannot become a WhatsApp sender, since it is registered with WhatsApp already."
+        "Delete the number's account in the WhatsApp app, or move it from the other provider, and register it again.";
     Information 80901 "Stop word not passed on by Proxy"
         "A person sent a stop word through Twilio Proxy, which does not forward it."
         "Record the opt-out if the person means you.";
     Configuration 90007 "Validity period refused"
         "The validity period in the request is not valid."
         "Choose between 1 and 36,000 seconds, or leave it out.";
-    Configuration 90010 "Account can not be used"
+    Account 90010 "Account can not be used"
         "The account is not active, so the request was refused."
         "Look at the account in the Twilio Console, settle what is open, or write to Twilio's support.";
 }

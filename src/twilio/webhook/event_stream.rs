@@ -193,6 +193,8 @@ impl Data<'_> {
             status: MessageStatus::parse(self.text("messageStatus").as_deref().unwrap_or(of_type)),
             error_code: number("errorCode").filter(|&code| code != 0),
             error_message: self.text("errorMessage"),
+            channel_status_code: None,
+            channel_status_message: None,
             channel: channel_of(from.iter().chain(&to)),
             to,
             from,

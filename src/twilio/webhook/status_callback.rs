@@ -9,16 +9,8 @@ use crate::twilio::{AccountSid, Address, Channel, Form, MessageSid, MessageStatu
 const API_VERSION: &str = "2010-04-01";
 
 /// What is documented, or has been seen, and is not read: copies, constants and the masked recipient.
-const PASSED_OVER: &[&str] = &[
-    "ApiVersion",
-    "Body",
-    "ChannelInstallSid",
-    "ChannelStatusCode",
-    "ChannelStatusMessage",
-    "ChannelToAddress",
-    "EventType",
-    "StructuredMessage",
-];
+const PASSED_OVER: &[&str] =
+    &["ApiVersion", "Body", "ChannelInstallSid", "ChannelToAddress", "EventType", "StructuredMessage"];
 
 /// What became of a message that was sent.
 ///
@@ -37,6 +29,10 @@ pub struct StatusCallback {
     pub error_code: Option<u32>,
     /// Why it was not delivered, in words; undocumented.
     pub error_message: Option<String>,
+    /// Why the channel did not deliver it, by the channel's own code.
+    pub channel_status_code: Option<String>,
+    /// The same in the channel's own words.
+    pub channel_status_message: Option<String>,
     /// The recipient.
     pub to: Option<Address>,
     /// The sender. It may differ from one callback to the next: RCS falls back to SMS.
@@ -66,6 +62,8 @@ impl StatusCallback {
                 .required(&["MessageStatus", "SmsStatus"], |text| Some(MessageStatus::parse(text)))?,
             error_code: parameters.optional("ErrorCode", error_code).flatten(),
             error_message: parameters.text("ErrorMessage"),
+            channel_status_code: parameters.text("ChannelStatusCode"),
+            channel_status_message: parameters.text("ChannelStatusMessage"),
             channel: channel.unwrap_or_else(|| channel_of(from.iter().chain(&to))),
             to,
             from,
@@ -74,6 +72,18 @@ impl StatusCallback {
             raw_dlr_done_date: parameters.text("RawDlrDoneDate"),
             other: parameters.other(PASSED_OVER),
         })
+    }
+
+    /// What is kept of it as Twilio wrote it: the reason in Twilio's and the channel's own words, and what is not known by name.
+    pub fn to_raw(&self) -> Vec<(String, String)> {
+        let words = [
+            ("ChannelStatusCode", &self.channel_status_code),
+            ("ChannelStatusMessage", &self.channel_status_message),
+            ("ErrorMessage", &self.error_message),
+        ];
+        let words = words.into_iter().filter(|_| self.error_code.is_some());
+        let words = words.filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)));
+        words.chain(self.other.iter().cloned()).collect()
     }
 
     /// The parameters in which Twilio would post it, as far as they are known.
@@ -85,6 +95,8 @@ impl StatusCallback {
             ("AccountSid", Some(self.account_sid.to_string())),
             ("ApiVersion", Some(API_VERSION.to_owned())),
             ("ChannelPrefix", prefix.map(|channel| channel.to_string())),
+            ("ChannelStatusCode", self.channel_status_code.clone()),
+            ("ChannelStatusMessage", self.channel_status_message.clone()),
             ("ErrorCode", self.error_code.map(|code| code.to_string())),
             ("ErrorMessage", self.error_message.clone()),
             ("From", address(&self.from)),

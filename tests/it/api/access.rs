@@ -45,10 +45,11 @@ impl For {
 }
 
 /// Every operation of the document.
-const ROUTES: [(&str, &str, For); 39] = [
+const ROUTES: [(&str, &str, For); 41] = [
     ("delete", "/api/sms/api-keys/{sid}", For::Administrators),
     ("delete", "/api/sms/batches/{batch_id}", For::Senders),
     ("delete", "/api/sms/persons/{phone}", For::Administrators),
+    ("delete", "/api/sms/suppressions/{phone}", For::Senders),
     ("get", "/api/sms/api-keys", For::Administrators),
     ("get", "/api/sms/audit", For::Administrators),
     ("get", "/api/sms/batches/{batch_id}", For::Viewers),
@@ -66,6 +67,7 @@ const ROUTES: [(&str, &str, For); 39] = [
     ("get", "/api/sms/retention", For::Administrators),
     ("get", "/api/sms/settings", For::Administrators),
     ("get", "/api/sms/stats", For::Viewers),
+    ("get", "/api/sms/suppressions", For::Viewers),
     ("get", "/api/sms/suspicious-traffic", For::Administrators),
     ("get", "/api/sms/webhook-refusals", For::Administrators),
     ("post", "/api/sms/api-keys", For::Administrators),

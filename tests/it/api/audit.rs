@@ -12,8 +12,8 @@ use crate::support::{
     eventually,
     redis_server::RedisServer,
     service::{
-        ACCOUNT_SID, AUTH_TOKEN, On, PUBLIC_URL, SENDER_KEY, TestService, answer, api_keys, token, token_in,
-        token_of,
+        ACCOUNT_SID, AUTH_TOKEN, On, PUBLIC_URL, SENDER_KEY, TestService, answer, api_keys, callback, token,
+        token_in, token_of,
     },
     twilio::World,
 };
@@ -35,6 +35,7 @@ const TEXT: &str = "a text that is for its recipient alone";
 const SECRET: &str = "a-secondary-token-of-32-characters";
 const NUMBER: &str = "+14155550177";
 const NUMBER_OF_ADA: &str = "+14155550178";
+const DEAD_NUMBER: &str = "+14155550189";
 const EVIDENCE: &str = "said so at the counter";
 
 /// The entries that an administrator sees.
@@ -68,7 +69,8 @@ struct Asked {
     leaves: Leaves,
 }
 
-/// A world in which every route has something to do: a batch that waits, and a reply under review.
+/// A world in which every route has something to do: a batch that waits, a reply under review, and a
+/// number to which nothing is sent.
 struct Prepared {
     world: World,
     batch: String,
@@ -94,6 +96,12 @@ async fn prepare(on: On) -> Prepared {
     let reply = "SM00000000000000000000000000000077".to_owned();
     let form = crate::support::service::reply(&reply, "+14155550179", "ok stop");
     assert_eq!(world.service.webhook("/webhooks/twilio/inbound", &form).await.status(), 200);
+    for number in 0..3 {
+        let sid = format!("SM{number:032}");
+        let mut form = [callback(&sid, "undelivered"), vec![("ErrorCode", "30005")]].concat();
+        form.iter_mut().filter(|(name, _)| *name == "To").for_each(|(_, to)| *to = DEAD_NUMBER);
+        assert_eq!(world.service.webhook("/webhooks/twilio/status", &form).await.status(), 204);
+    }
     let wanted = json!({ "name": "crm", "role": "sender" });
     let (status, key) = answer(world.service.post(Role::Admin, "/api/sms/api-keys", &wanted)).await;
     assert_eq!(status, 201, "{key}");
@@ -120,7 +128,7 @@ fn requests(Prepared { world, batch, reply, key }: &Prepared) -> Vec<Asked> {
             .replace("{message_sid}", reply)
             .replace("{user_id}", "ben")
             .replace("{sid}", key)
-            .replace("{phone}", "+14155550189")
+            .replace("{phone}", DEAD_NUMBER)
             .replace("{prefix}", "+4479111");
         let request = service.anonymous(method.to_uppercase().parse().unwrap(), &filled);
         let own = path.starts_with("/api/sms/preferences") && !path.contains('{');
@@ -180,6 +188,7 @@ fn requests(Prepared { world, batch, reply, key }: &Prepared) -> Vec<Asked> {
     ask("post", "/api/sms/api-keys", made, Leaves::Entry("api_key.create", tester));
     ask("post", "/api/sms/api-keys/{sid}/rotate", json!({}), Leaves::Entry("api_key.rotate", tester));
     ask("delete", "/api/sms/api-keys/{sid}", json!({}), Leaves::Entry("api_key.revoke", tester));
+    ask("delete", "/api/sms/suppressions/{phone}", json!({}), Leaves::Entry("suppression.lift", tester));
     ask("delete", "/api/sms/persons/{phone}", json!({}), Leaves::Entry("person.erase", tester));
     asked
 }

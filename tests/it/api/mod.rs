@@ -13,6 +13,7 @@ mod configured_keys;
 mod connection;
 mod consent_page;
 mod consents;
+mod consequences;
 mod erasure;
 mod event_streams;
 pub mod events;

@@ -113,6 +113,8 @@ impl TestService {
             ("TWILIO_API_BASE_URL".to_owned(), accounts::base_url().to_owned()),
             // Tests look more often than callers may.
             ("TEXTLEDGER_API_RATE".to_owned(), "100000".to_owned()),
+            // And nothing at Twilio lags for minutes.
+            ("TEXTLEDGER_LOST_ANSWER_AFTER".to_owned(), "20s".to_owned()),
             ("TWILIO_ACCOUNT_SID".to_owned(), ACCOUNT_SID.to_owned()),
             ("TWILIO_AUTH_TOKEN".to_owned(), AUTH_TOKEN.to_owned()),
             ("TWILIO_PHONE_NUMBER".to_owned(), OUR_NUMBER.to_owned()),

@@ -10,8 +10,15 @@ use crate::{
 
 const NOW: UnixMs = UnixMs::new(1_800_000_000_000);
 
-/// More steps than any life of a message takes that is not held back by others for ever: each try takes at most five.
-const STEPS_MAX: usize = 5 * (times::TRIES_MAX as usize + 1);
+/// More steps than any life of a message takes that is not held back by others for ever: each try takes at most eight.
+const STEPS_MAX: usize = 8 * (times::TRIES_MAX as usize + 1);
+
+/// How long an answer may be lost.
+const LOST_ANSWER_AFTER: Duration = Duration::from_secs(40);
+
+fn moment(now: UnixMs, is_awaited: bool) -> Moment {
+    Moment { now, jitter: 0.7, is_awaited, lost_answer_after: LOST_ANSWER_AFTER }
+}
 
 fn message(status_callback: Option<&str>, fallback: Option<Fallback>) -> Outbound {
     Outbound {
@@ -75,6 +82,7 @@ fn states() -> Vec<Option<OutboundState>> {
         Hold::SuspiciousTraffic,
         Hold::Retry,
         Hold::Fallback,
+        Hold::Account,
     ];
     for tries in [0, 1, times::TRIES_MAX - 1, times::TRIES_MAX] {
         for reason in holds {
@@ -85,7 +93,9 @@ fn states() -> Vec<Option<OutboundState>> {
                 states.push(Some(OutboundState::Waiting { until: NOW, reason, tries, suspicion }));
             }
         }
-        for since in [NOW, NOW - Duration::from_secs(25), NOW - Duration::from_secs(60)] {
+        for since in
+            [NOW, NOW - Duration::from_secs(15), NOW - Duration::from_secs(25), NOW - Duration::from_secs(60)]
+        {
             states.push(Some(OutboundState::Sending { since, tries }));
             for searches in 0..3 {
                 states.push(Some(OutboundState::Unknown { since, tries, searches }));
@@ -123,6 +133,7 @@ fn all_circumstances() -> Vec<Circumstances> {
                         all.push(Circumstances {
                             no_consent,
                             not_allowed: None,
+                            suppressed_since: None,
                             traffic: Traffic::Ordinary,
                             under_review_until,
                             quiet_until,
@@ -147,7 +158,8 @@ fn all_circumstances() -> Vec<Circumstances> {
             for under_review_until in [None, Some(NOW)] {
                 for first in firsts {
                     let known = Circumstances { no_consent, under_review_until, first, ..Default::default() };
-                    all.push(Circumstances { not_allowed, traffic, ..known });
+                    all.push(Circumstances { not_allowed, traffic, ..known.clone() });
+                    all.push(Circumstances { suppressed_since: Some(NOW), traffic, ..known });
                 }
             }
         }
@@ -167,6 +179,7 @@ fn facts() -> Vec<Fact> {
             retry_after: Some(Duration::from_secs(7)),
         }),
         Fact::Answered(Answer::Refused(refused())),
+        Fact::Answered(Answer::AccountAtFault(refused())),
         Fact::Searched(Search::Found(sid())),
         Fact::Searched(Search::Nothing),
         Fact::Searched(Search::Failed(Duration::from_secs(10))),
@@ -206,7 +219,7 @@ fn every_move(mut check: impl FnMut(&Outbound, Option<&OutboundState>, &Fact, &M
         for state in &states {
             for fact in &facts {
                 for is_awaited in [false, true] {
-                    let moment = Moment { now: NOW, jitter: 0.7, is_awaited };
+                    let moment = moment(NOW, is_awaited);
                     if let Some(made) = decide(message, state.as_ref(), fact.clone(), &moment) {
                         moves += 1;
                         check(message, state.as_ref(), fact, &moment, &made);
@@ -274,6 +287,33 @@ fn nothing_leaves_to_a_number_that_nothing_is_sent_to() {
 }
 
 #[test]
+fn nothing_leaves_to_a_number_that_takes_no_messages() {
+    every_move(|message, from, fact, _, made| {
+        let Some(circumstances) = circumstances_of(fact) else { return };
+        if circumstances.suppressed_since.is_none() {
+            return;
+        }
+        assert!(!is_call(&made.to), "{from:?} {fact:?}");
+        if circumstances.no_consent.is_none() && message.fallback.is_none() {
+            let is_refused =
+                matches!(made.to, OutboundState::Refused { code: Refusal::RecipientUnreachable, .. });
+            assert!(is_refused, "{from:?} {fact:?}");
+        }
+    });
+}
+
+#[test]
+fn what_is_the_accounts_fault_spends_no_message_that_nobody_waits_for() {
+    every_move(|_, from, fact, moment, made| {
+        if let Fact::Answered(Answer::AccountAtFault(_)) = fact {
+            let waits = matches!(made.to, OutboundState::Waiting { reason: Hold::Account, .. });
+            assert_eq!(waits, !moment.is_awaited, "{from:?}");
+            assert!(!waits || tries(Some(&made.to)) < times::TRIES_MAX, "{from:?}");
+        }
+    });
+}
+
+#[test]
 fn one_of_a_burst_is_held_judged_again_and_refused_after_a_day() {
     every_move(|_, from, fact, _, made| {
         if let Some(circumstances) = circumstances_of(fact) {
@@ -295,7 +335,7 @@ fn one_of_a_burst_is_held_judged_again_and_refused_after_a_day() {
         tries: 0,
         suspicion: Some(Suspicion::Since(since)),
     };
-    let at = |now| Moment { now, jitter: 0.5, is_awaited: false };
+    let at = |now| moment(now, false);
     let asked = Fact::Asked { send_at: None, circumstances: circumstances.clone() };
     let new = decide(&message(None, None), None, asked, &at(NOW)).unwrap();
     assert_eq!((&new.to, new.due), (&held(NOW, NOW + hour), Some(NOW + hour)));
@@ -330,7 +370,7 @@ fn the_guard_holds_only_what_nothing_else_holds() {
                 Fact::Asked { send_at, .. } => Fact::Asked { send_at: *send_at, circumstances: free },
                 _ => Fact::Due(free),
             };
-            let moment = Moment { now: NOW, jitter: 0.7, is_awaited: false };
+            let moment = moment(NOW, false);
             let first_failed = Outbound { fallback: None, ..messages()[0].clone() };
             let otherwise = decide(&first_failed, from, fact.clone(), &moment).unwrap();
             assert!(is_call(&otherwise.to), "{from:?} {fact:?}");
@@ -421,7 +461,11 @@ fn a_call_is_compared_with_consent_and_follows_from_a_wait_or_a_call_that_was_no
             assert!(expected, "{from:?} {fact:?}");
             assert_eq!(tries(Some(&made.to)), tries(from) + 1);
         } else {
-            assert!(tries(Some(&made.to)) == tries(from) || made.to.is_resolved(), "{from:?} {fact:?}");
+            let is_spared = fact == &Fact::Answered(Answer::AccountAtFault(refused()));
+            assert!(
+                tries(Some(&made.to)) == tries(from) || made.to.is_resolved() || is_spared,
+                "{from:?} {fact:?}"
+            );
         }
         let is_promise = from.is_none() && matches!(fact, Fact::Asked { .. }) && !made.to.is_resolved();
         // Nobody lets go what is held for a review that was decided before it is stored.
@@ -433,25 +477,42 @@ fn a_call_is_compared_with_consent_and_follows_from_a_wait_or_a_call_that_was_no
 
 #[test]
 fn a_message_whose_answer_was_lost_waits_again_only_after_the_searches() {
-    every_move(|_, from, fact, _, made| {
+    every_move(|_, from, fact, moment, made| {
         let (Some(from), OutboundState::Waiting { .. }) = (from, &made.to) else { return };
         // A request that would call again, and finds a reply under review, leaves the message to the queue.
         let is_held = matches!(fact, Fact::CalledAgain(Circumstances { under_review_until: Some(_), .. }));
-        if !matches!(from, OutboundState::Waiting { .. }) && !is_held {
+        let is_accounts = matches!(fact, Fact::Answered(Answer::AccountAtFault(_)));
+        if !matches!(from, OutboundState::Waiting { .. }) && !is_held && !is_accounts {
             assert!(tries(Some(from)) < times::TRIES_MAX || from == &made.to, "{from:?} {fact:?}");
         }
         match from {
             OutboundState::Sending { .. } => {
                 let is_not_processed = matches!(fact, Fact::Answered(Answer::NotProcessed { .. }));
-                assert!(is_not_processed || is_held, "{from:?} {fact:?}");
+                assert!(is_not_processed || is_held || is_accounts, "{from:?} {fact:?}");
             }
-            OutboundState::Unknown { searches, .. } => {
+            OutboundState::Unknown { since, searches, .. } => {
                 assert_eq!(fact, &Fact::Searched(Search::Nothing), "{from:?}");
                 assert!(searches + 1 >= times::SEARCHES_MIN, "{from:?}");
+                assert!(moment.now.since(*since) >= LOST_ANSWER_AFTER, "{from:?}");
             }
             _ => {}
         }
     });
+}
+
+#[test]
+fn a_search_that_finds_nothing_counts_only_late_enough() {
+    let (since, message) = (NOW, message(None, None));
+    let mut state = OutboundState::Unknown { since, tries: 1, searches: 0 };
+    let (mut at, mut looked_at) = (since + Duration::from_secs(1), Vec::new());
+    while let OutboundState::Unknown { searches, .. } = state {
+        let made =
+            decide(&message, Some(&state), Fact::Searched(Search::Nothing), &moment(at, false)).unwrap();
+        looked_at.push((at.since(since).as_secs(), searches));
+        (state, at) = (made.to, made.due.unwrap());
+    }
+    assert!(matches!(state, OutboundState::Waiting { reason: Hold::Retry, .. }), "{state:?}");
+    assert_eq!(looked_at, [(1, 0), (11, 0), (20, 0), (30, 1), (40, 1)]);
 }
 
 #[test]
@@ -523,7 +584,7 @@ fn a_message_that_waits_for_a_canceled_batch_is_canceled_unless_it_waits_for_its
 
 #[test]
 fn a_batch_that_never_comes_ends_its_messages() {
-    let moment = Moment { now: NOW, jitter: 0.5, is_awaited: false };
+    let moment = moment(NOW, false);
     let state = OutboundState::Waiting { until: NOW, reason: Hold::Turn, tries: 0, suspicion: None };
     let of_age = |age: Duration| {
         let created_at = NOW - age;
@@ -600,6 +661,8 @@ fn happening() -> impl Strategy<Value = Happening> {
 struct Life {
     message: Outbound,
     state: OutboundState,
+    /// When somebody looks at the message next.
+    due: UnixMs,
     now: UnixMs,
     /// Twilio has the message.
     at_twilio: bool,
@@ -617,6 +680,7 @@ impl Life {
         Self {
             message,
             state,
+            due: NOW,
             now: NOW,
             at_twilio: false,
             opted_out: false,
@@ -628,7 +692,7 @@ impl Life {
     }
 
     fn apply(&mut self, fact: Fact) {
-        let moment = Moment { now: self.now, jitter: 0.9, is_awaited: false };
+        let moment = moment(self.now, false);
         let Some(made) = decide(&self.message, Some(&self.state), fact, &moment) else { return };
         if is_call(&made.to) && made.gate.is_some() {
             assert!(!self.opted_out, "a call for a person who has opted out");
@@ -638,6 +702,7 @@ impl Life {
             self.calling = true;
         }
         self.told += u32::from(made.tell);
+        self.due = made.due.unwrap_or(self.now);
         self.state = made.to;
     }
 
@@ -698,7 +763,7 @@ impl Life {
                 self.apply(Fact::Due(known));
             }
             OutboundState::Sending { since, .. } | OutboundState::Unknown { since, .. } => {
-                self.now = self.now.max(since + times::LOST_AFTER);
+                self.now = self.now.max(since + times::LOST_AFTER).max(self.due);
                 let search = match (happening, self.at_twilio) {
                     (Happening::SearchFails, _) => Search::Failed(Duration::from_secs(1)),
                     (_, true) => Search::Found(sid()),
