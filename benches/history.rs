@@ -90,6 +90,7 @@ async fn store_message(store: &dyn Store, organization: &Organization, number: u
             ask_at: None,
             raw: Vec::new(),
             relay: None,
+            posted: None,
         };
         store.record_status(organization, change).await?;
     }

@@ -201,5 +201,6 @@ fn change(number: u64, status: MessageStatus, at: UnixMs) -> anyhow::Result<Stat
         ask_at: None,
         raw: Vec::new(),
         relay: None,
+        posted: None,
     })
 }

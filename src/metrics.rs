@@ -13,6 +13,9 @@ use prometheus_client::{
 /// The media type of [`Metrics::write`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// Bounds of [`Metrics::forward_delay`]'s classes, in seconds: from an application nearby to one that was away for a day.
+const FORWARD_SECONDS: [f64; 10] = [0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0, 3_600.0, 86_400.0];
+
 /// Bounds of [`Metrics::opted_out`]'s classes, in seconds: from a store beside the service to a spool that waited for hours.
 const OPT_OUT_SECONDS: [f64; 14] =
     [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0, 3_600.0, 86_400.0];
@@ -288,6 +291,8 @@ pub struct Metrics {
     statuses: Family<SourceLabels, Counter>,
     polls: Family<PollLabels, Counter>,
     relays: Family<RelayLabels, Counter>,
+    forwards: Family<RelayLabels, Counter>,
+    endpoints_paused: Counter,
     consent_link_changes: Family<WishLabels, Counter>,
     reviews: Family<ReviewLabels, Counter>,
     sign_ins_refused: Family<SignInLabels, Counter>,
@@ -327,6 +332,7 @@ pub struct Metrics {
     retention_end_seconds: Gauge,
     retention_behind_seconds: Gauge,
     opt_out_seconds: Histogram,
+    forward_seconds: Histogram,
 }
 
 impl Default for Metrics {
@@ -345,6 +351,12 @@ impl Metrics {
             "Time from the arrival of a person's request to stop until it is stored and obeyed, in the spool too",
             opt_out_seconds.clone(),
         );
+        let forward_seconds = Histogram::new(FORWARD_SECONDS);
+        registry.register(
+            "forward_seconds",
+            "Time from the recording of an event until the application had taken it",
+            forward_seconds.clone(),
+        );
         let (mut for_strangers, mut for_operators) =
             (Registry::with_prefix("textledger"), Registry::with_prefix("textledger"));
         let (signatures, account_signatures) = (Family::default(), Family::default());
@@ -356,7 +368,7 @@ impl Metrics {
                 $(let $name = Default::default(); let kept = Clone::clone(&$name);
                   registry.register(stringify!($name), $help, $name); let $name = kept;)+
                 Self {
-                    $($name,)+ opt_out_seconds, registry, for_strangers, for_operators, signatures, account_signatures
+                    $($name,)+ opt_out_seconds, forward_seconds, registry, for_strangers, for_operators, signatures, account_signatures
                 }
             };
         }
@@ -366,6 +378,8 @@ impl Metrics {
             statuses: "Statuses that moved a message, by who told them; poll means that no callback did",
             polls: "Messages asked for at Twilio since no final status had come, by what came of it",
             relays: "Tries to tell callers' own StatusCallback URLs of a status, by what came of it",
+            forwards: "Tries to tell the application of an event, by what came of it",
+            endpoints_paused: "Endpoints of the application that were paused, since they took nothing for a day",
             consent_link_changes: "Changes of consent that people made on the page of a link, by what they wished",
             reviews: "Replies that may be an opt-out, by what became of them",
             sign_ins_refused: "Requests from nobody who is known, by what was wrong with their token or key",
@@ -437,6 +451,21 @@ impl Metrics {
     /// Counts a try to tell a caller's own URL of a status.
     pub fn relay(&self, result: RelayResult) {
         self.relays.get_or_create(&RelayLabels { result }).inc();
+    }
+
+    /// Counts a try to tell the application of an event.
+    pub fn forward(&self, result: RelayResult) {
+        self.forwards.get_or_create(&RelayLabels { result }).inc();
+    }
+
+    /// Observes that the application took an event so long `after` it was recorded.
+    pub fn forward_delay(&self, after: Duration) {
+        self.forward_seconds.observe(after.as_secs_f64());
+    }
+
+    /// Counts an endpoint of the application that was paused.
+    pub fn endpoint_paused(&self) {
+        self.endpoints_paused.inc();
     }
 
     /// Counts a change of consent on the page of a link, to `state`.

@@ -52,8 +52,8 @@ use crate::{
     },
     twilio::{client::Client, poster::Poster},
     worker::{
-        self, caretaker, dispatcher, queues, recognizer, reconciler, relayer, replayer, retention, reviewer,
-        tailer::Tailer, verifier,
+        self, caretaker, dispatcher, forwarder, queues, recognizer, reconciler, relayer, replayer, retention,
+        reviewer, tailer::Tailer, verifier,
     },
 };
 
@@ -191,9 +191,10 @@ impl Service {
         tracker.spawn(reviewer::run(app.clone(), stop.clone()));
         spawn(&tracker, &stop, reconciler::run(app.clone()));
         spawn(&tracker, &stop, queues::run(app.clone()));
-        // These two call others, and finish the calls that are under way.
+        // These call others, and finish the calls that are under way.
         tracker.spawn(dispatcher::run(app.clone(), stop.clone(), limits.queue_calls));
         tracker.spawn(relayer::run(app.clone(), stop.clone()));
+        tracker.spawn(forwarder::run(app.clone(), http::event_json, stop.clone()));
         spawn(&tracker, &stop, worker::settings::run(app.clone()));
         tracker.spawn(verifier::run(app.clone(), stop.clone()));
         tracker.spawn(retention::run(app.clone(), stop.clone()));

@@ -15,6 +15,7 @@ use super::{
     Core, DECISIONS_MAX, Scope, audit,
     consents::Consents,
     contended,
+    forwards::Forwards,
     incoming::intake::Intake,
     outgoing::{advance::Steps, number_code},
     relays::Relays,
@@ -90,6 +91,7 @@ pub struct Erasures {
     core: Arc<Core>,
     steps: Arc<Steps>,
     consents: Arc<Consents>,
+    forwards: Arc<Forwards>,
     relays: Arc<Relays>,
     intake: Arc<Intake>,
 }
@@ -129,10 +131,11 @@ impl Erasures {
         core: Arc<Core>,
         steps: Arc<Steps>,
         consents: Arc<Consents>,
+        forwards: Arc<Forwards>,
         relays: Arc<Relays>,
         intake: Arc<Intake>,
     ) -> Self {
-        Self { core, steps, consents, relays, intake }
+        Self { core, steps, consents, forwards, relays, intake }
     }
 }
 
@@ -260,7 +263,10 @@ impl Scope<'_, Erasures> {
             let mut theirs = Vec::new();
             for (id, event) in page {
                 match event {
-                    Ok(event) if names.are_named_by(&event) => theirs.push(id),
+                    Ok(event) if names.are_named_by(&event) => {
+                        self.forwards.of(self.organization).forget_form(&event).await?;
+                        theirs.push(id);
+                    }
                     Ok(_) => {}
                     Err(unreadable) => {
                         self.core.tell_unreadable(self.organization, &unreadable);

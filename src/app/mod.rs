@@ -7,6 +7,7 @@ pub mod audit;
 mod callback_url;
 pub mod consents;
 pub mod erasure;
+pub mod forwards;
 pub mod idempotency;
 pub mod incoming;
 pub mod inventory;
@@ -30,6 +31,7 @@ use self::{
     audit::Audit,
     consents::Consents,
     erasure::Erasures,
+    forwards::Forwards,
     idempotency::Idempotency,
     incoming::{Incoming, intake::Intake, status::Statuses},
     outgoing::{Outgoing, advance::Steps, limits::Limits, pauses::Pauses},
@@ -165,6 +167,8 @@ pub struct App {
     pub consents: Arc<Consents>,
     /// Tells callers' own URLs what becomes of their messages.
     pub relays: Arc<Relays>,
+    /// Tells the application what happens.
+    pub forwards: Arc<Forwards>,
     /// Reads what is known of messages.
     pub reads: Arc<Reads>,
     /// Does a request with a key once.
@@ -232,13 +236,15 @@ impl App {
         let api_keys = Arc::new(ApiKeys::new(core.clone()));
         let intake = Arc::new(Intake::new(core.clone(), spool));
         let recognizer = Recognizer::new(core.clone(), accounts.clone());
-        let relays = Arc::new(Relays::new(core.clone(), accounts.clone(), poster));
+        let relays = Arc::new(Relays::new(core.clone(), accounts.clone(), poster.clone()));
+        let forwards = Arc::new(Forwards::new(core.clone(), accounts.clone(), relays.clone(), poster));
         let steps = Arc::new(Steps::new(core.clone(), accounts.clone(), api_keys.clone(), relays.clone()));
         let consents = Arc::new(Consents::new(core.clone(), steps.clone()));
         let pauses = Arc::new(Pauses::new(core.clone(), accounts.clone(), twilio.clone()));
         let statuses = Arc::new(Statuses::new(
             core.clone(),
             relays.clone(),
+            forwards.clone(),
             steps.clone(),
             consents.clone(),
             pauses.clone(),
@@ -246,8 +252,14 @@ impl App {
         let reads = Arc::new(Reads::new(core.clone()));
         let audit = Arc::new(Audit::new(core.clone()));
         let retention = Retention::new(core.clone(), steps.clone());
-        let erasures =
-            Erasures::new(core.clone(), steps.clone(), consents.clone(), relays.clone(), intake.clone());
+        let erasures = Erasures::new(
+            core.clone(),
+            steps.clone(),
+            consents.clone(),
+            forwards.clone(),
+            relays.clone(),
+            intake.clone(),
+        );
         let outgoing = Outgoing {
             core: core.clone(),
             accounts: accounts.clone(),
@@ -266,6 +278,7 @@ impl App {
             accounts: accounts.clone(),
             twilio: twilio.clone(),
             relays: relays.clone(),
+            forwards: forwards.clone(),
             statuses: statuses.clone(),
             consents: consents.clone(),
             reads: reads.clone(),
@@ -283,6 +296,7 @@ impl App {
             statuses,
             consents,
             relays,
+            forwards,
             reads,
             idempotency,
             passthrough,

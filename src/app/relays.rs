@@ -295,13 +295,24 @@ impl Scope<'_, Relays> {
             self.core.keys.open(&context(sid), sealed).map_err(|error| unreadable(error.to_string()))?;
         let mut form: Parameters = serde_json::from_slice(opened.expose_secret())
             .map_err(|error| unreadable(format!("column {}", error.column())))?;
-        let known_as = self.name_known_to_caller(&outbound.id, sid).await?;
-        for (name, value) in &mut form {
+        self.rename_message(&outbound.id, sid, &mut form).await?;
+        Ok(Some(Post { url, form }))
+    }
+
+    /// Puts the name by which the application knows the message that is `id` to us in the place of `sid`.
+    pub(super) async fn rename_message(
+        &self,
+        id: &MessageId,
+        sid: &MessageSid,
+        form: &mut Parameters,
+    ) -> Result<(), store::Error> {
+        let known_as = self.name_known_to_caller(id, sid).await?;
+        for (name, value) in form {
             if SID_PARAMETERS.contains(&name.as_str()) && value == sid.as_str() {
                 *value = known_as.to_string();
             }
         }
-        Ok(Some(Post { url, form }))
+        Ok(())
     }
 
     /// The callback of a message that came to its end in our queue; `None` if it did not.

@@ -195,6 +195,7 @@ impl Reader {
                 display_name,
                 help_contact,
                 replies: OwnReplies::default(),
+                forward: Vec::new(),
             },
         })
     }

@@ -3,7 +3,7 @@
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{Identity, OwnReplies};
+use super::{ForwardEndpoint, Identity, OwnReplies};
 use crate::twilio::{
     AccountSid, Address, Channel, Credentials, MessagingServiceSid, credentials::ApiKey, signature::Keyring,
 };
@@ -47,6 +47,9 @@ pub struct AccountSettings {
     /// What people are told, in the organization's own words.
     #[serde(default)]
     pub replies: OwnReplies,
+    /// Where the application is told of what happens.
+    #[serde(default)]
+    pub forward: Vec<ForwardEndpoint>,
 }
 
 /// A secret with a public id: an API key or a shared key.
@@ -148,6 +151,7 @@ impl AccountSettings {
             ("help_contact", self.help_contact == before.help_contact),
             ("language", self.replies.language == before.replies.language),
             ("reply_texts", self.replies.texts == before.replies.texts),
+            ("forward", is_same_forward(&self.forward, &before.forward)),
         ];
         is_kept.into_iter().filter(|(_, is_kept)| !is_kept).map(|(name, _)| name).collect()
     }
@@ -169,6 +173,7 @@ impl AccountSettings {
             ("help_contact", self.help_contact.is_some()),
             ("language", self.replies.language.is_some()),
             ("reply_texts", !self.replies.texts.is_empty()),
+            ("forward", !self.forward.is_empty()),
         ];
         is_set.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name).collect()
     }
@@ -194,6 +199,10 @@ fn is_same_option(one: Option<&SecretString>, other: Option<&SecretString>) -> b
 fn is_same_list(one: &[NamedSecret], other: &[NamedSecret]) -> bool {
     one.len() == other.len()
         && one.iter().zip(other).all(|(one, other)| one.id == other.id && is_same(&one.secret, &other.secret))
+}
+
+fn is_same_forward(one: &[ForwardEndpoint], other: &[ForwardEndpoint]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).all(|(one, other)| one.is_like(other))
 }
 
 fn expose<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
@@ -226,6 +235,7 @@ mod tests {
             display_name: Some("Acme".to_owned()),
             help_contact: None,
             replies: OwnReplies::default(),
+            forward: Vec::new(),
         }
     }
 

@@ -180,6 +180,8 @@ actions! {
     ApiKeyRevoke = "api_key.revoke", "the end of an API key was asked for";
     /// A number is sent to again to which nothing was, since its messages failed.
     SuppressionLift = "suppression.lift", "a number is sent to again whose messages failed";
+    /// The application was to be told again what had happened.
+    ForwardReplay = "forward.replay", "the application is told again what has happened";
     /// First messages to a block of numbers are let go for a time.
     TrafficRelease = "traffic.release", "first messages to a block of numbers were released";
     /// First messages to a block of numbers are refused for a time.

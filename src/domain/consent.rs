@@ -436,6 +436,14 @@ impl Consent {
         }
     }
 
+    /// Whether what the person wrote over `channel` to `sender` may be answered: nothing that they have said forbids it, and nothing
+    /// that may do so waits for a decision.
+    pub fn may_be_answered(&self, channel: Channel, sender: &BareAddress) -> bool {
+        let known = self.on(channel);
+        let route = Route { channel, from: Some(sender), service: None, category: None };
+        known.state != ConsentState::OptedOut && known.reviews.is_empty() && !known.blocks.refuse(&route)
+    }
+
     /// What `reply` does to this consent.
     pub fn decide(&self, reply: &Reply<'_>, scope: OptOutScope) -> Decision {
         let nothing = Decision { consent: self.clone(), entry: None, answer: Answer::Nothing };

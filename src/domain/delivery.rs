@@ -99,6 +99,9 @@ pub struct StatusChange {
     /// The parameters with which the caller's own URL is to be told of it, sealed; `None` if nobody is to be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relay: Option<String>,
+    /// The parameters with which Twilio told of it, sealed; `None` if the application is not told of it in that form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub posted: Option<String>,
 }
 
 /// An entry of the deliveries stream.

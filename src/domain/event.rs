@@ -1,6 +1,6 @@
 //! The ordered record of every change: three streams, one entry a change.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -43,7 +43,8 @@ impl Stream {
 
 /// Where an entry stands in the merged order of all streams, written `<ms>-<seq>-<stream letter><partition>`:
 /// a Redis stream entry's id, and the stream it is in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct EventId {
     /// The store's clock when the entry was added.
     pub ms: UnixMs,
@@ -58,6 +59,40 @@ pub struct EventId {
 impl EventId {
     /// Before every entry.
     pub const START: EventId = EventId { ms: UnixMs::EPOCH, seq: 0, stream: Stream::Inbound, partition: 0 };
+
+    /// Before every entry that was added at `ms` or later, and behind all others.
+    pub fn before_all_of(ms: UnixMs) -> Self {
+        EventId { ms, ..Self::START }.predecessor()
+    }
+
+    /// The id right before this one, whether there is such an entry or not: what comes after it begins with this one.
+    pub fn predecessor(self) -> Self {
+        let last = EventId { stream: Stream::Deliveries, partition: u16::MAX, ..self };
+        match (self.stream, self.partition) {
+            (_, partition @ 1..) => EventId { partition: partition - 1, ..self },
+            (Stream::Deliveries, 0) => EventId { stream: Stream::Consents, ..last },
+            (Stream::Consents, 0) => EventId { stream: Stream::Inbound, ..last },
+            (Stream::Inbound, 0) => match (self.seq, self.ms) {
+                (0, UnixMs::EPOCH) => self,
+                (0, ms) => EventId { ms: ms - Duration::from_millis(1), seq: u64::MAX, ..last },
+                (seq, _) => EventId { seq: seq - 1, ..last },
+            },
+        }
+    }
+}
+
+impl From<EventId> for String {
+    fn from(id: EventId) -> Self {
+        id.to_string()
+    }
+}
+
+impl TryFrom<String> for EventId {
+    type Error = InvalidEventId;
+
+    fn try_from(text: String) -> Result<Self, InvalidEventId> {
+        text.parse()
+    }
 }
 
 impl fmt::Display for EventId {
@@ -162,6 +197,23 @@ mod tests {
         for wrong in ["", "1", "1-2", "1-2-", "1-2-x0", "1-2-d", "1-2-d70000", "-1-2-d0", "1-2-é"] {
             assert!(wrong.parse::<EventId>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_comes_after_the_predecessor_of_an_id_begins_with_that_id() {
+        let id = |text: &str| text.parse::<EventId>().unwrap();
+        for (of, expected) in [
+            ("5-3-d12", "5-3-d11"),
+            ("5-3-d0", "5-3-c65535"),
+            ("5-3-c0", "5-3-i65535"),
+            ("5-3-i0", "5-2-d65535"),
+            ("5-0-i0", "4-18446744073709551615-d65535"),
+            ("0-0-i0", "0-0-i0"),
+        ] {
+            assert_eq!(id(of).predecessor(), id(expected), "{of}");
+            assert!(id(expected) < id(of) || of == expected);
+        }
+        assert!(EventId::before_all_of(UnixMs::new(5)) < id("5-0-i0"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use utoipa::{
 use super::{
     api_keys, audit, batches, connection, consent, consent_links,
     contract::operations::{ProblemDetails, SUBJECTS, TAG},
-    events, lookup, messages, notify, persons, preferences,
+    events, forward, lookup, messages, notify, persons, preferences,
     problem::Code,
     refusals, retention, reviews, send, settings, stats, suppressions, traffic,
 };
@@ -43,6 +43,7 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
         settings::show, settings::save, connection::test, api_keys::list, api_keys::create, api_keys::rotate,
         api_keys::revoke, events::events, stats::stats, refusals::list, audit::list, retention::dry_run,
         traffic::list, traffic::decide, persons::erase, suppressions::list, suppressions::lift,
+        forward::list, forward::replay,
     ),
     components(schemas(ProblemDetails)),
     modifiers(&Bearer),

@@ -407,17 +407,25 @@ struct EventsPage {
     next_cursor: Option<String>,
 }
 
+/// An event as the API shows it.
+pub fn event_json(id: EventId, event: &Event) -> Value {
+    json!(EventView::of_event(id, event))
+}
+
 impl EventView {
     /// Of one that cannot be read, the operator is told.
     fn of(state: &State, organization: &Organization, id: EventId, event: &Row<Event>) -> Self {
-        let event_id = id.to_string();
-        let event = match event {
-            Ok(event) => event,
+        match event {
+            Ok(event) => Self::of_event(id, event),
             Err(unreadable) => {
                 state.app.tell_unreadable(organization, unreadable);
-                return EventView::Unreadable { event_id };
+                EventView::Unreadable { event_id: id.to_string() }
             }
-        };
+        }
+    }
+
+    fn of_event(id: EventId, event: &Event) -> Self {
+        let event_id = id.to_string();
         match event {
             Event::Delivery(entry) => EventView::Delivery {
                 event_id,

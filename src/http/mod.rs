@@ -15,6 +15,7 @@ mod dashboard;
 mod document;
 mod dropin;
 mod events;
+mod forward;
 mod health;
 pub mod heavy;
 mod idempotency;
@@ -65,7 +66,6 @@ use actix_web::{
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-pub use self::verification::FORM_BYTES_MAX;
 use self::{
     auth::{Authenticator, Caller},
     contract::Context,
@@ -79,6 +79,7 @@ use self::{
     streams::Streams,
     unsigned::UnsignedBudget,
 };
+pub use self::{events::event_json, verification::FORM_BYTES_MAX};
 use crate::{
     app::{App, consents::link},
     domain::UnixMs,
@@ -167,6 +168,8 @@ pub fn routes(config: &mut web::ServiceConfig, prefix: &str, has_metrics: bool) 
         .service(api("/api/sms/api-keys/{sid}/rotate", [post(api_keys::rotate)]))
         .service(api("/api/sms/suspicious-traffic", [get(traffic::list)]))
         .service(api("/api/sms/suspicious-traffic/{prefix}", [post(traffic::decide)]))
+        .service(api("/api/sms/forward", [get(forward::list)]))
+        .service(api("/api/sms/forward/replay", [post(forward::replay)]))
         .service(api("/api/sms/suppressions", [get(suppressions::list)]))
         .service(api("/api/sms/suppressions/{phone}", [delete(suppressions::lift)]))
         .service(api("/api/sms/test-connection", [post(connection::test)]))

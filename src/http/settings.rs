@@ -1,6 +1,6 @@
 //! An organization's account at Twilio, seen and changed by its administrators. No secret leaves by here.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use actix_web::web;
 use secrecy::{ExposeSecret, SecretString};
@@ -14,20 +14,26 @@ use super::{
     contract::{
         self, Body, Context, Declared, Fields, Read, Request, TEXTS_BYTES_MAX, kinds,
         operations::{self, ReadProblems, WriteProblems},
+        words,
     },
     problem::{FieldError, Problem},
     to_its_end,
 };
 use crate::{
-    app::accounts::{
-        change::{Fault, SettingsChange},
-        saved::{KnownSettings, Source},
+    app::{
+        Settings,
+        accounts::{
+            change::{EndpointRequest, Fault, SettingsChange},
+            saved::{KnownSettings, Source},
+        },
     },
     domain::{
-        NamedSecret, ReplyTexts,
+        ForwardEndpoint, ForwardEvent, ForwardFormat, NamedSecret, ReplyTexts,
+        forward::{ENDPOINTS_MAX, SigningSecret},
         identity::{HELP_CONTACT_CHARACTERS_MAX, NAME_CHARACTERS_MAX},
         replies::Text,
     },
+    public_host,
     twilio::{AccountSid, Address, Channel, MessagingServiceSid, reply::Language},
 };
 
@@ -42,6 +48,9 @@ const SHARED_KEYS_MAX: usize = 10;
 
 /// The longest id of a shared key, in bytes.
 const SHARED_KEY_ID_BYTES_MAX: usize = 64;
+
+/// The most words of what an endpoint is told of: each of them once.
+const FORWARD_EVENTS_MAX: usize = 3;
 
 /// The hexadecimal digits of a SID.
 const SID_DIGITS: usize = 32;
@@ -79,7 +88,42 @@ pub struct SettingsAnswer {
     /// The organization's own texts of answers, by language.
     #[schema(value_type = BTreeMap<String, ReplyTextsView>)]
     reply_texts: BTreeMap<Language, ReplyTextsView>,
+    /// Where the application is told of what happens.
+    forward: Vec<EndpointView>,
     webhook_urls: WebhookUrls,
+}
+
+/// A URL of the application's.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ForwardEndpoint)]
+struct EndpointView {
+    /// Its name, which stays for as long as the URL does.
+    #[schema(example = "9f86d081884c7d65")]
+    id: String,
+    /// The URL, with three asterisks for a user name and password.
+    url: String,
+    #[schema(value_type = Vec<words::ForwardEvent>)]
+    events: Vec<ForwardEvent>,
+    #[schema(value_type = words::ForwardFormat)]
+    format: ForwardFormat,
+    reply: bool,
+    /// The secret that signs what it is told, `whsec_…`, in the answer in which it is made; else null, and always in the format
+    /// `twilio`, which the account's auth token signs.
+    secret: Option<String>,
+}
+
+impl From<&ForwardEndpoint> for EndpointView {
+    fn from(endpoint: &ForwardEndpoint) -> Self {
+        let secret = endpoint.secret.as_ref().filter(|_| endpoint.is_secret_new);
+        Self {
+            id: endpoint.id.clone(),
+            url: endpoint.shown_url(),
+            events: endpoint.events.iter().copied().collect(),
+            format: endpoint.format,
+            reply: endpoint.reply,
+            secret: secret.map(|SigningSecret(secret)| secret.expose_secret().to_owned()),
+        }
+    }
 }
 
 /// What people are told in one language.
@@ -151,7 +195,7 @@ pub async fn save(
     {
         return show(state, caller).await;
     }
-    let change = read_change(body, &state.context());
+    let change = check_endpoints(read_change(body, &state.context()), state.app.settings());
     // What is written down before the change is to be made, and other instances learn of it, though the caller hangs up.
     to_its_end(async move {
         let accounts = state.app.accounts.of(&caller.organization);
@@ -190,6 +234,9 @@ fn answer(state: &State, known: Option<&KnownSettings>) -> SettingsAnswer {
         language: own.map_or(installation.language, |own| installation.language_of(own)),
         reply_texts: own
             .map(|own| own.texts.iter().map(|(language, texts)| (*language, texts.into())).collect())
+            .unwrap_or_default(),
+        forward: settings
+            .map(|settings| settings.forward.iter().map(EndpointView::from).collect())
             .unwrap_or_default(),
         webhook_urls: WebhookUrls { status: url("status"), inbound: url("inbound"), events: url("events") },
     }
@@ -276,6 +323,12 @@ impl Declared for SettingsRequest {
             "What people are told where Twilio does not say it, by language; all of it.",
             kinds::object::<ReplyTextsRequest>(),
         );
+        let forward = fields.change(
+            "forward",
+            "Where the application is told of what happens; all of it. An endpoint is known by its URL: one that was there keeps \
+             its secret, and what has not been told yet.",
+            kinds::list(0..=ENDPOINTS_MAX, kinds::object::<ForwardEndpointRequest>()),
+        );
         // The secret of a key goes with the key.
         if matches!(api_key_secret, Ok(Some(None))) && !matches!(api_key_sid, Ok(Some(None))) {
             fields.fault("api_key_secret", "cannot be cleared; leave it out to keep it");
@@ -284,6 +337,18 @@ impl Declared for SettingsRequest {
         let mut ids = HashSet::new();
         if shared_keys.iter().flatten().any(|SharedKeyRequest(key)| !ids.insert(&key.id)) {
             fields.fault("shared_keys", "must have different ids");
+        }
+        let forward = forward.unwrap_or_default().map(Option::unwrap_or_default);
+        let forward = forward.map(|endpoints| {
+            endpoints.into_iter().map(|ForwardEndpointRequest(endpoint)| endpoint).collect::<Vec<_>>()
+        });
+        let endpoints = forward.as_deref().unwrap_or_default();
+        let mut urls = HashSet::new();
+        if endpoints.iter().any(|endpoint| !urls.insert(endpoint.url.expose_secret())) {
+            fields.fault("forward", "must have different URLs");
+        }
+        if endpoints.iter().filter(|endpoint| endpoint.reply).count() > 1 {
+            fields.fault("forward", "can have one endpoint that answers, with `reply`");
         }
         Ok(Self(SettingsChange {
             account_sid: account_sid.unwrap_or_default(),
@@ -302,6 +367,7 @@ impl Declared for SettingsRequest {
             reply_texts: reply_texts
                 .unwrap_or_default()
                 .map(|texts| texts.map(|ReplyTextsRequest(texts)| texts).unwrap_or_default()),
+            forward,
             faults: Vec::new(),
         }))
     }
@@ -324,6 +390,62 @@ impl Declared for SharedKeyRequest {
         );
         let secret = fields.required("secret", "Its secret.", kinds::secret());
         Ok(Self(NamedSecret { id: id?, secret: secret? }))
+    }
+}
+
+/// An endpoint to be saved.
+struct ForwardEndpointRequest(EndpointRequest);
+
+impl Request for ForwardEndpointRequest {
+    const NAME: &'static str = "ForwardEndpointRequest";
+    const MEANING: &'static str = "A URL of the application's that is told of what happens.";
+}
+
+impl Declared for ForwardEndpointRequest {
+    fn declare(fields: &mut impl Fields) -> Read<Self> {
+        let url =
+            fields.required("url", "The URL: one that the public internet can reach.", kinds::secret_url());
+        let events = fields.required(
+            "events",
+            "What it is told of.",
+            kinds::list(1..=FORWARD_EVENTS_MAX, kinds::word::<words::ForwardEvent>()),
+        );
+        let format = fields.required("format", "In which form.", kinds::word::<words::ForwardFormat>());
+        let reply = fields.with_default(
+            "reply",
+            "Whether the TwiML that it answers a message with, within 8 seconds, is what the writer is answered. In the format \
+             `twilio`.",
+            false,
+            kinds::switch(),
+        );
+        let rotate_secret = fields.with_default(
+            "rotate_secret",
+            "Makes another secret. The former signs besides it for a day.",
+            false,
+            kinds::switch(),
+        );
+        let (url, events, format, reply, rotate_secret) =
+            (url?, events?, ForwardFormat::from(format?), reply?, rotate_secret?);
+        let events: BTreeSet<ForwardEvent> = events.into_iter().map(ForwardEvent::from).collect();
+        let mut is_whole = true;
+        let mut fault = |field: &'static str, detail: &str| {
+            fields.fault(field, detail.to_owned());
+            is_whole = false;
+        };
+        if format == ForwardFormat::Twilio && events.contains(&ForwardEvent::Consent) {
+            fault("events", "`consent` needs the format `standard`: Twilio has no form for it");
+        }
+        if reply && (format != ForwardFormat::Twilio || !events.contains(&ForwardEvent::Inbound)) {
+            fault("reply", "needs the format `twilio` and the event `inbound`");
+        }
+        if rotate_secret && format != ForwardFormat::Standard {
+            fault("rotate_secret", "needs the format `standard`: the auth token signs the format `twilio`");
+        }
+        if is_whole {
+            Ok(Self(EndpointRequest { url, events, format, reply, rotate_secret }))
+        } else {
+            Err(contract::Faulty)
+        }
     }
 }
 
@@ -391,6 +513,20 @@ fn read_change(body: Body<TEXTS_BYTES_MAX>, context: &Context) -> SettingsChange
     let SettingsRequest(change) = read.expect("a change is read as far as it can be");
     let faults = faults.into_listed().into_iter().map(|FieldError { field, detail }| Fault { field, detail });
     SettingsChange { faults: faults.collect(), ..change }
+}
+
+/// `change` with what is wrong with the URLs of its endpoints.
+fn check_endpoints(mut change: SettingsChange, settings: &Settings) -> SettingsChange {
+    for (index, endpoint) in change.forward.iter().flatten().enumerate() {
+        let url = endpoint.url.expose_secret();
+        let checked = public_host::check_relay_url(url, settings.relay_private)
+            .and_then(|()| public_host::check_not_own_webhook(url, &settings.public_url));
+        if let Err(refusal) = checked {
+            let detail = format!("the entry {index}: url {refusal}");
+            change.faults.push(Fault { field: "forward".to_owned(), detail });
+        }
+    }
+    change
 }
 
 #[cfg(test)]

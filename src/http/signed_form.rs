@@ -14,7 +14,7 @@ use super::{
     verification::{self, FORM, FORM_BYTES_MAX, Rejection, Unverified},
 };
 use crate::{
-    domain::{BatchId, MessageId, Organization},
+    domain::{BatchId, ForwardEvent, MessageId, Organization},
     metrics::{Misdirection, Route},
     twilio::{
         Form,
@@ -30,8 +30,10 @@ pub struct Signed {
     pub ours: CallbackTags,
     /// What Twilio posted.
     pub webhook: MessagingWebhook,
-    /// The same as it came, if it is to be relayed.
-    pub relayed: Option<Vec<(String, String)>>,
+    /// The same as it came, if the caller's own URL or the application is to be told of it so.
+    pub form: Option<Vec<(String, String)>>,
+    /// Whether the application is.
+    pub is_told: bool,
 }
 
 /// What was posted to the URL of status callbacks.
@@ -95,8 +97,13 @@ fn signed(
                 misdirected::tell(unverified.state(), &request, &account, place.mistake);
             }
             let ours = CallbackTags::of(unverified.query());
-            let relayed = ours.relay.then(|| pairs(&form));
-            Ok(Signed { organization: account.organization.clone(), ours, webhook, relayed })
+            let told = match &webhook {
+                MessagingWebhook::Status(_) => ForwardEvent::Status,
+                MessagingWebhook::Incoming(_) => ForwardEvent::Inbound,
+            };
+            let is_told = account.settings.forward.iter().any(|endpoint| endpoint.needs_form(told));
+            let posted = (ours.relay || is_told).then(|| pairs(&form));
+            Ok(Signed { organization: account.organization.clone(), ours, webhook, form: posted, is_told })
         });
         signed.inspect_err(|rejection| verification::note(&request, place.route, rejection))
     }

@@ -11,12 +11,13 @@ use super::{
 use crate::{
     app::{
         consents::reassigned::Reassignment,
+        forwards::payload::Answerable,
         incoming::{
             intake::{Accepted, IntakeError},
             reply::{Receipt, Received},
         },
     },
-    domain::{Organization, Source, StatusChange, UnixMs, consent::Answer, delivery::Recorded},
+    domain::{ForwardEvent, Organization, Source, StatusChange, UnixMs, consent::Answer, delivery::Recorded},
     metrics::{Route, WebhookResult},
     twilio::{
         MessageSid,
@@ -42,23 +43,30 @@ pub async fn inbound(state: web::Data<State>, signed: AtInbound) -> HttpResponse
 /// Takes what was posted to `route` as what it is. A status: 204 once the change is safe, also for a repetition. A message:
 /// TwiML once message and consent are safe.
 async fn take(state: &State, route: Route, signed: Signed) -> HttpResponse {
-    let Signed { organization, ours, webhook, relayed } = signed;
+    let Signed { organization, ours, webhook, form, is_told } = signed;
     match webhook {
         MessagingWebhook::Status(callback) => {
             let statuses = &state.app.statuses;
-            let change = statuses.status_change(*callback, ours.id, ours.batch, relayed, Source::Callback);
+            let (relayed, posted) = (form.clone().filter(|_| ours.relay), form.filter(|_| is_told));
+            let change =
+                statuses.status_change(*callback, ours.id, ours.batch, relayed, posted, Source::Callback);
             match take_status(state, route, &organization, change).await {
                 Ok(()) => HttpResponse::new(StatusCode::NO_CONTENT),
                 Err(NotTakenLogged) => HttpResponse::new(StatusCode::SERVICE_UNAVAILABLE),
             }
         }
         MessagingWebhook::Incoming(message) => {
-            let receipt = state.app.incoming.receipt(&message, state.app.now_ms());
-            let reading = receipt.reading.clone();
+            let receipt = state.app.incoming.receipt(&message, form, state.app.now_ms());
+            let (reading, form) = (receipt.reading.clone(), receipt.form.clone());
+            let message = Answerable { sid: message.message_sid, from: message.from, to: message.to, form };
             match take_reply(state, route, &organization, receipt).await {
-                Ok(answer) => {
+                Ok(Taken { answer, is_new }) => {
                     let words = state.app.incoming.of(&organization).words(answer, &reading);
-                    let xml = words.map_or(Reply::Silence, Reply::Message).to_xml();
+                    // A repetition has no answer but ours: what the application says is said once.
+                    let forwards = state.app.forwards.of(&organization);
+                    let theirs = if is_new { forwards.answer(&message).await } else { None };
+                    let ours = || words.map_or(Reply::Silence, Reply::Message).to_xml();
+                    let xml = theirs.unwrap_or_else(ours);
                     HttpResponse::Ok().content_type(twiml::CONTENT_TYPE).body(xml)
                 }
                 Err(NotTakenLogged) => HttpResponse::new(StatusCode::SERVICE_UNAVAILABLE),
@@ -101,17 +109,21 @@ async fn take_event(
     let now = state.app.now_ms();
     // Later than we hear of it, it cannot have happened.
     let at = event.timestamp.and_then(UnixMs::from_timestamp).map_or(now, |at| at.min(now));
+    let wants = |event| state.app.forwards.of(organization).needs_form(event);
     match event.content {
         EventContent::Status { status, status_callback_url } => {
             let query = status_callback_url.as_deref().and_then(|url| url.split(['?', '#']).nth(1));
             let ours = query.map(CallbackTags::of).unwrap_or_default();
-            let relayed = ours.relay.then(|| status.to_parameters());
+            let form = || status.to_parameters();
+            let (relayed, posted) = (ours.relay.then(form), wants(ForwardEvent::Status).then(form));
+            let statuses = &state.app.statuses;
             let change =
-                state.app.statuses.status_change(*status, ours.id, ours.batch, relayed, Source::EventStream);
+                statuses.status_change(*status, ours.id, ours.batch, relayed, posted, Source::EventStream);
             take_status(state, Route::Events, organization, change).await
         }
         EventContent::Incoming(message) => {
-            let receipt = state.app.incoming.receipt(&message, at).heard_late();
+            let form = wants(ForwardEvent::Inbound).then(|| message.to_parameters());
+            let receipt = state.app.incoming.receipt(&message, form, at).heard_late();
             take_reply(state, Route::Events, organization, receipt).await.map(drop)
         }
         EventContent::Reassigned { number } => {
@@ -157,13 +169,21 @@ async fn take_status(
     Ok(())
 }
 
-/// Takes a reply and returns what to say to it.
+/// A reply that is safe.
+struct Taken {
+    /// What to say to it.
+    answer: Answer,
+    /// Whether it is in the store, for the first time.
+    is_new: bool,
+}
+
+/// Takes a reply.
 async fn take_reply(
     state: &State,
     route: Route,
     organization: &Organization,
     receipt: Receipt,
-) -> Result<Answer, NotTakenLogged> {
+) -> Result<Taken, NotTakenLogged> {
     let entry = receipt.entry.clone();
     let unseen = state.app.incoming.answer_unseen(&receipt);
     let taken = state.app.incoming.of(organization).take_reply(receipt).await;
@@ -184,7 +204,7 @@ async fn take_reply(
         media = entry.media, consent = consent.map(|entry| entry.state.as_str()),
         source = consent.map(|entry| entry.source.as_str()), result = result.as_str(), "message received"
     );
-    Ok(received.answer)
+    Ok(Taken { answer: received.answer, is_new: result == WebhookResult::Accepted })
 }
 
 async fn take_reassignment(

@@ -56,6 +56,10 @@ pub enum Kind {
     Suppression,
     /// Why the queue of an account, or of a sender, rests.
     Pause,
+    /// How far the endpoint of that name has been told.
+    Forward,
+    /// A form that Twilio posted, until the application has been told of it; by what it tells of.
+    Posted,
     /// The key of the pseudonyms of erased persons; of the installation.
     PseudonymKey,
 }
@@ -85,6 +89,8 @@ impl Kind {
             Kind::TrafficDecisions => "traffic_decisions",
             Kind::Suppression => "suppression",
             Kind::Pause => "pause",
+            Kind::Forward => "forward",
+            Kind::Posted => "posted",
             Kind::PseudonymKey => "pseudonym_key",
         }
     }
@@ -130,6 +136,8 @@ impl Kind {
             | Kind::TrafficDecisions
             | Kind::Suppression
             | Kind::Pause
+            | Kind::Forward
+            | Kind::Posted
             | Kind::PseudonymKey => false,
         }
     }

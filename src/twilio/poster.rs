@@ -1,4 +1,5 @@
-//! Posts what Twilio would post, to whom Twilio would post it: a status callback to the URL that a caller gave.
+//! Posts what Twilio would post, to whom Twilio would post it: a status callback to the URL that a caller gave, a message to the
+//! application. To the application other things too, on the same connections.
 //!
 //! It makes one call, follows no redirect and uses no proxy, so that nobody but the host that the caller named is reached.
 //!
@@ -6,7 +7,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use reqwest::{dns::Resolve, header, redirect};
+use reqwest::{RequestBuilder, Response, dns::Resolve, header, redirect};
 
 use super::{
     Form,
@@ -28,6 +29,19 @@ const TOKEN_HEADER: &str = "I-Twilio-Idempotency-Token";
 const FORM_TYPE: &str = "application/x-www-form-urlencoded; charset=utf-8";
 
 const USER_AGENT: &str = concat!("textledger/", env!("CARGO_PKG_VERSION"));
+
+/// The longest answer that is read, in bytes: Twilio takes no longer document.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+const JSON_TYPE: &str = "application/json";
+
+/// What was answered. `Debug` is left out: it is what somebody is told.
+pub struct Answer {
+    /// Its content type.
+    pub content_type: String,
+    /// The text.
+    pub body: String,
+}
 
 /// Posts forms, signed. It keeps connections; clones share them.
 #[derive(Debug, Clone)]
@@ -99,22 +113,64 @@ impl Poster {
     /// Posts `form` to `url`, signed with `key` for exactly that URL. `token` names the request: it is the same each time
     /// that the request is made again.
     pub async fn post(&self, key: &SigningKey, url: &str, form: &Form<'_>, token: &str) -> Posted {
-        let request = self
-            .http
+        posted(self.form(key, url, form, token).send().await).0
+    }
+
+    /// The same, and reads what is answered, within `timeout`.
+    pub async fn post_and_read(
+        &self,
+        key: &SigningKey,
+        url: &str,
+        form: &Form<'_>,
+        token: &str,
+        timeout: Duration,
+    ) -> (Posted, Option<Answer>) {
+        let (posted, response) = posted(self.form(key, url, form, token).timeout(timeout).send().await);
+        let Some(response) = response.filter(|_| posted.is_taken()) else { return (posted, None) };
+        let content_type = response.headers().get(header::CONTENT_TYPE);
+        let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+        (posted, read_text(response).await.map(|body| Answer { content_type, body }))
+    }
+
+    /// Posts `body`, which is JSON, to `url` with `headers`.
+    pub async fn post_json(&self, url: &str, headers: &[(&'static str, String)], body: String) -> Posted {
+        let request = self.http.post(url).header(header::CONTENT_TYPE, JSON_TYPE);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
+        posted(request.body(body).send().await).0
+    }
+
+    fn form(&self, key: &SigningKey, url: &str, form: &Form<'_>, token: &str) -> RequestBuilder {
+        self.http
             .post(url)
             .header(header::CONTENT_TYPE, FORM_TYPE)
             .header(header::ACCEPT, "*/*")
             .header(SIGNATURE_HEADER, sign_for_messaging(key, url, form))
             .header(TOKEN_HEADER, token)
-            .body(form.encode());
-        match request.send().await {
-            Ok(response) => Posted::Answered(response.status().as_u16()),
-            Err(error) if error.is_builder() => Posted::Unusable,
-            Err(error) if error.is_connect() => Posted::NotConnected,
-            Err(error) if error.is_timeout() => Posted::TimedOut,
-            Err(_) => Posted::Broken,
-        }
+            .body(form.encode())
     }
+}
+
+/// What came of a call, and the answer if there was one.
+fn posted(sent: Result<Response, reqwest::Error>) -> (Posted, Option<Response>) {
+    match sent {
+        Ok(response) => (Posted::Answered(response.status().as_u16()), Some(response)),
+        Err(error) if error.is_builder() => (Posted::Unusable, None),
+        Err(error) if error.is_connect() => (Posted::NotConnected, None),
+        Err(error) if error.is_timeout() => (Posted::TimedOut, None),
+        Err(_) => (Posted::Broken, None),
+    }
+}
+
+/// The text of an answer; `None` if it is too long, no text, or broken off.
+async fn read_text(mut response: Response) -> Option<String> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.ok()? {
+        if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+            return None;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    String::from_utf8(body).ok()
 }
 
 #[cfg(test)]

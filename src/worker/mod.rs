@@ -2,6 +2,7 @@
 
 pub mod caretaker;
 pub mod dispatcher;
+pub mod forwarder;
 mod jobs;
 pub mod queues;
 pub mod recognizer;

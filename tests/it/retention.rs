@@ -490,6 +490,7 @@ impl<'a> Year<'a> {
             ask_at: known.asked_since.map(|since| since + 1_000 * DAY),
             raw: vec![("Extra".to_owned(), "x".to_owned())],
             relay: None,
+            posted: None,
         };
         self.store.record_status(&self.organization, change).await.unwrap();
         self.messages[index].heard.push(self.time.now());

@@ -43,6 +43,11 @@ const USES: &[(&str, &str, Use)] = &[
     ("README.md", "-- demo", Use::LeftOut("scripts/test runs this test, and tests/it/commands.rs the demo")),
     ("README.md", "your application", Use::LeftOut("a picture")),
     ("README.md", "-- simulator", Use::Server),
+    (
+        "docs/http.md",
+        "\"forward\": [",
+        Use::LeftOut("tests/it/api/forward.rs saves such settings and is told"),
+    ),
     ("README.md", "-- serve", Use::Server),
     (
         "README.md",

@@ -1,11 +1,20 @@
 //! What an administrator wants changed, and the settings that this makes of what was.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use secrecy::SecretString;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    domain::{AccountSettings, NamedSecret, OwnReplies, ReplyTexts, account::is_same_account},
+    domain::{
+        AccountSettings, ForwardEndpoint, ForwardEvent, ForwardFormat, NamedSecret, OwnReplies, ReplyTexts,
+        UnixMs,
+        account::is_same_account,
+        forward::{FormerSecret, SigningSecret},
+    },
     twilio::{AccountSid, Address, MessagingServiceSid, reply::Language},
 };
 
@@ -41,8 +50,75 @@ pub struct SettingsChange {
     pub language: Option<Option<Language>>,
     /// The texts of answers by language, all of them.
     pub reply_texts: Option<BTreeMap<Language, ReplyTexts>>,
+    /// Where the application is told of what happens, all of it.
+    pub forward: Option<Vec<EndpointRequest>>,
     /// What was found wrong with it while it was read, to be told together with what is found here.
     pub faults: Vec<Fault>,
+}
+
+/// An endpoint as an administrator asks for it.
+#[derive(Debug, Clone)]
+pub struct EndpointRequest {
+    /// The URL; of one that is known, also as it is shown.
+    pub url: SecretString,
+    /// What it is told of.
+    pub events: BTreeSet<ForwardEvent>,
+    /// How.
+    pub format: ForwardFormat,
+    /// Whether its TwiML is the answer.
+    pub reply: bool,
+    /// Whether it gets another secret. The former signs besides for [`FORMER_SECRET_KEPT`].
+    pub rotate_secret: bool,
+}
+
+/// How long a former secret signs besides the one that replaced it.
+pub const FORMER_SECRET_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Random bytes of a secret: as many as <https://www.standardwebhooks.com> asks for at the least.
+const SECRET_BYTES: usize = 24;
+
+/// Random bytes of an endpoint's id.
+const ID_BYTES: usize = 8;
+
+/// The endpoints after a change of `before`. Whatever has the URL of one that was there, or its URL as it is shown, is that one.
+fn endpoints(
+    asked: Option<&[EndpointRequest]>,
+    before: Option<&Vec<ForwardEndpoint>>,
+    now: UnixMs,
+) -> Vec<ForwardEndpoint> {
+    let before = before.map(Vec::as_slice).unwrap_or_default();
+    let Some(asked) = asked else { return before.to_vec() };
+    let made = asked.iter().map(|asked| {
+        let url = asked.url.expose_secret();
+        let known = before.iter().find(|known| known.url.expose_secret() == url || known.shown_url() == url);
+        let mut endpoint = ForwardEndpoint {
+            id: known.map_or_else(new_id, |known| known.id.clone()),
+            url: known.map_or(&asked.url, |known| &known.url).clone(),
+            events: asked.events.clone(),
+            format: asked.format,
+            reply: asked.reply,
+            secret: known.and_then(|known| known.secret.clone()),
+            former_secret: known.and_then(|known| known.former_secret.clone()),
+            since: known.map_or(now, |known| known.since),
+            is_secret_new: false,
+        };
+        if asked.format == ForwardFormat::Standard && (endpoint.secret.is_none() || asked.rotate_secret) {
+            let former = endpoint.secret.replace(new_secret());
+            endpoint.former_secret =
+                former.map(|secret| FormerSecret { secret, until: now + FORMER_SECRET_KEPT });
+            endpoint.is_secret_new = true;
+        }
+        endpoint
+    });
+    made.collect()
+}
+
+fn new_id() -> String {
+    hex::encode(rand::random::<[u8; ID_BYTES]>())
+}
+
+fn new_secret() -> SigningSecret {
+    SigningSecret(format!("whsec_{}", STANDARD.encode(rand::random::<[u8; SECRET_BYTES]>())).into())
 }
 
 /// What is wrong with one field.
@@ -69,7 +145,11 @@ impl SettingsChange {
     }
 
     /// The settings after this change of `before`, or everything that is wrong with them.
-    pub(super) fn apply(&self, before: Option<&AccountSettings>) -> Result<AccountSettings, Vec<Fault>> {
+    pub(super) fn apply(
+        &self,
+        before: Option<&AccountSettings>,
+        now: UnixMs,
+    ) -> Result<AccountSettings, Vec<Fault>> {
         let mut faults = Faults(self.faults.clone());
         let account_sid = self.account_sid.as_ref().or(before.map(|before| &before.account_sid));
         if account_sid.is_none() {
@@ -125,6 +205,7 @@ impl SettingsChange {
                 display_name: kept_unless(&self.display_name, before.map(|before| &before.display_name)),
                 help_contact: kept_unless(&self.help_contact, before.map(|before| &before.help_contact)),
                 replies: self.replies(before.map(|before| &before.replies)),
+                forward: endpoints(self.forward.as_deref(), before.map(|before| &before.forward), now),
             }),
             _ => Err(faults.0),
         }
@@ -216,25 +297,35 @@ mod tests {
 
     #[test]
     fn of_nothing_an_account_and_its_token_make_settings() {
-        assert!(whole().apply(None).is_ok());
-        assert_eq!(fields(SettingsChange::default().apply(None)), ["account_sid", "auth_token"]);
+        assert!(whole().apply(None, UnixMs::EPOCH).is_ok());
+        assert_eq!(
+            fields(SettingsChange::default().apply(None, UnixMs::EPOCH)),
+            ["account_sid", "auth_token"]
+        );
         let fault = Fault { field: "account_sid".into(), detail: "is none".into() };
         let unread = SettingsChange {
             faults: vec![fault],
             require_shared_key: Some(true),
             ..SettingsChange::default()
         };
-        assert_eq!(fields(unread.apply(None)), ["account_sid", "auth_token", "require_shared_key"]);
+        assert_eq!(
+            fields(unread.apply(None, UnixMs::EPOCH)),
+            ["account_sid", "auth_token", "require_shared_key"]
+        );
     }
 
     #[test]
     fn what_is_left_out_stays_and_null_clears() {
-        let mut before = whole().apply(None).unwrap();
+        let mut before = whole().apply(None, UnixMs::EPOCH).unwrap();
         before.auth_token_secondary = Some("u".into());
         before.phone_number = Some(Address::parse("+15005550006").unwrap());
         before.api_key = Some(key("SK1"));
         assert!(
-            SettingsChange::default().apply(Some(&before)).unwrap().changed_from(Some(&before)).is_empty()
+            SettingsChange::default()
+                .apply(Some(&before), UnixMs::EPOCH)
+                .unwrap()
+                .changed_from(Some(&before))
+                .is_empty()
         );
         let cleared = SettingsChange {
             auth_token_secondary: Some(None),
@@ -242,20 +333,20 @@ mod tests {
             api_key_sid: Some(None),
             ..SettingsChange::default()
         };
-        let after = cleared.apply(Some(&before)).unwrap();
+        let after = cleared.apply(Some(&before), UnixMs::EPOCH).unwrap();
         let changed = ["auth_token_secondary", "phone_number", "api_key_sid", "api_key_secret"];
         assert_eq!(after.changed_from(Some(&before)), changed);
     }
 
     #[test]
     fn no_secret_of_an_account_goes_over_to_another() {
-        let mut before = whole().apply(None).unwrap();
+        let mut before = whole().apply(None, UnixMs::EPOCH).unwrap();
         before.auth_token_secondary = Some("u".into());
         before.api_key = Some(key("SK1"));
         before.shared_keys = vec![key("k")];
         let other = SettingsChange { account_sid: Some(sid("b")), ..SettingsChange::default() };
         let wrong = ["auth_token", "auth_token_secondary", "shared_keys", "api_key_sid", "api_key_secret"];
-        assert_eq!(fields(other.apply(Some(&before))), wrong);
+        assert_eq!(fields(other.apply(Some(&before), UnixMs::EPOCH)), wrong);
         let other = SettingsChange {
             auth_token: Some("t".into()),
             auth_token_secondary: Some(None),
@@ -263,27 +354,36 @@ mod tests {
             api_key_sid: Some(None),
             ..other
         };
-        assert!(other.apply(Some(&before)).is_ok());
+        assert!(other.apply(Some(&before), UnixMs::EPOCH).is_ok());
         // The same account in other letters is no other account.
         let same = SettingsChange { account_sid: Some(sid("A")), ..SettingsChange::default() };
-        assert!(same.apply(Some(&before)).is_ok());
+        assert!(same.apply(Some(&before), UnixMs::EPOCH).is_ok());
     }
 
     #[test]
     fn an_api_key_is_a_sid_and_its_secret() {
-        let mut before = whole().apply(None).unwrap();
+        let mut before = whole().apply(None, UnixMs::EPOCH).unwrap();
         let with = |id: Option<Option<&str>>, secret: Option<&str>| SettingsChange {
             api_key_sid: id.map(|id| id.map(str::to_owned)),
             api_key_secret: secret.map(Into::into),
             ..SettingsChange::default()
         };
-        assert_eq!(fields(with(Some(Some("SK1")), None).apply(Some(&before))), ["api_key_secret"]);
-        assert_eq!(fields(with(None, Some("s")).apply(Some(&before))), ["api_key_sid"]);
-        assert_eq!(fields(with(Some(None), Some("s")).apply(Some(&before))), ["api_key_secret"]);
-        before = with(Some(Some("SK1")), Some("s")).apply(Some(&before)).unwrap();
-        assert!(with(Some(Some("SK1")), None).apply(Some(&before)).is_ok());
-        assert_eq!(fields(with(Some(Some("SK2")), None).apply(Some(&before))), ["api_key_secret"]);
-        let after = with(None, Some("new")).apply(Some(&before)).unwrap();
+        assert_eq!(
+            fields(with(Some(Some("SK1")), None).apply(Some(&before), UnixMs::EPOCH)),
+            ["api_key_secret"]
+        );
+        assert_eq!(fields(with(None, Some("s")).apply(Some(&before), UnixMs::EPOCH)), ["api_key_sid"]);
+        assert_eq!(
+            fields(with(Some(None), Some("s")).apply(Some(&before), UnixMs::EPOCH)),
+            ["api_key_secret"]
+        );
+        before = with(Some(Some("SK1")), Some("s")).apply(Some(&before), UnixMs::EPOCH).unwrap();
+        assert!(with(Some(Some("SK1")), None).apply(Some(&before), UnixMs::EPOCH).is_ok());
+        assert_eq!(
+            fields(with(Some(Some("SK2")), None).apply(Some(&before), UnixMs::EPOCH)),
+            ["api_key_secret"]
+        );
+        let after = with(None, Some("new")).apply(Some(&before), UnixMs::EPOCH).unwrap();
         assert_eq!(after.changed_from(Some(&before)), ["api_key_secret"]);
     }
 }

@@ -171,7 +171,7 @@ impl Scope<'_, Accounts> {
         let mut asked: Option<(AccountSettings, Proof)> = None;
         for _ in 0..DECISIONS_MAX {
             let Known { stored, pending, in_force, before } = self.known(change).await?;
-            let after = change.apply(before.as_ref()).map_err(SaveError::Invalid)?;
+            let after = change.apply(before.as_ref(), self.core.now_ms()).map_err(SaveError::Invalid)?;
             let proof = match &asked {
                 _ if in_force.is_some_and(|in_force| after.has_credentials_of(&in_force)) => Proof::Accepted,
                 Some((settings, proof)) if after.has_credentials_of(settings) => proof.clone(),

@@ -14,7 +14,10 @@ mod told;
 use std::sync::Arc;
 
 use self::{intake::Intake, status::Statuses};
-use super::{Core, accounts::Accounts, consents::Consents, reads::Reads, relays::Relays, scope::scoped};
+use super::{
+    Core, accounts::Accounts, consents::Consents, forwards::Forwards, reads::Reads, relays::Relays,
+    scope::scoped,
+};
 use crate::{spool::Size, twilio::client::Client};
 
 /// Takes what Twilio tells, and asks for what it did not tell.
@@ -23,6 +26,7 @@ pub struct Incoming {
     pub(super) accounts: Arc<Accounts>,
     pub(super) twilio: Client,
     pub(super) relays: Arc<Relays>,
+    pub(super) forwards: Arc<Forwards>,
     pub(super) statuses: Arc<Statuses>,
     pub(super) consents: Arc<Consents>,
     pub(super) reads: Arc<Reads>,

@@ -14,7 +14,7 @@ use super::Incoming;
 use crate::{
     app::{Scope, accounts::Account, outgoing::send::SendError},
     domain::{
-        MessageRef, Source, StatusChange, Task, TaskLine, UnixMs,
+        ForwardEvent, MessageRef, Source, StatusChange, Task, TaskLine, UnixMs,
         delivery::{self, Recorded},
         task::next_ask,
     },
@@ -320,7 +320,9 @@ impl Scope<'_, Incoming> {
             num_media: message.num_media.unwrap_or(0),
             ..IncomingMessage::bare(account_sid, message.sid.clone(), from, to)
         };
-        let receipt = self.receipt(&received, at).heard_late();
+        let forwards = self.forwards.of(self.organization);
+        let form = forwards.needs_form(ForwardEvent::Inbound).then(|| received.to_parameters());
+        let receipt = self.receipt(&received, form, at).heard_late();
         Ok(!self.record_inbound(&receipt).await?.duplicate)
     }
 }

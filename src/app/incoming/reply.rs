@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Incoming;
 use crate::{
-    app::{DECISIONS_MAX, Scope, Settings, contended},
+    app::{DECISIONS_MAX, Scope, Settings, contended, relays::Parameters},
     domain::{
         Consent, Person, UnixMs,
         consent::{Answer, ConsentEntry, ConsentSource, ConsentState, Decision, KeywordHandlers, Reply},
@@ -43,6 +43,9 @@ pub struct Receipt {
     /// Its words, sealed, if it has to be reviewed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub words: Option<String>,
+    /// The parameters with which Twilio told of it, sealed; `None` if the application is not told of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub form: Option<String>,
     /// We hear of it later than it was sent, so that consent may have changed since by the person's own word.
     pub late: bool,
 }
@@ -95,8 +98,8 @@ pub struct Received {
 }
 
 impl Incoming {
-    /// Reads a verified incoming message that was received at `at`.
-    pub fn receipt(&self, message: &IncomingMessage, at: UnixMs) -> Receipt {
+    /// Reads a verified incoming message that was received at `at`. `form` are the parameters that the application is told of it.
+    pub fn receipt(&self, message: &IncomingMessage, form: Option<Parameters>, at: UnixMs) -> Receipt {
         let reading = self.core.settings.reader.read_message(message);
         let entry = InboundEntry {
             sid: message.message_sid.clone(),
@@ -122,6 +125,7 @@ impl Incoming {
             service: message.messaging_service_sid.clone(),
             names,
             words,
+            form: form.map(|form| self.forwards.seal_form(&message.message_sid, &form)),
             late: false,
         }
     }
@@ -141,6 +145,12 @@ impl Scope<'_, Incoming> {
     /// Records a message received and what it does to the sender's consent. Both are stored when this returns; a
     /// repetition gets the first answer again.
     pub async fn record_inbound(&self, receipt: &Receipt) -> Result<Received, store::Error> {
+        if let Some(form) = &receipt.form {
+            let forwards = self.forwards.of(self.organization);
+            // What is heard of late has nobody who waits for an answer.
+            let held_until = if receipt.late { UnixMs::EPOCH } else { forwards.reply_held_until() };
+            forwards.keep_message(&receipt.entry.sid, form, held_until).await?;
+        }
         // First, so that what the message asks for is known under both names when it is stored.
         if let Some((user, person)) = &receipt.names {
             self.core.store.link(self.organization, user, person).await?;
@@ -177,6 +187,7 @@ impl Scope<'_, Incoming> {
             let entry = receipt.entry.clone();
             match self.core.store.record_inbound(self.organization, entry, &person, update, answer).await? {
                 InboundRecorded::Stored => {
+                    self.forwards.of(self.organization).wake();
                     self.consents
                         .of(self.organization)
                         .note_sign_of_life(&receipt.entry.from, &known.consent, receipt.entry.channel)

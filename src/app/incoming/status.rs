@@ -6,6 +6,7 @@ use crate::{
     app::{
         Core, Scope,
         consents::Consents,
+        forwards::Forwards,
         outgoing::{advance::Steps, pauses::Pauses},
         relays::{Parameters, Relays},
     },
@@ -28,6 +29,7 @@ use crate::{
 pub struct Statuses {
     core: Arc<Core>,
     relays: Arc<Relays>,
+    forwards: Arc<Forwards>,
     steps: Arc<Steps>,
     consents: Arc<Consents>,
     pauses: Arc<Pauses>,
@@ -38,26 +40,30 @@ impl Statuses {
     pub(in crate::app) fn new(
         core: Arc<Core>,
         relays: Arc<Relays>,
+        forwards: Arc<Forwards>,
         steps: Arc<Steps>,
         consents: Arc<Consents>,
         pauses: Arc<Pauses>,
     ) -> Self {
-        Self { core, relays, steps, consents, pauses }
+        Self { core, relays, forwards, steps, consents, pauses }
     }
 
     /// What a status callback, or an event of Event Streams, says of a message; `id` and `batch` are our own names of it,
-    /// if Twilio was given a URL with them. `relayed` are the parameters that the caller's own URL is to be told.
+    /// if Twilio was given a URL with them. `relayed` are the parameters that the caller's own URL is to be told, `posted` those that
+    /// the application is.
     pub fn status_change(
         &self,
         callback: StatusCallback,
         id: Option<MessageId>,
         batch: Option<BatchId>,
         relayed: Option<Parameters>,
+        posted: Option<Parameters>,
         source: Source,
     ) -> StatusChange {
         let bare = |address: &Option<Address>| address.as_ref().map(|address| address.bare().clone());
         let (at, raw) = (self.core.now_ms(), callback.to_raw());
         let relay = relayed.map(|form| self.relays.seal_relay(&callback.message_sid, &form));
+        let posted = posted.map(|form| self.forwards.seal_form(&callback.message_sid, &form));
         StatusChange {
             to: bare(&callback.to),
             from: bare(&callback.from),
@@ -72,6 +78,7 @@ impl Statuses {
             ask_at: self.core.settings.first_asked_at(at),
             raw,
             relay,
+            posted,
         }
     }
 
@@ -102,6 +109,7 @@ impl Statuses {
             relay: outbound
                 .filter(|_| source != Source::Api)
                 .and_then(|outbound| self.relays.relay_of_answer(outbound, message)),
+            posted: None,
         }
     }
 }
@@ -114,6 +122,10 @@ impl Scope<'_, Statuses> {
     /// have ended in between. What the caller's own URL is to be told is stored before.
     pub async fn record_status(&self, change: StatusChange) -> Result<Recorded, store::Error> {
         self.relays.of(self.organization).plan_relay(&change).await?;
+        if let Some(form) = &change.posted {
+            let forwards = self.forwards.of(self.organization);
+            forwards.keep_status(&change.sid, &change.status, change.error_code, form).await?;
+        }
         let stored = self.core.store.record_status(self.organization, change.clone()).await?;
         if let Some(id) = change.id
             && stored.learned_id
@@ -130,6 +142,9 @@ impl Scope<'_, Statuses> {
             let hurried = self.steps.of(self.organization).hurry_fallback(&id).await;
             // The status is stored, and Twilio is not to tell it for ever: the second message has a time of its own.
             self.core.if_readable(self.organization, || format!("a message of the pair of {id}"), hurried)?;
+        }
+        if stored.recorded != Recorded::Duplicate {
+            self.forwards.of(self.organization).wake();
         }
         if stored.recorded == Recorded::Moved {
             self.core.metrics.status(change.source.as_str());

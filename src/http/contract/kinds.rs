@@ -15,7 +15,7 @@ use crate::{
         replies::{InvalidText, Text as ReplyText},
     },
     phone,
-    public_host::check_media_url,
+    public_host::{URL_LENGTH_MAX, check_media_url},
     twilio::{Address, Channel, address::InvalidAddress, limits::MEDIA_MAX, segments::BODY_CHARACTERS_MAX},
 };
 
@@ -183,6 +183,23 @@ pub fn secret() -> impl Kind<Value = SecretString> {
                 Ok(text.into())
             } else {
                 Err(format!("must be 1 to {SECRET_BYTES_MAX} printable ASCII characters without blanks")
+                    .into())
+            }
+        },
+    )
+}
+
+/// A URL that may hold a password. Whether it may be called is for whoever knows what is configured to say.
+pub fn secret_url() -> impl Kind<Value = SecretString> {
+    text_read(
+        json!({ "type": "string", "format": "uri", "minLength": 1, "maxLength": URL_LENGTH_MAX }),
+        |text, _| {
+            let is_one = (1..=URL_LENGTH_MAX).contains(&text.len())
+                && text.bytes().all(|byte| byte.is_ascii_graphic());
+            if is_one {
+                Ok(text.into())
+            } else {
+                Err(format!("must be a URL of at most {URL_LENGTH_MAX} ASCII characters without blanks")
                     .into())
             }
         },

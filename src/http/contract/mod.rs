@@ -18,7 +18,7 @@ pub mod words;
 pub(crate) use self::schema::{parameters, request_body};
 pub use self::{
     body::{Body, LargeBody, MANY_BYTES_MAX, TEXTS_BYTES_MAX, too_large},
-    fields::{Declared, Fields, Read, Request, value},
+    fields::{Declared, Faulty, Fields, Read, Request, value},
     given::{header, path, query},
     phone_path::{PersonPath, PhonePath},
 };

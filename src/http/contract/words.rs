@@ -185,6 +185,31 @@ words! {
         /// Anything else.
         General = "general",
     }
+    /// What the application can be told of.
+    ForwardEvent {
+        /// Messages that people send.
+        Inbound = "inbound",
+        /// What becomes of messages sent.
+        Status = "status",
+        /// Opt-outs and opt-ins.
+        Consent = "consent",
+    }
+    /// In which form the application is told.
+    ForwardFormat {
+        /// The form that Twilio posted, signed with the account's auth token as Twilio signs.
+        Twilio = "twilio",
+        /// JSON, signed as Standard Webhooks says.
+        Standard = "standard",
+    }
+    /// How it goes with an endpoint.
+    EndpointState {
+        /// It takes what it is told.
+        Working = "working",
+        /// It took nothing of what it was told last.
+        Failing = "failing",
+        /// It failed for a day. Nothing is told it until a replay.
+        Paused = "paused",
+    }
     /// The channel of what follows.
     FallbackChannel {
         /// SMS.
@@ -279,6 +304,25 @@ impl From<Role> for domain::Role {
             Role::Sender => domain::Role::Sender,
             Role::Viewer => domain::Role::Viewer,
             Role::User => domain::Role::User,
+        }
+    }
+}
+
+impl From<ForwardEvent> for domain::ForwardEvent {
+    fn from(word: ForwardEvent) -> Self {
+        match word {
+            ForwardEvent::Inbound => domain::ForwardEvent::Inbound,
+            ForwardEvent::Status => domain::ForwardEvent::Status,
+            ForwardEvent::Consent => domain::ForwardEvent::Consent,
+        }
+    }
+}
+
+impl From<ForwardFormat> for domain::ForwardFormat {
+    fn from(word: ForwardFormat) -> Self {
+        match word {
+            ForwardFormat::Twilio => domain::ForwardFormat::Twilio,
+            ForwardFormat::Standard => domain::ForwardFormat::Standard,
         }
     }
 }

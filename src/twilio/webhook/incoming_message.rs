@@ -10,6 +10,9 @@ use crate::twilio::{
     address::{is_e164, is_whatsapp_user_id},
 };
 
+/// The version of the API, as it stands in every webhook.
+const API_VERSION: &str = "2010-04-01";
+
 /// What is documented, or has been seen, and is not read.
 const PASSED_OVER: &[&str] = &[
     "AddOns",
@@ -186,6 +189,42 @@ impl IncomingMessage {
         let user_id = from.clone().filter(is_user_id).or(external.filter(is_user_id));
         let number = from.filter(is_number).or(wa_id.filter(is_number));
         user_id.zip(number).filter(|_| self.channel == Channel::Whatsapp)
+    }
+
+    /// The parameters in which Twilio would post it, as far as they are known.
+    pub fn to_parameters(&self) -> Vec<(String, String)> {
+        let sid = self.message_sid.as_str();
+        let parameters = [
+            ("AccountSid", Some(self.account_sid.to_string())),
+            ("ApiVersion", Some(API_VERSION.to_owned())),
+            ("Body", Some(self.body.clone())),
+            ("ButtonPayload", self.button_payload.clone()),
+            ("ButtonText", self.button_text.clone()),
+            ("ExternalUserId", self.external_user_id.clone()),
+            ("From", Some(self.from.to_twilio())),
+            ("MessageSid", Some(sid.to_owned())),
+            ("MessagingServiceSid", self.messaging_service_sid.as_ref().map(ToString::to_string)),
+            ("NumMedia", Some(self.num_media.to_string())),
+            ("NumSegments", Some(self.num_segments.to_string())),
+            ("OptOutType", self.opt_out_type.map(|opt_out_type| opt_out_type.as_str().to_owned())),
+            (
+                "OriginalRepliedMessageSid",
+                self.original_replied_message_sid.as_ref().map(ToString::to_string),
+            ),
+            ("ProfileName", self.profile_name.clone()),
+            ("SmsMessageSid", Some(sid.to_owned())),
+            ("SmsSid", Some(sid.to_owned())),
+            ("SmsStatus", Some("received".to_owned())),
+            ("To", Some(self.to.to_twilio())),
+            ("Username", self.username.clone()),
+            ("WaId", self.wa_id.clone()),
+        ];
+        let known = parameters.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        let media = self.media.iter().zip(MEDIA).flat_map(|(media, (url, content_type))| {
+            let content_type = media.content_type.clone().map(|text| (content_type.to_owned(), text));
+            std::iter::once((url.to_owned(), media.url.clone())).chain(content_type)
+        });
+        known.chain(media).chain(self.other.iter().cloned()).collect()
     }
 
     /// Reads an incoming message.

@@ -45,7 +45,7 @@ impl For {
 }
 
 /// Every operation of the document.
-const ROUTES: [(&str, &str, For); 41] = [
+const ROUTES: [(&str, &str, For); 43] = [
     ("delete", "/api/sms/api-keys/{sid}", For::Administrators),
     ("delete", "/api/sms/batches/{batch_id}", For::Senders),
     ("delete", "/api/sms/persons/{phone}", For::Administrators),
@@ -59,6 +59,7 @@ const ROUTES: [(&str, &str, For); 41] = [
     ("get", "/api/sms/consent/{phone}", For::Viewers),
     ("get", "/api/sms/consent/{phone}/history", For::Viewers),
     ("get", "/api/sms/events", For::Viewers),
+    ("get", "/api/sms/forward", For::Administrators),
     ("get", "/api/sms/lookup/{phone}", For::Viewers),
     ("get", "/api/sms/message-status/{message_sid}", For::Viewers),
     ("get", "/api/sms/messages", For::Viewers),
@@ -76,6 +77,7 @@ const ROUTES: [(&str, &str, For); 41] = [
     ("post", "/api/sms/consent/import", For::Administrators),
     ("post", "/api/sms/consent/links", For::Senders),
     ("post", "/api/sms/consent/reviews/{message_sid}", For::Senders),
+    ("post", "/api/sms/forward/replay", For::Administrators),
     ("post", "/api/sms/notify", For::Senders),
     ("post", "/api/sms/preferences/confirm", For::Users),
     ("post", "/api/sms/send", For::Senders),

@@ -182,8 +182,10 @@ fn requests(Prepared { world, batch, reply, key }: &Prepared) -> Vec<Asked> {
     let decision = json!({ "decision": "release" });
     ask("post", "/api/sms/suspicious-traffic/{prefix}", decision, Leaves::Entry("traffic.release", tester));
     ask("post", "/api/sms/test-connection", json!({}), Leaves::Nothing);
-    let settings = json!({ "auth_token_secondary": SECRET });
+    let endpoint = json!({ "url": "https://app.invalid/hook", "events": ["consent"], "format": "standard" });
+    let settings = json!({ "auth_token_secondary": SECRET, "forward": [endpoint] });
     ask("post", "/api/sms/settings", settings, Leaves::Entry("settings.change", tester));
+    ask("post", "/api/sms/forward/replay", json!({}), Leaves::Entry("forward.replay", tester));
     let made = json!({ "name": "crm", "role": "sender" });
     ask("post", "/api/sms/api-keys", made, Leaves::Entry("api_key.create", tester));
     ask("post", "/api/sms/api-keys/{sid}/rotate", json!({}), Leaves::Entry("api_key.rotate", tester));

@@ -18,6 +18,7 @@ mod erasure;
 mod event_streams;
 pub mod events;
 mod exports;
+mod forward;
 mod history;
 mod inner_addresses;
 mod jwks;

@@ -148,6 +148,7 @@ impl Belongings {
             ("POST", "/api/sms/api-keys") => json!({ "name": "k", "role": "viewer" }),
             ("POST", "/api/sms/api-keys/{sid}/rotate") => json!({}),
             ("POST", "/api/sms/suspicious-traffic/{prefix}") => json!({ "decision": "release" }),
+            ("POST", "/api/sms/forward/replay") => json!({ "since": "2026-01-01T00:00:00Z" }),
             ("POST", "/api/sms/preferences/confirm") => json!({ "code": "123456" }),
             ("PUT", "/api/sms/preferences" | "/api/sms/preferences/{user_id}") => {
                 json!({ "sms_enabled": false })

@@ -119,6 +119,7 @@ pub fn status(tail: &str, status: &str) -> StatusChange {
         ask_at: Some(AT + ms(900_000)),
         raw: Vec::new(),
         relay: None,
+        posted: None,
     }
 }
 
