@@ -8,6 +8,7 @@
 mod bare;
 mod bulk;
 mod driver;
+mod forward;
 mod processes;
 mod report;
 mod requests;
@@ -50,6 +51,9 @@ struct Options {
     /// Steady traffic of every kind for so many minutes, over Redis and over the embedded store, and nothing else.
     #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u64).range(1..=24 * 60))]
     soak: Option<u64>,
+    /// Only what it costs to tell the application of every callback.
+    #[arg(long)]
+    forward: bool,
     /// Be the bare handler. Used by the driver itself.
     #[arg(long, hide = true)]
     bare_handler: bool,
@@ -74,6 +78,9 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
     eprintln!("signing {} callbacks of {messages} messages", 2 * messages);
     let callbacks = Callbacks::sign(messages);
     let load = Load { callbacks: &callbacks, connections: options.connections };
+    if options.forward {
+        return forward::run(&load).await;
+    }
     let mut report = Report::new(messages);
     if !options.embedded {
         measure_redis_and_floors(options, &load, &mut report).await?;

@@ -21,7 +21,7 @@ use crate::requests::{ACCOUNT_SID, AUTH_TOKEN, PUBLIC_URL, SENDER};
 /// Of nought bytes.
 const MASTER_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
-const JWT_SECRET: &str = "a secret of the benchmarks, long enough";
+pub const JWT_SECRET: &str = "a secret of the benchmarks, long enough";
 
 /// Clock ticks a second in `/proc`, which Linux has at 100 on every machine.
 const TICKS_PER_S: f64 = 100.0;

@@ -48,9 +48,14 @@ pub struct Signer {
 impl Callbacks {
     /// Signs `sent` and `delivered` for each of `count` messages.
     pub fn sign(count: usize) -> Self {
+        Self::sign_from(0, count)
+    }
+
+    /// The same for `count` messages behind the first `skipped`.
+    pub fn sign_from(skipped: usize, count: usize) -> Self {
         let signer = Signer::new(PUBLIC_URL);
         let mut requests = Vec::with_capacity(2 * count);
-        for block in messages(count).chunks(BLOCK) {
+        for block in messages(skipped + count)[skipped..].chunks(BLOCK) {
             for status in ["sent", "delivered"] {
                 requests.extend(block.iter().map(|(sid, to)| signer.callback(sid, to, status)));
             }

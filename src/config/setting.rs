@@ -509,7 +509,8 @@ pub const GROUPS: [(&str, &[Setting]); 9] = [
             Setting::new(
                 "TEXTLEDGER_RELAY_PRIVATE",
                 Value("false"),
-                "Whether the callers' own StatusCallback URLs may be loopback or private addresses.",
+                "Whether the callers' own StatusCallback URLs, and the URLs at which the application is told what happens, may be loopback or \
+                 private addresses.",
             ),
         ],
     ),

@@ -1,5 +1,6 @@
 //! Stories in which hours and days pass: the service is given a clock that a test sets, and waits for nothing.
 
+mod forward;
 mod keys;
 mod unreadable;
 
