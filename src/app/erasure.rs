@@ -237,6 +237,9 @@ impl Scope<'_, Erasures> {
                 _ => return Ok(false),
             },
         };
+        if let Some(sid) = &sid {
+            self.forwards.of(self.organization).forget_statuses(sid).await?;
+        }
         if let Some(StoredOutbound { outbound, .. }) = &stored {
             if let (Some(_), Some(sid)) = (&outbound.status_callback, &sid) {
                 self.relays.of(self.organization).forget_relays(sid).await?;

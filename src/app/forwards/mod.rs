@@ -219,7 +219,9 @@ impl Scope<'_, Forwards> {
         match failure {
             Some(reason) if taken == 0 => self.note_failure(endpoint, &mut standing, reason, now),
             failure => {
-                if taken > 0 && standing.failing_since.take().is_some() {
+                // Where nothing is left that has failed, since it has been erased, nothing is known to fail any more.
+                let is_over = taken > 0 || (failure.is_none() && standing.again.is_empty());
+                if is_over && standing.failing_since.take().is_some() {
                     tracing::info!(organization = %self.organization, endpoint = endpoint.id, "the application takes what it is told again");
                 }
                 standing.last_failure = failure;
@@ -303,11 +305,12 @@ impl Scope<'_, Forwards> {
                 return Ok(None);
             }
         };
-        if !endpoint.wants(ForwardEvent::of(event)) {
+        let kind = ForwardEvent::of(event);
+        if !endpoint.wants(kind) {
             return Ok(None);
         }
         let is_replayed = standing.replayed_until.is_some_and(|until| attempt.event <= until);
-        let posted = self.posted_for(event).await?;
+        let posted = if endpoint.needs_form(kind) { self.posted_for(event).await? } else { None };
         if let Some(posted) = &posted
             && !is_replayed
         {

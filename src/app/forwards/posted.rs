@@ -79,10 +79,26 @@ impl Scope<'_, Forwards> {
 
     /// Forgets the form by which Twilio told of `event`: whose it is, is erased.
     pub(in crate::app) async fn forget_form(&self, event: &Event) -> Result<(), store::Error> {
+        match name_of(event) {
+            Some(name) => self.forget(&name).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn forget(&self, name: &str) -> Result<(), store::Error> {
         let (store, kind) = (&self.core.store, Kind::Posted);
-        let Some(name) = name_of(event) else { return Ok(()) };
-        if let Some(stored) = store.document(self.organization, kind, &name).await? {
-            store.change_document(self.organization, kind, &name, Some(&stored), None, None).await?;
+        if let Some(stored) = store.document(self.organization, kind, name).await? {
+            store.change_document(self.organization, kind, name, Some(&stored), None, None).await?;
+        }
+        Ok(())
+    }
+
+    /// Forgets the forms of all statuses of the message `sid`: whose it is, is erased. It is done before the statuses are.
+    pub(in crate::app) async fn forget_statuses(&self, sid: &MessageSid) -> Result<(), store::Error> {
+        let store = &self.core.store;
+        let known = store.deliveries(self.organization, std::slice::from_ref(sid)).await?.pop().flatten();
+        for seen in known.into_iter().flat_map(|delivery| delivery.seen) {
+            self.forget(&status_name(sid, &seen.status, seen.error_code)).await?;
         }
         Ok(())
     }

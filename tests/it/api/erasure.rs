@@ -10,7 +10,7 @@ use super::on_both_stores;
 use crate::support::{
     eventually, now,
     redis_server::RedisServer,
-    service::{On, PERSON, TestService, answer, token},
+    service::{On, PERSON, TestService, answer, callback, reply, token},
     twilio::World,
 };
 
@@ -18,6 +18,7 @@ on_both_stores! {
     nothing_is_left_of_an_erased_person_but_what_they_opted_out_of
     what_an_erased_person_says_next_holds
     an_erasure_of_many_messages_is_done_in_steps
+    the_forms_that_the_application_is_told_are_erased_too
 }
 
 const ADA: &str = "+14155550177";
@@ -25,6 +26,8 @@ const ADA: &str = "+14155550177";
 const DIGITS: &str = "14155550177";
 const USER_ID: &str = "US.777888999";
 const WORDS: &str = "zirconwords";
+/// What stands in the key of every form that is kept.
+const FORMS: &str = "posted";
 
 async fn get(service: &TestService, path: &str) -> Value {
     let (status, body) = answer(service.get(Role::Admin, path)).await;
@@ -259,4 +262,35 @@ async fn an_erasure_of_many_messages_is_done_in_steps(on: On) {
     assert_eq!(entries["entries"].as_array().unwrap().len(), 1, "{entries}");
     assert_eq!(entries["entries"][0]["actor"], "user:tester");
     assert_eq!(world.accepted_for(ADA), 0);
+}
+
+async fn the_forms_that_the_application_is_told_are_erased_too(on: On) {
+    let service = TestService::start_with(on, &[("TEXTLEDGER_RELAY_PRIVATE", "true")]).await;
+    // Nobody listens there: what is to be told waits.
+    let url = "http://127.0.0.1:9/";
+    let endpoint = json!({ "url": url, "events": ["inbound", "status"], "format": "twilio" });
+    post(&service, "/api/sms/settings", &json!({ "forward": [endpoint] }), 200).await;
+    let (written, told) = (format!("SM{:032x}", 0xada1), format!("SM{:032x}", 0xada2));
+    let mut status = callback(&told, "sent");
+    status.iter_mut().filter(|(name, _)| *name == "To").for_each(|(_, to)| *to = ADA);
+    assert_eq!(service.webhook("/webhooks/twilio/status", &status).await.status(), 204);
+    let text = reply(&written, ADA, WORDS);
+    assert_eq!(service.webhook("/webhooks/twilio/inbound", &text).await.status(), 200);
+    let failing = async || {
+        let endpoints = get(&service, "/api/sms/forward").await;
+        (endpoints["endpoints"][0]["state"] == "failing").then_some(())
+    };
+    eventually("the application is away", failing).await;
+    let kept = rows(&service, on).await;
+    assert!(contains(&kept, FORMS) && contains(&kept, &told) && !contains(&kept, WORDS));
+    erase(&service, ADA).await;
+    let kept = rows(&service, on).await;
+    assert!(!contains(&kept, FORMS) && !contains(&kept, &told));
+    // What waited is nothing to be told any more.
+    eventually("nothing waits", async || {
+        let endpoints = get(&service, "/api/sms/forward").await;
+        let endpoint = &endpoints["endpoints"][0];
+        (endpoint["retrying"] == 0 && endpoint["state"] == "working").then_some(())
+    })
+    .await;
 }
