@@ -436,6 +436,11 @@ impl Consent {
         }
     }
 
+    /// Whether nobody has ever said anything about this person. That messages to them have failed says nothing.
+    pub fn says_nothing(&self) -> bool {
+        self.reached(ConsentChannel::All) == Consent::default()
+    }
+
     /// Whether what the person wrote over `channel` to `sender` may be answered: nothing that they have said forbids it, and nothing
     /// that may do so waits for a decision.
     pub fn may_be_answered(&self, channel: Channel, sender: &BareAddress) -> bool {

@@ -133,6 +133,10 @@ impl Scope<'_, Consents> {
         for (name, _) in listed {
             let Some((channel, via, person)) = read_name(&name) else { continue };
             let known = self.core.store.consent(self.organization, &person).await?;
+            // Listed first, it may be about to be suppressed: whoever took it out of the list now would do so for good.
+            if known.consent.on(via).failures.suppressed_since().is_none() {
+                continue;
+            }
             let known = self.steps.of(self.organization).lift_if_reached(known, via).await?;
             let failures = &known.consent.on(via).failures;
             match failures.suppressed_since() {

@@ -19,7 +19,7 @@ use super::Steps;
 use crate::{
     app::Scope,
     domain::{
-        Consent, HistoryId, MessageId, MessageRef, Outbound, OutboundState, Person,
+        HistoryId, MessageId, MessageRef, Outbound, OutboundState, Person,
         pumping::{Block, Burst, PumpingGuard, Traffic, Verdict},
     },
     store::{self, KnownConsent},
@@ -87,7 +87,7 @@ impl Scope<'_, Steps> {
 
     /// Whether anything is known of a person: a consent, or an earlier SMS.
     pub(super) async fn is_known(&self, known: &KnownConsent) -> Result<bool, store::Error> {
-        Ok(known.consent != Consent::default() || self.is_acquainted(known.version.person()).await?)
+        Ok(!known.consent.says_nothing() || self.is_acquainted(known.version.person()).await?)
     }
 
     /// Whether Twilio has had an SMS to `person` lately. One that was held or refused makes nobody known: else it would be

@@ -75,7 +75,7 @@ async fn saved_settings_are_used_at_once_and_after_a_restart(on: On) {
         "configured": false, "source": null, "verification": null, "verification_detail": null, "account_sid": null, "auth_token_set": false, "auth_token_last4": null,
         "auth_token_secondary_set": false, "phone_number": null, "whatsapp_number": null,
         "messaging_service_sid": null, "api_key_sid": null, "shared_key_ids": [], "require_shared_key": false,
-        "display_name": null, "help_contact": null, "language": "en", "reply_texts": {},
+        "display_name": null, "help_contact": null, "language": "en", "reply_texts": {}, "forward": [],
         "webhook_urls": { "status": url("status"), "inbound": url("inbound"), "events": url("events") },
     });
     assert_eq!(none, expected);
