@@ -169,6 +169,7 @@ impl Scope<'_, Forwards> {
         if !standing.may_try(now) {
             return Ok(Step::Idle);
         }
+        let claim = Standing { claimed_until: now + CLAIM_TIME, ..standing.clone() };
         let is_failing = standing.failing_since.is_some();
         let room = if is_failing { PROBES } else { PAGE };
         let again: Vec<Attempt> = standing.take_due(now, room);
@@ -180,9 +181,11 @@ impl Scope<'_, Forwards> {
         if again.is_empty() && page.is_empty() {
             return Ok(Step::Idle);
         }
-        let Some(claimed) = self.claim(endpoint, stored.as_deref(), now).await? else {
+        let claimed = store::encode(&claim);
+        if !self.store_standing(endpoint, stored.as_deref(), &claimed).await? {
+            // Somebody else was first.
             return Ok(Step::Idle);
-        };
+        }
         if let Some((last, _)) = page.last() {
             standing.cursor = *last;
         }
@@ -229,17 +232,7 @@ impl Scope<'_, Forwards> {
         }
         let after = store::encode(&standing);
         // Where this fails somebody has asked for a replay meanwhile, whose place counts.
-        self.core
-            .store
-            .change_document(
-                self.organization,
-                Kind::Forward,
-                &endpoint.id,
-                Some(&claimed),
-                Some(&after),
-                None,
-            )
-            .await?;
+        self.store_standing(endpoint, Some(&claimed), &after).await?;
         Ok(if standing.may_try(now) { Step::More } else { Step::Idle })
     }
 
@@ -406,12 +399,7 @@ impl Scope<'_, Forwards> {
                 standing.replayed_until = Some(last);
             }
             let after = store::encode(&standing);
-            let store = &self.core.store;
-            let (kind, before) = (Kind::Forward, stored.as_deref());
-            if store
-                .change_document(self.organization, kind, &endpoint.id, before, Some(&after), None)
-                .await?
-            {
+            if self.store_standing(endpoint, stored.as_deref(), &after).await? {
                 return Ok(());
             }
         }
@@ -428,26 +416,15 @@ impl Scope<'_, Forwards> {
         Ok((stored, standing))
     }
 
-    /// Keeps others from telling `endpoint` for [`CLAIM_TIME`]: what is stored then, or nothing if somebody else was first.
-    async fn claim(
+    /// Stores how far `endpoint` is in the place of `before`; whether that was there.
+    async fn store_standing(
         &self,
         endpoint: &ForwardEndpoint,
         before: Option<&str>,
-        now: UnixMs,
-    ) -> Result<Option<String>, store::Error> {
-        let mut standing: Standing = match before {
-            Some(stored) => store::decode("the standing of an endpoint", stored)?,
-            None => Standing::beginning_at(EventId::before_all_of(endpoint.since)),
-        };
-        standing.claimed_until = now + CLAIM_TIME;
-        let claimed = store::encode(&standing);
-        let kind = Kind::Forward;
-        let is_first = self
-            .core
-            .store
-            .change_document(self.organization, kind, &endpoint.id, before, Some(&claimed), None)
-            .await?;
-        Ok(is_first.then_some(claimed))
+        after: &str,
+    ) -> Result<bool, store::Error> {
+        let (store, kind) = (&self.core.store, Kind::Forward);
+        store.change_document(self.organization, kind, &endpoint.id, before, Some(after), None).await
     }
 }
 
